@@ -1,0 +1,184 @@
+"""Every setting of mien, in one tree of strict, frozen models: one YAML file, then dotted overrides.
+
+    settings = read_settings(Path("recipes/default.yaml"), ["stage2.lr=1e-4", "speech.language=de"])
+
+The sections stand in the order in which a clip meets them. An unknown key is an error that names the nearest one.
+``Settings.model_json_schema()`` is what editors and other programs read.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mien.errors import SettingsError
+
+ModalityName = Literal["text", "audio", "vision", "motion"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A frozen group of settings that accepts no unknown key and no value of the wrong type."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class MediaSettings(Section):
+    """How a file is decoded."""
+
+    vision_fps: Positive = 4.0
+    """Frames per second looked at for face crops, by presentation time."""
+    motion_fps: Positive = 10.0
+    """Frames per second looked at for facial movement, by presentation time."""
+    longest_seconds: Positive = 7200.0
+    """A longer clip is refused with a reason."""
+    largest_megapixels: Positive = 40.0
+    """A frame with more pixels is refused before it is decoded."""
+
+
+class FaceSettings(Section):
+    """How faces are found, followed and cut out."""
+
+    source: Literal["video", "provided"] = "video"
+    """``provided`` takes the challenge's own ``face_images/{id}/`` as the crops for vision."""
+    crop_size: Count = 224
+    """Side of the square crops, pixels."""
+    margin: Annotated[float, Field(ge=0, le=2)] = 0.3
+    """Added around the face box on each side, as a share of the box."""
+    full_range: bool = True
+    """Look again with a full-range detector where the short-range one finds no face."""
+
+
+class SpeechSettings(Section):
+    """How speech is found and written down."""
+
+    source: Literal["video", "provided"] = "video"
+    """``provided`` hears the challenge's own ``audio/{id}.mp3`` instead of the video's sound."""
+    language: str = "en"
+    """Language spoken, as a two-letter code; ``auto`` lets a multilingual recogniser decide."""
+    vad_threshold: Fraction = 0.5
+    """Voice activity above which sound counts as speech."""
+    shortest_speech_seconds: Positive = 0.25
+    """Shorter speech is not transcribed."""
+    beam_size: Count = 1
+    """Beams of the recogniser's search; 1 is greedy."""
+
+
+class ComputeSettings(Section):
+    """What the backbones run on."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto`` takes a GPU when there is one."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """``auto`` takes bfloat16 where the device computes in it, else float32."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Threads per worker; 0 shares the processor's cores among the workers."""
+
+
+class Settings(Section):
+    """Everything that can be set."""
+
+    weights: Literal["small", "paper", "tiny"] = "small"
+    """Which set of pretrained weights (``mien weights list``)."""
+    modalities: tuple[ModalityName, ...] = ("text", "audio", "vision", "motion")
+    """Which modalities are extracted, trained and used."""
+    media: MediaSettings = MediaSettings()
+    faces: FaceSettings = FaceSettings()
+    speech: SpeechSettings = SpeechSettings()
+    compute: ComputeSettings = ComputeSettings()
+
+
+def read_settings(file: Path | None = None, overrides: Iterable[str] = ()) -> Settings:
+    """Settings from a YAML file (or the defaults), then ``section.key=value`` overrides, the value read as YAML.
+
+    Raises:
+        SettingsError: the file cannot be read, a key does not exist, or a value is not allowed.
+
+    >>> read_settings(overrides=["media.vision_fps=2"]).media.vision_fps
+    2.0
+    >>> read_settings(overrides=["media.vison_fps=2"])
+    Traceback (most recent call last):
+    mien.errors.SettingsError: media.vison_fps: no such setting; did you mean 'vision_fps'?
+    """
+    values = _read_yaml(file) if file else {}
+    for override in overrides:
+        _set_dotted(values, override)
+    try:
+        return Settings.model_validate(_tuples(values))
+    except ValidationError as error:
+        raise SettingsError(_first_complaint(error, file)) from error
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        values = yaml.load(file.read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        raise SettingsError(f"{file}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file}: not valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(values or {}, dict):
+        raise SettingsError(f"{file}: expected settings by name, found {type(values).__name__}")
+    return values or {}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 as PyYAML reads it, except that ``1e-4`` is a number, as everybody means it."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def _set_dotted(values: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    if not equals or not name.strip():
+        raise SettingsError(f"{override!r}: an override is written name=value, for example media.vision_fps=2")
+    try:
+        value = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{name}: {text!r} is not a valid value") from error
+    *sections, key = name.strip().split(".")
+    for section in sections:
+        inner = values.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise SettingsError(f"{name}: {section!r} is a single value, not a section")
+        values = inner
+    values[key] = value
+
+
+def _tuples(value: Any) -> Any:
+    """Lists as tuples: YAML has only lists, and the frozen settings hold only tuples."""
+    if isinstance(value, dict):
+        return {key: _tuples(inner) for key, inner in value.items()}
+    return tuple(_tuples(inner) for inner in value) if isinstance(value, list) else value
+
+
+def _first_complaint(error: ValidationError, file: Path | None) -> str:
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"]]
+    prefix = f"{file}: " if file else ""
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(where[-1], _keys_at(where[:-1]), n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(_keys_at(where[:-1]))}"
+        return f"{prefix}{'.'.join(where)}: no such setting{hint}"
+    return f"{prefix}{'.'.join(where)}: {first['msg'][0].lower()}{first['msg'][1:]}, found {first['input']!r}"
+
+
+def _keys_at(path: list[str]) -> list[str]:
+    """The names of the settings in the section at ``path``."""
+    section: type[BaseModel] = Settings
+    for name in path:
+        inner = section.model_fields[name].annotation if name in section.model_fields else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        section = inner
+    return list(section.model_fields)

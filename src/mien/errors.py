@@ -1,0 +1,60 @@
+"""What can go wrong with somebody's data, weights, settings or model.
+
+    MienError                  one line: where, what was found, what was expected, what to do
+    ├── DataError              a manifest, label or folder is not what it should be
+    ├── MediaError             a file cannot be decoded as video or sound
+    ├── WeightsError           pretrained weights cannot be had
+    │   ├── WeightsMissing     not in the cache; the message names the command that brings them
+    │   └── HashMismatch       the bytes are not the bytes we know; both hashes are shown
+    ├── StoreError             a feature store is damaged, foreign, newer than us, or in use
+    ├── ModelError             a model folder is damaged, foreign, newer than us, or does not fit the features
+    ├── DependencyMissing      an optional package is not installed; the message names the extra
+    └── SettingsError          a setting does not exist or has a value it cannot have
+
+The command line prints a ``MienError`` as one line and leaves with its ``exit_code``: 1 for a fault of data or of
+the run, 2 for wrong use. A caller's mistake in Python is a ``ValueError``; our own mistake is an ``assert``.
+"""
+
+
+class MienError(Exception):
+    """A fault that the person who ran the program can do something about; ``str()`` of it is one line."""
+
+    exit_code = 1
+
+
+class DataError(MienError):
+    """A manifest, label or folder is not what it should be."""
+
+
+class MediaError(MienError):
+    """A file cannot be decoded as video or sound."""
+
+
+class WeightsError(MienError):
+    """Pretrained weights cannot be had."""
+
+
+class WeightsMissing(WeightsError):
+    """Weights are not in the cache; the message names the command that brings them."""
+
+
+class HashMismatch(WeightsError):
+    """The bytes of a weights file are not the bytes we know."""
+
+
+class StoreError(MienError):
+    """A feature store is damaged, foreign, newer than this version of mien, or in use by another process."""
+
+
+class ModelError(MienError):
+    """A model folder is damaged, foreign, newer than this version of mien, or does not fit the features given."""
+
+
+class DependencyMissing(MienError):
+    """An optional package is not installed; the message names the extra that brings it."""
+
+
+class SettingsError(MienError):
+    """A setting does not exist, or has a value it cannot have."""
+
+    exit_code = 2

@@ -1,0 +1,254 @@
+"""The feature store: a folder that holds what the frozen backbones made of every clip.
+
+    store.json                       format and version
+    shards/00003-0/                  256 clips of the manifest, generation 0; appears whole, by one rename
+        index.parquet                a row per (clip, modality): shard rows, key, status, reason, provenance
+        clips.parquet                a row per clip: seconds, transcript, words, notes
+        audio.npy  audio.seconds.npy (sum of T, F) float16 and (sum of T,) float32: all clips, packed one after another
+    pending/<clip>.safetensors       finished clips whose shard is not complete yet
+
+The trade-off: a finished clip is on the disk at once, in a small file of its own, and is moved into its shard when
+all the clips of that shard are through. Killing the writer at any moment loses only the clips in flight, and because
+a shard's place is its clips' place in the manifest, the store comes out the same however often it was interrupted.
+A later row for the same clip and modality (a higher generation) replaces an earlier one.
+
+Shapes: ``N`` clips, ``T`` steps of one clip, ``S`` steps of many clips packed, ``F`` feature width.
+Writing is in ``writer.py``.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mien.artifacts import key_of, read_json
+from mien.errors import DataError, StoreError
+from mien.schema import Transcript, Word
+
+FORMAT = "mien-features"
+VERSION = 1
+
+INDEX = pa.schema(
+    [
+        ("clip", pa.string()),
+        ("modality", pa.string()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("steps", pa.int64()),
+        ("width", pa.int64()),
+        ("offset", pa.int64()),
+        ("key", pa.string()),
+        ("provenance", pa.string()),
+    ]
+)
+CLIPS = pa.schema(
+    [("clip", pa.string()), ("seconds", pa.float64()), ("transcript", pa.string()), ("notes", pa.string())]
+)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """One modality of many clips, one after another without padding.
+
+    Attributes:
+        values: ``(S, F)`` float16.
+        offsets: ``(N + 1,)`` int64; clip ``i`` is ``values[offsets[i]:offsets[i + 1]]``, empty when it is absent.
+    """
+
+    values: npt.NDArray[np.float16]
+    offsets: npt.NDArray[np.int64]
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """``(N,)`` steps of each clip; 0 where the modality is absent."""
+        return np.diff(self.offsets)
+
+    @property
+    def width(self) -> int:
+        """Feature width ``F``; 0 when no clip has this modality."""
+        return int(self.values.shape[1])
+
+
+class Row(NamedTuple):
+    """One line of the index: where the steps of one clip in one modality lie, or why there are none."""
+
+    shard: str
+    status: str
+    reason: str
+    steps: int
+    width: int
+    offset: int
+    key: str
+    provenance: str
+
+
+class Store:
+    """A feature store, opened for reading; arrays are memory-mapped and copied only by ``gather``."""
+
+    def __init__(self, root: Path) -> None:
+        """Open the store at ``root``.
+
+        Raises:
+            StoreError: there is no store, it is foreign or newer than this version of mien, or it is damaged.
+        """
+        self.root = root
+        check_format(root)
+        self._arrays: dict[str, npt.NDArray[Any]] = {}
+
+    @cached_property
+    def rows(self) -> dict[tuple[str, str], Row]:
+        """The newest row of each (clip, modality), in the order in which they were stored."""
+        rows: dict[tuple[str, str], Row] = {}
+        for shard in shards_of(self.root):
+            columns = _read_parquet(shard / "index.parquet", INDEX).to_pydict()
+            fields = (columns[name] for name in ("status", "reason", "steps", "width", "offset", "key", "provenance"))
+            pairs = zip(columns["clip"], columns["modality"], strict=True)
+            rows.update(
+                (pair, Row(shard.name, *line)) for pair, line in zip(pairs, zip(*fields, strict=True), strict=True)
+            )
+        return rows
+
+    @cached_property
+    def clips(self) -> dict[str, dict[str, Any]]:
+        """What is known of each clip: ``seconds``, ``transcript`` (a ``Transcript`` or ``None``), ``notes``."""
+        clips: dict[str, dict[str, Any]] = {}
+        for shard in shards_of(self.root):
+            for row in _read_parquet(shard / "clips.parquet", CLIPS).to_pylist():
+                old = clips.get(row["clip"], {})
+                said = transcript_from_json(row["transcript"]) or old.get("transcript")
+                notes = tuple(dict.fromkeys((*old.get("notes", ()), *json.loads(row["notes"]))))
+                seconds = old.get("seconds", math.nan) if math.isnan(row["seconds"]) else row["seconds"]
+                clips[row["clip"]] = {"seconds": seconds, "transcript": said, "notes": notes}
+        return clips
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities of which at least one clip has steps, in the order in which they were stored."""
+        return tuple(dict.fromkeys(modality for (_, modality), row in self.rows.items() if row.steps))
+
+    @property
+    def random_weights(self) -> bool:
+        """Whether anything in the store was made with random weights, so that its scores mean nothing."""
+        return any("random" in row.provenance for row in self.rows.values())
+
+    def fingerprint(self) -> str:
+        """A key of all that the store holds; equal stores have equal fingerprints, whatever their shards."""
+        return key_of(sorted((*pair, row.key, row.status, row.steps) for pair, row in self.rows.items()))
+
+    def provenance(self, modality: str) -> str:
+        """How the features of a modality were made, in words; several ways are joined by `` + ``."""
+        return " + ".join(sorted({row.provenance for (_, name), row in self.rows.items() if name == modality}))
+
+    def row(self, clip: str, modality: str) -> Row | None:
+        """The index row of one clip in one modality; ``None`` when it was never extracted."""
+        return self.rows.get((clip, modality))
+
+    def array(self, clip: str, modality: str) -> npt.NDArray[np.float16]:
+        """The ``(T, F)`` steps of one clip, memory-mapped, read-only; ``T`` is 0 when the modality is absent."""
+        return self._steps(clip, modality, "")
+
+    def seconds(self, clip: str, modality: str) -> npt.NDArray[np.float32]:
+        """The ``(T,)`` presentation times of the steps of one clip."""
+        return self._steps(clip, modality, ".seconds")
+
+    def gather(self, modality: str, clips: Sequence[str]) -> Packed:
+        """One modality of the given clips, in their order, packed in memory.
+
+        A clip that is absent, or was never extracted, has no steps.
+        """
+        rows = [self.rows.get((clip, modality)) for clip in clips]
+        offsets = np.concatenate([[0], np.cumsum([row.steps if row else 0 for row in rows])]).astype(np.int64)
+        width = max((row.width for row in rows if row), default=0)
+        values = np.empty((int(offsets[-1]), width), np.float16)
+        for row, begin in zip(rows, offsets, strict=False):
+            if row and row.steps:
+                if row.width != width:
+                    raise StoreError(f"{self.root}: {modality} is {row.width} wide in some clips and {width} in others")
+                values[begin : begin + row.steps] = self._packed(row, modality, "")[row.offset : row.offset + row.steps]
+        return Packed(values, offsets)
+
+    def _steps(self, clip: str, modality: str, suffix: str) -> npt.NDArray[Any]:
+        row = self.rows.get((clip, modality))
+        if row is None or not row.steps:
+            return np.empty((0,) if suffix else (0, row.width if row else 0), np.float32 if suffix else np.float16)
+        return self._packed(row, modality, suffix)[row.offset : row.offset + row.steps]
+
+    def _packed(self, row: Row, modality: str, suffix: str) -> npt.NDArray[Any]:
+        name = f"{row.shard}/{modality}{suffix}.npy"
+        if name not in self._arrays:
+            try:
+                self._arrays[name] = np.load(self.root / "shards" / name, mmap_mode="r", allow_pickle=False)
+            except (OSError, ValueError) as error:
+                raise StoreError(f"{self.root / 'shards' / name}: damaged ({error}); delete the store") from error
+        array = self._arrays[name]
+        if len(array) < row.offset + row.steps:
+            raise StoreError(f"{self.root / 'shards' / name}: holds {len(array)} steps, the index wants more; damaged")
+        return array
+
+
+def check_format(root: Path) -> None:
+    """See that ``root`` is a store that this version of mien reads.
+
+    Raises:
+        StoreError: it is no store, is foreign, or is of another version.
+    """
+    if not (root / "store.json").is_file():
+        raise StoreError(f"{root}: not a feature store (no store.json); make one with: mien extract DATA --out {root}")
+    try:
+        head = read_json(root / "store.json")
+    except DataError as error:
+        raise StoreError(f"{error}; delete the store and extract again") from error
+    if not isinstance(head, dict) or head.get("format") != FORMAT:
+        raise StoreError(f"{root}: not a feature store of mien (store.json says otherwise)")
+    if head.get("version") != VERSION:
+        raise StoreError(f"{root}: store version {head.get('version')}, but this mien reads version {VERSION}")
+
+
+def shards_of(root: Path) -> list[Path]:
+    """The shards in the order in which a later row replaces an earlier one: by generation, then by place."""
+    names = (shard for shard in (root / "shards").iterdir() if not shard.name.startswith("."))
+    return sorted(names, key=lambda shard: (generation_of(shard.name), shard.name))
+
+
+def generation_of(shard: str) -> int:
+    """The generation in a shard's name.
+
+    >>> generation_of("00003-2")
+    2
+    """
+    return int(shard.partition("-")[2])
+
+
+def _read_parquet(path: Path, columns: pa.Schema) -> pa.Table:
+    try:
+        return pq.read_table(path, schema=columns, memory_map=False)
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{path}: damaged ({' '.join(str(error).split())[:200]}); delete the store") from error
+
+
+def transcript_to_json(transcript: Transcript | None) -> str | None:
+    """A transcript as one JSON text; what is not a number is null."""
+    if transcript is None:
+        return None
+    values = asdict(transcript)
+    return json.dumps({k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()})
+
+
+def transcript_from_json(text: str | None) -> Transcript | None:
+    """The inverse of ``transcript_to_json``."""
+    if text is None:
+        return None
+    values = json.loads(text)
+    values["words"] = tuple(Word(**word) for word in values["words"])
+    values["speech"] = tuple((start, end) for start, end in values["speech"])
+    for name in ("average_logprob", "no_speech_probability"):
+        values[name] = math.nan if values[name] is None else values[name]
+    return Transcript(**values)

@@ -1,0 +1,268 @@
+"""Writing the feature store (``store.py`` tells its layout): nothing finished is lost, and one writer at a time.
+
+A finished clip is put into ``pending/`` at once. When all clips of a shard are through, its pending clips become a
+shard folder by one rename, and only then are the pending files removed. Whatever happens in between, the next writer
+finds either the pending file or the shard, and drops what stands in both.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from mien.artifacts import atomic_file, atomic_folder, key_of, write_json
+from mien.errors import StoreError
+from mien.features.store import (
+    CLIPS,
+    FORMAT,
+    INDEX,
+    VERSION,
+    Row,
+    Store,
+    check_format,
+    generation_of,
+    shards_of,
+    transcript_from_json,
+    transcript_to_json,
+)
+from mien.schema import ClipFeatures, Feature
+
+SHARD_CLIPS = 256
+
+
+class StoreWriter:
+    """A feature store, opened for writing by one process at a time.
+
+    with StoreWriter(root, [clip.id for clip in manifest.clips]) as writer:
+        writer.add(features)        # on the disk when this returns
+    """
+
+    def __init__(self, root: Path, order: Sequence[str], shard_clips: int = SHARD_CLIPS) -> None:
+        """Open or make the store at ``root`` for the clips of a manifest, in its order.
+
+        Raises:
+            StoreError: another process is writing to it, it is foreign or newer, or its folder cannot be written.
+        """
+        self.root = root
+        self._shard_clips = shard_clips
+        self._place = {clip: position for position, clip in enumerate(order)}
+        self._order = order
+        self._through = np.zeros(len(order), bool)
+        _make_folders(root)
+        self._lock = _lock(root)
+        _sweep(root)
+        self._stored = Store(root)
+        self._pending = self._find_pending()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Seal everything and let go of the store; after a fault, what is not sealed stays pending for the next run."""
+        try:
+            if kind is None:
+                self._seal(list(self._pending))
+                _prune(self.root)
+        finally:
+            os.close(self._lock)
+
+    def known(self, clip: str) -> dict[str, Feature]:
+        """What is on the disk for a clip, by modality, sealed or pending; without the arrays."""
+        known = {
+            name: Feature(name, row.key, row.provenance, status=row.status, reason=row.reason)
+            for name, row in self._sealed.get(clip, {}).items()
+        }
+        if clip in self._pending:
+            known |= {feature.modality: feature for feature in _read_pending(self._pending[clip]).features}
+        return known
+
+    def add(self, features: ClipFeatures) -> None:
+        """Put a finished clip on the disk; what was pending for it and is not replaced stays.
+
+        Raises:
+            StoreError: the disk is full or cannot be written; what was finished before stays.
+        """
+        if features.clip in self._pending:
+            features = _merge(_read_pending(self._pending[features.clip]), features)
+        path = self.root / "pending" / f"{key_of(features.clip)}.safetensors"
+        try:
+            _write_pending(path, features)
+        except (OSError, SafetensorError) as error:
+            raise StoreError(f"{path}: cannot be written ({error}); finished clips are kept, run it again") from error
+        self._pending[features.clip] = path
+        self.passed(features.clip)
+
+    def passed(self, clip: str) -> None:
+        """Say that a clip needs nothing more in this run; its shard is sealed when all its clips are through."""
+        self._through[self._place[clip]] = True
+        first = self._place[clip] // self._shard_clips * self._shard_clips
+        members = slice(first, first + self._shard_clips)
+        if self._through[members].all():
+            self._seal([name for name in self._order[members] if name in self._pending])
+
+    @cached_property
+    def _sealed(self) -> dict[str, dict[str, Row]]:
+        sealed: dict[str, dict[str, Row]] = {}
+        for (clip, modality), row in self._stored.rows.items():
+            sealed.setdefault(clip, {})[modality] = row
+        return sealed
+
+    def _find_pending(self) -> dict[str, Path]:
+        """The pending clips; one that reached its shard before its file could be removed is removed now."""
+        pending: dict[str, Path] = {}
+        for path in sorted((self.root / "pending").glob("*.safetensors")):
+            clip = _read_pending(path)
+            rows = self._sealed.get(clip.clip, {})
+            if all(f.modality in rows and rows[f.modality].key == f.key for f in clip.features):
+                path.unlink()
+            else:
+                pending[clip.clip] = path
+        return pending
+
+    def _seal(self, clips: list[str]) -> None:
+        """Move pending clips into shards, in the order of the manifest; a clip that has left it goes last."""
+        last = len(self._order)
+        groups: dict[int, list[str]] = {}
+        for clip in sorted(clips, key=lambda clip: (self._place.get(clip, last), clip)):
+            groups.setdefault(self._place.get(clip, last) // self._shard_clips, []).append(clip)
+        for group, members in groups.items():
+            paths = [self._pending.pop(clip) for clip in members]
+            finished = [_read_pending(path) for path in paths]
+            _write_shard(self.root / "shards" / self._next_name(group, finished), finished)
+            for path in paths:
+                path.unlink()
+
+    def _next_name(self, group: int, finished: list[ClipFeatures]) -> str:
+        """The first free generation above every row that the shard replaces."""
+        replaced = [
+            generation_of(row.shard)
+            for clip in finished
+            for feature in clip.features
+            if (row := self._sealed.get(clip.clip, {}).get(feature.modality))
+        ]
+        generation = max(replaced, default=-1) + 1
+        while (self.root / "shards" / f"{group:05d}-{generation}").exists():
+            generation += 1
+        return f"{group:05d}-{generation}"
+
+
+def _make_folders(root: Path) -> None:
+    if (root / "store.json").exists():
+        check_format(root)
+    elif root.exists() and any(name.name not in ("shards", "pending") for name in root.iterdir()):
+        raise StoreError(f"{root}: a folder with other things in it; name an empty or a new folder for the store")
+    try:
+        (root / "shards").mkdir(parents=True, exist_ok=True)
+        (root / "pending").mkdir(exist_ok=True)
+        if not (root / "store.json").exists():
+            write_json(root / "store.json", {"format": FORMAT, "version": VERSION})
+    except OSError as error:
+        raise StoreError(f"{root}: cannot be written ({error.strerror})") from error
+
+
+def _lock(root: Path) -> int:
+    handle = os.open(root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        raise StoreError(f"{root}: another process is writing to this store; wait for it or name another") from error
+    return handle
+
+
+def _sweep(root: Path) -> None:
+    """Remove the half-written files and folders of an interrupted writer."""
+    for folder in (root, root / "shards", root / "pending"):
+        for left in folder.glob(".*.part"):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def _prune(root: Path) -> None:
+    """Remove arrays of which every row has been replaced."""
+    live = {(row.shard, modality) for (_, modality), row in Store(root).rows.items() if row.steps}
+    for shard in shards_of(root):
+        for array in shard.glob("*.npy"):
+            if (shard.name, array.name.partition(".")[0]) not in live:
+                array.unlink()
+
+
+def _merge(old: ClipFeatures, new: ClipFeatures) -> ClipFeatures:
+    """The newer features over the older; what is known of the clip as a whole comes from both."""
+    features = {feature.modality: feature for feature in (*old.features, *new.features)}
+    seconds = old.seconds if np.isnan(new.seconds) else new.seconds
+    notes = tuple(dict.fromkeys((*old.notes, *new.notes)))
+    return ClipFeatures(new.clip, seconds, tuple(features.values()), new.transcript or old.transcript, notes)
+
+
+def _write_pending(path: Path, clip: ClipFeatures) -> None:
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    for feature in clip.features:
+        if feature.values is not None and feature.seconds is not None:
+            arrays[feature.modality] = np.ascontiguousarray(feature.values, np.float16)
+            arrays[f"{feature.modality}.seconds"] = np.ascontiguousarray(feature.seconds, np.float32)
+    head = {
+        "clip": clip.clip,
+        "seconds": None if np.isnan(clip.seconds) else clip.seconds,
+        "transcript": transcript_to_json(clip.transcript),
+        "notes": clip.notes,
+        "features": [(f.modality, f.key, f.provenance, f.status, f.reason) for f in clip.features],
+    }
+    with atomic_file(path) as part:
+        save_file(arrays, part, metadata={"mien": json.dumps(head)})
+
+
+def _read_pending(path: Path) -> ClipFeatures:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            head = json.loads(file.metadata()["mien"])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path}: damaged ({error}); delete this file and run the same command again") from error
+    features = tuple(
+        Feature(name, key, made, arrays.get(name), arrays.get(f"{name}.seconds"), status, reason)
+        for name, key, made, status, reason in head["features"]
+    )
+    seconds = float("nan") if head["seconds"] is None else head["seconds"]
+    said = transcript_from_json(head["transcript"])
+    return ClipFeatures(head["clip"], seconds, features, said, tuple(head["notes"]))
+
+
+def _write_shard(shard: Path, clips: list[ClipFeatures]) -> None:
+    """Pack clips into one shard folder, which appears whole."""
+    index: list[dict[str, Any]] = []
+    values: dict[str, list[np.ndarray[Any, Any]]] = {}
+    seconds: dict[str, list[np.ndarray[Any, Any]]] = {}
+    for clip in clips:
+        for f in clip.features:
+            before = sum(len(steps) for steps in values.get(f.modality, ()))
+            steps, width = (0, 0) if f.values is None else f.values.shape
+            if f.values is not None and f.seconds is not None:
+                values.setdefault(f.modality, []).append(f.values)
+                seconds.setdefault(f.modality, []).append(f.seconds)
+            index.append(
+                {"clip": clip.clip, "modality": f.modality, "status": f.status, "reason": f.reason, "steps": steps,
+                 "width": width, "offset": before, "key": f.key, "provenance": f.provenance}
+            )  # fmt: skip
+    rows = [
+        {"clip": c.clip, "seconds": c.seconds, "transcript": transcript_to_json(c.transcript),
+         "notes": json.dumps(c.notes)} for c in clips
+    ]  # fmt: skip
+    with atomic_folder(shard) as part:
+        for name, arrays in values.items():
+            np.save(part / f"{name}.npy", np.concatenate(arrays), allow_pickle=False)
+            np.save(part / f"{name}.seconds.npy", np.concatenate(seconds[name]), allow_pickle=False)
+        pq.write_table(pa.Table.from_pylist(index, INDEX), part / "index.parquet", compression="zstd")
+        pq.write_table(pa.Table.from_pylist(rows, CLIPS), part / "clips.parquet", compression="zstd")
