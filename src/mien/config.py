@@ -81,6 +81,97 @@ class ComputeSettings(Section):
     """Threads per worker; 0 shares the processor's cores among the workers."""
 
 
+class SplitSettings(Section):
+    """Which clips are trained on and which are judged on while training."""
+
+    kind: Literal["official", "ratio", "kfold"] = "official"
+    """``official`` keeps the manifest's own; ``ratio`` and ``kfold`` redraw train + valid by a seeded rule."""
+    ratio: Count = 4
+    """Training clips per validation clip, for ``ratio``."""
+    folds: Annotated[int, Field(ge=2)] = 5
+    """Number of folds, for ``kfold``."""
+    fold: Annotated[int, Field(ge=0)] = 0
+    """Which fold is judged on, counted from 0, for ``kfold``."""
+    seed: int = 42
+    """Seed of the redraw."""
+    by_participant: bool = True
+    """Keep all clips of one participant on one side, where participants are known."""
+
+
+class LossSettings(Section):
+    """What training makes small: a weighted sum, averaged over emotions."""
+
+    ccc: Annotated[float, Field(ge=0)] = 0.7
+    """Weight of 1 - concordance correlation."""
+    mse: Annotated[float, Field(ge=0)] = 0.3
+    """Weight of the mean squared error."""
+    pearson: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of 1 - Pearson's r."""
+    memory_clips: Annotated[int, Field(ge=0)] = 1024
+    """Clips that the means and variances in CCC and r remember; 0 takes those of the batch alone."""
+
+
+class FitSettings(Section):
+    """How one stage is trained."""
+
+    lr: Positive = 5e-4
+    """Learning rate of AdamW (of the head, where parts differ)."""
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    """Decoupled weight decay of AdamW."""
+    batch_size: Count = 64
+    """Clips in a batch."""
+    epochs: Count = 50
+    """At most this many passes over the training clips."""
+    patience: Annotated[int, Field(ge=0)] = 10
+    """Stop a model after this many epochs without a better validation r; 0 never stops early."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.45
+    """Share of activations dropped in training."""
+    clip_norm: Annotated[float, Field(ge=0)] = 1.0
+    """Gradients of the trainable parameters are scaled down to this norm; 0 leaves them."""
+    schedule: Literal["plateau", "cosine", "constant"] = "plateau"
+    """How the learning rate goes: halved on a plateau of validation r, a cosine to zero, or not at all."""
+    plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """What a plateau multiplies the learning rate with."""
+    plateau_patience: Annotated[int, Field(ge=0)] = 3
+    """Epochs without a better validation r that make a plateau."""
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    """The learning rate rises linearly over this many epochs first."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Per-step decay of the averaged weights that are judged and kept; 0 keeps the weights themselves."""
+    loss: LossSettings = LossSettings()
+
+
+class Stage1Settings(FitSettings):
+    """One encoder per modality, trained alone on the features of a frozen backbone."""
+
+    embedding: Count = 384
+    """Width of what a text, audio or vision encoder gives."""
+    motion_embedding: Count = 128
+    """Width of what the motion encoder gives."""
+    motion_epochs: Count = 100
+    """``epochs`` of the motion encoder."""
+    standardise: tuple[ModalityName, ...] = ("motion",)
+    """Modalities whose features are first brought to mean 0 and variance 1 over the training clips."""
+    longest_steps: Count = 1500
+    """Of a longer clip, this many evenly spaced steps are used."""
+
+
+class Stage2Settings(FitSettings):
+    """The encoders together: fusion, with the encoders adapted as far as is asked."""
+
+    hidden: Count = 384
+    """Width of the regressor's hidden layer."""
+    modality_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    """Chance that a modality of a training clip is dropped; at least one is always kept."""
+    missing: Literal["zero", "token"] = "zero"
+    """What stands for a missing modality: zeros, or a learned vector."""
+    adaptation: Literal["frozen", "encoder", "joint"] = "encoder"
+    """``frozen`` trains the regressor only, ``encoder`` also the stage-1 encoders, more slowly; ``joint`` starts
+    everything from scratch, without stage 1."""
+    encoder_rate: Positive = 0.05
+    """Learning rate of the encoders as a share of ``lr``, for ``encoder``."""
+
+
 class Settings(Section):
     """Everything that can be set."""
 
@@ -92,6 +183,13 @@ class Settings(Section):
     faces: FaceSettings = FaceSettings()
     speech: SpeechSettings = SpeechSettings()
     compute: ComputeSettings = ComputeSettings()
+    seeds: tuple[int, ...] = Field((0, 1, 2, 3, 4), min_length=1)
+    """One model is trained per seed, all at once; the scores of a run are the mean over its models."""
+    batch_seed: int = 0
+    """Seed of the order of batches, which all models of a run share."""
+    split: SplitSettings = SplitSettings()
+    stage1: Stage1Settings = Stage1Settings()
+    stage2: Stage2Settings = Stage2Settings()
 
 
 def read_settings(file: Path | None = None, overrides: Iterable[str] = ()) -> Settings:

@@ -1,0 +1,35 @@
+# make demo   set up, then run the main job end to end and show its result
+# make test   set up, then run all checks and tests
+# make setup  only make .venv; further targets: check (linters), clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo
+CLIPS ?= 160
+
+.PHONY: setup demo test check clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mien needs Python 3.11 or newer, found " + sys.version.split()[0])'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: setup
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh recipes/demo.sh $(DEMO) $(CLIPS)
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+test: check
+	$(BIN)/mien weights fetch small
+	$(BIN)/pytest -n 2 --dist loadscope
+
+clean:
+	rm -rf $(VENV) $(DEMO)

@@ -1,0 +1,87 @@
+"""The library in five verbs, each as short as its command: extract, train, evaluate, synth, and load to predict.
+
+Long work shows its progress unless ``progress=False``. Everything here is a few lines over the rooms that do the work.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from mien.config import Settings, read_settings
+from mien.data.manifest import read_manifest
+from mien.features.extract import extract as extract_outcomes
+from mien.features.store import Store
+from mien.features.tally import Tally
+from mien.schema import Manifest
+
+Source = str | Path | Manifest
+
+
+def manifest_of(data: Source) -> Manifest:
+    """The clips of a data set: a folder, a table, or a manifest that was read already."""
+    return data if isinstance(data, Manifest) else read_manifest(Path(data))
+
+
+def settings_of(settings: Settings | str | Path | None, overrides: Sequence[str] = ()) -> Settings:
+    """Settings as they are, from a YAML file, or the defaults; overrides are written ``section.key=value``."""
+    if isinstance(settings, Settings):
+        return settings
+    return read_settings(Path(settings) if settings else None, overrides)
+
+
+def progress_bar(show: bool) -> Progress:
+    """A bar with counts, rate of completion and time left."""
+    return Progress(
+        TextColumn("[progress.description]{task.description}"), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+        disable=not show,
+    )  # fmt: skip
+
+
+def extract(
+    data: Source,
+    out: str | Path,
+    settings: Settings | str | Path | None = None,
+    *,
+    workers: int = 0,
+    seconds_each: float | None = 900.0,
+    progress: bool = True,
+) -> Tally:
+    """Compute the features of every clip, once, into a feature store; the same call continues an interrupted one.
+
+    Args:
+        data: the challenge folder, a folder of videos, a CSV or Parquet table, or a ``Manifest``.
+        out: folder of the feature store.
+        settings: ``Settings``, a YAML file, or ``None`` for the defaults.
+        workers: processes; 0 works in this one.
+        seconds_each: a clip that takes longer is given up, with a reason (with workers only).
+        progress: show a bar.
+
+    Returns:
+        How many clips were made and reused, what was absent and why, and which failed.
+
+    Raises:
+        DataError: the data cannot be read as a manifest.
+        WeightsMissing: the weights are not in the cache; the message names the command that brings them.
+        StoreError: the store is in use, foreign, or cannot be written.
+    """
+    manifest, tally = manifest_of(data), Tally()
+    outcomes = extract_outcomes(manifest, Path(out), settings_of(settings), workers=workers, seconds_each=seconds_each)
+    with progress_bar(progress) as bar:
+        task = bar.add_task("extracting", total=len(manifest.clips), rate="")
+        for outcome in outcomes:
+            tally.count(outcome)
+            speed = bar.tasks[task].finished_speed or bar.tasks[task].speed
+            bar.update(task, advance=1, rate=f"{speed:.2f} clips/s" if speed else "")
+    return tally
+
+
+def _open(features: str | Path | Store) -> Store:
+    return features if isinstance(features, Store) else Store(Path(features))
+
+
+def train(data: Source, features: str | Path | Store, out: str | Path, settings: Settings | str | Path | None = None,
+          *, progress: bool = True) -> Any:  # fmt: skip
+    """placeholder"""

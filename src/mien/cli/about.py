@@ -1,0 +1,53 @@
+"""``mien doctor`` and ``mien settings``: what this machine has, and what can be set."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mien.cli.options import ConfigOption, SetOption
+
+
+def doctor() -> None:
+    """Tell what this machine has, what is missing, and which command brings it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from mien.doctor import examine
+
+    table = Table("", "what", "found", "what to do", title="mien doctor", title_justify="left", box=None)
+    findings = examine()
+    for finding in findings:
+        table.add_row("ok" if finding.fine else "--", finding.what, finding.found, finding.remedy)
+    Console().print(table)
+    missing = sum(not finding.fine for finding in findings)
+    Console().print(f"{missing} things are missing" if missing else "nothing is missing")
+
+
+def settings(
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema instead.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write to a file instead.")] = None,
+) -> None:
+    """Print every setting with its value, as YAML that --config reads again, or their JSON Schema."""
+    import yaml
+
+    from mien.cli.options import settings_from
+    from mien.config import Settings
+
+    if schema:
+        text = json.dumps(Settings.model_json_schema(), indent=2)
+    else:
+        text = yaml.safe_dump(settings_from(config, overrides).model_dump(mode="json"), sort_keys=False).rstrip()
+    if out is None:
+        print(text)
+    else:
+        out.write_text(text + "\n", encoding="utf-8")
+
+
+COMMANDS = [
+    (doctor, "Example: mien doctor"),
+    (settings, "Example: mien settings --set stage2.lr=1e-4 > mine.yaml; mien settings --schema"),
+]

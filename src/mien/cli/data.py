@@ -1,0 +1,64 @@
+"""``mien extract`` and ``mien synth``: clips → features, and clips for those who have none."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mien.cli.options import (
+    ConfigOption,
+    DataArgument,
+    LabelScaleOption,
+    QuietOption,
+    SetOption,
+    TargetsOption,
+    WeightsOption,
+    WorkersOption,
+    settings_from,
+    worker_count,
+)  # fmt: skip
+
+
+def extract(
+    data: DataArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="STORE", help="Folder of the feature store.")],
+    weights: WeightsOption = None,
+    faces: Annotated[
+        str | None, typer.Option("--faces", help="provided: take the challenge's own face_images/.")
+    ] = None,
+    sound: Annotated[str | None, typer.Option("--sound", help="provided: take the challenge's own audio/.")] = None,
+    modalities: Annotated[
+        str | None, typer.Option("--modalities", metavar="A,B,…", help="Of text, audio, vision, motion.")
+    ] = None,
+    workers: WorkersOption = -1,
+    seconds_each: Annotated[
+        float, typer.Option("--seconds-each", help="Give up a clip that takes longer than this.")
+    ] = 900.0,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    targets: TargetsOption = None,
+    label_scale: LabelScaleOption = 1.0,
+    quiet: QuietOption = False,
+) -> None:
+    """Compute the features of every clip, once. The same command continues after an interruption."""
+    from mien import api
+    from mien.cli.printing import print_tally
+    from mien.data.manifest import read_manifest
+
+    settings = settings_from(
+        config, overrides, weights=weights, faces__source=faces, speech__source=sound,
+        modalities=f"[{modalities}]" if modalities else None,
+    )  # fmt: skip
+    manifest = read_manifest(data, targets=targets.split(",") if targets else None, label_scale=label_scale)
+    for note in manifest.notes:
+        typer.echo(f"note: {note}", err=True)
+    tally = api.extract(
+        manifest, out, settings, workers=worker_count(workers, len(manifest.clips)), seconds_each=seconds_each,
+        progress=not quiet,
+    )  # fmt: skip
+    print_tally(tally, out)
+    if tally.failed and not tally.made and not tally.reused:
+        raise typer.Exit(1)
+
+
+COMMANDS = [(extract, "Example: mien extract hume-vidmimic2/ --weights small --out features")]

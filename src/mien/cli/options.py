@@ -1,0 +1,43 @@
+"""Options that several commands share, and the settings that they amount to. No room is imported here."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mien.config import Settings
+
+DataArgument = Annotated[
+    Path,
+    typer.Argument(metavar="DATA", help="The challenge's folder, a folder of videos, or a CSV, TSV or Parquet table."),
+]
+ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="YAML", help="A file of settings.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting, e.g. stage2.lr=1e-4; repeatable.")
+]
+WeightsOption = Annotated[str | None, typer.Option("--weights", metavar="SET", help="Weights: small, paper or tiny.")]
+WorkersOption = Annotated[
+    int, typer.Option("--workers", min=-1, help="Processes; 0 works in this one, -1 takes one for each core.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+TargetsOption = Annotated[
+    str | None, typer.Option("--targets", metavar="A,B,…", help="Label columns; by default all that hold numbers.")
+]
+LabelScaleOption = Annotated[float, typer.Option("--label-scale", help="The highest possible rating, e.g. 100.")]
+
+
+def settings_from(config: Path | None, overrides: list[str] | None, **given: str | None) -> "Settings":
+    """Settings from ``--config``, then options of their own (``given``, where not ``None``), then ``--set``."""
+    from mien.config import read_settings
+
+    own = [f"{name.replace('__', '.')}={value}" for name, value in given.items() if value is not None]
+    return read_settings(config, [*own, *(overrides or [])])
+
+
+def worker_count(workers: int, items: int) -> int:
+    """Processes to start: never more than there are items, and one for each core when -1 is asked."""
+    from mien.scale import cores
+
+    wanted = cores() if workers < 0 else workers
+    return 0 if items <= 1 else min(wanted, items)

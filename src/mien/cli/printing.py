@@ -1,0 +1,46 @@
+"""What commands print: small tables of what was done, made, or scored."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from mien.features.tally import Tally
+
+console = Console(highlight=False)
+SHOWN = 10
+
+
+def print_scores(scores: "pa.Table", targets: Sequence[str]) -> None:
+    """A row per clip: the scores, what was missing, and why a clip has none."""
+    table = Table("clip", *targets, "remarks", box=None)
+    for row in scores.to_pylist():
+        cells = ["–" if row[name] is None or row[name] != row[name] else f"{row[name]:.3f}" for name in targets]
+        table.add_row(row["clip"], *cells, row["error"] or (f"without {row['absent']}" if row["absent"] else ""))
+    console.print(table)
+
+
+def print_tally(tally: "Tally", store: Path) -> None:
+    """What an extraction came to: counts, then what was absent or odd by reason, then what failed."""
+    for (modality, _), (count, first) in sorted(tally.absent.items()):
+        console.print(f"  {modality} absent in {count} (first: {first})", markup=False)
+    for count, first in tally.remarks.values():
+        console.print(f"  noted in {count} (first: {first})", markup=False)
+    for clip, reason in tally.failed[:SHOWN]:
+        console.print(f"  failed: {clip}: {reason}", markup=False)
+    if len(tally.failed) > SHOWN:
+        console.print(f"  … and {len(tally.failed) - SHOWN} more failed; the store's index names them all")
+    partly = sum(count for count, _ in tally.absent.values())
+    console.print(
+        f"{store}: {tally.made} made, {tally.reused} reused, {partly} modalities absent, {len(tally.failed)} failed",
+        markup=False,
+    )
+    if tally.seconds:
+        total = sum(tally.seconds.values())
+        stages = ", ".join(f"{name} {100 * spent / total:.0f} %" for name, spent in tally.seconds.most_common())
+        console.print(f"work: {total:.0f} s ({stages})")

@@ -1,0 +1,87 @@
+"""What this machine has for mien, and what is missing: facts first, so that they can be printed or tested."""
+
+import importlib.metadata
+import importlib.util
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mien.artifacts import cache_folder
+from mien.errors import WeightsMissing
+from mien.scale import cores
+from mien.weights import SETS, locate
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked for: whether it is there, what was found, and what to do when it is not."""
+
+    what: str
+    fine: bool
+    found: str
+    remedy: str = ""
+
+
+EXTRAS = {
+    "faster_whisper": ("speech", "speech recognition"),
+    "onnxruntime": ("speech", "voice activity"),
+    "mediapipe": ("faces", "face landmarks"),
+    "onnx": ("small", "conversion of the small vision weights"),
+    "espeakng_loader": ("synth", "voices of the stand-in corpus"),
+}
+
+
+def examine() -> list[Finding]:
+    """Look at the processor, memory, disk, libraries, optional packages, weights."""
+    return [*_machine(), *_libraries(), *_extras(), *_weights()]
+
+
+def _machine() -> Iterator[Finding]:
+    import torch  # noqa: PLC0415 - the doctor alone needs it here
+
+    capabilities = torch.cpu.get_capabilities()
+    fast = [name for name in ("avx2", "avx512_f", "avx512_bf16", "avx512_vnni", "amx_bf16") if capabilities.get(name)]
+    yield Finding("python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+    yield Finding("processor", True, f"{cores()} cores, {' '.join(fast) or 'no vector extensions'}")
+    cuda = torch.cuda.is_available()
+    yield Finding("gpu", True, torch.cuda.get_device_name() if cuda else "none (not needed)")
+    cache = cache_folder()
+    existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free / 1e9
+    yield Finding("cache", free > 2, f"{cache}, {free:.0f} GB free", "" if free > 2 else "free 2 GB or set MIEN_CACHE")
+
+
+def _libraries() -> Iterator[Finding]:
+    import av  # noqa: PLC0415
+
+    versions = {name: importlib.metadata.version(name) for name in ("mien", "torch", "transformers", "av")}
+    for name, version in versions.items():
+        yield Finding(name, True, version)
+    ffmpeg = ", ".join(f"{name} {'.'.join(map(str, v))}" for name, v in sorted(av.library_versions.items()))
+    yield Finding("ffmpeg", True, ffmpeg)
+
+
+def _extras() -> Iterator[Finding]:
+    for package, (extra, purpose) in EXTRAS.items():
+        there = importlib.util.find_spec(package) is not None
+        found = importlib.metadata.version(package.replace("_", "-")) if there else f"not installed ({purpose})"
+        yield Finding(package, there, found, "" if there else f"pip install 'mien[{extra}]'")
+
+
+def _weights() -> Iterator[Finding]:
+    for name, roles in SETS.items():
+        if name == "tiny":
+            continue  # made on the spot
+        absent = [entry for entry in dict.fromkeys(roles.values()) if not _is_cached(entry)]
+        fine = not absent or name != "small"
+        found = f"missing {', '.join(absent)}" if absent else "in the cache"
+        yield Finding(f"weights {name}", fine, found, f"mien weights fetch {name}" if absent else "")
+
+
+def _is_cached(entry: str) -> bool:
+    try:
+        locate(entry)
+    except WeightsMissing:
+        return False
+    return True

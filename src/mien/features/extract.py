@@ -1,0 +1,223 @@
+"""Clips → features: each clip is decoded once, and each frozen backbone sees it once.
+
+    for outcome in extract(manifest, store, settings, weights, workers=2): ...
+
+A worker takes a whole clip from its file to its features, because on a processor that is what keeps all cores busy
+without moving pictures between processes. What it makes is on the disk before the next outcome is yielded.
+
+A feature's key is the content of everything it depends on: the bytes and the range of the clip, the settings, the
+weights, the version of the code and the number format. A feature whose key stands in the store already is not made
+again; one that failed is tried again.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+
+from mien.config import Settings
+from mien.errors import DataError, MediaError, MienError
+from mien.features.keys import Keys
+from mien.features.writer import StoreWriter
+from mien.media.observe import Senses, observe
+from mien.modalities import MODALITIES
+from mien.modalities.base import Absent, Backbone, Modality, resolve_compute
+from mien.scale import Failed, cores, run
+from mien.schema import Clip, ClipFeatures, Feature, Manifest, Media
+from mien.weights import Weights, resolve
+
+
+@dataclass(frozen=True)
+class Job:
+    """A clip and what is known of it: key and status of each stored feature."""
+
+    clip: Clip
+    known: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a clip.
+
+    Attributes:
+        made: the features made now; none when all stood already.
+        reused: the modalities that stood already.
+        seconds_taken: time by stage.
+        failure: why the clip could not be read; ``None`` when it could.
+    """
+
+    clip: Clip
+    made: ClipFeatures
+    reused: tuple[str, ...] = ()
+    seconds_taken: Mapping[str, float] = field(default_factory=dict)
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """Everything that decides what features come out; called once in each worker, it gives the ``Extractor``."""
+
+    settings: Settings
+    weights: tuple[tuple[str, Weights], ...]
+    threads: int = 1
+
+    def __call__(self) -> "Extractor":
+        """Make the extractor of this process and fix its thread count."""
+        torch.set_num_threads(self.threads)
+        return Extractor(self)
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """The modalities that are wanted, in their own order."""
+        return tuple(modality for modality in MODALITIES.values() if modality.name in self.settings.modalities)
+
+
+def plan(settings: Settings, workers: int = 0) -> Extraction:
+    """What extraction needs: weights are looked up (not loaded) and threads are shared among the workers.
+
+    Raises:
+        WeightsMissing: a set of weights is not in the cache; the message names the command that brings it.
+    """
+    modalities = [MODALITIES[name] for name in settings.modalities]
+    roles = {role for modality in modalities for role in (modality.backbone_role, *modality.front_roles) if role}
+    weights = resolve(settings.weights, sorted(roles))
+    threads = settings.compute.threads or max(1, cores() // max(1, workers))
+    return Extraction(settings, tuple(sorted(weights.items())), threads)
+
+
+def extract(
+    manifest: Manifest, store: Path, settings: Settings, *, workers: int = 0, seconds_each: float | None = None
+) -> Iterator[Outcome]:
+    """Make the features of every clip that does not have them yet.
+
+    Args:
+        manifest: the clips; the store takes over their order.
+        store: the folder of the feature store; made when it is not there.
+        settings: weights, modalities, rates.
+        workers: processes; 0 works in this one.
+        seconds_each: a clip that takes longer is given up (with workers only).
+
+    Yields:
+        An outcome for every clip, in the order of completion, after its features are on the disk.
+
+    Raises:
+        WeightsMissing: see ``plan``.
+        StoreError: the store is in use, foreign, or cannot be written.
+    """
+    extraction = plan(settings, workers)
+    with StoreWriter(store, [clip.id for clip in manifest.clips]) as writer:
+        jobs = (
+            Job(clip, {name: (f.key, f.status, f.reason) for name, f in writer.known(clip.id).items()})
+            for clip in manifest.clips
+        )
+        for job, result in run(extraction, jobs, workers=workers, seconds_each=seconds_each):
+            if isinstance(result, Failed):
+                result = _failed(job, extraction.modalities, f"{job.clip.path.name}: {result.reason}")
+            outcome = _without_repeated_failure(job, result)
+            if outcome.made.features:
+                writer.add(outcome.made)
+            else:
+                writer.passed(job.clip.id)
+            yield outcome
+
+
+class Extractor:
+    """Makes the features of one clip; backbones and senses are loaded when they are first needed."""
+
+    def __init__(self, extraction: Extraction) -> None:
+        self._settings = extraction.settings
+        self._modalities = extraction.modalities
+        self._weights = dict(extraction.weights)
+        self._compute = resolve_compute(extraction.settings.compute)
+        paths = {role: weights.path for role, weights in self._weights.items()}
+        self._senses = Senses(paths, extraction.settings, extraction.threads)
+        self._backbones: dict[str, Backbone] = {}
+
+    def __call__(self, job: Job) -> Outcome:
+        """The features of a clip that are not known yet; a clip that cannot be read gives failed features."""
+        try:
+            return self._extract(job)
+        except (MienError, OSError) as error:
+            return _failed(job, self._modalities, str(error))
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one clip, the others go on
+            return _failed(job, self._modalities, f"{job.clip.path.name}: {type(error).__name__}: {error}")
+
+    def _extract(self, job: Job) -> Outcome:
+        of_clip = Keys(job.clip, self._settings, self._weights, self._compute.precision)
+        try:
+            keys = {modality.name: of_clip.of(modality) for modality in self._modalities}
+        except DataError as error:  # the file cannot be opened: what is stored of it stays
+            return _failed(job, [m for m in self._modalities if m.name not in job.known], str(error))
+        fresh = {m.name for m in self._modalities if not _is_known(job, m, keys[m.name])}
+        reused = tuple(name for name in keys if name not in fresh)
+        if not fresh:
+            return Outcome(job.clip, ClipFeatures(job.clip.id, math.nan, ()), reused)
+        began = perf_counter()
+        media = observe(job.clip, fresh, self._senses, self._settings)
+        taken = {"media": perf_counter() - began}
+        features: list[Feature] = []
+        for modality in self._modalities:
+            if modality.name in fresh:
+                began = perf_counter()
+                features += self._features(modality, media, keys[modality.name])
+                taken[modality.name] = perf_counter() - began
+        said = media.transcript if "text" in fresh else None
+        made = ClipFeatures(job.clip.id, media.seconds, tuple(features), said, tuple(media.notes))
+        return Outcome(job.clip, made, reused, taken)
+
+    def _features(self, modality: Modality, media: Media, key: str) -> list[Feature]:
+        """What one backbone makes of the media; an absent modality keeps its reason."""
+        made = self.provenance(modality)
+        prepared = modality.prepare(media)
+        if isinstance(prepared, Absent):
+            return [Feature(n, key, made, status="absent", reason=prepared.reason) for n in modality.features]
+        features = []
+        for name, output in self._backbone(modality)(prepared).items():
+            values = output.values.astype(np.float16)
+            if not np.isfinite(values).all():
+                raise MediaError(f"{media.clip.path.name}: the {name} backbone gave values that are not finite")
+            reason = "; ".join(filter(None, (prepared.remark, output.remark)))
+            features.append(Feature(name, key, made, values, output.seconds.astype(np.float32), reason=reason))
+        return features
+
+    def _backbone(self, modality: Modality) -> Backbone:
+        if modality.name not in self._backbones:
+            weights = self._weights.get(modality.backbone_role or "")
+            self._backbones[modality.name] = modality.load(weights.path if weights else None, self._compute)
+        return self._backbones[modality.name]
+
+    def provenance(self, modality: Modality) -> str:
+        """How a modality's features are made, in words."""
+        weights = self._weights.get(modality.backbone_role or modality.front_roles[0])
+        assert weights is not None
+        return f"{weights.name}{' (random)' if weights.random else ''} {self._compute.precision} v{modality.version}"
+
+
+def _is_known(job: Job, modality: Modality, key: str) -> bool:
+    """Whether every feature of a modality is stored under this key, and did not fail."""
+    stored = (job.known.get(name) for name in modality.features)
+    return all(known is not None and known[0] == key and known[1] != "failed" for known in stored)
+
+
+def _failed(job: Job, modalities: Iterable[Modality], reason: str) -> Outcome:
+    """The outcome of a clip that could not be read: every wanted feature failed, for one reason."""
+    features = [
+        Feature(name, "", "", status="failed", reason=" ".join(reason.split()))
+        for modality in modalities
+        for name in modality.features
+    ]
+    return Outcome(job.clip, ClipFeatures(job.clip.id, math.nan, tuple(features)), failure=" ".join(reason.split()))
+
+
+def _without_repeated_failure(job: Job, outcome: Outcome) -> Outcome:
+    """An outcome without failures that are stored already in the same words, so that trying again adds nothing."""
+    fresh = tuple(
+        feature
+        for feature in outcome.made.features
+        if feature.status != "failed" or job.known.get(feature.modality) != ("", "failed", feature.reason)
+    )
+    return replace(outcome, made=replace(outcome.made, features=fresh))

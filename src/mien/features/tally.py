@@ -1,0 +1,57 @@
+"""What an extraction came to, in numbers and reasons: nothing is skipped or missing without being counted here."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from mien.features.extract import Outcome
+from mien.modalities import MODALITIES
+
+
+@dataclass
+class Tally:
+    """What an extraction came to, counted outcome by outcome.
+
+    Attributes:
+        made, reused: clips of which something was made now, and clips of which nothing had to be.
+        absent: clips by (modality, reason with its numbers left out), with the first example in full.
+        failed: (clip, reason), in order.
+        remarks: clips by what was odd about them, with the first example.
+        seconds: time spent, by stage, summed over workers.
+    """
+
+    made: int = 0
+    reused: int = 0
+    absent: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    remarks: dict[str, tuple[int, str]] = field(default_factory=dict)
+    seconds: Counter[str] = field(default_factory=Counter)
+
+    def count(self, outcome: Outcome) -> None:
+        """Take one more outcome into account."""
+        self.seconds.update(outcome.seconds_taken)
+        if outcome.failure is not None:
+            self.failed.append((outcome.clip.id, outcome.failure))
+            return
+        self.made += bool(outcome.made.features)
+        self.reused += not outcome.made.features
+        for feature in outcome.made.features:
+            if feature.status == "absent" and feature.modality in MODALITIES:
+                _count(self.absent, (feature.modality, _kind(feature.reason)), f"{outcome.clip.id}: {feature.reason}")
+        for note in outcome.made.notes:
+            _count(self.remarks, _kind(note), f"{outcome.clip.id}: {note}")
+
+
+def _count(counts: dict[Any, tuple[int, str]], kind: Any, example: str) -> None:
+    seen, first = counts.get(kind, (0, example))
+    counts[kind] = (seen + 1, first)
+
+
+def _kind(reason: str) -> str:
+    """A reason without its numbers and names, so that equal reasons can be counted.
+
+    >>> _kind("no face in 28 of 30 frames")
+    'no face in # of # frames'
+    """
+    return re.sub(r"\d+(\.\d+)?", "#", reason)

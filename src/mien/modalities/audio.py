@@ -1,0 +1,91 @@
+"""Audio: 16 kHz sound → the last hidden states of a speech encoder, 50 steps a second.
+
+Two families: wav2vec 2.0 (the paper's, affect-tuned) and the encoder of Whisper, which is run on the sound's own
+length instead of on 30 padded seconds. Long sound is read in pieces of 30 s, so that memory does not grow with it;
+a step does not see beyond its piece.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, WhisperModel
+
+from mien.modalities.base import Absent, Backbone, Compute, Modality, Output, Prepared, absent_part, slices, to_numpy
+from mien.schema import SAMPLE_RATE, Media
+
+PIECE_SECONDS = 30
+SHORTEST_SAMPLES = 400
+"""One window of wav2vec 2.0's convolutions, 25 ms; less gives no step."""
+
+STEPS_PER_SECOND = 50
+
+
+def prepare(media: Media) -> Prepared | Absent:
+    """The sound, unless there is none, it is digitally silent, or too short for a single step."""
+    if media.sound is None:
+        return absent_part(media, "sound", "not listened to")
+    if len(media.sound) < SHORTEST_SAMPLES:
+        return Absent(f"sound of {1000 * len(media.sound) / SAMPLE_RATE:.0f} ms is too short")
+    if not np.any(media.sound):
+        return Absent("the sound track is digitally silent")
+    return Prepared(media.sound, np.zeros(0, np.float32))
+
+
+def load(folder: Path | None, compute: Compute) -> Backbone:
+    """A speech encoder: Whisper's when the folder holds a Whisper, else wav2vec 2.0 or a relative of it."""
+    assert folder is not None
+    extractor = AutoFeatureExtractor.from_pretrained(folder)
+    whisper = AutoConfig.from_pretrained(folder).model_type == "whisper"
+    encode = _whisper(folder, compute) if whisper else _wav2vec2(folder, compute)
+
+    @torch.inference_mode()
+    def hear(prepared: Prepared) -> Mapping[str, Output]:
+        sound: np.ndarray = prepared.inputs
+        pieces = []
+        for piece in slices(len(sound), PIECE_SECONDS * SAMPLE_RATE):
+            if piece.stop - piece.start < SHORTEST_SAMPLES:
+                continue  # under 25 ms left over
+            inputs = extractor(sound[piece], sampling_rate=SAMPLE_RATE, return_tensors="pt", padding="longest")
+            pieces.append(encode(next(iter(inputs.values())).to(compute.device, compute.dtype)))
+        values = to_numpy(torch.cat(pieces))
+        return {"audio": Output(values, ((np.arange(len(values)) + 0.5) / STEPS_PER_SECOND).astype(np.float32))}
+
+    return hear
+
+
+def _wav2vec2(folder: Path, compute: Compute) -> Callable[[torch.Tensor], torch.Tensor]:
+    model = AutoModel.from_pretrained(folder, dtype=compute.dtype).eval().to(compute.device)
+    return lambda sound: model(sound).last_hidden_state[0].float()  # (1, N) → (T, F)
+
+
+def _whisper(folder: Path, compute: Compute) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The encoder by its layers: transformers' own ``forward`` accepts 30 s and nothing else."""
+    encoder: Any = WhisperModel.from_pretrained(folder, dtype=compute.dtype).get_encoder().eval().to(compute.device)
+
+    def encode(mel: torch.Tensor) -> torch.Tensor:
+        """``(1, 80, 2T)`` log-mel frames, 100 a second → ``(T, F)``."""
+        states = torch.nn.functional.gelu(encoder.conv1(mel))
+        states = torch.nn.functional.gelu(encoder.conv2(states)).transpose(1, 2)  # (1, T, F)
+        states = states + encoder.embed_positions.weight[: states.shape[1]]
+        for layer in encoder.layers:
+            states = layer(states, None)
+        return encoder.layer_norm(states)[0].float()
+
+    return encode
+
+
+AUDIO = Modality(
+    name="audio",
+    part="sound",
+    backbone_role="audio",
+    front_roles=(),
+    settings=("speech.source",),
+    features=("audio",),
+    prepare=prepare,
+    load=load,
+    version=1,
+    source="wav2vec 2.0 tuned for affect: Wagner et al. 2023, arXiv:2203.07378; Whisper: Radford et al. 2022",
+)

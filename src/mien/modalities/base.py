@@ -1,0 +1,133 @@
+"""What a modality is: one frozen record that says how a clip becomes a sequence of vectors, and how that is encoded.
+
+    prepare   Media → inputs in order of time, or the reason why there are none      pure, needs no weights
+    load      weights folder → backbone                                              frozen, in eval mode
+    backbone  inputs → (T, F) and the time of each step                              run once for each clip
+    encoder   (B, T, F), lengths → (B, D)                                            trained
+
+A record and not a base class: a modality has no state, and what differs between two of them are four functions.
+
+Shapes: ``B`` batch, ``T`` steps, ``F`` backbone width, ``D`` encoder width.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mien.config import ComputeSettings
+from mien.schema import Media
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A clip has nothing for this modality; ``reason`` is told to the user."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a backbone is to read.
+
+    Attributes:
+        inputs: the sound, the text, the rows or the pictures; pictures may be sliced from the disk.
+        seconds: ``(T,)`` float32 time of each input step, or empty when the backbone makes its own steps.
+        remark: what was odd (``face in 12 of 28 frames``), else empty.
+    """
+
+    inputs: Any
+    seconds: npt.NDArray[np.float32]
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Backbone output: ``values (T, F)`` float32 and ``seconds (T,)`` float32, with a remark when something was cut."""
+
+    values: npt.NDArray[np.float32]
+    seconds: npt.NDArray[np.float32]
+    remark: str = ""
+
+
+class Backbone(Protocol):
+    """A frozen backbone: prepared inputs of one clip → its steps, by feature name (``text`` also gives ``tokens``)."""
+
+    def __call__(self, prepared: Prepared) -> Mapping[str, Output]:
+        """The steps of one clip."""
+        ...
+
+
+@dataclass(frozen=True)
+class Compute:
+    """What backbones run on, resolved: a device, the number format of the arithmetic, threads of the CPU."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def precision(self) -> str:
+        """``float32`` or ``bfloat16``; part of every feature's key."""
+        return str(self.dtype).removeprefix("torch.")
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One way of looking at a person.
+
+    Attributes:
+        name: ``text``, ``audio``, ``vision`` or ``motion``.
+        part: the part of ``Media`` that it reads: ``transcript``, ``sound`` or ``faces``.
+        backbone_role: the role of its backbone in a set of weights; ``None`` when ``prepare`` gives the features.
+        front_roles: roles of the weights that shape what ``prepare`` reads (recogniser, face detector).
+        settings: names of the settings, as dotted paths, that its features depend on.
+        features: names of the sequences it stores, its own first.
+        prepare, load: see the module's head.
+        version: raised whenever the same clip and settings give other features.
+        source: where the recipe comes from.
+    """
+
+    name: str
+    part: str
+    backbone_role: str | None
+    front_roles: tuple[str, ...]
+    settings: tuple[str, ...]
+    features: tuple[str, ...]
+    prepare: Callable[[Media], Prepared | Absent]
+    load: Callable[[Path | None, Compute], Backbone]
+    version: int
+    source: str
+
+
+def resolve_compute(settings: ComputeSettings) -> Compute:
+    """The device and number format that ``auto`` stands for on this machine.
+
+    bfloat16 is taken on a GPU, and on a CPU that multiplies in it (AVX512-BF16 or AMX); elsewhere it would be slower.
+    """
+    cuda = torch.cuda.is_available() if settings.device == "auto" else settings.device == "cuda"
+    native = cuda or any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
+    bfloat16 = native if settings.precision == "auto" else settings.precision == "bfloat16"
+    return Compute(torch.device("cuda" if cuda else "cpu"), torch.bfloat16 if bfloat16 else torch.float32)
+
+
+def absent_part(media: Media, part: str, fallback: str) -> Absent:
+    """Why a part of the media is missing, in the words of whoever looked for it."""
+    return Absent(media.absent.get(part, fallback))
+
+
+def slices(length: int, size: int) -> Iterator[slice]:
+    """Consecutive slices that cover ``range(length)``.
+
+    >>> [(s.start, s.stop) for s in slices(5, 2)]
+    [(0, 2), (2, 4), (4, 5)]
+    """
+    return (slice(start, min(start + size, length)) for start in range(0, length, size))
+
+
+def to_numpy(values: torch.Tensor) -> npt.NDArray[np.float32]:
+    """A tensor as float32 in memory, wherever it was computed."""
+    return values.float().cpu().numpy()

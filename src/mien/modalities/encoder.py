@@ -1,0 +1,103 @@
+"""The encoder that all four modalities share: steps in time → one vector per clip.
+
+    steps (B, T, F) → masked single-query attention → (K, B, F) → LayerNorm → Linear → GELU → Dropout → LayerNorm
+                                                                                                    → (K, B, D)
+
+It sits on the outputs of a frozen backbone, so its steps are the same for all K models and are read once. What stands
+in padding, even ``nan``, does not reach the embedding, and a clip without the modality gets an embedding of zeros.
+
+Source: the unimodal branches of "Two-Stage Multimodal Framework for Emotion Mimicry Intensity Prediction" (2026).
+Shapes: ``K`` models, ``B`` batch, ``T`` steps, ``F`` feature width, ``D`` embedding width.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mien.modalities.stacked import Chance, Dropout, LayerNorm, Linear
+
+
+class Steps(NamedTuple):
+    """One modality of a batch of clips.
+
+    Attributes:
+        values: ``(B, T, F)`` float; anything may stand where ``mask`` is false.
+        mask: ``(B, T)`` bool; all false for a clip without this modality.
+    """
+
+    values: Tensor
+    mask: Tensor
+
+
+class AttentionPool(nn.Module):
+    """Masked softmax attention with one learned query: ``(B, T, F)`` → ``(K, B, F)``.
+
+    The paper scores steps by a linear layer to one number; its offset cancels in the softmax and is left out.
+    """
+
+    def __init__(self, chance: Chance, width: int) -> None:
+        super().__init__()
+        self.query = nn.Parameter((chance.uniform(width) * 2 - 1) / math.sqrt(width))  # (K, F)
+
+    def forward(self, steps: Steps, scale: Tensor) -> Tensor:
+        """Average the steps, weighted by the scores of the scaled steps; zeros for a clip without steps."""
+        values, mask = steps  # values are finite: ``Encoder`` has cleared the padding
+        scores = torch.einsum("btf,kf->bkt", values, (self.query * scale).to(values.dtype)).float()
+        scores = torch.where(mask[:, None], scores, -torch.inf)
+        scores = torch.where(mask.any(-1)[:, None, None], scores, 0.0)  # a softmax over nothing would be nan
+        weights = torch.softmax(scores, -1).to(values.dtype)
+        return torch.bmm(weights, values).transpose(0, 1).float()  # (B, K, F) → (K, B, F)
+
+
+def mean_pool(steps: Steps) -> Tensor:
+    """The mean of the steps that count, ``(B, T, F)`` → ``(1, B, F)``; zeros for a clip without steps."""
+    count = steps.mask.sum(-1, keepdim=True).clamp(min=1)
+    return (steps.values.float().sum(1) / count)[None]
+
+
+class Encoder(nn.Module):
+    """K encoders of one modality: attention (or mean) pooling, then the trunk."""
+
+    offset: Tensor
+    scale: Tensor
+
+    def __init__(self, chance: Chance, width: int, embedding: int, rates: Sequence[float], attention: bool) -> None:
+        """K encoders, one per stream of ``chance``.
+
+        Args:
+            chance: where the first weights come from.
+            width: of the features, ``F``.
+            embedding: width of the result, ``D``.
+            rates: dropout of each model.
+            attention: whether steps are weighted; a modality of one step per clip (text) has nothing to weigh.
+        """
+        super().__init__()
+        models = len(chance.generators)
+        self.pool = AttentionPool(chance, width) if attention else None
+        self.before = LayerNorm(models, width)
+        self.linear = Linear(chance, width, embedding)
+        self.dropout = Dropout(rates)
+        self.after = LayerNorm(models, embedding)
+        self.register_buffer("offset", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+
+    def standardise(self, mean: Tensor, deviation: Tensor) -> None:
+        """Bring features to mean 0 and deviation 1 first; a feature that does not vary is only shifted."""
+        self.offset.copy_(mean)
+        self.scale.copy_(1 / torch.where(deviation > 1e-6, deviation, 1))
+
+    def forward(self, steps: Steps, chance: Chance | None = None) -> Tensor:
+        """Embed a batch: ``(K, B, D)``, zeros for a clip without steps."""
+        steps = Steps(torch.where(steps.mask[..., None], steps.values, 0), steps.mask)
+        pooled = self.pool(steps, self.scale) if self.pool else mean_pool(steps)
+        standard = (pooled - self.offset) * self.scale  # the weights sum to 1, so this is the mean of standard steps
+        return self.trunk(standard, steps.mask.any(-1), chance)
+
+    def trunk(self, pooled: Tensor, present: Tensor, chance: Chance | None) -> Tensor:
+        """``(K or 1, B, F)`` → ``(K, B, D)``; rows that are not ``present`` become zeros."""
+        hidden = nn.functional.gelu(self.linear(self.before(pooled)))
+        embedding = self.after(self.dropout(hidden, chance))
+        return torch.where(present[:, None], embedding, 0.0)

@@ -1,0 +1,61 @@
+"""Motion: facial action and head pose, one row a frame, as the landmarker (or OpenFace) measured them.
+
+No backbone: the descriptors are the features. They are brought to a common scale by the encoder's LayerNorm, after
+degrees and centimetres are divided to lie near one.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from mien.modalities.base import Absent, Backbone, Compute, Modality, Output, Prepared, absent_part
+from mien.schema import BLENDSHAPES, MOTION_WIDTH, Media
+
+DEGREES, CENTIMETRES = 30.0, 30.0
+"""What counts as one: a marked turn of the head, and half an arm's length."""
+
+
+def prepare(media: Media) -> Prepared | Absent:
+    """The descriptors of the frames with a face; those without are counted in the remark."""
+    track = media.faces
+    if track is None:
+        return absent_part(media, "faces", "not looked at")
+    if not len(track.motion):
+        return absent_part(media, "faces", f"no face in {track.motion_frames} frames")
+    found, looked = len(track.motion), track.motion_frames
+    return Prepared(track.motion, track.motion_seconds, f"face in {found} of {looked} frames" if found < looked else "")
+
+
+def load(_folder: Path | None, _compute: Compute) -> Backbone:
+    """The identity, up to scale."""
+
+    def measure(prepared: Prepared) -> Mapping[str, Output]:
+        rows: np.ndarray = prepared.inputs
+        return {"motion": Output((rows / scale_of(rows.shape[1])).astype(np.float32), prepared.seconds)}
+
+    return measure
+
+
+def scale_of(width: int) -> np.ndarray:
+    """``(width,)`` what each descriptor is divided by: blendshapes as they are, pose by degrees and centimetres.
+
+    OpenFace rows (17 action unit intensities in [0, 5], then six pose numbers) are recognised by their width.
+    """
+    actions = width - 6
+    action_scale = 1.0 if width == MOTION_WIDTH and actions == BLENDSHAPES else 5.0
+    return np.array([action_scale] * actions + [DEGREES] * 3 + [CENTIMETRES] * 3, np.float32)
+
+
+MOTION = Modality(
+    name="motion",
+    part="faces",
+    backbone_role=None,
+    front_roles=("landmarker", "full_range"),
+    settings=("faces.full_range", "media.motion_fps"),
+    features=("motion",),
+    prepare=prepare,
+    load=load,
+    version=1,
+    source="MediaPipe blendshapes; OpenFace 2: Baltrušaitis et al. 2018, doi:10.1109/FG.2018.00019",
+)

@@ -1,0 +1,62 @@
+"""Vision: face crops → one DINOv2 class token each.
+
+Crops are read from the track in batches and never all at once, so that an hour of video needs no more memory than a
+minute of it.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoModel
+
+from mien.modalities.base import Absent, Backbone, Compute, Modality, Output, Prepared, absent_part, slices, to_numpy
+from mien.schema import Media
+
+BATCH_CROPS = 16
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def prepare(media: Media) -> Prepared | Absent:
+    """The crops of the main person's face; frames without a face are counted in the remark."""
+    track = media.faces
+    if track is None:
+        return absent_part(media, "faces", "not looked at")
+    if not len(track.crops):
+        return absent_part(media, "faces", f"no face in {track.vision_frames} frames")
+    found, looked = len(track.crops), track.vision_frames
+    return Prepared(track.crops, track.crop_seconds, f"face in {found} of {looked} frames" if found < looked else "")
+
+
+def load(folder: Path | None, compute: Compute) -> Backbone:
+    """DINOv2: the normalised class token of each picture."""
+    assert folder is not None
+    model = AutoModel.from_pretrained(folder, dtype=compute.dtype).eval().to(compute.device)
+    mean, std = (torch.tensor(v, device=compute.device).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+
+    @torch.inference_mode()
+    def look(prepared: Prepared) -> Mapping[str, Output]:
+        tokens = []
+        for part in slices(len(prepared.inputs), BATCH_CROPS):
+            pictures = torch.from_numpy(prepared.inputs[part]).to(compute.device).permute(0, 3, 1, 2)  # (B, 3, S, S)
+            pictures = ((pictures.float() / 255 - mean) / std).to(compute.dtype)
+            tokens.append(to_numpy(model(pictures).pooler_output))
+        return {"vision": Output(np.concatenate(tokens), prepared.seconds)}
+
+    return look
+
+
+VISION = Modality(
+    name="vision",
+    part="faces",
+    backbone_role="vision",
+    front_roles=("landmarker", "full_range"),
+    settings=("faces", "media.vision_fps"),
+    features=("vision",),
+    prepare=prepare,
+    load=load,
+    version=1,
+    source="DINOv2: Oquab et al. 2023, arXiv:2304.07193",
+)

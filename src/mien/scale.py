@@ -1,0 +1,109 @@
+"""One function: run this over these items – here, or in several processes.
+
+    for item, outcome in run(make, items, workers=2): ...
+
+``make`` is a frozen, picklable record that, called once in each worker, gives the function to run; a worker keeps what
+it has loaded. Results come as they are ready. A worker that dies or hangs is replaced, and the item it was at is
+returned as a ``Failed``: one item never stops the others. A distributed engine can stand behind this function without
+anything else changing.
+
+The trade-off: pebble, and not the standard pool, because the standard one is lost with its first dead worker.
+"""
+
+import functools
+import multiprocessing
+import os
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result", covariant=True)
+
+QUEUED_PER_WORKER = 2
+
+
+class Make(Hashable, Protocol[Result]):
+    """A frozen record that makes the function to run; called once in each process."""
+
+    def __call__(self) -> Callable[[Any], Result]:
+        """Load what is needed and return the function."""
+        ...
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An item whose worker died or ran out of time; ``reason`` is told to the user."""
+
+    reason: str
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run(
+    make: Make[Result], items: Iterable[Item], *, workers: int, seconds_each: float | None = None
+) -> Iterator[tuple[Item, Result | Failed]]:
+    """Run a function over items.
+
+    Args:
+        make: gives the function, once in each process.
+        items: picklable; taken as they are needed.
+        workers: processes; 0 runs in this one, where a fault of the machine's code cannot be survived and no time limit
+            holds.
+        seconds_each: an item that takes longer is given up; ``None`` waits for ever.
+
+    Yields:
+        ``(item, result)`` in the order of completion. An exception raised by the function is raised here.
+    """
+    if workers == 0:
+        function = make()
+        yield from ((item, function(item)) for item in items)
+    else:
+        yield from _run_in_processes(make, items, workers, seconds_each)
+
+
+def _run_in_processes(
+    make: Make[Result], items: Iterable[Item], workers: int, seconds_each: float | None
+) -> Iterator[tuple[Item, Result | Failed]]:
+    from pebble import ProcessPool  # noqa: PLC0415 - only when processes are wanted
+
+    queue = iter(items)
+    waiting: dict[Future[Result], Item] = {}
+    pool = ProcessPool(max_workers=workers, context=multiprocessing.get_context("spawn"))
+    try:
+        while True:
+            while len(waiting) < workers * QUEUED_PER_WORKER and (item := next(queue, None)) is not None:
+                waiting[pool.schedule(_call, args=(make, item), timeout=seconds_each)] = item
+            if not waiting:
+                break
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield waiting.pop(future), _outcome(future, seconds_each)
+        pool.close()
+    finally:
+        pool.stop()
+        pool.join()
+
+
+def _outcome(future: Future[Result], seconds_each: float | None) -> Result | Failed:
+    from pebble import ProcessExpired  # noqa: PLC0415
+
+    try:
+        return future.result()
+    except TimeoutError:
+        return Failed(f"gave up after {seconds_each:g} s")
+    except ProcessExpired as error:
+        return Failed(f"the worker process died (exit code {error.exitcode})")
+
+
+def _call(make: Make[Result], item: Any) -> Result:
+    return _made(make)(item)
+
+
+@functools.cache
+def _made(make: Make[Result]) -> Callable[[Any], Result]:
+    return make()

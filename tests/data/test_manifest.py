@@ -1,0 +1,155 @@
+"""Manifests: every layout is read, and every fault is told with its place and its remedy."""
+
+import math
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mien.data.manifest import clips_of, read_manifest
+from mien.errors import DataError
+from mien.schema import EMOTIONS
+
+HEADER = "Filename," + ",".join(EMOTIONS)
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def challenge(root: Path) -> Path:
+    write(root / "train_split.csv", f"{HEADER}\n00000,0.5,0,0,0,0.25,0\n00001,0,1,0,0,0,0\n")
+    write(root / "valid_split.csv", f"{HEADER}\n00042,0,0,0.2,0,0,0\n")
+    write(root / "raw" / "00000.mp4", "x")
+    write(root / "text" / "00000.txt", "so  proud\n")
+    write(root / "audio" / "00000.mp3", "x")
+    (root / "face_images" / "00000").mkdir(parents=True)
+    return root
+
+
+def test_the_challenge_folder_is_read_as_it_is(tmp_path: Path) -> None:
+    manifest = read_manifest(challenge(tmp_path))
+    assert manifest.targets == EMOTIONS
+    assert [(clip.id, clip.split) for clip in manifest.clips] == [
+        ("00000", "train"), ("00001", "train"), ("00042", "valid")]  # fmt: skip
+    first, second, _ = manifest.clips
+    assert first.labels == (0.5, 0, 0, 0, 0.25, 0)
+    assert first.path == tmp_path / "raw" / "00000.mp4"
+    assert (first.transcript, second.transcript) == ("so proud", None)
+    assert first.sound == tmp_path / "audio" / "00000.mp3"
+    assert first.crops == tmp_path / "face_images" / "00000"
+    assert second.sound is None
+
+
+def test_participants_come_from_their_companion_table(tmp_path: Path) -> None:
+    challenge(tmp_path)
+    write(tmp_path / "participants.csv", "Filename,Participant,Seed\n00000,p7,s1\n00042,p9,s1\n")
+    assert [clip.participant for clip in read_manifest(tmp_path).clips] == ["p7", None, "p9"]
+
+
+def test_test_clips_are_found_without_a_table_and_are_unlabelled(tmp_path: Path) -> None:
+    challenge(tmp_path)
+    write(tmp_path / "test_data" / "raw" / "12660.mp4", "x")
+    last = read_manifest(tmp_path).clips[-1]
+    assert (last.id, last.split, last.labels) == ("12660", "test", None)
+
+
+def test_a_test_table_of_zeros_holds_no_labels(tmp_path: Path) -> None:
+    challenge(tmp_path)
+    write(tmp_path / "test_split.csv", f"{HEADER}\n12660,0,0,0,0,0,0\n")
+    assert read_manifest(tmp_path).clips[-1].labels is None
+
+
+def test_ids_that_lost_their_zeros_get_them_back_and_it_is_said(tmp_path: Path) -> None:
+    challenge(tmp_path)
+    write(tmp_path / "train_split.csv", f"{HEADER}\n7,0,0,0,0,0,0\n")
+    manifest = read_manifest(tmp_path)
+    assert manifest.clips[0].id == "00007"
+    assert "1 ids without leading zeros" in manifest.notes[0]
+
+
+def test_any_table_gives_its_own_targets(tmp_path: Path) -> None:
+    table = write(
+        tmp_path / "clips.csv",
+        "id;path;start;end;split;participant;transcript;Awe;Boredom;comment\n"
+        "a;v/a.mp4;1.5;4;train;p1;hello there;0.25;;fine\nb;v/b.mp4;;;valid;p2;;1;0.5;\n",
+    )
+    manifest = read_manifest(table)
+    a, b = manifest.clips
+    assert manifest.targets == ("Awe", "Boredom")
+    assert (a.id, a.path, a.start, a.end, a.transcript) == ("a", tmp_path / "v/a.mp4", 1.5, 4.0, "hello there")
+    assert a.labels is not None and a.labels[0] == 0.25 and math.isnan(a.labels[1])
+    assert (b.labels, b.transcript, b.split) == ((1.0, 0.5), None, "valid")
+    assert any("1 labels are missing" in note for note in manifest.notes)
+    assert any("'comment'" in note or "comment" in note for note in manifest.notes)
+
+
+def test_parquet_is_read_like_csv(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"path": ["a.mp4", "b.mp4"], "Joy": [0.5, None]}), tmp_path / "clips.parquet")
+    manifest = read_manifest(tmp_path / "clips.parquet")
+    assert [clip.labels for clip in manifest.clips] == [(0.5,), None]
+    assert [clip.id for clip in manifest.clips] == ["a", "b"]
+
+
+def test_a_folder_of_videos_keeps_odd_names_and_counts_what_it_leaves_out(tmp_path: Path) -> None:
+    for name in ("b b.MP4", "übung/é.mov", "twin.mp4", "twin.avi", "notes.pdf", ".hidden.mp4"):
+        write(tmp_path / name, "x")
+    (tmp_path / "folder.mp4").mkdir()
+    manifest = read_manifest(tmp_path)
+    assert [clip.id for clip in manifest.clips] == ["b b", "twin.avi", "twin.mp4", "übung/é"]
+    assert manifest.notes == (f"{tmp_path}: 1 files are not videos and were left out (first: notes.pdf)",)
+
+
+def test_clips_named_one_by_one_stay_apart(tmp_path: Path) -> None:
+    paths = [write(tmp_path / folder / "a.mp4", "x") for folder in ("x", "y")]
+    assert [clip.id for clip in clips_of(paths).clips] == [str(path) for path in paths]
+    assert [clip.id for clip in clips_of(paths[:1]).clips] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("path,Joy\na.mp4,1.7\n", r"clips.csv:2: Joy = 1.7, but intensities lie in \[0, 1\].*--label-scale 100"),
+        ("path,Joy\na.mp4,-0.1\n", "clips.csv:2: Joy = -0.1"),
+        ("path,Joy\na.mp4,.5\nb.mp4,o.5\n", "clips.csv:3: Joy = 'o.5' is not a number"),
+        ("id,path\nx,a.mp4\nx,b.mp4\n", r"clips.csv:3: id 'x' stands twice \(first on line 2\)"),
+        ("a.mp4,0.3\nb.mp4,0.4\n", "clips.csv:1: no column 'path'.*first line must name the columns"),
+        ("path,Joy\na.mp4\n", "clips.csv:2: 1 cells, but the header names 2"),
+        ("path,path\na,b\n", "column 'path' stands twice"),
+        ("path,Joy\n,.5\n", "clips.csv:2: column 'path' is empty"),
+        ("path,start,end\na.mp4,5,4\n", "clips.csv:2: end = 4.0 s lies before start = 5.0 s"),
+        ("path,start\na.mp4,soon\n", "clips.csv:2: start = 'soon' is not a number"),
+        ("path\n", "no clips found"),
+        ("", "no clips found"),
+    ],
+)
+def test_faults_are_told_with_their_place(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(DataError, match=complaint) as caught:
+        read_manifest(write(tmp_path / "clips.csv", text))
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_of_another_scale_are_divided(tmp_path: Path) -> None:
+    table = write(tmp_path / "clips.csv", "path,Joy\na.mp4,40\nb.mp4,100\n")
+    assert [clip.labels for clip in read_manifest(table, label_scale=100).clips] == [(0.4,), (1.0,)]
+
+
+def test_targets_can_be_named(tmp_path: Path) -> None:
+    table = write(tmp_path / "clips.csv", "path,age,Joy\na.mp4,40,.5\n")
+    assert read_manifest(table, targets=["Joy"]).clips[0].labels == (0.5,)
+    with pytest.raises(DataError, match="no column 'Awe'"):
+        read_manifest(table, targets=["Awe"])
+
+
+def test_what_is_not_there_or_not_text_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        read_manifest(tmp_path / "nowhere")
+    (tmp_path / "x.csv").write_bytes(b"\xff\xfe\x00\x01" * 10)
+    with pytest.raises(DataError, match="not a text table"):
+        read_manifest(tmp_path / "x.csv")
+    (tmp_path / "x.parquet").write_bytes(b"PAR1 nonsense")
+    with pytest.raises(DataError, match="Parquet"):
+        read_manifest(tmp_path / "x.parquet")

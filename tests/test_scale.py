@@ -1,0 +1,55 @@
+"""Running over items: all of them come back, and one that kills its worker is reported and nothing more."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from mien.scale import Failed, run
+
+
+@dataclass(frozen=True)
+class Squares:
+    """Squares numbers; -1 kills its process, -2 hangs, -3 raises."""
+
+    def __call__(self) -> Callable[[int], tuple[int, int]]:
+        return self._square
+
+    def _square(self, number: int) -> tuple[int, int]:
+        if number == -1:
+            os._exit(9)
+        if number == -2:
+            time.sleep(60)
+        if number == -3:
+            raise ArithmeticError("minus three")
+        return number * number, os.getpid()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_item_comes_back_with_its_result(workers: int) -> None:
+    results = dict(run(Squares(), range(20), workers=workers))
+    assert {item: result[0] for item, result in results.items() if not isinstance(result, Failed)} == {
+        i: i * i for i in range(20)
+    }
+
+
+def test_workers_are_other_processes() -> None:
+    here = os.getpid()
+    assert all(result[1] != here for _, result in run(Squares(), range(4), workers=1) if not isinstance(result, Failed))
+    assert all(result[1] == here for _, result in run(Squares(), range(4), workers=0) if not isinstance(result, Failed))
+
+
+def test_a_dead_and_a_hanging_worker_cost_only_their_items() -> None:
+    results = dict(run(Squares(), [1, -1, 2, -2, 3, 4], workers=2, seconds_each=4))
+    lost = {item: result for item, result in results.items() if isinstance(result, Failed)}
+    assert set(lost) == {-1, -2}
+    assert "died" in lost[-1].reason
+    assert "4 s" in lost[-2].reason
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_exception_is_raised_here(workers: int) -> None:
+    with pytest.raises(ArithmeticError, match="minus three"):
+        list(run(Squares(), [-3], workers=workers))
