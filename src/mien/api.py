@@ -82,6 +82,57 @@ def _open(features: str | Path | Store) -> Store:
     return features if isinstance(features, Store) else Store(Path(features))
 
 
-def train(data: Source, features: str | Path | Store, out: str | Path, settings: Settings | str | Path | None = None,
-          *, progress: bool = True) -> Any:  # fmt: skip
-    """placeholder"""
+def train(
+    data: Source,
+    features: str | Path | Store,
+    out: str | Path,
+    settings: Settings | str | Path | None = None,
+    *,
+    progress: bool = True,
+) -> RunSummary:
+    """Train encoders one by one (stage 1), then together (stage 2); the same call continues an interrupted run.
+
+    Args:
+        data: rated clips with a split; as for ``extract``.
+        features: their feature store.
+        out: the run folder; the model is in it.
+        settings: ``Settings``, a YAML file, or ``None`` for the defaults.
+        progress: print what is going on and the validation r of every epoch.
+
+    Returns:
+        Validation Pearson of each modality alone and of all together, per model and emotion.
+
+    Raises:
+        DataError: nothing is rated, a side of the split is empty, or the store lacks these clips.
+        ModelError: the folder holds a run of other settings, data or features.
+    """
+    with progress_bar(progress) as bar:
+        return train_run(
+            manifest_of(data), _open(features), settings_of(settings), Path(out),
+            progress=bar.console.print if progress else None, watch=EpochBar(bar) if progress else None,
+        )  # fmt: skip
+
+
+def _open(features: str | Path | Store) -> Store:
+    return features if isinstance(features, Store) else Store(Path(features))
+
+
+def evaluate(
+    model: str | Path | Model, data: Source, features: str | Path | Store, split: str = "valid"
+) -> Evaluation:
+    """Judge a model on one split: Pearson per emotion over all its clips, with intervals.
+
+    Raises:
+        ModelError: the folder holds no model, or the features are not the kind it was trained on.
+        DataError: the split has no rated clips.
+    """
+    loaded = model if isinstance(model, Model) else load(model)
+    return evaluate_bundle(loaded.bundle, manifest_of(data), _open(features), split)
+
+
+def synth(
+    out: str | Path, *, mode: str = "media", clips: int = 400, test_clips: int = 0, seed: int = 0, dirt: float = 0.0,
+    workers: int = 0, progress: bool = True,
+) -> None:  # fmt: skip
+    """Make the stand-in corpus in the challenge's layout; the same call continues an interrupted one."""
+    raise AssertionError

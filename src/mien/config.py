@@ -40,6 +40,8 @@ class MediaSettings(Section):
     """A longer clip is refused with a reason."""
     largest_megapixels: Positive = 40.0
     """A frame with more pixels is refused before it is decoded."""
+    largest_side: Annotated[int, Field(ge=64)] = 1280
+    """A larger frame is scaled down to this many pixels on its longer side before anything looks at it."""
 
 
 class FaceSettings(Section):

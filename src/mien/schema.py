@@ -98,6 +98,7 @@ class Transcript:
         speech: (start, end) seconds in which voice activity was found; empty when given.
         average_logprob: mean log-probability of the tokens, weighted by segment length; ``nan`` when given or empty.
         no_speech_probability: the recogniser's own doubt, the highest over segments; ``nan`` when given or empty.
+        dropped_segments: recognised segments left out because they looked invented (loops, doubted silence).
     """
 
     text: str
@@ -107,6 +108,7 @@ class Transcript:
     speech: tuple[tuple[float, float], ...] = ()
     average_logprob: float = float("nan")
     no_speech_probability: float = float("nan")
+    dropped_segments: int = 0
 
 
 class Crops(Protocol):
@@ -149,7 +151,7 @@ class FaceTrack:
 class Media:
     """What was seen and heard in one clip: the one thing that a modality's ``prepare`` reads.
 
-    A part that was not asked for, or is not in the clip, is ``None``; ``absent`` then says why, by part.
+    A part that was not asked for, or is not in the clip, is ``None``; ``absent`` then says why.
 
     Attributes:
         clip: whose media this is.
@@ -157,7 +159,7 @@ class Media:
         sound: ``(N,)`` float32 mono at ``SAMPLE_RATE``.
         transcript: what is said.
         faces: who is seen.
-        absent: reason by part: ``sound``, ``transcript``, ``faces``.
+        absent: by modality, why there is nothing for it.
         notes: what was odd about the file (damage, guessed times), one line each.
     """
 

@@ -28,7 +28,7 @@ from mien.modalities import MODALITIES
 from mien.modalities.base import Absent, Backbone, Modality, resolve_compute
 from mien.scale import Failed, cores, run
 from mien.schema import Clip, ClipFeatures, Feature, Manifest, Media
-from mien.weights import Weights, resolve
+from mien.weights import SETS, Weights, resolve
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def plan(settings: Settings, workers: int = 0) -> Extraction:
     """
     modalities = [MODALITIES[name] for name in settings.modalities]
     roles = {role for modality in modalities for role in (modality.backbone_role, *modality.front_roles) if role}
-    weights = resolve(settings.weights, sorted(roles))
+    weights = resolve(settings.weights, sorted(roles & SETS[settings.weights].keys()))
     threads = settings.compute.threads or max(1, cores() // max(1, workers))
     return Extraction(settings, tuple(sorted(weights.items())), threads)
 

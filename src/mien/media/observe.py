@@ -7,17 +7,32 @@ Only what is asked for is done: without ``vision`` and ``motion`` no picture is 
 """
 
 from collections.abc import Mapping, Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from mien.config import Settings
+from mien.errors import DataError, MediaError
 from mien.media.decode import Recording, read_sound
-from mien.media.face import FaceFinder, follow, provided_crops, read_openface
+from mien.media.face import follow
+from mien.media.facefind import FaceFinder
+from mien.media.provided import provided_crops, read_openface
 from mien.media.speech import Listener
-from mien.schema import SAMPLE_RATE, Clip, FaceTrack, Media, Transcript
+from mien.schema import MOTION_WIDTH, SAMPLE_RATE, Clip, FaceTrack, Media, Transcript
+
+NOBODY = FaceTrack(
+    crops=np.empty((0, 1, 1, 3), np.uint8),
+    crop_seconds=np.empty(0, np.float32),
+    vision_frames=0,
+    motion=np.empty((0, MOTION_WIDTH), np.float32),
+    motion_seconds=np.empty(0, np.float32),
+    motion_frames=0,
+    people=0,
+    boxes=np.empty((0, 4), np.float32),
+)
+"""A track on which nobody was seen."""
 
 
 class Senses:
@@ -51,38 +66,63 @@ def observe(clip: Clip, wanted: Set[str], senses: Senses, settings: Settings) ->
         settings: rates, sources, limits.
 
     Raises:
-        MediaError: the file, or what stands in for it, cannot be read at all.
+        MediaError: nothing at all can be had of this clip.
     """
     given = Transcript(clip.transcript, "given") if clip.transcript is not None else None
-    separate_sound = settings.speech.source == "provided"
     listen = "audio" in wanted or ("text" in wanted and given is None)
-    rates = _rates(clip, wanted, settings)
     absent: dict[str, str] = {}
-    sound, track, seconds, notes = None, None, float("nan"), []
-    if rates or (listen and not separate_sound):
-        with Recording(
-            clip.path, settings.media, rates=rates, sound=listen and not separate_sound, start=clip.start, end=clip.end
-        ) as recording:
-            if rates and recording.has_video:
-                track = follow(recording.frames(), senses.finder, settings.faces)
-            sound = recording.sound() if listen and not separate_sound else None
-            seconds, notes = recording.seconds, list(recording.notes)
-            if rates and not recording.has_video:
-                absent["faces"] = "no picture in the file"
-    if listen and separate_sound:
-        sound = _provided_sound(clip)
-        seconds = len(sound) / SAMPLE_RATE if sound is not None and np.isnan(seconds) else seconds
-    if sound is None and listen:
-        absent["sound"] = "no sound beside the data" if separate_sound else "no sound track"
-    track, why = _with_provided_faces(clip, wanted, settings, track)
-    absent |= why
+    film = _watch(clip, listen and settings.speech.source == "video", _rates(clip, wanted, settings), senses, settings)
+    absent |= dict.fromkeys(wanted, film.failure)
+    sound, notes = film.sound, list(film.notes)
+    if listen and settings.speech.source == "provided":
+        sound, absent["audio"] = _provided_sound(clip)
+        absent["text"] = absent["audio"]
+    elif listen and sound is None and not film.failure:
+        absent["audio"] = absent["text"] = "no sound track"
+    seconds = len(sound) / SAMPLE_RATE if sound is not None and np.isnan(film.seconds) else film.seconds
+    track = film.track
+    if track is None and not film.failure:
+        absent["vision"] = absent["motion"] = "no picture in the file"
+    if "vision" in wanted and settings.faces.source == "provided":
+        track, absent["vision"] = _with_crops(clip, settings, seconds, track, notes)
+    if "motion" in wanted and clip.openface is not None:
+        track, absent["motion"] = _with_openface(clip.openface, track, notes)
     said = given
-    if "text" in wanted and given is None:
-        said = senses.listener.transcribe(sound) if sound is not None else None
-        absent["transcript"] = _why_silent(sound, said, absent)
-    elif "text" in wanted:
-        absent["transcript"] = "the transcript given is empty"
-    return Media(clip, seconds, sound, said, track, absent, tuple(notes))
+    if "text" in wanted and given is not None:
+        absent["text"] = "the transcript given is empty"
+    elif "text" in wanted and sound is not None:
+        said = senses.listener.transcribe(sound)
+        absent["text"] = _why_silent(said, seconds)
+    if film.failure and sound is None and track is None and not (said and said.text.strip()):
+        raise MediaError(film.failure)
+    return Media(clip, seconds, sound, said, track, {name: why for name, why in absent.items() if why}, tuple(notes))
+
+
+@dataclass(frozen=True)
+class _Film:
+    """What one pass over the video gave; ``failure`` says why it gave nothing."""
+
+    seconds: float = float("nan")
+    sound: np.ndarray | None = None
+    track: FaceTrack | None = None
+    notes: tuple[str, ...] = ()
+    failure: str = ""
+
+
+def _watch(clip: Clip, listen: bool, rates: Mapping[str, float], senses: Senses, settings: Settings) -> _Film:
+    """The one pass over the video: faces and sound, as far as something is wanted from it."""
+    if not rates and not listen:
+        return _Film()
+    try:
+        with Recording(
+            clip.path, settings.media, rates=rates, sound=listen, start=clip.start, end=clip.end
+        ) as recording:
+            picture = rates and recording.has_video
+            track = follow(recording.frames(), senses.finder, settings.faces) if picture else None
+            sound = recording.sound() if listen else None
+            return _Film(recording.seconds, sound, track, tuple(recording.notes))
+    except MediaError as error:
+        return _Film(failure=str(error))
 
 
 def _rates(clip: Clip, wanted: Set[str], settings: Settings) -> dict[str, float]:
@@ -95,38 +135,48 @@ def _rates(clip: Clip, wanted: Set[str], settings: Settings) -> dict[str, float]
     return rates
 
 
-def _provided_sound(clip: Clip) -> np.ndarray | None:
+def _provided_sound(clip: Clip) -> tuple[np.ndarray | None, str]:
+    """The sound beside the data, or why there is none."""
     if clip.sound is None:
-        return None
-    sound = read_sound(clip.sound)
-    begin = int((clip.start or 0) * SAMPLE_RATE)
-    return sound[begin : None if clip.end is None else int(clip.end * SAMPLE_RATE)]
+        return None, "no sound beside the data"
+    try:
+        sound = read_sound(clip.sound)
+    except MediaError as error:
+        return None, str(error)
+    begin, end = (round((at or 0) * SAMPLE_RATE) for at in (clip.start, clip.end))
+    return sound[begin : end or None], ""
 
 
-def _with_provided_faces(
-    clip: Clip, wanted: Set[str], settings: Settings, track: FaceTrack | None
-) -> tuple[FaceTrack | None, dict[str, str]]:
-    """The track with the crops and descriptors that came beside the data in place of our own."""
-    empty = FaceTrack(
-        np.empty((0, 0, 0, 3), np.uint8), np.empty(0, np.float32), 0, np.empty((0, 0), np.float32),
-        np.empty(0, np.float32), 0, 0, np.empty((0, 4), np.float32),
-    )  # fmt: skip
-    absent: dict[str, str] = {}
-    if "vision" in wanted and settings.faces.source == "provided":
-        if clip.crops is None:
-            absent["faces"] = "no face pictures beside the data"
-        else:
-            crops, seconds, count = provided_crops(clip.crops, settings.faces)
-            track = replace(track or empty, crops=crops, crop_seconds=seconds, vision_frames=count)
-    if "motion" in wanted and clip.openface is not None:
-        motion, seconds, count = read_openface(clip.openface)
-        track = replace(track or empty, motion=motion, motion_seconds=seconds, motion_frames=count)
-    return track, absent
+def _with_crops(
+    clip: Clip, settings: Settings, seconds: float, track: FaceTrack | None, notes: list[str]
+) -> tuple[FaceTrack | None, str]:
+    """The track with the face pictures beside the data as its crops, or why there are none."""
+    if clip.crops is None:
+        return track, "no face pictures beside the data"
+    at_most = None if np.isnan(seconds) else max(1, round(seconds * settings.media.vision_fps))
+    try:
+        found = provided_crops(clip.crops, settings.faces, seconds, at_most)
+    except MediaError as error:
+        return track, str(error)
+    notes += found.notes
+    count = len(found.crops)
+    boxes = np.empty((0, 4), np.float32)
+    track = track or NOBODY
+    return replace(track, crops=found.crops, crop_seconds=found.seconds, vision_frames=count, boxes=boxes), ""
 
 
-def _why_silent(sound: np.ndarray | None, said: Transcript | None, absent: Mapping[str, str]) -> str:
-    if sound is None:
-        return absent["sound"]
-    if said is None or not said.speech:
-        return f"no speech in {len(sound) / SAMPLE_RATE:.1f} s of sound"
+def _with_openface(table: Path, track: FaceTrack | None, notes: list[str]) -> tuple[FaceTrack | None, str]:
+    """The track with the descriptors of an OpenFace table as its motion, or why there are none."""
+    try:
+        found = read_openface(table)
+    except DataError as error:
+        return track, str(error)
+    notes += found.notes
+    track = track or NOBODY
+    return replace(track, motion=found.motion, motion_seconds=found.seconds, motion_frames=found.frames), ""
+
+
+def _why_silent(said: Transcript, seconds: float) -> str:
+    if not said.speech:
+        return f"no speech in {seconds:.1f} s of sound"
     return "speech was heard, but no words were understood"

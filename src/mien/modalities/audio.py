@@ -13,7 +13,17 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, WhisperModel
 
-from mien.modalities.base import Absent, Backbone, Compute, Modality, Output, Prepared, absent_part, slices, to_numpy
+from mien.modalities.base import (
+    Absent,
+    Backbone,
+    Compute,
+    Modality,
+    Output,
+    Prepared,
+    pretrained,
+    slices,
+    to_numpy,
+)
 from mien.schema import SAMPLE_RATE, Media
 
 PIECE_SECONDS = 30
@@ -26,7 +36,7 @@ STEPS_PER_SECOND = 50
 def prepare(media: Media) -> Prepared | Absent:
     """The sound, unless there is none, it is digitally silent, or too short for a single step."""
     if media.sound is None:
-        return absent_part(media, "sound", "not listened to")
+        return Absent(media.absent.get("audio", "no sound"))
     if len(media.sound) < SHORTEST_SAMPLES:
         return Absent(f"sound of {1000 * len(media.sound) / SAMPLE_RATE:.0f} ms is too short")
     if not np.any(media.sound):
@@ -57,13 +67,13 @@ def load(folder: Path | None, compute: Compute) -> Backbone:
 
 
 def _wav2vec2(folder: Path, compute: Compute) -> Callable[[torch.Tensor], torch.Tensor]:
-    model = AutoModel.from_pretrained(folder, dtype=compute.dtype).eval().to(compute.device)
+    model = pretrained(AutoModel, folder, compute)
     return lambda sound: model(sound).last_hidden_state[0].float()  # (1, N) → (T, F)
 
 
 def _whisper(folder: Path, compute: Compute) -> Callable[[torch.Tensor], torch.Tensor]:
     """The encoder by its layers: transformers' own ``forward`` accepts 30 s and nothing else."""
-    encoder: Any = WhisperModel.from_pretrained(folder, dtype=compute.dtype).get_encoder().eval().to(compute.device)
+    encoder: Any = pretrained(WhisperModel, folder, compute).get_encoder()
 
     def encode(mel: torch.Tensor) -> torch.Tensor:
         """``(1, 80, 2T)`` log-mel frames, 100 a second → ``(T, F)``."""
@@ -79,7 +89,6 @@ def _whisper(folder: Path, compute: Compute) -> Callable[[torch.Tensor], torch.T
 
 AUDIO = Modality(
     name="audio",
-    part="sound",
     backbone_role="audio",
     front_roles=(),
     settings=("speech.source",),

@@ -18,8 +18,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
+from transformers.utils.logging import disable_progress_bar
 
 from mien.config import ComputeSettings
+from mien.modalities.device import choose_device, choose_precision
 from mien.schema import Media
 
 
@@ -64,7 +66,7 @@ class Backbone(Protocol):
 
 @dataclass(frozen=True)
 class Compute:
-    """What backbones run on, resolved: a device, the number format of the arithmetic, threads of the CPU."""
+    """What backbones run on, resolved: a device and the number format of the arithmetic."""
 
     device: torch.device
     dtype: torch.dtype
@@ -81,7 +83,6 @@ class Modality:
 
     Attributes:
         name: ``text``, ``audio``, ``vision`` or ``motion``.
-        part: the part of ``Media`` that it reads: ``transcript``, ``sound`` or ``faces``.
         backbone_role: the role of its backbone in a set of weights; ``None`` when ``prepare`` gives the features.
         front_roles: roles of the weights that shape what ``prepare`` reads (recogniser, face detector).
         settings: names of the settings, as dotted paths, that its features depend on.
@@ -92,7 +93,6 @@ class Modality:
     """
 
     name: str
-    part: str
     backbone_role: str | None
     front_roles: tuple[str, ...]
     settings: tuple[str, ...]
@@ -104,19 +104,16 @@ class Modality:
 
 
 def resolve_compute(settings: ComputeSettings) -> Compute:
-    """The device and number format that ``auto`` stands for on this machine.
-
-    bfloat16 is taken on a GPU, and on a CPU that multiplies in it (AVX512-BF16 or AMX); elsewhere it would be slower.
-    """
-    cuda = torch.cuda.is_available() if settings.device == "auto" else settings.device == "cuda"
-    native = cuda or any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
-    bfloat16 = native if settings.precision == "auto" else settings.precision == "bfloat16"
-    return Compute(torch.device("cuda" if cuda else "cpu"), torch.bfloat16 if bfloat16 else torch.float32)
+    """The device and number format that ``auto`` stands for on this machine."""
+    device = choose_device(settings)
+    return Compute(device, choose_precision(settings, device))
 
 
-def absent_part(media: Media, part: str, fallback: str) -> Absent:
-    """Why a part of the media is missing, in the words of whoever looked for it."""
-    return Absent(media.absent.get(part, fallback))
+def pretrained(kind: Any, folder: Path | None, compute: Compute) -> Any:
+    """A frozen transformers model from a folder, in eval mode, on its device; ``kind`` is its class."""
+    assert folder is not None, "a backbone needs weights"
+    disable_progress_bar()  # of reading a file that takes a second
+    return kind.from_pretrained(folder, dtype=compute.dtype).eval().to(compute.device)
 
 
 def slices(length: int, size: int) -> Iterator[slice]:

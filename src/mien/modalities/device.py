@@ -1,4 +1,4 @@
-"""What training and scoring run on."""
+"""What backbones, training and scoring run on."""
 
 import torch
 
@@ -13,9 +13,13 @@ def choose_device(compute: ComputeSettings) -> torch.device:
 
 
 def choose_precision(compute: ComputeSettings, device: torch.device) -> torch.dtype:
-    """The precision asked for; ``auto`` takes bfloat16 where the device computes in it, else float32."""
+    """The precision asked for; ``auto`` takes bfloat16 where the device computes in it, else float32.
+
+    On a processor without bfloat16 arithmetic it would be slower.
+    """
     if compute.precision != "auto":
         return torch.float32 if compute.precision == "float32" else torch.bfloat16
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+    native = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
+    return torch.bfloat16 if native else torch.float32

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.modalities.base import Absent, Backbone, Compute, Modality, Output, Prepared, absent_part
+from mien.modalities.base import Absent, Backbone, Compute, Modality, Output, Prepared
 from mien.schema import BLENDSHAPES, MOTION_WIDTH, Media
 
 DEGREES, CENTIMETRES = 30.0, 30.0
@@ -19,10 +19,8 @@ DEGREES, CENTIMETRES = 30.0, 30.0
 def prepare(media: Media) -> Prepared | Absent:
     """The descriptors of the frames with a face; those without are counted in the remark."""
     track = media.faces
-    if track is None:
-        return absent_part(media, "faces", "not looked at")
-    if not len(track.motion):
-        return absent_part(media, "faces", f"no face in {track.motion_frames} frames")
+    if track is None or not len(track.motion):
+        return Absent(media.absent.get("motion") or f"no face in {track.motion_frames if track else 0} frames")
     found, looked = len(track.motion), track.motion_frames
     return Prepared(track.motion, track.motion_seconds, f"face in {found} of {looked} frames" if found < looked else "")
 
@@ -49,7 +47,6 @@ def scale_of(width: int) -> np.ndarray:
 
 MOTION = Modality(
     name="motion",
-    part="faces",
     backbone_role=None,
     front_roles=("landmarker", "full_range"),
     settings=("faces.full_range", "media.motion_fps"),

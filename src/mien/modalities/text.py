@@ -10,7 +10,16 @@ import numpy as np
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from mien.modalities.base import Absent, Backbone, Compute, Modality, Output, Prepared, absent_part, to_numpy
+from mien.modalities.base import (
+    Absent,
+    Backbone,
+    Compute,
+    Modality,
+    Output,
+    Prepared,
+    pretrained,
+    to_numpy,
+)
 from mien.schema import Media, Transcript, Word
 
 LONGEST_TOKENS = 512
@@ -18,18 +27,15 @@ LONGEST_TOKENS = 512
 
 def prepare(media: Media) -> Prepared | Absent:
     """The transcript, unless nothing was said."""
-    if media.transcript is None:
-        return absent_part(media, "transcript", "not listened to")
-    if not media.transcript.text.strip():
-        return absent_part(media, "transcript", "no speech")
+    if media.transcript is None or not media.transcript.text.strip():
+        return Absent(media.absent.get("text", "nothing is said"))
     return Prepared(media.transcript, np.zeros(0, np.float32))
 
 
 def load(folder: Path | None, compute: Compute) -> Backbone:
     """A sentence embedding model (MiniLM, GTE): masked mean over the last hidden states, L2-normalised."""
-    assert folder is not None
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModel.from_pretrained(folder, dtype=compute.dtype).eval().to(compute.device)
+    tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    model = pretrained(AutoModel, folder, compute)
 
     @torch.inference_mode()
     def embed(prepared: Prepared) -> Mapping[str, Output]:
@@ -68,7 +74,6 @@ def _start_of(begin: int, end: int, starts: list[tuple[int, Word]]) -> float:
 
 TEXT = Modality(
     name="text",
-    part="transcript",
     backbone_role="text",
     front_roles=("vad", "asr"),
     settings=("speech",),

@@ -11,7 +11,17 @@ import numpy as np
 import torch
 from transformers import AutoModel
 
-from mien.modalities.base import Absent, Backbone, Compute, Modality, Output, Prepared, absent_part, slices, to_numpy
+from mien.modalities.base import (
+    Absent,
+    Backbone,
+    Compute,
+    Modality,
+    Output,
+    Prepared,
+    pretrained,
+    slices,
+    to_numpy,
+)
 from mien.schema import Media
 
 BATCH_CROPS = 16
@@ -22,18 +32,15 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 def prepare(media: Media) -> Prepared | Absent:
     """The crops of the main person's face; frames without a face are counted in the remark."""
     track = media.faces
-    if track is None:
-        return absent_part(media, "faces", "not looked at")
-    if not len(track.crops):
-        return absent_part(media, "faces", f"no face in {track.vision_frames} frames")
+    if track is None or not len(track.crops):
+        return Absent(media.absent.get("vision") or f"no face in {track.vision_frames if track else 0} frames")
     found, looked = len(track.crops), track.vision_frames
     return Prepared(track.crops, track.crop_seconds, f"face in {found} of {looked} frames" if found < looked else "")
 
 
 def load(folder: Path | None, compute: Compute) -> Backbone:
     """DINOv2: the normalised class token of each picture."""
-    assert folder is not None
-    model = AutoModel.from_pretrained(folder, dtype=compute.dtype).eval().to(compute.device)
+    model = pretrained(AutoModel, folder, compute)
     mean, std = (torch.tensor(v, device=compute.device).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
 
     @torch.inference_mode()
@@ -50,7 +57,6 @@ def load(folder: Path | None, compute: Compute) -> Backbone:
 
 VISION = Modality(
     name="vision",
-    part="faces",
     backbone_role="vision",
     front_roles=("landmarker", "full_range"),
     settings=("faces", "media.vision_fps"),

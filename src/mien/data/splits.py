@@ -1,0 +1,139 @@
+"""Which clips are trained on and which are judged on, and the proof that nobody stands on both sides.
+
+A redraw deals whole participants out to folds of nearly equal size, so a model cannot score by knowing a face. Where
+participants are unknown, clips are dealt one by one, and the record warns that a score may then be too good: people of
+the training clips may be in the validation clips too.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mien.config import SplitSettings
+from mien.errors import DataError
+from mien.schema import Clip, Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Rated clips for training and for validation.
+
+    Attributes:
+        train, valid: clips in the order of the manifest; every one has at least one label.
+        rule: how it was drawn, in words that suffice to draw it again.
+        participants: how many are known in train and in valid; ``None`` when nobody is.
+        shared: participants that stand on both sides.
+        notes: unrated clips left out, and what may leak.
+    """
+
+    train: tuple[Clip, ...]
+    valid: tuple[Clip, ...]
+    rule: str
+    participants: tuple[int, int] | None
+    shared: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def split_clips(manifest: Manifest, settings: SplitSettings) -> Split:
+    """Divide the rated clips of a manifest.
+
+    Raises:
+        DataError: nothing is rated, a side would be empty, or the fold does not exist.
+    """
+    rated = [clip for clip in manifest.clips if is_rated(clip)]
+    if not rated:
+        raise DataError(f"{manifest.source}: no clip has labels; training needs a rated data set")
+    if settings.kind == "official":
+        return _official(manifest, rated)
+    folds, fold = (settings.ratio + 1, 0) if settings.kind == "ratio" else (settings.folds, settings.fold)
+    if fold >= folds:
+        raise DataError(f"split.fold = {fold}, but {folds} folds are counted 0 to {folds - 1}")
+    pool = [clip for clip in rated if clip.split != "test"]
+    place = _deal(pool, folds, settings)
+    rule = f"{settings.kind}: fold {fold} of {folds}, seed {settings.seed}, dealt {_unit(pool, settings)}"
+    train = [clip for clip, where in zip(pool, place, strict=True) if where != fold]
+    valid = [clip for clip, where in zip(pool, place, strict=True) if where == fold]
+    return _checked(manifest, rated, train, valid, rule)
+
+
+def clips_of(manifest: Manifest, split: str) -> tuple[Clip, ...]:
+    """The clips of one split by its name, ``all`` for every clip.
+
+    Raises:
+        DataError: there is no clip of that split.
+    """
+    clips = tuple(clip for clip in manifest.clips if split in (clip.split, "all"))
+    if not clips:
+        known = ", ".join(sorted({str(clip.split) for clip in manifest.clips if clip.split})) or "none"
+        raise DataError(f"{manifest.source}: no clip of split {split!r}; splits found: {known} (or take 'all')")
+    return clips
+
+
+def is_rated(clip: Clip) -> bool:
+    """Whether a clip has at least one label."""
+    return clip.labels is not None and not all(np.isnan(clip.labels))
+
+
+def labels_of(clips: Sequence[Clip], targets: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """``(N, E)`` ratings, ``nan`` where unrated."""
+    return np.array([clip.labels or (np.nan,) * targets for clip in clips], np.float32).reshape(len(clips), targets)
+
+
+def _official(manifest: Manifest, rated: list[Clip]) -> Split:
+    train = [clip for clip in rated if clip.split == "train"]
+    valid = [clip for clip in rated if clip.split == "valid"]
+    return _checked(manifest, rated, train, valid, "official: as the manifest says")
+
+
+def _checked(manifest: Manifest, rated: list[Clip], train: list[Clip], valid: list[Clip], rule: str) -> Split:
+    for name, side in (("train", train), ("valid", valid)):
+        if not side:
+            raise DataError(
+                f"{manifest.source}: no rated clip for {name} by the rule {rule!r}; "
+                "name the splits train and valid, or set split.kind=ratio"
+            )
+    assert not {clip.id for clip in train} & {clip.id for clip in valid}, "a clip stands on both sides"
+    people = [{clip.participant for clip in side if clip.participant} for side in (train, valid)]
+    shared = tuple(sorted(people[0] & people[1]))
+    known = (len(people[0]), len(people[1])) if all(people) else None
+    return Split(tuple(train), tuple(valid), rule, known, shared, _notes(manifest, rated, rule, known, shared))
+
+
+def _notes(
+    manifest: Manifest, rated: list[Clip], rule: str, known: tuple[int, int] | None, shared: tuple[str, ...]
+) -> tuple[str, ...]:
+    notes = []
+    pool = [clip for clip in manifest.clips if clip.split != "test"]
+    ids = {clip.id for clip in rated}
+    unrated = [clip.id for clip in pool if clip.id not in ids]
+    if unrated:
+        notes.append(f"{len(unrated)} clips without labels left out, first {unrated[0]}")
+    if shared:
+        notes.append(f"{len(shared)} participants stand in both train and valid, first {shared[0]}; r may be too high")
+    if known is None and not rule.startswith("official"):
+        notes.append("participants are unknown, so the redraw may put one person on both sides; r may be too high")
+    return tuple(notes)
+
+
+def _unit(pool: Sequence[Clip], settings: SplitSettings) -> str:
+    return (
+        "participant by participant" if settings.by_participant and any(c.participant for c in pool) else "clip by clip"
+    )
+
+
+def _deal(pool: Sequence[Clip], folds: int, settings: SplitSettings) -> list[int]:
+    """Which fold each clip goes to: groups in random order, each to the fold with the fewest clips so far."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for position, clip in enumerate(pool):
+        together = settings.by_participant and clip.participant
+        groups[f"participant {clip.participant}" if together else f"clip {clip.id}"].append(position)
+    names = sorted(groups)
+    fold_of, sizes = [0] * len(pool), [0] * folds
+    for pick in np.random.default_rng(settings.seed).permutation(len(names)):
+        smallest = sizes.index(min(sizes))
+        for position in groups[names[pick]]:
+            fold_of[position] = smallest
+        sizes[smallest] += len(groups[names[pick]])
+    return fold_of

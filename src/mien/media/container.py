@@ -1,0 +1,142 @@
+"""A file → an open container and its two tracks, or the reason why there are none.
+
+The file is opened by Python and only its bytes are given to libav, with a short list of formats that are video or
+sound by themselves. So neither a name (``http:…``, ``concat:…``) nor a playlist can make it open anything else.
+"""
+
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from mien.config import MediaSettings
+from mien.errors import MediaError
+from mien.media.timeline import seconds_of
+
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,nut,ivf,dv,rm,gif,yuv4mpegpipe,"
+    "h264,hevc,m4v,mpegvideo,mjpeg,obu,wav,w64,mp3,aac,flac,ac3,eac3,aiff,au,caf,amr,ape,wv,tta"
+)
+"""Formats that are accepted: none that points to other files (playlists, concat scripts, picture sequences)."""
+
+READ_SIZE = 1 << 18
+FASTEST_SOUND = 768_000
+"""Samples per second above which a sound track is taken for damaged."""
+
+
+@contextmanager
+def told_as_media_error(path: Path) -> Iterator[None]:
+    """Turn what libav or the system says about a file into one line that starts with its name."""
+    try:
+        yield
+    except FFmpegError as error:
+        raise MediaError(f"{path.name}: cannot be decoded ({error.strerror})") from error
+    except OSError as error:
+        raise MediaError(f"{path.name}: cannot be read ({error.strerror or error})") from error
+
+
+def open_container(path: Path, settings: MediaSettings) -> tuple[BinaryIO, InputContainer]:
+    """Open a video or sound file; the caller closes the container, then the file.
+
+    Raises:
+        MediaError: the file is missing, a folder, not a regular file, empty, not permitted, or no format we know.
+    """
+    file = _open_file(path)
+    try:
+        container = av.open(
+            file,
+            "r",
+            options=_limits(settings),
+            container_options={"format_whitelist": FORMATS, "protocol_whitelist": ""},
+            metadata_errors="replace",
+            buffer_size=READ_SIZE,
+        )
+    except (FFmpegError, ValueError) as error:
+        file.close()
+        raise MediaError(f"{path.name}: {_not_media(path, error)}") from error
+    return file, container
+
+
+def _open_file(path: Path) -> BinaryIO:
+    with told_as_media_error(path):
+        try:
+            found = path.stat()
+        except FileNotFoundError as error:
+            raise MediaError(f"{path.name}: no such file in {path.parent}") from error
+        if stat.S_ISDIR(found.st_mode):
+            raise MediaError(f"{path.name}: a folder, expected a video or sound file")
+        if not stat.S_ISREG(found.st_mode):
+            raise MediaError(f"{path.name}: not a regular file, expected a video or sound file")
+        if found.st_size == 0:
+            raise MediaError(f"{path.name}: an empty file (0 bytes)")
+        return path.open("rb")
+
+
+def _not_media(path: Path, error: Exception) -> str:
+    with path.open("rb") as file:
+        start = file.read(12)
+    if start[4:8] == b"ftyp":
+        return "its index (moov) is missing or damaged, as when recording or copying was cut short; copy it again"
+    if not start.strip(b"\0"):
+        return "holds zeros, expected a video or sound file; copy it again"
+    reason = error.strerror if isinstance(error, FFmpegError) else str(error)
+    return f"not a video or sound file of a known format ({reason})"
+
+
+def picture_track(container: InputContainer) -> VideoStream | None:
+    """The video stream to look at: libav's choice, but never a cover picture and never one without a decoder."""
+    best = container.streams.best("video")
+    tracks = [best, *container.streams.video] if isinstance(best, VideoStream) else container.streams.video
+    for track in tracks:
+        if track.codec_context is not None and not track.disposition & Disposition.attached_pic:
+            return track
+    return None
+
+
+def sound_track(container: InputContainer) -> AudioStream | None:
+    """The audio stream to listen to: libav's choice, or the first one that has a decoder and a believable rate."""
+    best = container.streams.best("audio")
+    tracks = [best, *container.streams.audio] if isinstance(best, AudioStream) else container.streams.audio
+    for track in tracks:
+        if track.codec_context is not None and 0 < track.codec_context.sample_rate <= FASTEST_SOUND:
+            return track
+    return None
+
+
+def check_size(path: Path, track: VideoStream, settings: MediaSettings) -> None:
+    """Refuse pictures that are too large, and make the decoder refuse those whose header told less.
+
+    Raises:
+        MediaError: the header tells of more than ``settings.largest_megapixels``.
+    """
+    width, height = track.codec_context.width, track.codec_context.height
+    megapixels = width * height / 1e6
+    if megapixels > settings.largest_megapixels:
+        raise MediaError(
+            f"{path.name}: pictures of {width} x {height} = {megapixels:.1f} megapixels, but at most "
+            f"{settings.largest_megapixels:g} are decoded; make them smaller or raise media.largest_megapixels"
+        )
+    if not megapixels:
+        raise MediaError(
+            f"{path.name}: its pictures have no size, or more than {settings.largest_megapixels:g} megapixels; "
+            f"if they are that large, make them smaller or raise media.largest_megapixels"
+        )
+    track.codec_context.options = _limits(settings)
+
+
+def _limits(settings: MediaSettings) -> dict[str, str]:
+    return {"max_pixels": str(round(settings.largest_megapixels * 1e6))}
+
+
+def start_of(track: VideoStream | AudioStream | None) -> Fraction | None:
+    """When a track starts, in seconds, by its header; ``None`` when that does not tell."""
+    return None if track is None else seconds_of(track.start_time, track.time_base)

@@ -1,0 +1,138 @@
+"""Cutting square pictures out of frames, and keeping thousands of them without filling the memory.
+
+An hour of face crops is 2 GB, so they go to a temporary file once they outgrow a few megabytes and are read back a
+slice at a time. They are kept as plain pixels: a codec would be smaller, but slower and not exact.
+
+Shapes: ``H, W`` height and width of a frame, ``S`` side of a crop, ``T`` crops.
+"""
+
+import tempfile
+import weakref
+from collections.abc import Sequence
+from types import ModuleType
+
+import numpy as np
+import numpy.typing as npt
+
+from mien.errors import DependencyMissing
+
+Picture = npt.NDArray[np.uint8]
+"""``(H, W, 3)`` RGB."""
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels of the frame; right and bottom lie just outside."""
+
+IN_MEMORY_BYTES = 64 * 2**20
+"""Crops beyond this go to a temporary file (in ``TMPDIR``)."""
+
+
+def open_cv() -> ModuleType:
+    """OpenCV, which mediapipe brings.
+
+    Raises:
+        DependencyMissing: it is not installed, or a system library of it is missing.
+    """
+    try:
+        import cv2  # noqa: PLC0415
+    except ImportError as error:
+        raise DependencyMissing(
+            f"faces need OpenCV, which did not load ({error}); pip install 'mien[faces]', and where a system library "
+            "is missing: apt install libegl1 libgles2 libgl1"
+        ) from error
+    return cv2
+
+
+class CropSpool:
+    """Crops in the order in which they were appended; a ``mien.schema.Crops``.
+
+    Held in memory up to ``IN_MEMORY_BYTES``, in an unnamed temporary file beyond; the file goes when the spool does.
+
+    >>> spool = CropSpool(size=2)
+    >>> index = spool.append(np.full((2, 2, 3), 7, np.uint8))
+    >>> len(spool), spool[0:1].shape, int(spool[0:1].max())
+    (1, (1, 2, 2, 3), 7)
+    """
+
+    def __init__(self, size: int, in_memory_bytes: int = IN_MEMORY_BYTES) -> None:
+        self.size = size
+        self._length = 0
+        self._file = tempfile.SpooledTemporaryFile(max_size=in_memory_bytes)  # noqa: SIM115 - lives as long as we do
+        self._closer = weakref.finalize(self, self._file.close)
+
+    def append(self, crop: Picture) -> int:
+        """Add one ``(S, S, 3)`` crop; its index comes back."""
+        if crop.shape != (self.size, self.size, 3) or crop.dtype != np.uint8:
+            raise ValueError(f"a crop is ({self.size}, {self.size}, 3) uint8, not {crop.shape} {crop.dtype}")
+        self._file.seek(0, 2)
+        self._file.write(crop.tobytes())
+        self._length += 1
+        return self._length - 1
+
+    def take(self, indices: Sequence[int]) -> Picture:
+        """The crops at ``indices``, in that order: ``(len(indices), S, S, 3)``."""
+        out = np.empty((len(indices), self.size, self.size, 3), np.uint8)
+        one = out[:1].nbytes if len(out) else 0
+        for position, index in enumerate(indices):
+            self._file.seek(index * one)
+            out[position] = np.frombuffer(self._file.read(one), np.uint8).reshape(out.shape[1:])
+        return out
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, which: slice, /) -> Picture:
+        return self.take(range(self._length)[which])
+
+    def close(self) -> None:
+        """Give the memory or the file back now."""
+        self._closer()
+
+
+class Chosen:
+    """Some of a spool's crops, in a given order; a ``mien.schema.Crops``."""
+
+    def __init__(self, spool: CropSpool, indices: Sequence[int]) -> None:
+        self._spool, self._indices = spool, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, which: slice, /) -> Picture:
+        return self._spool.take(self._indices[which])
+
+
+def cut(picture: Picture, box: Box, margin: float) -> tuple[Picture, tuple[int, int]]:
+    """The square around ``box``, at the picture's own resolution, and its left top corner.
+
+    The square's side is the longer side of the box, plus ``margin`` times that on each side. Where it reaches over the
+    picture's border, the border's pixels are repeated.
+
+    Args:
+        picture: ``(H, W, 3)``.
+        box: centre and size of the square.
+        margin: share of the box's longer side added on each side, ≥ 0.
+
+    >>> square, corner = cut(np.arange(27, dtype=np.uint8).reshape(3, 3, 3), (0, 0, 2, 2), margin=0.5)
+    >>> square.shape, corner, square[:, :, 0].tolist()  # column -1 repeats column 0, row -1 repeats row 0
+    ((4, 4, 3), (-1, -1), [[0, 0, 3, 6], [0, 0, 3, 6], [9, 9, 12, 15], [18, 18, 21, 24]])
+    """
+    height, width = picture.shape[:2]
+    left, top, right, bottom = box
+    side = max(1, round(max(right - left, bottom - top) * (1 + 2 * margin)))
+    x, y = round((left + right - side) / 2), round((top + bottom - side) / 2)
+    x, y = min(max(x, 1 - side), width - 1), min(max(y, 1 - side), height - 1)  # at least one pixel of the picture
+    over_left, over_top = max(-x, 0), max(-y, 0)
+    over_right, over_bottom = max(x + side - width, 0), max(y + side - height, 0)
+    inside = picture[y + over_top : y + side - over_bottom, x + over_left : x + side - over_right]
+    if inside.shape[:2] == (side, side):
+        return inside, (x, y)
+    return np.pad(inside, ((over_top, over_bottom), (over_left, over_right), (0, 0)), mode="edge"), (x, y)
+
+
+def resize(square: Picture, size: int) -> Picture:
+    """``square`` as ``(size, size, 3)``: averaged over areas when it shrinks, interpolated linearly when it grows."""
+    if square.shape[0] == square.shape[1] == size:
+        return np.ascontiguousarray(square)
+    cv2 = open_cv()
+    way = cv2.INTER_AREA if square.shape[0] > size else cv2.INTER_LINEAR
+    return cv2.resize(np.ascontiguousarray(square), (size, size), interpolation=way)

@@ -1,0 +1,221 @@
+"""What the owner of the data brings instead of our own face finding: a folder of face pictures, an OpenFace 2 table.
+
+Both are taken as they are, without looking for faces again; what cannot be used is counted and said in ``notes``.
+
+Shapes: ``T`` pictures, ``S`` side of a crop, ``U`` rows of movement.
+"""
+
+import csv
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.error import FFmpegError
+
+from mien.config import FaceSettings
+from mien.errors import DataError, MediaError
+from mien.media.crops import CropSpool, Picture, cut, resize
+from mien.schema import Crops
+
+PICTURE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+
+OPENFACE_UNITS = ("01", "02", "04", "05", "06", "07", "09", "10", "12", "14", "15", "17", "20", "23", "25", "26", "45")
+"""The 17 facial action units whose intensity OpenFace 2 estimates."""
+
+OPENFACE_POSE = ("pose_Rx", "pose_Ry", "pose_Rz", "pose_Tx", "pose_Ty", "pose_Tz")
+
+OPENFACE_COLUMNS = tuple(f"AU{unit}_r" for unit in OPENFACE_UNITS) + OPENFACE_POSE
+"""The columns of a row of movement, in its order."""
+
+OPENFACE_SURE = 0.75
+"""Rows of lower ``confidence`` are left out; OpenFace's own mark of a lost face is lower still."""
+
+
+@dataclass(frozen=True)
+class ProvidedCrops:
+    """A clip's face pictures.
+
+    Attributes:
+        crops: ``(T, S, S, 3)``, in the order of the numbers in their names.
+        seconds: ``(T,)`` float32. The files carry no times: spread evenly over the clip, ``nan`` when its length is
+            unknown.
+        pictures: how many picture files there are, readable or not, used or thinned out.
+        notes: what was ignored or unreadable.
+    """
+
+    crops: Crops
+    seconds: npt.NDArray[np.float32]
+    pictures: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OpenFaceMotion:
+    """A clip's facial movement from OpenFace 2.
+
+    Attributes:
+        motion: ``(U, 23)`` float32: 17 action unit intensities in [0, 5] in the order of ``OPENFACE_UNITS``, then
+            rotation about x, y, z in degrees and position x, y, z in centimetres (OpenFace's own axes: x right,
+            y down, z away from the camera).
+        seconds: ``(U,)`` float32 times of the rows.
+        frames: how many video frames the table covers, with or without a usable face.
+        notes: how many rows were left out and why.
+    """
+
+    motion: npt.NDArray[np.float32]
+    seconds: npt.NDArray[np.float32]
+    frames: int
+    notes: tuple[str, ...]
+
+
+def provided_crops(
+    folder: Path, settings: FaceSettings, seconds: float = math.nan, at_most: int | None = None
+) -> ProvidedCrops:
+    """The pictures in a folder such as the challenge's ``face_images/{id}/``, squared and resized.
+
+    Args:
+        folder: holds ``1.jpg``, ``2.jpg`` …; other files (``Thumbs.db``) are ignored and counted.
+        settings: the crop size; no margin is added.
+        seconds: length of the clip, when known.
+        at_most: take evenly spaced pictures when there are more; the challenge's folders hold up to 2,591.
+
+    Raises:
+        MediaError: the folder is missing or unreadable, has no pictures, or none of those taken can be decoded.
+    """
+    files, ignored = _pictures(folder)
+    taken = files if at_most is None else [files[at] for at in _evenly(len(files), at_most)]
+    spool = CropSpool(settings.crop_size)
+    positions: list[int] = []
+    unreadable: list[Path] = []
+    for position, file in enumerate(taken):
+        picture = _read_picture(file)
+        if picture is None:
+            unreadable.append(file)
+            continue
+        height, width = picture.shape[:2]
+        spool.append(resize(cut(picture, (0, 0, width, height), margin=0)[0], settings.crop_size))
+        positions.append(position)
+    if not positions:
+        raise MediaError(f"{folder}: none of {len(taken)} pictures can be decoded, for example {taken[0].name}")
+    notes = [_counted(ignored, "ignored: not a picture"), _counted(unreadable, "left out: cannot be decoded")]
+    times = (np.array(positions, np.float32) + 0.5) * (seconds / len(taken))
+    return ProvidedCrops(spool, times.astype(np.float32), len(files), tuple(note for note in notes if note))
+
+
+def read_openface(file: Path) -> OpenFaceMotion:
+    """Facial movement from a CSV that OpenFace 2's FeatureExtraction wrote.
+
+    Angles are converted from radians to degrees and positions from millimetres to centimetres, as everywhere in mien.
+    Rows that OpenFace itself calls a failure (``success`` 0), is not sure of, or has no numbers for are left out; of
+    several people (``face_id``), the one with the most usable rows is kept.
+
+    Raises:
+        DataError: the file cannot be read, is not an OpenFace table, or a row does not fit its header.
+
+    Source: Baltrušaitis et al., "OpenFace 2.0: Facial Behavior Analysis Toolkit" (2018), and its output format page.
+    """
+    rows = list(_openface_rows(file))
+    people = Counter(row["face_id"] for row in rows if _usable(row))
+    main = min(people, key=lambda person: (-people[person], person), default=0.0)
+    kept = [row for row in rows if _usable(row) and row["face_id"] == main]
+    motion = np.array([[row[name] for name in OPENFACE_COLUMNS] for row in kept], np.float64)
+    motion = motion.reshape(-1, len(OPENFACE_COLUMNS))
+    motion[:, 17:20] = np.degrees(motion[:, 17:20])
+    motion[:, 20:23] /= 10
+    lost = sum(not _usable(row) for row in rows)
+    others = len(rows) - lost - len(kept)
+    notes = [
+        f"{file.name}: {lost} of {len(rows)} rows left out: no face, or confidence below {OPENFACE_SURE}" * (lost > 0),
+        f"{file.name}: {others} rows of {len(people) - 1} other people left out" * (others > 0),
+    ]
+    return OpenFaceMotion(
+        motion=motion.astype(np.float32),
+        seconds=np.array([row["timestamp"] for row in kept], np.float32),
+        frames=len({row["timestamp"] for row in rows}),
+        notes=tuple(note for note in notes if note),
+    )
+
+
+def _pictures(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The picture files in a folder by the numbers in their names, and everything else in it."""
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise MediaError(f"{folder}: cannot be read as a folder of face pictures ({error.strerror})") from error
+    files = [entry for entry in entries if entry.suffix.lower() in PICTURE_ENDINGS and not entry.name.startswith(".")]
+    if not files:
+        found = f"{len(entries)} other files, for example {entries[0].name}" if entries else "nothing"
+        raise MediaError(f"{folder}: no face pictures in it, found {found}")
+    files.sort(key=lambda file: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", file.stem)])
+    return files, [entry for entry in entries if entry not in set(files)]
+
+
+def _read_picture(file: Path) -> Picture | None:
+    """``(H, W, 3)``, or ``None`` when it is not a picture after all."""
+    try:
+        with file.open("rb") as opened, av.open(opened, mode="r") as container:
+            return cast("Picture", next(container.decode(video=0)).to_ndarray(format="rgb24"))
+    except (OSError, FFmpegError, StopIteration, IndexError, ValueError):
+        return None
+
+
+def _evenly(count: int, at_most: int) -> list[int]:
+    """At most ``at_most`` of ``count`` positions, each the middle of its share.
+
+    >>> _evenly(10, 3), _evenly(2, 3)
+    ([1, 5, 8], [0, 1])
+    """
+    taken = min(count, at_most)
+    return [(2 * at + 1) * count // (2 * taken) for at in range(taken)]
+
+
+def _counted(files: Sequence[Path], what: str) -> str:
+    return f"{files[0].parent.name}: {len(files)} files {what}, for example {files[0].name}" if files else ""
+
+
+def _openface_rows(file: Path) -> Iterator[Mapping[str, float]]:
+    """The columns that are needed, as numbers, row by row."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: not a text file, expected an OpenFace 2 CSV") from error
+    header = [name.strip() for name in lines[0].split(",")] if lines else []
+    missing = [name for name in ("timestamp", "success", "confidence", *OPENFACE_COLUMNS) if name not in header]
+    if missing:
+        raise DataError(
+            f"{file}:1: no column {missing[0]} ({len(missing)} missing), expected an OpenFace 2 CSV; "
+            "run FeatureExtraction with -aus -pose"
+        )
+    wanted = {name: header.index(name) for name in ("timestamp", "success", "confidence", *OPENFACE_COLUMNS)}
+    if "face_id" in header:
+        wanted["face_id"] = header.index("face_id")
+    for number, cells in enumerate(csv.reader(lines[1:]), start=2):
+        if not cells:
+            continue
+        if len(cells) != len(header):
+            raise DataError(f"{file}:{number}: {len(cells)} cells, but the header has {len(header)}")
+        yield {"face_id": 0.0} | {name: _number(cells[at], file, number, name) for name, at in wanted.items()}
+
+
+def _number(cell: str, file: Path, line: int, column: str) -> float:
+    text = cell.strip().lower()
+    if text.lstrip("-").startswith("nan"):  # a Windows OpenFace writes -nan(ind)
+        return math.nan
+    try:
+        return float(text)
+    except ValueError as error:
+        raise DataError(f"{file}:{line}: {column} = {cell.strip()!r}, expected a number") from error
+
+
+def _usable(row: Mapping[str, float]) -> bool:
+    """A face was found with confidence, and every number is one."""
+    return row["success"] == 1 and row["confidence"] >= OPENFACE_SURE and all(math.isfinite(row[name]) for name in row)

@@ -1,0 +1,142 @@
+"""Sound → the stretches in which somebody speaks (Silero voice activity detection, version 6).
+
+The ONNX file is run directly, window after window, because its memory runs along with the sound; so an hour takes
+most of a minute of one thread, however many there are. The file's own Python package is not needed.
+
+Shapes: ``N`` samples at 16 kHz; ``W`` windows of 512 samples (32 ms).
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mien.config import SpeechSettings
+from mien.errors import DependencyMissing, WeightsError, WeightsMissing
+from mien.schema import SAMPLE_RATE
+
+WINDOW = 512
+CONTEXT = 64
+"""Samples of the window before that the detector wants to see again."""
+
+HYSTERESIS = 0.15
+"""Speech goes on until activity falls this far below the threshold that began it."""
+
+SHORTEST_SILENCE_SECONDS = 0.1
+"""A shorter pause does not end a stretch."""
+
+PAD_SECONDS = 0.03
+"""Added to both ends of a stretch."""
+
+
+def open_vad(file: Path) -> Any:
+    """The detector, as an ONNX Runtime session on one thread (more make it slower: its steps are tiny).
+
+    Raises:
+        DependencyMissing: onnxruntime is not installed.
+        WeightsMissing: the file is not there.
+        WeightsError: the file is not the detector.
+    """
+    if not file.is_file():
+        raise WeightsMissing(f"{file}: no such file; bring the weights with: mien weights fetch small")
+    try:
+        import onnxruntime  # noqa: PLC0415
+    except ImportError as error:
+        raise DependencyMissing(f"speech needs onnxruntime ({error}); pip install 'mien[speech]'") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's faults share no base class that it exports
+        raise WeightsError(f"{file}: not an ONNX model; check it with: mien weights verify") from error
+    if {entry.name for entry in session.get_inputs()} != {"input", "state", "sr"}:
+        raise WeightsError(f"{file}: not Silero's voice activity detector, version 5 or 6")
+    return session
+
+
+def voice_activity(sound: npt.NDArray[np.float32], session: Any) -> npt.NDArray[np.float32]:
+    """How likely somebody speaks in each window.
+
+    Args:
+        sound: ``(N,)`` float32 in [-1, 1] at 16 kHz.
+        session: from ``open_vad``.
+
+    Returns:
+        ``(W,)`` in [0, 1], ``W = ceil(N / 512)``: the last window is filled up with silence.
+    """
+    count = -(-len(sound) // WINDOW)
+    padded = np.zeros(CONTEXT + count * WINDOW, np.float32)
+    padded[CONTEXT : CONTEXT + len(sound)] = sound
+    activity = np.empty(count, np.float32)
+    state, rate = np.zeros((2, 1, 128), np.float32), np.array(SAMPLE_RATE, np.int64)
+    for window in range(count):
+        heard = padded[None, window * WINDOW : (window + 1) * WINDOW + CONTEXT]
+        probability, state = session.run(None, {"input": heard, "state": state, "sr": rate})
+        activity[window] = probability[0, 0]
+    return activity
+
+
+def stretches(activity: Sequence[float] | npt.NDArray[np.float32], settings: SpeechSettings) -> list[tuple[int, int]]:
+    """Windows of speech from the activity in each window: ``(first, end)`` with ``end`` just outside.
+
+    Speech begins where activity reaches the threshold and ends where it falls ``HYSTERESIS`` below it, unless it is
+    back within ``SHORTEST_SILENCE_SECONDS``. Stretches not longer than ``shortest_speech_seconds`` are dropped.
+
+    Source: the reference implementation's rule (silero-vad 6, ``get_speech_timestamps``).
+
+    Two windows of quiet are bridged, four end the stretch; .4 in the middle is neither speech nor quiet:
+
+    >>> stretches([.1] + [.9] * 9 + [.1] * 2 + [.4] + [.9] + [.1] * 5, SpeechSettings())
+    [(1, 14)]
+    """
+    quiet_windows = SHORTEST_SILENCE_SECONDS * SAMPLE_RATE / WINDOW
+    shortest = settings.shortest_speech_seconds * SAMPLE_RATE / WINDOW
+    end_below = max(settings.vad_threshold - HYSTERESIS, 0.01)
+    found: list[tuple[int, int]] = []
+    first: int | None = None
+    quiet_since: int | None = None
+    for window, probability in enumerate(activity):
+        if probability >= settings.vad_threshold:
+            first, quiet_since = window if first is None else first, None
+        elif first is not None and probability < end_below:
+            quiet_since = window if quiet_since is None else quiet_since
+            if window - quiet_since >= quiet_windows:
+                found.append((first, quiet_since))
+                first = quiet_since = None
+    if first is not None:
+        found.append((first, len(activity)))
+    return [(first, end) for first, end in found if end - first > shortest]
+
+
+def speech_segments(
+    sound: npt.NDArray[np.float32], session: Any, settings: SpeechSettings
+) -> tuple[tuple[float, float], ...]:
+    """When somebody speaks: ``(start, end)`` in seconds, in order, not overlapping; empty for silence.
+
+    Args:
+        sound: ``(N,)`` float32 in [-1, 1] at 16 kHz.
+        session: from ``open_vad``.
+        settings: threshold and shortest speech.
+    """
+    windows = stretches(voice_activity(sound, session), settings)
+    seconds = [(first * WINDOW / SAMPLE_RATE, end * WINDOW / SAMPLE_RATE) for first, end in windows]
+    return widen(seconds, PAD_SECONDS, len(sound) / SAMPLE_RATE)
+
+
+def widen(segments: Sequence[tuple[float, float]], by: float, length: float) -> tuple[tuple[float, float], ...]:
+    """Segments with ``by`` seconds more on both ends, as far as their neighbours and the sound's ``length`` allow.
+
+    >>> widen([(0.1, 1.0), (1.2, 2.0)], by=0.25, length=2.1)  # the pause of .2 s is shared
+    ((0.0, 1.1), (1.1, 2.1))
+    >>> widen([], by=0.25, length=2.1)
+    ()
+    """
+    middles = [(earlier[1] + later[0]) / 2 for earlier, later in pairwise(segments)]
+    return tuple(
+        (max(start - by, before), min(end + by, after))
+        for (start, end), before, after in zip(segments, [0.0, *middles], [*middles, length], strict=False)
+    )

@@ -1,0 +1,229 @@
+"""A trained model as a folder: it says what it reads, what it gives, where it comes from, and holds no code.
+
+    config.json          what it is: targets, modalities, widths, settings, the models in it
+    model.safetensors    the weights of all K models, and the intervals' quantiles
+    provenance.json      what it was trained on and with, and how well it did
+    README.md            the model card
+
+The scores of a bundle are the mean over its K models (seeds), which costs nearly nothing and is steadier than any one.
+
+Shapes: ``K`` models, ``N`` clips, ``E`` emotions.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mien.artifacts import atomic_file, atomic_folder, read_json, write_json
+from mien.config import Settings
+from mien.errors import DataError, ModelError
+from mien.features.store import Packed
+from mien.modalities.device import choose_device
+from mien.model.card import card
+from mien.model.emotion import Multimodal, Unimodal, Variant
+from mien.model.inputs import Clips, load_clips, predict_all
+
+FORMAT = "mien-model"
+VERSION = 1
+_QUANTILES = "quantiles."
+
+
+@dataclass
+class Bundle:
+    """A model that can score features.
+
+    Attributes:
+        module: ``Unimodal`` or ``Multimodal``, K models at once, on the device it runs on.
+        targets: names of the scores, in order.
+        widths: feature width by modality, in the order of the model.
+        settings: with which it was made; its parts on media, faces, speech and weights say how clips must be prepared.
+        models: how its K models differ.
+        feature_provenance: how the features it was trained on were made, by modality.
+        random_weights: whether those came from random backbones, so that the scores mean nothing.
+        provenance: data and store fingerprints, versions, results.
+        quantiles: half-widths of the prediction intervals ``(E,)`` by the modalities present (``"audio+text"``).
+    """
+
+    module: Unimodal | Multimodal
+    targets: tuple[str, ...]
+    widths: Mapping[str, int]
+    settings: Settings
+    models: tuple[Variant, ...]
+    feature_provenance: Mapping[str, str]
+    random_weights: bool
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    quantiles: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What it reads, in order."""
+        return tuple(self.widths)
+
+    @property
+    def device(self) -> torch.device:
+        """What it runs on."""
+        return next(self.module.parameters()).device
+
+    def clips(self, packed: Mapping[str, Packed], labels: npt.ArrayLike | None = None) -> Clips:
+        """Features as this model reads them, in memory.
+
+        Raises:
+            ModelError: a modality has another width than the model reads.
+        """
+        count = len(next(iter(packed.values())).lengths) if packed else 0
+        rated = np.full((count, len(self.targets)), np.nan, np.float32) if labels is None else labels
+        longest = self.settings.stage1.longest_steps
+        return load_clips(packed, rated, self.widths, longest, device=self.device)
+
+    def score(self, packed: Mapping[str, Packed]) -> npt.NDArray[np.float32]:
+        """Score clips: ``(N, E)``, the mean over the models.
+
+        Args:
+            packed: features by modality, all of the same clips; a modality left out is missing from every clip.
+
+        Returns:
+            Scores in the unit of the labels it was trained on, not clipped. A clip that has no modality at all gets
+            the constant that the model says of nothing; whether that counts is the caller's business.
+
+        Raises:
+            ModelError: a modality has another width than the model reads.
+        """
+        return self.score_each(self.clips(packed)).mean(0)
+
+    def score_each(self, clips: Clips) -> npt.NDArray[np.float32]:
+        """Score clips with every one of the K models: ``(K, N, E)``, in float32."""
+        return predict_all(self.module, clips)
+
+    def intervals(
+        self, scores: npt.NDArray[np.float32], present: npt.NDArray[np.bool_]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Lower and upper ends of prediction intervals, ``(N, E)`` each.
+
+        Args:
+            scores: ``(N, E)`` of ``score``.
+            present: ``(N, M)`` which of ``modalities`` each clip has.
+
+        Returns:
+            Ends that enclose the rating of a new clip with the probability ``level`` of ``provenance["intervals"]``;
+            ``nan`` where the model has none (nothing was left to calibrate on, or the clip has no modality).
+        """
+        empty = np.full(len(self.targets), np.nan, np.float32)
+        half = np.array(
+            [self.quantiles.get(pattern(self.modalities, row), empty) for row in present], np.float32
+        ).reshape(scores.shape)
+        return scores - half, scores + half
+
+
+def pattern(modalities: tuple[str, ...], present: npt.ArrayLike) -> str:
+    """The name of a set of modalities.
+
+    >>> pattern(("text", "audio", "vision"), [True, False, True])
+    'text+vision'
+    """
+    return "+".join(name for name, here in zip(modalities, np.asarray(present, bool), strict=True) if here)
+
+
+def make_module(
+    kind: str, widths: Mapping[str, int], targets: int, settings: Settings, models: tuple[Variant, ...]
+) -> Unimodal | Multimodal:
+    """An untrained model of a kind: ``multimodal``, or ``unimodal`` with the one modality of ``widths``."""
+    if kind == "multimodal":
+        return Multimodal(widths, targets, settings, models)
+    (modality, width), *_ = widths.items()
+    return Unimodal(modality, width, targets, settings.stage1, models)
+
+
+def save_bundle(bundle: Bundle, folder: Path) -> None:
+    """Write a model folder; what stood there is replaced at once."""
+    kind = "multimodal" if isinstance(bundle.module, Multimodal) else "unimodal"
+    config = {
+        "format": FORMAT,
+        "version": VERSION,
+        "kind": kind,
+        "targets": list(bundle.targets),
+        "widths": dict(bundle.widths),
+        "models": [asdict(model) for model in bundle.models],
+        "feature_provenance": dict(bundle.feature_provenance),
+        "random_weights": bundle.random_weights,
+        "settings": bundle.settings.model_dump(mode="json"),
+    }
+    with atomic_folder(folder) as part:
+        write_json(part / "config.json", config)
+        write_json(part / "provenance.json", dict(bundle.provenance))
+        _save_tensors(bundle, part / "model.safetensors")
+        (part / "README.md").write_text(card(config, bundle.provenance), encoding="utf-8")
+
+
+def load_bundle(folder: Path, device: str | torch.device | None = None) -> Bundle:
+    """Read a model folder, or the ``model`` folder of a run.
+
+    Args:
+        folder: the model or the run.
+        device: where to put it; by default what its settings say (``auto``: a GPU when there is one).
+
+    Raises:
+        ModelError: there is no model, it is damaged, foreign, or newer than this version of mien.
+    """
+    folder = folder / "model" if (folder / "model" / "config.json").is_file() else folder
+    config = _read_config(folder)
+    try:
+        settings = Settings.model_validate_json(json.dumps(config["settings"]))
+        models = tuple(Variant(**model) for model in config["models"])
+        widths, targets = {str(k): int(v) for k, v in config["widths"].items()}, tuple(config["targets"])
+        module = make_module(config["kind"], widths, len(targets), settings, models)
+        tensors = load_file(folder / "model.safetensors")
+        quantiles = {n.removeprefix(_QUANTILES): v.numpy() for n, v in tensors.items() if n.startswith(_QUANTILES)}
+        module.load_state_dict({n: v for n, v in tensors.items() if not n.startswith(_QUANTILES)})
+    except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError, ValidationError) as error:
+        raise ModelError(
+            f"{folder}: damaged model ({' '.join(str(error).split())[:200]}); train or fetch it again"
+        ) from error
+    chosen = choose_device(settings.compute) if device is None else torch.device(device)
+    return Bundle(
+        module=module.to(chosen).requires_grad_(False),
+        targets=targets,
+        widths=widths,
+        settings=settings,
+        models=models,
+        feature_provenance=config["feature_provenance"],
+        random_weights=config["random_weights"],
+        provenance=_read(folder / "provenance.json"),
+        quantiles=quantiles,
+    )
+
+
+def _save_tensors(bundle: Bundle, path: Path) -> None:
+    tensors: dict[str, Tensor] = {n: v.detach().cpu().contiguous() for n, v in bundle.module.state_dict().items()}
+    tensors |= {
+        f"{_QUANTILES}{name}": torch.from_numpy(np.asarray(q, np.float32)) for name, q in bundle.quantiles.items()
+    }
+    with atomic_file(path) as part:
+        save_file(tensors, part, metadata={"format": "pt"})
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder}: not a model (no config.json); make one with: mien train DATA --features STORE")
+    config = _read(folder / "config.json")
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise ModelError(f"{folder}: not a model of mien (config.json says otherwise)")
+    if config.get("version") != VERSION:
+        raise ModelError(f"{folder}: model version {config.get('version')}, but this mien reads version {VERSION}")
+    return config
+
+
+def _read(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except DataError as error:
+        raise ModelError(f"{error}; train or fetch the model again") from error

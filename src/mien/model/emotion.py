@@ -1,0 +1,140 @@
+"""The whole model, K at a time: an encoder alone with its head (stage 1), or all encoders with fusion (stage 2).
+
+Both take what the batches give, ``{modality: Steps}``, and give ``(K, B, E)``. Which parameters learn, and how fast, is
+said by ``parameter_groups`` – the one place of controlled adaptation. The foundation models are not part of this
+model: levels of adaptation that reach into them add their groups there.
+
+Shapes: ``K`` models, ``B`` batch, ``T`` steps, ``F`` feature width, ``D`` embedding width, ``E`` emotions.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from mien.config import Settings, Stage1Settings, Stage2Settings
+from mien.modalities.encoder import Encoder, Steps
+from mien.modalities.stacked import Chance
+from mien.model.fusion import Embedding, Fusion, Head
+
+Inputs = Mapping[str, Steps]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What may differ between models that are trained at once."""
+
+    seed: int
+    lr: float
+    weight_decay: float
+    dropout: float
+    modality_dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that share a learning rate.
+
+    Attributes:
+        name: ``encoder.text``, ``fusion`` …
+        parameters: with a leading axis of models; in the order of the module.
+        rate: share of the model's learning rate at which they learn; 0 is frozen.
+    """
+
+    name: str
+    parameters: tuple[nn.Parameter, ...]
+    rate: float
+
+    @property
+    def size(self) -> int:
+        """Numbers per model."""
+        return sum(parameter[0].numel() for parameter in self.parameters)
+
+
+def variants(settings: Settings, stage: Stage1Settings | Stage2Settings) -> tuple[Variant, ...]:
+    """One model per seed, alike in everything else."""
+    drop = stage.modality_dropout if isinstance(stage, Stage2Settings) else 0.0
+    return tuple(Variant(seed, stage.lr, stage.weight_decay, stage.dropout, drop) for seed in settings.seeds)
+
+
+class Unimodal(nn.Module):
+    """One modality alone: encoder and head."""
+
+    def __init__(
+        self, modality: str, width: int, targets: int, stage: Stage1Settings, models: Sequence[Variant]
+    ) -> None:
+        """Models with first weights drawn from their seeds; ``width`` is that of the features."""
+        super().__init__()
+        self.modality = modality
+        chance = Chance([model.seed for model in models], f"{modality} first weights")
+        rates = [model.dropout for model in models]
+        self.encoder = make_encoder(modality, width, stage, rates, chance)
+        self.head = Head(chance, embedding_width(modality, stage), targets, rates)
+
+    def forward(self, inputs: Inputs, chance: Chance | None = None) -> Tensor:
+        """Intensities ``(K, B, E)``; those of a clip without the modality are the head's offset."""
+        return self.head(self.encoder(inputs[self.modality], chance), chance)
+
+    def groups(self) -> tuple[Group, ...]:
+        """All of it learns at the full rate."""
+        return (
+            Group(f"encoder.{self.modality}", tuple(self.encoder.parameters()), 1.0),
+            Group("head", tuple(self.head.parameters()), 1.0),
+        )
+
+
+class Multimodal(nn.Module):
+    """All encoders and the fusion of what they give."""
+
+    def __init__(self, widths: Mapping[str, int], targets: int, settings: Settings, models: Sequence[Variant]) -> None:
+        """Models with first weights drawn from their seeds; ``widths`` are those of the features, by modality."""
+        super().__init__()
+        stage1, stage2 = settings.stage1, settings.stage2
+        chance = Chance([model.seed for model in models], "fusion first weights")
+        rates = [model.dropout for model in models]
+        self.modalities = tuple(widths)
+        self.encoders = nn.ModuleDict(
+            {name: make_encoder(name, width, stage1, rates, chance) for name, width in widths.items()}
+        )
+        self.fusion = Fusion(
+            chance,
+            {name: embedding_width(name, stage1) for name in widths},
+            stage2.hidden,
+            targets,
+            rates,
+            [model.modality_dropout for model in models],
+            stage2.missing,
+        )
+
+    def encoder(self, modality: str) -> Encoder:
+        """The encoder of a modality."""
+        encoder = self.encoders[modality]
+        assert isinstance(encoder, Encoder)
+        return encoder
+
+    def embed(self, inputs: Inputs, chance: Chance | None = None) -> dict[str, Embedding]:
+        """Every modality through its encoder."""
+        return {
+            name: Embedding(self.encoder(name)(inputs[name], chance), inputs[name].mask.any(-1))
+            for name in self.modalities
+        }
+
+    def forward(self, inputs: Inputs, chance: Chance | None = None) -> Tensor:
+        """Intensities ``(K, B, E)`` from whatever is present."""
+        return self.fusion(self.embed(inputs, chance), chance)
+
+    def groups(self, stage: Stage2Settings) -> tuple[Group, ...]:
+        """Who learns how fast at each level of adaptation."""
+        rate = {"frozen": 0.0, "encoder": stage.encoder_rate, "joint": 1.0}[stage.adaptation]
+        encoders = (Group(f"encoder.{name}", tuple(self.encoders[name].parameters()), rate) for name in self.modalities)
+        return (*encoders, Group("fusion", tuple(self.fusion.parameters()), 1.0))
+
+
+def make_encoder(modality: str, width: int, stage: Stage1Settings, rates: Sequence[float], chance: Chance) -> Encoder:
+    """The encoder of a modality; text has one step per clip, so nothing to attend to."""
+    return Encoder(chance, width, embedding_width(modality, stage), rates, attention=modality != "text")
+
+
+def embedding_width(modality: str, stage: Stage1Settings) -> int:
+    """Width of what the encoder of a modality gives."""
+    return stage.motion_embedding if modality == "motion" else stage.embedding

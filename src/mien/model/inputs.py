@@ -1,0 +1,185 @@
+"""Features of many clips in memory, and batches cut from them: no file is opened while a model trains.
+
+A modality stays packed, clip after clip, in half precision; a batch is gathered from it and padded only to its own
+longest clip. The trade-off: everything must fit into memory, about 1 GB for 8,000 clips of 60 steps of 1,024 numbers.
+
+Shapes: ``N`` clips, ``S`` steps of all clips, ``B`` batch, ``T`` steps of the longest clip in it, ``F`` feature width,
+``E`` emotions.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mien.errors import ModelError
+from mien.features.store import Packed
+from mien.modalities.encoder import Steps
+
+_NARROW = 256
+_BATCH_CLIPS = 512
+_BATCH_NUMBERS = 32_000_000
+
+
+@dataclass(frozen=True)
+class PackedSteps:
+    """One modality of all clips: ``values (S, F)``, and where each clip ``begins (N,)`` and how many steps it ``has``."""
+
+    values: Tensor
+    begins: Tensor
+    has: Tensor
+
+    def batch(self, index: Tensor, precision: torch.dtype) -> Steps:
+        """The clips of a batch, padded to its longest; what stands in the padding is arbitrary."""
+        begins, has = self.begins[index], self.has[index]
+        place = torch.arange(max(1, int(has.max())), device=has.device)
+        mask = place < has[:, None]  # (B, T)
+        if not len(self.values):
+            return Steps(self.values.new_zeros((*mask.shape, self.values.shape[1]), dtype=precision), mask)
+        rows = torch.where(mask, begins[:, None] + place, 0)
+        values = self.values.index_select(0, rows.flatten()).view(*rows.shape, -1)
+        return Steps(values if values.dtype == torch.float32 else values.to(precision), mask)
+
+
+class Clips:
+    """Clips that a model reads: features by modality, and ratings where there are any.
+
+    Attributes:
+        labels: ``(N, E)`` float32, ``nan`` where unrated.
+        modalities: by name, packed.
+    """
+
+    def __init__(self, modalities: Mapping[str, PackedSteps], labels: Tensor, precision: torch.dtype) -> None:
+        self.modalities = dict(modalities)
+        self.labels = labels
+        self.precision = precision
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def sizes(self) -> Tensor:
+        """``(N,)`` numbers each clip holds, over all modalities: what a batch costs."""
+        return sum(
+            (steps.has * steps.values.shape[1] for steps in self.modalities.values()),
+            torch.zeros_like(self.labels[:, 0]),
+        )
+
+    def batch(self, index: Tensor) -> dict[str, Steps]:
+        """The clips at ``index``."""
+        return {name: steps.batch(index, self.precision) for name, steps in self.modalities.items()}
+
+    def present(self, modality: str) -> Tensor:
+        """``(N,)`` bool: which clips have a modality."""
+        return self.modalities[modality].has > 0
+
+    def only(self, index: Tensor) -> "Clips":
+        """Some of the clips, in the order of ``index``, without copying a feature."""
+        parts = {n: PackedSteps(s.values, s.begins[index], s.has[index]) for n, s in self.modalities.items()}
+        return Clips(parts, self.labels[index], self.precision)
+
+    def without(self, names: Sequence[str]) -> "Clips":
+        """The same clips as if they lacked some modalities."""
+        parts = {
+            n: PackedSteps(s.values, s.begins, torch.zeros_like(s.has)) if n in names else s
+            for n, s in self.modalities.items()
+        }
+        return Clips(parts, self.labels, self.precision)
+
+    def by_length(self) -> list[Tensor]:
+        """All clips in batches of similar length that do not outgrow memory; for judging, where order is free."""
+        order = torch.argsort(self.sizes.cpu(), stable=True)
+        sizes = self.sizes.cpu()[order].tolist()
+        batches, begin = [], 0
+        for end in range(1, len(order) + 1):
+            full = end - begin == _BATCH_CLIPS or (end < len(order) and sizes[end] * (end - begin + 1) > _BATCH_NUMBERS)
+            if full or end == len(order):
+                batches.append(order[begin:end].to(self.labels.device))
+                begin = end
+        return batches
+
+
+def load_clips(
+    packed: Mapping[str, Packed],
+    labels: npt.ArrayLike,
+    widths: Mapping[str, int],
+    longest: int,
+    precision: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> Clips:
+    """Put features into memory as a model wants them.
+
+    Args:
+        packed: by modality; a modality that is not there is absent from all clips.
+        labels: ``(N, E)``, ``nan`` where unrated.
+        widths: the feature width of each modality the model reads.
+        longest: of clips with more steps, this many evenly spaced ones are taken.
+        precision: what batches come in; narrow modalities always come in float32.
+        device: where everything lives.
+
+    Raises:
+        ModelError: a modality has another width than the model reads.
+    """
+    rated = torch.as_tensor(np.asarray(labels), dtype=torch.float32).to(device)
+    empty = Packed(np.empty((0, 0), np.float16), np.zeros(len(rated) + 1, np.int64))
+    parts = {}
+    for name, width in widths.items():
+        found = packed.get(name, empty)
+        if found.width not in (0, width):
+            raise ModelError(f"{name}: features are {found.width} wide, but the model reads {width}; extract them anew")
+        parts[name] = _load(thin(found, longest), width, precision, device)
+    return Clips(parts, rated, precision)
+
+
+class Data(Protocol):
+    """Clips that batches are cut from: ``Clips``, or embeddings that were computed once."""
+
+    labels: Tensor
+
+    def __len__(self) -> int: ...
+    @property
+    def sizes(self) -> Tensor: ...
+    def batch(self, index: Tensor, /) -> Mapping[str, Any]: ...
+    def by_length(self) -> list[Tensor]: ...
+
+
+def predict_all(
+    module: torch.nn.Module, clips: Data, precision: torch.dtype = torch.float32
+) -> npt.NDArray[np.float32]:
+    """Intensities of all clips by all models, ``(K, N, E)``, in the order of the clips, without anything random."""
+    parts, places = [], clips.by_length()
+    with torch.inference_mode(), autocast(clips.labels.device, precision):
+        for index in places:
+            parts.append(module(clips.batch(index), None).float())
+    scores = torch.cat(parts, 1)
+    return scores[:, torch.argsort(torch.cat(places))].cpu().numpy()
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
+    """Matrix products in bfloat16 when that is the precision; else nothing."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == torch.bfloat16)
+
+
+def thin(packed: Packed, longest: int) -> Packed:
+    """At most ``longest`` steps per clip, evenly spaced; the same arrays when no clip is longer."""
+    lengths = packed.lengths
+    if not (lengths > longest).any():
+        return packed
+    rows = [
+        begin + (np.arange(length) if length <= longest else np.arange(longest) * length // longest)
+        for begin, length in zip(packed.offsets, lengths, strict=False)
+    ]
+    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
+    return Packed(packed.values[np.concatenate(rows)], offsets)
+
+
+def _load(packed: Packed, width: int, precision: torch.dtype, device: torch.device | str) -> PackedSteps:
+    kept = torch.float32 if width < _NARROW else torch.bfloat16 if precision == torch.bfloat16 else torch.float16
+    values = torch.from_numpy(packed.values).to(device, kept).view(-1, width)
+    return PackedSteps(
+        values, torch.from_numpy(packed.offsets[:-1].copy()).to(device), torch.from_numpy(packed.lengths).to(device)
+    )

@@ -1,0 +1,264 @@
+"""The one training loop: a generator of epochs, for K models at once, whose caller's ``for`` body is the callback.
+
+    for epoch in fit(job):
+        log(epoch)                     # stop early by ``break``; the best weights so far are in ``job.module`` at the end
+
+Everything random has its own seeded stream: first weights and dropout by the seed of each model, the order of batches
+by the seed of the run. So a model comes out the same whether it is trained alone or beside others, and a run that was
+killed continues from its checkpoint to the same bits. The trade-off: models that have stopped early are still
+computed until all have, because rows of one matrix product cost less together than apart.
+
+Shapes: ``K`` models, ``P`` trainable numbers per model, ``N`` clips, ``B`` batch, ``E`` emotions.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mien.artifacts import atomic_file
+from mien.config import FitSettings
+from mien.errors import MienError
+from mien.metrics import mean_defined, pearson
+from mien.modalities.stacked import Chance, seeded
+from mien.model.emotion import Group, Variant
+from mien.model.inputs import Data, autocast, predict_all
+from mien.model.losses import Moments, loss
+from mien.training.batches import batch_order
+from mien.training.parameters import Optimiser, ParameterMatrix
+from mien.training.schedule import Progress, step_factor
+
+
+@dataclass
+class Job:
+    """What is to be trained, on what, and how.
+
+    Attributes:
+        name: says in messages and streams of chance which training this is.
+        module: maps ``(inputs, chance)`` to ``(K, B, E)``; holds the best weights at the end.
+        groups: all its parameters, with their share of the learning rate.
+        models: how the K models differ.
+        train, valid: clips; only rated ones count.
+        settings: how.
+        epochs: at most this many.
+        batch_seed: of the order of batches.
+        precision: of matrix products in training; judging the finished model is always done in float32.
+        checkpoint: a file to continue from and to save to; ``None`` saves nothing.
+        checkpoint_seconds: at most this much work is lost.
+    """
+
+    name: str
+    module: nn.Module
+    groups: Sequence[Group]
+    models: Sequence[Variant]
+    train: Data
+    valid: Data
+    settings: FitSettings
+    epochs: int
+    batch_seed: int = 0
+    precision: torch.dtype = torch.float32
+    checkpoint: Path | None = None
+    checkpoint_seconds: float = 60.0
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one pass over the training clips brought; arrays have one entry per model.
+
+    Attributes:
+        number: counted from 1.
+        loss: mean over the batches.
+        r: ``(K, E)`` validation Pearson.
+        mean_r: ``(K,)`` its mean over the emotions for which it is defined.
+        lr: learning rate of the head in the last step.
+        gradient: mean norm of the gradient before clipping.
+        best: whether this is the best epoch so far.
+        stopped: whether the model has stopped learning.
+        seconds: training and validation.
+    """
+
+    number: int
+    loss: npt.NDArray[np.float64]
+    r: npt.NDArray[np.float64]
+    mean_r: npt.NDArray[np.float64]
+    lr: npt.NDArray[np.float64]
+    gradient: npt.NDArray[np.float64]
+    best: npt.NDArray[np.bool_]
+    stopped: npt.NDArray[np.bool_]
+    seconds: float
+
+    def record(self) -> dict[str, Any]:
+        """The same as JSON-like values."""
+        return {name: _plain(value) for name, value in vars(self).items()}
+
+
+def _plain(value: Any) -> Any:
+    """Arrays as lists; what is not a number, which JSON lacks, as ``None``."""
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+@dataclass
+class _State:
+    """Everything that changes while training, and so everything a checkpoint holds."""
+
+    matrix: ParameterMatrix
+    optimiser: Optimiser
+    chance: Chance
+    order: torch.Generator
+    moments: Moments
+    progress: Progress
+    best: Tensor
+    average: Tensor | None
+    epoch: int = 0
+    step: int = 0
+    saved: float = field(default_factory=time.monotonic)
+
+
+def fit(job: Job) -> Iterator[Epoch]:
+    """Train until every model has stopped or the epochs are through; then put the best weights into the module.
+
+    Yields:
+        One record per epoch; after resuming, the first has the number at which the checkpoint was taken, plus one.
+
+    Raises:
+        MienError: no model's validation r was ever defined (nothing is rated, or the loss is not finite).
+    """
+    state = _start(job)
+    if job.checkpoint and job.checkpoint.exists():
+        _read_checkpoint(job.checkpoint, state)
+    try:
+        while state.epoch < job.epochs and not bool(state.progress.stopped.all()):
+            epoch = _epoch(job, state)
+            _save_sometimes(job, state)
+            yield epoch
+    finally:
+        state.matrix.values.copy_(state.best)
+    if not bool(torch.isfinite(state.progress.best).any()):
+        raise MienError(
+            f"{job.name}: no validation r is defined; are the clips rated, and is the loss finite (lower lr)?"
+        )
+
+
+def _start(job: Job) -> _State:
+    matrix = ParameterMatrix(job.groups)
+    device, seeds = matrix.values.device, [model.seed for model in job.models]
+    return _State(
+        matrix=matrix,
+        optimiser=Optimiser(matrix, job.models),
+        chance=Chance(seeds, f"{job.name} dropout", device),
+        order=seeded(job.batch_seed, f"{job.name} batches"),
+        moments=Moments.start(len(seeds), job.train.labels.shape[1], job.settings.loss.memory_clips, device),
+        progress=Progress.start(len(seeds)),
+        best=matrix.values.clone(),
+        average=matrix.values.clone() if job.settings.ema else None,
+    )
+
+
+def _epoch(job: Job, state: _State) -> Epoch:
+    begin = time.monotonic()
+    batches = batch_order(job.train.sizes.cpu(), job.settings.batch_size, state.order)
+    losses, norms, factor = [], [], np.ones(len(job.models))
+    for index in batches:
+        factor = state.progress.factor.numpy() * step_factor(state.step, len(batches), job.epochs, job.settings)
+        value, norm = _step(job, state, index.to(job.train.labels.device), factor.tolist())
+        losses.append(value)
+        norms.append(norm)
+    state.epoch += 1
+    r = _judge(job, state)
+    mean_r = mean_defined(r)
+    better = state.progress.judge(torch.from_numpy(mean_r), job.settings)
+    current = state.matrix.values if state.average is None else state.average
+    state.best = torch.where(better.to(current.device)[:, None], current, state.best)
+    return Epoch(
+        number=state.epoch,
+        loss=torch.stack(losses).double().mean(0).cpu().numpy(),
+        r=r,
+        mean_r=mean_r,
+        lr=factor * np.array([model.lr for model in job.models]),
+        gradient=torch.stack(norms).double().mean(0).cpu().numpy(),
+        best=better.numpy(),
+        stopped=state.progress.stopped.numpy() > 0,
+        seconds=time.monotonic() - begin,
+    )
+
+
+def _step(job: Job, state: _State, index: Tensor, factor: list[float]) -> tuple[Tensor, Tensor]:
+    """One batch, all models: ``(K,)`` losses and ``(K,)`` gradient norms."""
+    rated = job.train.labels[index]
+    with autocast(rated.device, job.precision):
+        predicted = job.module(job.train.batch(index), state.chance)
+    value = loss(predicted.float(), rated, state.moments, job.settings.loss)
+    state.matrix.differentiate(value)
+    norm = state.matrix.clip(job.settings.clip_norm)
+    state.optimiser.step(factor)
+    state.step += 1
+    if state.average is not None:
+        decay = min(job.settings.ema, (1 + state.step) / (10 + state.step))
+        state.average.lerp_(state.matrix.values, 1 - decay)
+    return value.detach(), norm
+
+
+def _judge(job: Job, state: _State) -> npt.NDArray[np.float64]:
+    """Validation r ``(K, E)`` of the weights, or of their average where one is kept."""
+    if state.average is None:
+        return pearson(predict_all(job.module, job.valid, job.precision), job.valid.labels.cpu().numpy())
+    kept = state.matrix.values.clone()
+    state.matrix.values.copy_(state.average)
+    r = pearson(predict_all(job.module, job.valid, job.precision), job.valid.labels.cpu().numpy())
+    state.matrix.values.copy_(kept)
+    return r
+
+
+def _save_sometimes(job: Job, state: _State) -> None:
+    if job.checkpoint is None or time.monotonic() - state.saved < job.checkpoint_seconds:
+        return
+    _write_checkpoint(job.checkpoint, state)
+    state.saved = time.monotonic()
+
+
+def _write_checkpoint(path: Path, state: _State) -> None:
+    tensors = {
+        "values": state.matrix.values,
+        "best": state.best,
+        "chance": state.chance.state(),
+        "order": state.order.get_state(),
+        "moments": state.moments.values,
+        "moments.weight": state.moments.weight,
+        "clock": torch.tensor([state.epoch, state.step]),
+    }
+    tensors |= {f"optimiser.{name}": value for name, value in state.optimiser.state().items()}
+    tensors |= {f"progress.{name}": value.clone() for name, value in vars(state.progress).items()}
+    if state.average is not None:
+        tensors["average"] = state.average
+    with atomic_file(path) as part:
+        save_file({name: value.contiguous() for name, value in tensors.items()}, part)
+
+
+def _read_checkpoint(path: Path, state: _State) -> None:
+    device = state.matrix.values.device
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    state.matrix.values.copy_(tensors["values"])
+    state.best = tensors["best"].to(device)
+    state.chance.restore(tensors["chance"])
+    state.order.set_state(tensors["order"])
+    state.moments.values = tensors["moments"].to(device)
+    state.moments.weight = tensors["moments.weight"].to(device)
+    state.progress = Progress(**{name: tensors[f"progress.{name}"] for name in vars(state.progress)})
+    state.epoch, state.step = tensors["clock"].tolist()
+    optimiser = {n.removeprefix("optimiser."): v.to(device) for n, v in tensors.items() if n.startswith("optimiser.")}
+    state.optimiser.restore(optimiser)
+    if state.average is not None:
+        state.average = tensors["average"].to(device)

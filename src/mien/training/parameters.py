@@ -1,0 +1,103 @@
+"""The trainable parameters of K models as one matrix with a row per model, and AdamW over its rows.
+
+Clipping, averaging, keeping the best and saving are then one line each, model by model, and a frozen parameter is one
+that is not in the matrix. Each row and parameter group is a parameter group of the ordinary fused ``torch.optim.AdamW``,
+so every model has its own learning rate and weight decay.
+
+Shapes: ``K`` models, ``P`` trainable numbers per model.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mien.model.emotion import Group, Variant
+
+
+class ParameterMatrix:
+    """Trainable parameters as ``values (K, P)``, their gradients as ``gradients (K, P)``; the modules see views."""
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        """Move the parameters of all groups that learn into the matrix; freeze the others."""
+        for group in groups:
+            for parameter in group.parameters:
+                parameter.requires_grad_(group.rate > 0)
+        self.groups = [group for group in groups if group.rate > 0]
+        first = self.groups[0].parameters[0]
+        size = sum(group.size for group in self.groups)
+        self.values = torch.empty((len(first), size), dtype=first.dtype, device=first.device)
+        self.gradients = torch.zeros_like(self.values)
+        self.columns: list[slice] = []
+        self._parameters: list[torch.nn.Parameter] = []
+        end = 0
+        for group in self.groups:
+            begin = end
+            for parameter in group.parameters:
+                end = self._adopt(parameter, end)
+            self.columns.append(slice(begin, end))
+
+    def _adopt(self, parameter: torch.nn.Parameter, begin: int) -> int:
+        end = begin + parameter[0].numel()
+        self.values[:, begin:end] = parameter.detach().flatten(1)
+        parameter.data = self.values[:, begin:end].view(parameter.shape)
+        self._parameters.append(parameter)
+        return end
+
+    def differentiate(self, losses: Tensor) -> None:
+        """Set ``gradients`` to those of each model's own loss ``(K,)``; no model's loss depends on another's row."""
+        parts = torch.autograd.grad(losses.sum(), self._parameters, materialize_grads=True)
+        torch.cat([part.flatten(1) for part in parts], 1, out=self.gradients)
+
+    def clip(self, norm: float) -> Tensor:
+        """Scale each model's gradient down to ``norm`` (0: leave it); returns the norms before, ``(K,)``."""
+        before = torch.linalg.vector_norm(self.gradients, dim=1)
+        if norm:
+            self.gradients *= (norm / (before + 1e-6)).clamp(max=1)[:, None]
+        return before
+
+
+class Optimiser:
+    """AdamW over the rows of a parameter matrix."""
+
+    def __init__(self, matrix: ParameterMatrix, models: Sequence[Variant]) -> None:
+        self.matrix = matrix
+        self._rows: list[Tensor] = []
+        self._rates: list[tuple[int, float]] = []
+        groups = []
+        for k, model in enumerate(models):
+            for group, columns in zip(matrix.groups, matrix.columns, strict=True):
+                row = matrix.values[k, columns]
+                row.grad = matrix.gradients[k, columns]
+                groups.append({"params": [row], "lr": model.lr * group.rate, "weight_decay": model.weight_decay})
+                self._rows.append(row)
+                self._rates.append((k, model.lr * group.rate))
+        self._adamw = torch.optim.AdamW(groups, fused=True)
+
+    def step(self, factor: Sequence[float]) -> None:
+        """One step of every model at ``factor[k]`` of its learning rate."""
+        for group, (k, rate) in zip(self._adamw.param_groups, self._rates, strict=True):
+            group["lr"] = rate * factor[k]
+        self._adamw.step()
+
+    def state(self) -> dict[str, Tensor]:
+        """Both moments as ``(K, P)`` matrices, and the number of steps."""
+        if not self._adamw.state:
+            return {}
+        states = [self._adamw.state[row] for row in self._rows]
+        wide = len(self.matrix.groups)
+        moments = {
+            name: torch.stack([torch.cat([s[name] for s in states[k : k + wide]]) for k in range(0, len(states), wide)])
+            for name in ("exp_avg", "exp_avg_sq")
+        }
+        return moments | {"step": states[0]["step"].reshape(1)}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Continue from a ``state``."""
+        places = [(k, columns) for k in range(len(self.matrix.values)) for columns in self.matrix.columns]
+        for row, (k, columns) in zip(self._rows, places, strict=True):
+            self._adamw.state[row] = {
+                "step": state["step"][0].clone(),
+                "exp_avg": state["exp_avg"][k, columns].clone(),
+                "exp_avg_sq": state["exp_avg_sq"][k, columns].clone(),
+            }

@@ -1,0 +1,159 @@
+"""The run folder: what was asked for, on what, and what came of it, so that anyone can check or continue it.
+
+run.json               identity of the run: settings, data and store; another identity is refused
+environment.json       versions and machine
+split.json             rule, clips of both sides, participants, notes
+stage1/<modality>/     a unimodal model folder, and epochs.jsonl
+stage2/                epochs.jsonl
+model/                 the fused model folder
+predictions.parquet    a row per validation clip: ratings, fused and unimodal predictions
+results.json           r per model and seed
+tensorboard/           the same curves as epochs.jsonl
+"""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mien.artifacts import atomic_file, key_of, read_json, write_json
+from mien.config import Settings
+from mien.data.splits import Split
+from mien.errors import ModelError
+from mien.schema import Manifest
+from mien.training.fit import Epoch
+
+
+def open_run(folder: Path, settings: Settings, manifest: Manifest, store: str) -> None:
+    """Make the run folder, or continue the same run in it.
+
+    Args:
+        folder: where; it may hold an unfinished run of the same settings, data and features.
+        settings: all of them.
+        manifest: the data.
+        store: fingerprint of the features.
+
+    Raises:
+        ModelError: the folder holds another run, or something else.
+    """
+    identity = {
+        "settings": settings.model_dump(mode="json", exclude={"compute"}),
+        "data": fingerprint(manifest),
+        "features": store,
+    }
+    path = folder / "run.json"
+    if path.exists():
+        known = read_json(path)
+        changed = [name for name in identity if known.get(name) != identity[name]]
+        if changed:
+            raise ModelError(f"{folder}: holds a run with other {', '.join(changed)}; name another folder with --out")
+    elif folder.exists() and any(folder.iterdir()):
+        raise ModelError(f"{folder}: a folder with other things in it; name an empty or a new folder with --out")
+    write_json(path, identity)
+    write_json(folder / "environment.json", environment())
+
+
+def fingerprint(manifest: Manifest) -> str:
+    """A key of what training reads from a manifest: clips, splits, participants, labels; not where files lie."""
+    clips = [
+        (clip.id, clip.split, clip.participant, None if clip.labels is None else [repr(x) for x in clip.labels])
+        for clip in manifest.clips
+    ]
+    return key_of(list(manifest.targets), clips)
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, for the record."""
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "system": platform.platform(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    found = {}
+    for name in ("mien", "torch", "numpy", "safetensors", "pyarrow"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed as a package"
+    return found
+
+
+def write_split(folder: Path, split: Split) -> None:
+    """Record the split and what shows that its sides are disjoint."""
+    train, valid = [clip.id for clip in split.train], [clip.id for clip in split.valid]
+    record = {
+        "rule": split.rule,
+        "train": len(train),
+        "valid": len(valid),
+        "clips_on_both_sides": len(set(train) & set(valid)),
+        "participants": split.participants,
+        "participants_on_both_sides": list(split.shared),
+        "notes": list(split.notes),
+        "train_clips": train,
+        "valid_clips": valid,
+    }
+    write_json(folder / "split.json", record)
+
+
+class EpochLog:
+    """Epoch records as ``epochs.jsonl``, and as TensorBoard curves where ``tensorboard`` is installed."""
+
+    def __init__(self, folder: Path, curves: Path, name: str) -> None:
+        """Continue the log in ``folder``; curves go to ``curves`` under ``name``."""
+        self.path = folder / "epochs.jsonl"
+        self.name = name
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writer = _tensorboard(curves / name.replace(" ", "."))
+
+    def add(self, epoch: Epoch) -> None:
+        """Append an epoch; records of epochs that are done again after an interruption are dropped first."""
+        known = self.path.read_text().splitlines() if self.path.exists() else []
+        kept = [line for line in known if json.loads(line)["number"] < epoch.number]
+        with atomic_file(self.path) as part:
+            part.write_text("".join(f"{line}\n" for line in [*kept, json.dumps(epoch.record())]))
+        if self._writer is not None:
+            for k, (r, loss) in enumerate(zip(epoch.mean_r, epoch.loss, strict=True)):
+                self._writer.add_scalar(f"r/{k}", r, epoch.number)
+                self._writer.add_scalar(f"loss/{k}", loss, epoch.number)
+
+    def close(self) -> None:
+        """Flush the curves."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _tensorboard(folder: Path) -> Any:
+    """A TensorBoard writer, or ``None`` where it is not installed (``epochs.jsonl`` holds the same numbers)."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - heavy and optional
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder))
+
+
+def provenance(manifest: Manifest, split: Split, store: str, results: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model folder says about its origin."""
+    return {
+        "trained_on": f"{len(split.train)} clips of {manifest.source.name}, {len(split.valid)} for validation",
+        "split": split.rule,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "data_fingerprint": fingerprint(manifest),
+        "features_fingerprint": store,
+        "results": dict(results),
+    }

@@ -1,0 +1,290 @@
+"""A whole run: stage 1 for every modality, then stage 2, into a run folder; what is done already is not done again.
+
+The stages speak through files: stage 2 reads the unimodal model folders that stage 1 wrote.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mien.artifacts import atomic_file, write_json
+from mien.config import Settings
+from mien.data.splits import Split, labels_of, split_clips
+from mien.errors import DataError
+from mien.features.store import Store
+from mien.metrics import mean_defined, pearson
+from mien.modalities.device import choose_device, choose_precision
+from mien.model.bundle import Bundle, load_bundle, save_bundle
+from mien.model.emotion import Group, Multimodal, Unimodal, variants
+from mien.model.inputs import Clips, load_clips
+from mien.schema import Clip, Manifest
+from mien.training.fit import Epoch
+from mien.training.run import EpochLog, open_run, provenance, write_split
+from mien.training.stage1 import Rooms, train_encoder
+from mien.training.stage2 import train_fusion
+
+Say = Callable[[str], None]
+Watch = Callable[[str, Epoch], None]
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run came to.
+
+    Attributes:
+        folder: the run folder; the model is in ``folder / "model"``.
+        targets: the emotions.
+        r: validation Pearson ``(K, E)`` by model: each modality alone, ``fused``, and ``ensemble`` ``(1, E)``.
+        notes: what was left out or may leak, one line each.
+        seconds: of this call; what was done before is not counted.
+    """
+
+    folder: Path
+    targets: tuple[str, ...]
+    r: Mapping[str, npt.NDArray[np.float64]]
+    notes: tuple[str, ...]
+    seconds: float
+
+    @property
+    def mean_r(self) -> dict[str, float]:
+        """Mean over emotions, then over seeds, by model."""
+        return {name: float(np.nanmean(mean_defined(r))) for name, r in self.r.items()}
+
+
+@dataclass
+class _Run:
+    """What the parts of a run share."""
+
+    manifest: Manifest
+    store: Store
+    settings: Settings
+    folder: Path
+    split: Split
+    modalities: tuple[str, ...]
+    widths: Mapping[str, int]
+    say: Say
+    watch: Watch
+    scores: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+
+    @property
+    def rated(self) -> npt.NDArray[np.float32]:
+        """``(N, E)`` of the validation clips."""
+        return labels_of(self.split.valid, len(self.manifest.targets))
+
+    def clips(self, side: tuple[Clip, ...], modalities: tuple[str, ...]) -> Clips:
+        """Features of one side in memory."""
+        device = choose_device(self.settings.compute)
+        ids = [clip.id for clip in side]
+        return load_clips(
+            {name: self.store.gather(name, ids) for name in modalities},
+            labels_of(side, len(self.manifest.targets)),
+            {name: self.widths[name] for name in modalities},
+            self.settings.stage1.longest_steps,
+            choose_precision(self.settings.compute, device),
+            device,
+        )
+
+    def rooms(self, folder: Path) -> Rooms:
+        """Where a stage keeps its checkpoint."""
+        precision = choose_precision(self.settings.compute, choose_device(self.settings.compute))
+        return Rooms(folder / "checkpoint.safetensors", precision, self.settings.batch_seed)
+
+
+def train(
+    manifest: Manifest,
+    store: Store,
+    settings: Settings,
+    out: Path,
+    progress: Say | None = None,
+    watch: Watch | None = None,
+) -> RunSummary:
+    """Train a model.
+
+    Args:
+        manifest: rated clips with splits.
+        store: their features.
+        settings: all of them; ``modalities`` that the store lacks are left out with a note.
+        out: the run folder; an unfinished run of the same settings, data and features is continued.
+        progress: told in one line what is going on.
+        watch: told of every epoch.
+
+    Raises:
+        DataError: nothing is rated, a side of the split is empty, or the store has no features of these clips.
+        ModelError: the folder holds another run.
+        MienError: no validation r could be computed.
+    """
+    begin = time.monotonic()
+    split = split_clips(manifest, settings.split)
+    say = progress or (lambda _: None)
+    widths, notes = _widths(store, settings, split)
+    open_run(out, settings, manifest, store.fingerprint())
+    write_split(out, split)
+    run = _Run(manifest, store, settings, out, split, tuple(widths), widths, say, watch or (lambda _n, _e: None))
+    for note in (*split.notes, *notes):
+        say(note)
+    if settings.stage2.adaptation != "joint":
+        for modality in run.modalities:
+            _stage1(run, modality)
+    r = {name: pearson(scores, run.rated) for name, scores in run.scores.items()}
+    r |= _stage2(run, r)
+    _write_predictions(run)
+    record = {"targets": list(manifest.targets), "r": {name: values.tolist() for name, values in r.items()}}
+    write_json(out / "results.json", record)
+    return RunSummary(out, manifest.targets, r, (*split.notes, *notes), time.monotonic() - begin)
+
+
+def _widths(store: Store, settings: Settings, split: Split) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Feature widths of the modalities that at least one training clip has, and notes on the others."""
+    widths, notes = {}, []
+    for name in settings.modalities:
+        rows = [row for clip in split.train if (row := store.row(clip.id, name)) and row.steps]
+        if rows:
+            widths[name] = rows[0].width
+        else:
+            notes.append(f"{name}: no training clip has it; left out")
+        missing = len(split.train) - len(rows)
+        if rows and missing:
+            notes.append(
+                f"{name}: missing from {missing} of {len(split.train)} training clips; learned from the others"
+            )
+    if not widths:
+        raise DataError(f"{store.root}: no features of the training clips; extract them first with: mien extract")
+    return widths, tuple(notes)
+
+
+def _stage1(run: _Run, modality: str) -> None:
+    """Train one encoder, unless its model folder is there."""
+    folder = run.folder / "stage1" / modality
+    valid = run.clips(run.split.valid, (modality,))
+    if not (folder / "model" / "config.json").exists():
+        train_clips = run.clips(run.split.train, (modality,))
+        log = EpochLog(folder, run.folder / "tensorboard", f"stage1 {modality}")
+        models = variants(run.settings, run.settings.stage1)
+        run.say(f"stage 1 {modality}: {int(train_clips.present(modality).sum())} clips, {len(models)} models at once")
+        rooms = run.rooms(folder)
+        module = train_encoder(modality, train_clips, valid, run.settings, rooms, _both(log, run.watch))
+        log.close()
+        bundle = _bundle(run, module, (modality,))
+        r = pearson(bundle.score_each(valid), run.rated)
+        _save(run, bundle, folder / "model", {modality: r})
+        _remove(rooms.checkpoint)
+    bundle = load_bundle(folder, device=valid.labels.device)
+    run.scores[modality] = bundle.score_each(valid)
+    run.say(f"stage 1 {modality}: r = {_mean(pearson(run.scores[modality], run.rated)):.4f}")
+
+
+def _stage2(run: _Run, r: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, npt.NDArray[np.float64]]:
+    """Train the fused model, unless its model folder is there; r of its models and of their mean."""
+    valid = run.clips(run.split.valid, run.modalities)
+    if not (run.folder / "model" / "config.json").exists():
+        train_clips = run.clips(run.split.train, run.modalities)
+        encoders = _encoders(run, valid)
+        log = EpochLog(run.folder / "stage2", run.folder / "tensorboard", "stage2")
+        rooms = run.rooms(run.folder / "stage2")
+        _announce(run, train_clips)
+        module = train_fusion(train_clips, valid, encoders, run.settings, rooms, _both(log, run.watch))
+        log.close()
+        bundle = _bundle(run, module, run.modalities)
+        scores = bundle.score_each(valid)
+        fused = {"fused": pearson(scores, run.rated), "ensemble": pearson(scores.mean(0, keepdims=True), run.rated)}
+        _save(run, bundle, run.folder / "model", {**r, **fused})
+        _remove(rooms.checkpoint)
+    scores = load_bundle(run.folder, device=valid.labels.device).score_each(valid)
+    run.scores["fused"] = scores
+    fused = {"fused": pearson(scores, run.rated), "ensemble": pearson(scores.mean(0, keepdims=True), run.rated)}
+    run.say(f"stage 2: r = {_mean(fused['fused']):.4f}, of the mean of all models {_mean(fused['ensemble']):.4f}")
+    return fused
+
+
+def _encoders(run: _Run, valid: Clips) -> dict[str, Unimodal]:
+    """The stage-1 models, read back from their folders."""
+    if run.settings.stage2.adaptation == "joint":
+        return {}
+    encoders = {}
+    for name in run.modalities:
+        module = load_bundle(run.folder / "stage1" / name, device=valid.labels.device).module
+        assert isinstance(module, Unimodal)
+        encoders[name] = module
+    return encoders
+
+
+def _announce(run: _Run, clips: Clips) -> None:
+    """Say which parameters learn, and how fast."""
+    models = variants(run.settings, run.settings.stage2)
+    shape = Multimodal(run.widths, len(run.manifest.targets), run.settings, models[:1])
+    run.say(f"stage 2: {len(clips)} clips, {len(models)} models at once, adaptation {run.settings.stage2.adaptation}")
+    for line in describe_groups(shape.groups(run.settings.stage2), run.settings.stage2.lr):
+        run.say(line)
+
+
+def describe_groups(groups: tuple[Group, ...], lr: float) -> list[str]:
+    """One line per parameter group: name, numbers per model, learning rate or frozen."""
+    return [
+        f"  {group.name:16} {group.size:>10,} parameters  " + (f"lr {lr * group.rate:.1e}" if group.rate else "frozen")
+        for group in groups
+    ]
+
+
+def _bundle(run: _Run, module: Unimodal | Multimodal, modalities: tuple[str, ...]) -> Bundle:
+    stage = run.settings.stage2 if isinstance(module, Multimodal) else run.settings.stage1
+    made = {name: run.store.provenance(name) for name in modalities}
+    return Bundle(
+        module=module,
+        targets=run.manifest.targets,
+        widths={name: run.widths[name] for name in modalities},
+        settings=run.settings,
+        models=variants(run.settings, stage),
+        feature_provenance=made,
+        random_weights=any("random" in way for way in made.values()),
+    )
+
+
+def _save(run: _Run, bundle: Bundle, folder: Path, r: Mapping[str, npt.NDArray[np.float64]]) -> None:
+    results: dict[str, Any] = {
+        "targets": [*run.manifest.targets],
+        "r": {name: _cells([*values.mean(0), mean_defined(values).mean()]) for name, values in r.items()},
+    }
+    bundle.provenance = provenance(run.manifest, run.split, run.store.fingerprint(), results)
+    save_bundle(bundle, folder)
+
+
+def _cells(values: list[float]) -> list[float | None]:
+    """Numbers for JSON, which has no nan."""
+    return [None if np.isnan(value) else round(float(value), 6) for value in values]
+
+
+def _write_predictions(run: _Run) -> None:
+    """A row per validation clip: what was rated, and what each model (mean over seeds) predicted."""
+    columns: dict[str, Any] = {
+        "clip": [clip.id for clip in run.split.valid],
+        "participant": [clip.participant for clip in run.split.valid],
+    }
+    columns |= {f"rated {target}": run.rated[:, e] for e, target in enumerate(run.manifest.targets)}
+    for name, scores in run.scores.items():
+        columns |= {f"{name} {target}": scores.mean(0)[:, e] for e, target in enumerate(run.manifest.targets)}
+    with atomic_file(run.folder / "predictions.parquet") as part:
+        pq.write_table(pa.table(columns), part, compression="zstd")
+
+
+def _both(log: EpochLog, watch: Watch) -> Watch:
+    def report(name: str, epoch: Epoch) -> None:
+        log.add(epoch)
+        watch(name, epoch)
+
+    return report
+
+
+def _remove(checkpoint: Path | None) -> None:
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+
+
+def _mean(r: npt.NDArray[np.float64]) -> float:
+    return float(np.nanmean(mean_defined(r)))

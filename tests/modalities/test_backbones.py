@@ -1,0 +1,144 @@
+"""What the backbones make of media: the right steps at the right times, and a reason where there is nothing.
+
+With random weights of the real architectures: the arithmetic is the same, and nothing has to be fetched.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoFeatureExtractor, WhisperModel
+
+from mien.config import ComputeSettings
+from mien.modalities import MODALITIES
+from mien.modalities.base import Absent, Prepared, resolve_compute
+from mien.modalities.text import token_seconds
+from mien.schema import SAMPLE_RATE, Clip, FaceTrack, Media, Transcript, Word
+from mien.weights import resolve
+
+CPU = resolve_compute(ComputeSettings(device="cpu", precision="float32"))
+WORDS = (Word(" so", 0.5, 0.7, 0.9), Word(" proud", 0.8, 1.2, 0.9))
+
+
+class CropsOnDisk:
+    """Crops that refuse to be read all at once."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, which: slice) -> np.ndarray:
+        assert which.stop - which.start <= 16, "crops must be read in batches"
+        frames = np.arange(which.start, min(which.stop, self.count))
+        return np.broadcast_to(frames[:, None, None, None], (len(frames), 224, 224, 3)).astype(np.uint8)
+
+
+def media(seconds: float = 2.0, crops: int = 20) -> Media:
+    noise = np.random.default_rng(0).normal(0, 0.1, int(seconds * SAMPLE_RATE)).astype(np.float32)
+    times = np.arange(crops, dtype=np.float32) / 4
+    track = FaceTrack(
+        CropsOnDisk(crops), times, crops + 4, np.ones((5, 58), np.float32), np.arange(5, dtype=np.float32), 5, 1,
+        np.zeros((crops, 4), np.float32),
+    )  # fmt: skip
+    return Media(Clip("a", Path("a.mp4")), seconds, noise, Transcript("so proud", "asr", WORDS), track)
+
+
+def backbone(name: str):
+    weights = resolve("tiny", [name])[name].path if MODALITIES[name].backbone_role else None
+    return MODALITIES[name].load(weights, CPU)
+
+
+@pytest.mark.parametrize("name", MODALITIES)
+def test_the_same_media_give_the_same_bits_and_a_time_for_every_step(name: str) -> None:
+    prepared = MODALITIES[name].prepare(media())
+    assert isinstance(prepared, Prepared)
+    one, two = backbone(name)(prepared), backbone(name)(prepared)
+    assert tuple(one) == MODALITIES[name].features
+    for feature, output in one.items():
+        assert output.values.dtype == np.float32
+        assert output.values.ndim == 2
+        assert np.isfinite(output.values).all()
+        assert len(output.seconds) == len(output.values)
+        assert np.array_equal(output.values, two[feature].values)
+
+
+@pytest.mark.parametrize("name", MODALITIES)
+def test_nothing_to_prepare_keeps_the_reason(name: str) -> None:
+    nothing = Media(Clip("a", Path("a.mp4")), 2.0, absent={name: "because"})
+    assert MODALITIES[name].prepare(nothing) == Absent("because")
+
+
+def test_an_empty_transcript_is_absent() -> None:
+    silent = replace(media(), transcript=Transcript("  ", "asr"), absent={"text": "no speech in 2.0 s of sound"})
+    assert MODALITIES["text"].prepare(silent) == Absent("no speech in 2.0 s of sound")
+
+
+@pytest.mark.parametrize(
+    ("sound", "reason"),
+    [(np.zeros(16000, np.float32), "digitally silent"), (np.ones(100, np.float32), "sound of 6 ms is too short")],
+)
+def test_sound_without_anything_in_it_is_absent(sound: np.ndarray, reason: str) -> None:
+    absent = MODALITIES["audio"].prepare(replace(media(), sound=sound))
+    assert isinstance(absent, Absent)
+    assert reason in absent.reason
+
+
+def test_frames_without_a_face_are_counted() -> None:
+    prepared = MODALITIES["vision"].prepare(media(crops=20))
+    assert isinstance(prepared, Prepared)
+    assert prepared.remark == "face in 20 of 24 frames"
+    empty = replace(media(), faces=replace(media().faces, crops=CropsOnDisk(0)))  # type: ignore[type-var]
+    assert MODALITIES["vision"].prepare(empty) == Absent("no face in 24 frames")
+
+
+def test_the_sentence_vector_has_length_one() -> None:
+    prepared = MODALITIES["text"].prepare(media())
+    assert isinstance(prepared, Prepared)
+    assert np.linalg.norm(backbone("text")(prepared)["text"].values) == pytest.approx(1, abs=1e-5)
+
+
+def test_tokens_begin_with_their_words() -> None:
+    said = Transcript("so proud", "asr", WORDS)
+    offsets = np.array([[0, 0], [0, 2], [3, 5], [5, 8], [0, 0]])  # [CLS] so pro ##ud [SEP]
+    assert np.array_equal(token_seconds(said, offsets), np.float32([np.nan, 0.5, 0.8, 0.8, np.nan]), equal_nan=True)
+    assert np.isnan(token_seconds(Transcript("so proud", "given"), offsets)).all()
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(0.06, 3), (2.0, 100), (31.0, 1550)])
+def test_sound_gives_fifty_steps_a_second_whatever_its_length(seconds: float, steps: int) -> None:
+    prepared = MODALITIES["audio"].prepare(media(seconds))
+    assert isinstance(prepared, Prepared)
+    output = backbone("audio")(prepared)["audio"]
+    assert len(output.values) == steps
+    assert output.seconds[:2] == pytest.approx([0.01, 0.03])
+
+
+def test_whisper_by_its_layers_is_whisper() -> None:
+    """On 30 s, the one length it accepts, transformers' own forward pass is the oracle."""
+    folder = resolve("tiny", ["audio"])["audio"].path
+    sound = np.random.default_rng(1).normal(0, 0.1, 30 * SAMPLE_RATE).astype(np.float32)
+    mel = AutoFeatureExtractor.from_pretrained(folder)(sound, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+    with torch.inference_mode():
+        expected = WhisperModel.from_pretrained(folder).get_encoder().eval()(mel.input_features).last_hidden_state[0]
+    ours = backbone("audio")(Prepared(sound, np.zeros(0, np.float32)))["audio"].values
+    assert np.abs(ours - expected.numpy()).max() < 1e-5
+
+
+def test_what_a_picture_gives_does_not_depend_on_its_batch() -> None:
+    twenty = MODALITIES["vision"].prepare(media(crops=20))
+    three = MODALITIES["vision"].prepare(media(crops=3))
+    assert isinstance(twenty, Prepared) and isinstance(three, Prepared)
+    look = backbone("vision")
+    assert np.abs(look(twenty)["vision"].values[:3] - look(three)["vision"].values).max() < 1e-4
+
+
+def test_motion_is_scaled_by_its_kind() -> None:
+    ours = Prepared(np.full((2, 58), 15, np.float32), np.zeros(2, np.float32))
+    openface = Prepared(np.full((2, 23), 15, np.float32), np.zeros(2, np.float32))
+    # 15 degrees or centimetres are half a unit; an OpenFace intensity of 5 is one
+    assert backbone("motion")(ours)["motion"].values[0].tolist() == [15.0] * 52 + [0.5] * 6
+    assert backbone("motion")(openface)["motion"].values[0].tolist() == [3.0] * 17 + [0.5] * 6

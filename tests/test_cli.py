@@ -1,0 +1,79 @@
+"""The command line: quick to answer, plain when something is wrong."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+MIEN = [sys.executable, "-m", "mien.cli"]
+COMMANDS = ["extract", "train", "predict", "evaluate", "compare", "submit", "synth", "doctor", "settings", "weights"]
+
+
+def mien(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+    command = [*MIEN, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=120)
+
+
+def test_help_is_quick() -> None:
+    mien("--help")
+    times = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        assert mien("--help").returncode == 0
+        times.append(time.perf_counter() - begin)
+    assert min(times) < 0.4
+
+
+def test_every_command_is_listed_and_has_help_with_an_example() -> None:
+    listed = mien("--help").stdout
+    for command in COMMANDS:
+        assert command in listed
+        shown = mien(command, "--help")
+        assert shown.returncode == 0
+        assert re.search(r"Example: mien ", shown.stdout), f"mien {command} --help has no example"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["nonsense"], ["extract"], ["extract", "x"], ["settings", "--set", "media.vison_fps=2"],
+     ["settings", "--set", "weights=big"], ["predict", "m", "c", "--out", "scores.xls"]],
+)  # fmt: skip
+def test_wrong_use_leaves_with_two(arguments: list[str], tmp_path: Path) -> None:
+    done = mien(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["extract", "nowhere", "--out", "s"], "nowhere: no such file or folder"),
+        (["predict", "no-model", "clip.mp4"], "no-model"),
+        (["settings", "--config", "none.yaml"], "none.yaml: cannot be read"),
+    ],
+)
+def test_a_fault_of_data_is_one_line(arguments: list[str], complaint: str, tmp_path: Path) -> None:
+    done = mien(*arguments, cwd=tmp_path)
+    assert done.returncode in (1, 2)
+    assert complaint in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("mien: ")
+
+
+def test_settings_that_are_printed_are_read_back(tmp_path: Path) -> None:
+    first = mien("settings", "--set", "stage2.lr=1e-4", "--out", tmp_path / "a.yaml")
+    assert first.returncode == 0
+    again = mien("settings", "--config", tmp_path / "a.yaml")
+    assert again.stdout == (tmp_path / "a.yaml").read_text()
+    assert "lr: 0.0001" in again.stdout
+
+
+def test_the_schema_is_json() -> None:
+    import json
+
+    assert json.loads(mien("settings", "--schema").stdout)["title"] == "Settings"

@@ -1,0 +1,42 @@
+"""The public surface: a dozen names, fetched when they are used, and nothing heavy before that."""
+
+import subprocess
+import sys
+
+import mien
+
+PUBLIC = {
+    "EMOTIONS", "Clip", "Manifest", "MienError", "Model", "Settings", "Store", "evaluate", "extract", "load",
+    "read_manifest", "read_settings", "synth", "train",
+}  # fmt: skip
+HEAVY = ("torch", "transformers", "av", "mediapipe", "faster_whisper", "pyarrow", "scipy", "matplotlib")
+
+
+def test_the_public_names_are_these_and_no_others() -> None:
+    assert set(mien.__all__) == PUBLIC
+    for name in PUBLIC:
+        value = getattr(mien, name)
+        assert name == "EMOTIONS" or value.__doc__, f"mien.{name} says nothing about itself"
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
+    assert not hasattr(mien, "nothing_of_the_kind")
+
+
+def loaded_by(code: str) -> set[str]:
+    script = f"import sys; {code}; print(' '.join(sorted({{m.partition('.')[0] for m in sys.modules}})))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_loads_nothing() -> None:
+    assert not loaded_by("import mien") & {*HEAVY, "numpy", "pydantic"}
+
+
+def test_the_floors_below_the_modalities_run_without_torch() -> None:
+    below = "import mien.data.manifest, mien.media.observe, mien.metrics, mien.config, mien.scale, mien.weights"
+    assert not loaded_by(below) & {"torch", "transformers", "mediapipe", "faster_whisper", "matplotlib"}
+
+
+def test_the_command_line_is_imported_without_anything_heavy() -> None:
+    assert not loaded_by("import mien.cli") & {*HEAVY, "numpy"}
