@@ -3,18 +3,24 @@
 Long work shows its progress unless ``progress=False``. Everything here is a few lines over the rooms that do the work.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
+from mien.artifacts import read_json, write_json
 from mien.config import Settings, read_settings
 from mien.data.manifest import read_manifest
+from mien.data.synth.media import ClipSpec, film_clip, plan_media, write_plan
+from mien.errors import DataError
 from mien.features.extract import extract as extract_outcomes
 from mien.features.store import Store
 from mien.features.tally import Tally
+from mien.progress import EpochBar, counted
+from mien.scale import Failed, run
 from mien.schema import Manifest
+from mien.training.train import RunSummary
+from mien.training.train import train as train_run
 
 Source = str | Path | Manifest
 
@@ -29,15 +35,6 @@ def settings_of(settings: Settings | str | Path | None, overrides: Sequence[str]
     if isinstance(settings, Settings):
         return settings
     return read_settings(Path(settings) if settings else None, overrides)
-
-
-def progress_bar(show: bool) -> Progress:
-    """A bar with counts, rate of completion and time left."""
-    return Progress(
-        TextColumn("[progress.description]{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-        disable=not show,
-    )  # fmt: skip
 
 
 def extract(
@@ -69,12 +66,8 @@ def extract(
     """
     manifest, tally = manifest_of(data), Tally()
     outcomes = extract_outcomes(manifest, Path(out), settings_of(settings), workers=workers, seconds_each=seconds_each)
-    with progress_bar(progress) as bar:
-        task = bar.add_task("extracting", total=len(manifest.clips), rate="")
-        for outcome in outcomes:
-            tally.count(outcome)
-            speed = bar.tasks[task].finished_speed or bar.tasks[task].speed
-            bar.update(task, advance=1, rate=f"{speed:.2f} clips/s" if speed else "")
+    for outcome in counted(outcomes, "extracting", len(manifest.clips), progress):
+        tally.count(outcome)
     return tally
 
 
@@ -106,33 +99,70 @@ def train(
         DataError: nothing is rated, a side of the split is empty, or the store lacks these clips.
         ModelError: the folder holds a run of other settings, data or features.
     """
-    with progress_bar(progress) as bar:
-        return train_run(
-            manifest_of(data), _open(features), settings_of(settings), Path(out),
-            progress=bar.console.print if progress else None, watch=EpochBar(bar) if progress else None,
-        )  # fmt: skip
+    with EpochBar(progress) as bar:
+        return train_run(manifest_of(data), _open(features), settings_of(settings), Path(out), bar.say, bar.watch)
 
 
 def _open(features: str | Path | Store) -> Store:
     return features if isinstance(features, Store) else Store(Path(features))
 
 
-def evaluate(
-    model: str | Path | Model, data: Source, features: str | Path | Store, split: str = "valid"
-) -> Evaluation:
-    """Judge a model on one split: Pearson per emotion over all its clips, with intervals.
+def synth(
+    out: str | Path,
+    *,
+    clips: int = 400,
+    test_clips: int = 0,
+    seed: int = 0,
+    workers: int = 0,
+    progress: bool = True,
+) -> int:
+    """Make the stand-in corpus as real mp4 files in the challenge's layout; the same call continues an interrupted one.
+
+    Args:
+        out: folder to fill.
+        clips: rated clips, shared out between training and validation.
+        test_clips: unrated clips in ``test_data/``; their labels stand in ``test_answers.csv``.
+        seed: of all random numbers; the same seed gives the same labels and signals.
+        workers: processes; 0 works in this one.
+        progress: show a bar.
+
+    Returns:
+        How many clips were filmed now; those that stood already are not filmed again.
 
     Raises:
-        ModelError: the folder holds no model, or the features are not the kind it was trained on.
-        DataError: the split has no rated clips.
+        DataError: the folder holds another corpus.
     """
-    loaded = model if isinstance(model, Model) else load(model)
-    return evaluate_bundle(loaded.bundle, manifest_of(data), _open(features), split)
+    folder = Path(out)
+    plan = plan_media(folder, clips, seed, test_clips)
+    begin_corpus(folder, {"mode": "media", "clips": clips, "test_clips": test_clips, "seed": seed})
+    write_plan(plan, folder)
+    missing = [spec for spec in plan.clips if not spec.path.exists()]
+    for spec, done in counted(run(Filming(), missing, workers=workers), "filming", len(missing), progress):
+        if isinstance(done, Failed):
+            raise DataError(f"{spec.path}: not filmed, {done.reason}; run the same command again")
+    return len(missing)
 
 
-def synth(
-    out: str | Path, *, mode: str = "media", clips: int = 400, test_clips: int = 0, seed: int = 0, dirt: float = 0.0,
-    workers: int = 0, progress: bool = True,
-) -> None:  # fmt: skip
-    """Make the stand-in corpus in the challenge's layout; the same call continues an interrupted one."""
-    raise AssertionError
+@dataclass(frozen=True)
+class Filming:
+    """Films a clip of the stand-in corpus, in whatever process it is called."""
+
+    def __call__(self) -> Callable[[ClipSpec], str]:
+        """The function that films."""
+        return film_clip
+
+
+def begin_corpus(folder: Path, recipe: dict[str, Any]) -> None:
+    """Write down what a corpus is made of, or see that it is what stands there already.
+
+    Raises:
+        DataError: the folder holds another corpus, or something else.
+    """
+    record = folder / "synth.json"
+    if record.exists():
+        if read_json(record) != recipe:
+            raise DataError(f"{folder}: holds another stand-in corpus, {read_json(record)}; name another folder")
+    elif folder.exists() and any(folder.iterdir()):
+        raise DataError(f"{folder}: a folder with other things in it; name an empty or a new one")
+    else:
+        write_json(record, recipe)

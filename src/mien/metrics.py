@@ -1,7 +1,7 @@
 """How well predictions agree with ratings, and how sure we may be of it. NumPy in, floats out; no torch.
 
-The score of the EMI challenge is Pearson's r per emotion over *all clips of the split*, then the plain mean. Averaging r
-over mini-batches, pooling the emotions into one column, or taking an undefined column for 1.0 are three different
+The score of the EMI challenge is Pearson's r per emotion over *all clips of the split*, then the plain mean. Averaging
+r over mini-batches, pooling the emotions into one column, or taking an undefined column for 1.0 are three different
 numbers, and none of them is the score. Here an undefined r is ``nan``, and a mean says over how many it is.
 
 The trade-off: a clustered bootstrap of a correlation needs no second look at the clips. Six sums per cluster and
@@ -111,7 +111,7 @@ def mean_defined(values: npt.ArrayLike) -> Array:
 
 
 def resample(clusters: int, resamples: int, seed: int) -> Iterator[npt.NDArray[np.int32]]:
-    """Draws of clusters with replacement in blocks ``(r, C)`` that together are ``(R, C)``; equal seeds, equal draws."""
+    """Draws with replacement in blocks ``(r, C)`` that together are ``(R, C)``; equal seeds give equal draws."""
     generator = np.random.default_rng(seed)
     block = max(1, 500_000 // clusters)  # counting in a block that stays in the processor's cache is 5 times faster
     for begin in range(0, resamples, block):

@@ -9,7 +9,7 @@ Shapes: ``N`` sound samples, ``T`` steps in time, ``F`` feature width, ``E`` emo
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -111,6 +111,7 @@ class Transcript:
     dropped_segments: int = 0
 
 
+@runtime_checkable
 class Crops(Protocol):
     """Face pictures, in order of time, that may live on disk: sliced, never loaded whole.
 
@@ -221,6 +222,8 @@ class Prediction:
     Attributes:
         clip: its id.
         scores: by target name; ``nan`` for every target when the clip could not be scored.
+        intervals: by target name, (lower, upper) ends between which a rating lies with the model's stated
+            probability; ``nan`` where the model has none.
         present: modalities that were heard or seen.
         absent: reason by modality that was not.
         error: why the clip could not be scored at all, or ``None``.
@@ -228,6 +231,7 @@ class Prediction:
 
     clip: str
     scores: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     present: tuple[str, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None

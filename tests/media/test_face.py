@@ -1,6 +1,5 @@
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from mien.config import FaceSettings, MediaSettings
 from mien.errors import DependencyMissing, WeightsError, WeightsMissing
 from mien.media.crops import Box, CropSpool, Picture, cut, resize
-from mien.media.decode import Recording
+from mien.media.decode import Frame, Recording
 from mien.media.face import follow
 from mien.media.facefind import Face, FaceFinder, decode_centres, head_pose, overlap
 from mien.schema import FaceTrack
@@ -92,13 +91,6 @@ def test_shrinking_averages_and_growing_keeps_a_flat_picture_flat() -> None:
 # --- following --------------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Still:
-    seconds: float
-    rgb: Picture
-    wanted: frozenset[str] = BOTH
-
-
 class Planted(FaceFinder):
     """Stands where the detectors stand and finds the boxes written down for each frame."""
 
@@ -118,7 +110,7 @@ def square_at(x: float, side: float = 20) -> Box:
 
 
 def follow_planted(boxes: Sequence[Sequence[Box]], fps: float = 10) -> FaceTrack:
-    frames = [Still(at / fps, noise(60, 200, 3)) for at in range(len(boxes))]
+    frames = [Frame(at / fps, noise(60, 200, 3), BOTH) for at in range(len(boxes))]
     return follow(frames, Planted(boxes), SETTINGS)
 
 
@@ -174,7 +166,7 @@ def test_somebody_of_another_size_or_seen_beside_the_main_person_is_never_taken_
 def test_frames_without_a_face_are_counted_and_not_invented() -> None:
     pictures = noise(60, 200, 3)
     wanted = [BOTH, frozenset({"motion"}), frozenset({"vision"}), BOTH]
-    frames = [Still(at / 10, pictures, who) for at, who in enumerate(wanted)]
+    frames = [Frame(at / 10, pictures, who) for at, who in enumerate(wanted)]
     track = follow(frames, Planted([[square_at(20)], [], [square_at(20)], [square_at(20)]]), SETTINGS)
     assert (len(track.crops), track.vision_frames) == (3, 3)  # frames 0, 2, 3
     assert (len(track.motion), track.motion_frames) == (2, 3)  # frames 0, 3 of 0, 1, 3
@@ -197,14 +189,14 @@ def test_the_crop_follows_the_face_with_a_time_constant() -> None:
 
 def test_a_lost_face_is_looked_for_where_it_was_for_a_second() -> None:
     finder = Planted([[square_at(20)]] + [[]] * 12)
-    follow([Still(at / 10, noise(60, 200, 3)) for at in range(13)], finder, SETTINGS)
+    follow([Frame(at / 10, noise(60, 200, 3), BOTH) for at in range(13)], finder, SETTINGS)
     near = [len(boxes) for boxes, _ in finder.asked]
     assert near == [0] + [1] * 10 + [0] * 2
 
 
 def test_the_slow_detector_is_asked_four_times_a_second_at_most_while_it_finds_nobody() -> None:
     finder = Planted([[]] * 8 + [[square_at(20)]] * 2)
-    frames = [Still(at / 10, noise(60, 200, 3)) for at in range(10)]
+    frames = [Frame(at / 10, noise(60, 200, 3), BOTH) for at in range(10)]
     follow(frames, finder, SETTINGS)
     # asked in vain at 0: the next time is the first frame at or after .25, and so on
     assert [at for at, (_, thorough) in enumerate(finder.asked) if thorough] == [0, 3, 6, 9]
@@ -358,7 +350,7 @@ def test_of_two_people_the_larger_is_followed_and_never_left(finder: FaceFinder)
     side_by_side = [on_canvas(picture, 512, 1152, 0, 0) for picture in talking]
     for at, canvas in enumerate(side_by_side):
         canvas[100:460, 512:] = other[at % len(other)]
-    track = follow([Still(at / 4, canvas) for at, canvas in enumerate(side_by_side)], finder, FaceSettings())
+    track = follow([Frame(at / 4, canvas, BOTH) for at, canvas in enumerate(side_by_side)], finder, FaceSettings())
     assert track.people == 2
     assert len(track.crops) == 12
     assert track.boxes[:, 2].max() < 512  # the other's picture begins there

@@ -1,6 +1,7 @@
 import difflib
 import math
 import re
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -48,8 +49,8 @@ def test_speech_begins_at_the_threshold_and_ends_below_it_for_good(
 @given(st.lists(st.floats(0, 1), max_size=200))
 def test_stretches_are_in_order_apart_and_long_enough(activity: list[float]) -> None:
     found = stretches(activity, SpeechSettings())
-    assert all(8 <= end - first and end <= len(activity) for first, end in found)
-    assert all(later[0] > earlier[1] for earlier, later in zip(found, found[1:], strict=False))
+    assert all(end - first >= 8 and end <= len(activity) for first, end in found)
+    assert all(later[0] > earlier[1] for earlier, later in pairwise(found))
 
 
 @given(st.lists(st.floats(0.01, 3), min_size=2, max_size=20), st.floats(0, 2))
@@ -58,7 +59,7 @@ def test_widened_segments_never_overlap_or_leave_the_sound(gaps: list[float], by
     segments = list(zip(times[::2], times[1::2], strict=False))
     wide = widen(segments, by, times[-1])
     assert all(new[0] <= old[0] and new[1] >= old[1] for new, old in zip(wide, segments, strict=True))
-    assert all(later[0] >= earlier[1] for earlier, later in zip(wide, wide[1:], strict=False))
+    assert all(later[0] >= earlier[1] for earlier, later in pairwise(wide))
     assert wide[0][0] >= 0
     assert wide[-1][1] <= times[-1]
 
@@ -74,6 +75,15 @@ def test_parcels_hold_every_span_in_order_and_half_a_minute_at_most(lengths: lis
     assert [span for parcel in packed for span in parcel] == spans
     for parcel in packed:
         assert len(parcel) == 1 or sum(end - start for start, end in parcel) <= 30 + 1e-6
+
+
+def test_speech_without_any_pause_is_cut_so_that_memory_stays_bounded() -> None:
+    # 700 s in the fewest equal pieces of at most 300 s
+    assert parcels([(50, 750)]) == [
+        [(50, pytest.approx(850 / 3))],
+        [(pytest.approx(850 / 3), pytest.approx(1550 / 3))],
+        [(pytest.approx(1550 / 3), 750)],
+    ]
 
 
 def test_a_time_in_a_parcel_is_the_time_in_the_clip() -> None:
@@ -231,6 +241,15 @@ def test_words_after_a_long_silence_have_their_own_times(listener: Listener) -> 
     first, second = (word for word in transcript.words if word.text.startswith("orientation"))
     assert second.start - first.start == pytest.approx(44.9, abs=0.3)
     assert not any(6 < word.start < 44 for word in transcript.words)
+
+
+@pytest.mark.weights
+def test_a_sentence_said_again_and_again_is_not_taken_for_an_invented_loop(listener: Listener) -> None:
+    sentence = sound_of("speech_mpeg4.mp4")[round(1.2 * SAMPLE_RATE) : round(4.9 * SAMPLE_RATE)]
+    pause = np.zeros(SAMPLE_RATE // 2, np.float32)
+    transcript = listener.transcribe(np.concatenate([sentence, pause] * 6))  # 25 s: one parcel
+    assert transcript.text.lower().count("orientation") == 6
+    assert transcript.dropped_segments == 0
 
 
 @pytest.mark.weights

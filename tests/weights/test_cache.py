@@ -53,15 +53,16 @@ def test_an_entry_of_one_file_is_located_as_that_file_and_known_by_its_hash(
     assert not weights.random
 
 
-def test_the_fingerprint_of_a_folder_changes_with_any_byte_and_any_name(cache: Path, index: Path, toy: Enter) -> None:
+def test_the_fingerprint_of_a_folder_changes_with_any_byte_and_any_name(
+    cache: Path, index: Path, toy: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SETS["small"], "vad", "toy")  # type: ignore[arg-type]
+
     def fingerprint(**files: bytes) -> str:
         write_wheel(index, {f"toy/{name}": content for name, content in files.items()})
         toy(*(member(name, content) for name, content in files.items()))
-        monkey = pytest.MonkeyPatch()
-        with monkey.context() as patch:
-            patch.setitem(SETS["small"], "vad", "toy")  # type: ignore[arg-type]
-            fetch(["toy"])
-            return resolve("small", ["vad"])["vad"].fingerprint
+        fetch(["toy"])
+        return resolve("small", ["vad"])["vad"].fingerprint
 
     first = fingerprint(a=b"1", b=b"2")
     assert fingerprint(b=b"2", a=b"1") == first

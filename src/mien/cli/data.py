@@ -61,4 +61,25 @@ def extract(
         raise typer.Exit(1)
 
 
-COMMANDS = [(extract, "Example: mien extract hume-vidmimic2/ --weights small --out features")]
+def synth(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to fill.")],
+    clips: Annotated[int, typer.Option("--clips", min=2, help="Rated clips, for training and validation.")] = 400,
+    test_clips: Annotated[int, typer.Option("--test-clips", min=0, help="Unrated clips in test_data/.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same labels and signals.")] = 0,
+    workers: WorkersOption = -1,
+    quiet: QuietOption = False,
+) -> None:
+    """Make the stand-in corpus: people who never were, in the challenge's layout, with labels planted in them."""
+    from mien import api
+
+    made = api.synth(
+        out, clips=clips, test_clips=test_clips, seed=seed, workers=worker_count(workers, clips + test_clips),
+        progress=not quiet,
+    )  # fmt: skip
+    typer.echo(f"{out}: {made} clips filmed, {clips + test_clips - made} stood already")
+
+
+COMMANDS = [
+    (extract, "Example: mien extract hume-vidmimic2/ --weights small --out features"),
+    (synth, "Example: mien synth stand-in --clips 400 --test-clips 20"),
+]

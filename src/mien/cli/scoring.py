@@ -26,6 +26,8 @@ def predict(
         check_suffix(out)
     loaded = load(model)
     scores = loaded.predict(clips, workers=workers, progress=not quiet)
+    if loaded.bundle.random_weights:
+        typer.echo("note: the model was trained on random weights; its scores mean nothing", err=True)
     print_scores(scores, loaded.targets)
     if out is not None:
         write_table(scores, out)

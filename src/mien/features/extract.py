@@ -157,7 +157,10 @@ class Extractor:
         if not fresh:
             return Outcome(job.clip, ClipFeatures(job.clip.id, math.nan, ()), reused)
         began = perf_counter()
-        media = observe(job.clip, fresh, self._senses, self._settings)
+        try:
+            media = observe(job.clip, fresh, self._senses, self._settings)
+        except MediaError as error:
+            return _failed(job, [modality for modality in self._modalities if modality.name in fresh], str(error))
         taken = {"media": perf_counter() - began}
         features: list[Feature] = []
         for modality in self._modalities:

@@ -7,7 +7,6 @@ sound by themselves. So neither a name (``http:…``, ``concat:…``) nor a play
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,7 +19,7 @@ from av.video.stream import VideoStream
 
 from mien.config import MediaSettings
 from mien.errors import MediaError
-from mien.media.timeline import seconds_of
+from mien.media.timeline import Ruler
 
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,nut,ivf,dv,rm,gif,yuv4mpegpipe,"
@@ -137,6 +136,6 @@ def _limits(settings: MediaSettings) -> dict[str, str]:
     return {"max_pixels": str(round(settings.largest_megapixels * 1e6))}
 
 
-def start_of(track: VideoStream | AudioStream | None) -> Fraction | None:
-    """When a track starts, in seconds, by its header; ``None`` when that does not tell."""
-    return None if track is None else seconds_of(track.start_time, track.time_base)
+def start_of(track: VideoStream | AudioStream | None) -> int | None:
+    """When a track starts, in ticks, by its header; ``None`` when that does not tell."""
+    return None if track is None else Ruler(track.time_base).read(track.start_time)

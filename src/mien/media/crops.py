@@ -112,7 +112,7 @@ def cut(picture: Picture, box: Box, margin: float) -> tuple[Picture, tuple[int, 
         box: centre and size of the square.
         margin: share of the box's longer side added on each side, ≥ 0.
 
-    >>> square, corner = cut(np.arange(27, dtype=np.uint8).reshape(3, 3, 3), (0, 0, 2, 2), margin=0.5)
+    >>> square, corner = cut(np.arange(27, dtype=np.uint8).reshape(3, 3, 3), (0.0, 0.0, 2.0, 2.0), margin=0.5)
     >>> square.shape, corner, square[:, :, 0].tolist()  # column -1 repeats column 0, row -1 repeats row 0
     ((4, 4, 3), (-1, -1), [[0, 0, 3, 6], [0, 0, 3, 6], [9, 9, 12, 15], [18, 18, 21, 24]])
     """

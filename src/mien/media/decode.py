@@ -9,12 +9,11 @@ Time zero is the first picture (or ``start``); sound that starts more than 0.1 s
 pictures and sound share one clock, as a viewer has it. What is odd about a file is survived and said in ``notes``.
 
 Shapes: pictures ``(H, W, 3)`` uint8 RGB, sound ``(N,)`` float32 at 16 kHz. Reading order: ``timeline`` (when),
-``container`` (open), ``pictures`` and ``soundtrack`` (decode), then this.
+``container`` (open), ``pictures`` and ``soundtrack`` (decode), then this. Inside, times are in ticks.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Self
 
@@ -29,16 +28,16 @@ from mien.errors import MediaError
 from mien.media.container import check_size, open_container, picture_track, sound_track, start_of, told_as_media_error
 from mien.media.pictures import PictureTrack, upright_rgb
 from mien.media.soundtrack import TOLERANCE, SoundTrack
-from mien.media.timeline import Grid, exact, seconds_of
+from mien.media.timeline import SECOND, Grid, Ruler, ticks
 
-TRUST = Fraction(1, 20)
+TRUST = 0.05
 """A file shorter than its header says by more than this share is called cut short."""
 
-LEAD_IN = 1
-"""Seconds of sound decoded before the part asked for: its codecs lean on what was before."""
+LEAD_IN = SECOND
+"""Sound decoded before the part asked for: its codecs lean on what was before."""
 
-RUN_OUT = Fraction(1, 5)
-"""Seconds decoded after the part asked for, for files that store packets later than they are shown."""
+RUN_OUT = SECOND // 5
+"""Decoded after the part asked for, for files that store packets later than they are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +98,10 @@ class Recording:
         self.notes: list[str] = []
         self._settings = settings
         self._threads = threads
-        self._longest = exact(settings.longest_seconds)
-        self._start = exact(start or 0)
-        self._length = None if end is None else exact(end) - self._start
-        self._zero: Fraction | None = None
+        self._longest = ticks(settings.longest_seconds)
+        self._start = ticks(start or 0)
+        self._length = None if end is None else ticks(end) - self._start
+        self._zero: int | None = None
         self._heard: npt.NDArray[np.float32] | None = None
         self._broken_off = ""
         self._hurried = self._read_all = False
@@ -124,6 +123,7 @@ class Recording:
         self.width = video.codec_context.width if video else 0
         self.height = video.codec_context.height if video else 0
         self._video, self._audio = video, audio
+        self._rulers = {track.index: Ruler(track.time_base) for track in (video, audio) if track is not None}
         self._look = look and video is not None
         self._pictures = PictureTrack(video, grid, self._length, self._threads) if video else None
         self._sound = SoundTrack(audio, self._longest + self._start) if audio and listen else None
@@ -198,7 +198,7 @@ class Recording:
                 return
             if packet.size:
                 self._find_zero(packet)
-                if self._beyond(packet) > RUN_OUT:
+                if self._is_past(packet):
                     unfinished.discard(packet.stream_index)
                 else:
                     yield packet
@@ -208,21 +208,22 @@ class Recording:
         if self._zero is not None or packet.is_discard or packet.stream is not (self._video or self._audio):
             return
         heard = start_of(self._audio)
-        shown = self._pictures.time_of(packet) if self._pictures else seconds_of(packet.pts, packet.time_base)
+        shown = self._pictures.time_of(packet) if self._pictures else heard
         if shown is None or (heard is not None and heard < shown - TOLERANCE):
             shown = heard
-        self._zero = shown or Fraction(0)
+        self._zero = shown or 0
 
     @property
-    def _origin(self) -> Fraction:
-        """Presentation time at which the clip starts."""
-        return (self._zero or Fraction(0)) + self._start
+    def _origin(self) -> int:
+        """When the clip starts."""
+        return (self._zero or 0) + self._start
 
-    def _beyond(self, packet: Packet) -> Fraction:
-        """How many seconds a packet is decoded after the end of the part asked for; negative or zero when it is not."""
-        if self._length is None or self._zero is None or packet.dts is None or not packet.time_base:
-            return Fraction(0)
-        return packet.dts * packet.time_base - self._origin - self._length
+    def _is_past(self, packet: Packet) -> bool:
+        """Whether a packet belongs to what comes after the part asked for."""
+        if self._length is None or self._zero is None or packet.dts is None:
+            return False
+        time = self._rulers[packet.stream_index].read(packet.dts)
+        return time is not None and time > self._origin + self._length + RUN_OUT
 
     def _see(self, packet: Packet | None) -> Iterator[Frame]:
         if self._pictures is None:
@@ -231,20 +232,22 @@ class Recording:
             if packet is not None:
                 self._pictures.pass_over(packet)
             return
-        for seconds, wanted, frame in self._pictures.add(packet, self._origin):
-            if self._hurried:
-                continue
-            rgb = upright_rgb(frame, self._pictures.pixel_aspect, self._settings.largest_side, self._threads)
-            yield Frame(float(seconds), rgb, wanted)
+        for time, wanted, frame in self._pictures.add(packet, self._origin):
+            if not self._hurried:
+                rgb = upright_rgb(frame, self._pictures.pixel_aspect, self._settings.largest_side, self._threads)
+                yield Frame(time / SECOND, rgb, wanted)
 
     def _listen(self, packet: Packet) -> None:
-        told = seconds_of(packet.pts, packet.time_base)
-        early = told is not None and self._zero is not None and told < self._origin - LEAD_IN
-        if self._sound is not None and not (self._start and early):
+        if self._sound is None:
+            return
+        time = self._rulers[packet.stream_index].read(packet.pts)
+        if self._start and time is not None and self._zero is not None and time < self._origin - LEAD_IN:
+            self._sound.pass_over(packet)
+        else:
             self._sound.add(packet)
 
-    def _reached(self) -> Fraction | None:
-        """Presentation time at which the last picture and the last sound so far have ended."""
+    def _reached(self) -> int | None:
+        """When the last picture and the last sound so far have ended."""
         ends = [track.last for track in (self._pictures, self._sound) if track is not None and track.last is not None]
         return max(ends, default=None)
 
@@ -260,50 +263,49 @@ class Recording:
     def _conclude(self) -> None:
         """The file was read: settle its length and its sound, and say what was odd."""
         self._read_all = True
+        if self._sound and not self._start and (self._video is None or self._zero is None):
+            self._zero = self._sound.first  # where sound leads, it leads from its first sample
+        reached = self._reached()
+        if reached is not None and reached <= self._origin:
+            whole = (reached - self._origin + self._start) / SECOND
+            raise MediaError(
+                f"{self.path.name}: the part from {self._start / SECOND:g} s lies outside the file ({whole:.1f} s long)"
+            )
         if (self._look or self._sound) and not (self._look and self.has_video) and not (self._sound and self.has_sound):
             complaint = self._pictures.complaint if self._pictures else ""
             raise MediaError(
                 f"{self.path.name}: nothing in it could be decoded ({complaint or self._broken_off or 'no data'})"
             )
-        if self._video is None and self._sound and self._sound.first is not None:
-            self._zero = self._sound.first  # a codec's first packet may be no sound yet
-        reached = self._reached()
         if reached is None:
             return
-        if reached <= self._origin:
-            whole = float(reached - self._origin + self._start)
-            raise MediaError(
-                f"{self.path.name}: the part from {float(self._start):g} s lies outside the file ({whole:.1f} s long)"
-            )
         length = reached - self._origin
-        self.seconds = float(length if self._length is None else min(length, self._length))
+        self.seconds = (length if self._length is None else min(length, self._length)) / SECOND
         self.notes += self._oddities(length)
         if self._sound:
-            self._heard = self._sound.between(
-                self._origin, None if self._length is None else self._origin + self._length
-            )
+            end = None if self._length is None else self._origin + self._length
+            self._heard = self._sound.between(self._origin, end)
 
-    def _oddities(self, length: Fraction) -> Iterator[str]:
+    def _oddities(self, length: int) -> Iterator[str]:
         pictures, sound = self._pictures, self._sound
+        end = (self._start + length) / SECOND
         if self._broken_off:
-            yield f"damaged: reading stopped at {float(length + self._start):.1f} s ({self._broken_off})"
-        elif (told := self._told_length()) and told - (length + self._start) > TRUST * told:
-            yield f"ends at {float(length + self._start):.1f} s, though its header says {float(told):.1f} s; cut short?"
+            yield f"damaged: reading stopped at {end:.1f} s ({self._broken_off})"
+        elif (told := self._told_seconds()) and told - end > TRUST * told:
+            yield f"ends at {end:.1f} s, though its header says {told:.1f} s; cut short?"
         if self._length is not None and self._length - length > TOLERANCE:
-            asked, found = float(self._start + self._length), float(self._start + length)
-            yield f"the part asked for ends at {asked:g} s, but the file ends at {found:.1f} s"
+            yield f"the part asked for ends at {(self._start + self._length) / SECOND:g} s, but the file at {end:.1f} s"
         if pictures and self._look:
-            yield from pictures.oddities(self._zero or Fraction(0))
+            yield from pictures.oddities(self._zero or 0)
         if sound:
-            yield from sound.oddities(self._zero or Fraction(0), beside_pictures=pictures is not None)
+            yield from sound.oddities(self._zero or 0, beside_pictures=pictures is not None)
         if sound and (tracks := len(self._container.streams.audio)) > 1:
             yield f"{tracks} sound tracks: only track {self._audio.index if self._audio else 0} is heard"
 
-    def _told_length(self) -> Fraction | None:
+    def _told_seconds(self) -> float | None:
         """Length by the header, where the format has one and does not estimate it from the size of the file."""
         indexed = set(self._container.format.name.split(",")) & {"mov", "matroska", "avi"}
         told = self._container.duration
-        return Fraction(told, av.time_base) if indexed and told and self._length is None else None
+        return told / av.time_base if indexed and told and self._length is None else None
 
 
 def read_sound(path: Path, settings: MediaSettings | None = None) -> npt.NDArray[np.float32]:

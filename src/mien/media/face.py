@@ -13,13 +13,13 @@ Shapes: ``T`` vision frames with a face, ``U`` motion frames with a face, ``S`` 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from mien.config import FaceSettings
-from mien.media.crops import Box, Chosen, CropSpool, Picture, cut, resize
+from mien.media.crops import Box, Chosen, CropSpool, cut, resize
+from mien.media.decode import Frame
 from mien.media.facefind import Face, FaceFinder
 from mien.schema import MOTION_WIDTH, FaceTrack
 
@@ -34,25 +34,6 @@ STEADY_SECONDS = 0.15
 
 SIMILAR_SIZE = 2.0
 """Records whose mean face sizes differ by a larger factor are not joined."""
-
-
-class Frame(Protocol):
-    """What is needed of ``mien.media.decode.Frame``."""
-
-    @property
-    def seconds(self) -> float:
-        """Presentation time."""
-        ...
-
-    @property
-    def rgb(self) -> Picture:
-        """``(H, W, 3)``."""
-        ...
-
-    @property
-    def wanted(self) -> frozenset[str]:
-        """Who asked for it: ``vision``, ``motion`` or both."""
-        ...
 
 
 @dataclass(eq=False)

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -112,7 +112,8 @@ class FaceFinder:
 
     def _short_range(self, picture: Picture) -> list[Box]:
         found = [detection.bounding_box for detection in self._detector.detect(self._image(picture)).detections]
-        return [(at.origin_x, at.origin_y, at.origin_x + at.width, at.origin_y + at.height) for at in found]
+        edges = [(at.origin_x, at.origin_y, at.origin_x + at.width, at.origin_y + at.height) for at in found]
+        return [(float(left), float(top), float(right), float(bottom)) for left, top, right, bottom in edges]
 
     def _confirmed(self, picture: Picture, boxes: Sequence[Box]) -> list[Face]:
         faces: list[Face] = []
@@ -134,7 +135,7 @@ class FaceFinder:
         """Give the detectors' memory and threads back."""
         self._closer()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "FaceFinder":
         return self
 
     def __exit__(

@@ -66,7 +66,7 @@ def observe(clip: Clip, wanted: Set[str], senses: Senses, settings: Settings) ->
         settings: rates, sources, limits.
 
     Raises:
-        MediaError: nothing at all can be had of this clip.
+        MediaError: the file cannot be read, and there is nothing beside it for what is wanted.
     """
     given = Transcript(clip.transcript, "given") if clip.transcript is not None else None
     listen = "audio" in wanted or ("text" in wanted and given is None)
@@ -93,7 +93,8 @@ def observe(clip: Clip, wanted: Set[str], senses: Senses, settings: Settings) ->
     elif "text" in wanted and sound is not None:
         said = senses.listener.transcribe(sound)
         absent["text"] = _why_silent(said, seconds)
-    if film.failure and sound is None and track is None and not (said and said.text.strip()):
+    heard = "text" in wanted and said is not None and said.text.strip()
+    if film.failure and sound is None and track is None and not heard:
         raise MediaError(film.failure)
     return Media(clip, seconds, sound, said, track, {name: why for name, why in absent.items() if why}, tuple(notes))
 

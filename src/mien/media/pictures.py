@@ -6,11 +6,10 @@ whole groups of pictures before the part that was asked for. What is handed out 
 everything; where a stream's times are not in good order, everything is decoded. Seeking is never used: on short clips
 it costs more than it saves, and it breaks on damaged ones.
 
-Shapes: pictures are ``(H, W, 3)`` uint8 RGB.
+Shapes: pictures are ``(H, W, 3)`` uint8 RGB. Times are in ticks (``timeline``), presentation times unless said.
 """
 
 from collections.abc import Iterator
-from fractions import Fraction
 from typing import cast
 
 import numpy as np
@@ -21,7 +20,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from mien.media.timeline import Clock, Grid, Neighbours, seconds_of
+from mien.media.timeline import SECOND, Clock, Grid, Neighbours, Ruler
 
 SKIPPING_CODECS = frozenset({"h264", "hevc", "mpeg4", "mpeg2video"})
 """Codecs whose decoder leaves out exactly the pictures that no other refers to, when told to."""
@@ -29,7 +28,7 @@ SKIPPING_CODECS = frozenset({"h264", "hevc", "mpeg4", "mpeg2video"})
 PROGRESSIVE = (0, 1)
 """Field orders (unknown, progressive) in which a packet is a whole picture."""
 
-USUAL_STEP = Fraction(1, 25)
+USUAL_STEP = SECOND // 25
 
 HELD_BYTES = 1 << 26
 """Packets kept back before the part asked for; a group of pictures larger than this is decoded from its beginning."""
@@ -44,38 +43,38 @@ class PictureTrack:
     Args:
         track: the video stream.
         grid: the moments at which pictures are wanted, counted from the start of the clip.
-        length: pictures at or after this many seconds of the clip are not wanted; ``None`` is the end of the file.
+        length: pictures at or after this time of the clip are not wanted; ``None`` is the end of the file.
         threads: of the decoder.
 
     Attributes:
         decoded: pictures that came out of the decoder.
-        damaged: packets that could not be decoded; ``first_damaged`` is the presentation time of the first.
+        damaged: packets that could not be decoded; ``first_damaged`` is when the first would be shown.
         repaired: pictures that the decoder completed by guessing.
         complaint: what the decoder said of the last packet that it could not decode.
         clock: what was made of their presentation times.
         pixel_aspect: width to height of one stored pixel.
-        last: presentation time at which the last picture ends, in seconds; ``None`` before any.
+        last: when the last picture ends; ``None`` before any.
     """
 
-    def __init__(self, track: VideoStream, grid: Grid, length: Fraction | None, threads: int) -> None:
+    def __init__(self, track: VideoStream, grid: Grid, length: int | None, threads: int) -> None:
         self.decoded = self.damaged = self.repaired = 0
-        self.first_damaged: Fraction | None = None
-        self.last: Fraction | None = None
+        self.first_damaged: int | None = None
+        self.last: int | None = None
         self.complaint = ""
         self.clock = Clock(_usual_step(track))
         self.pixel_aspect = _pixel_aspect(track)
-        self._track = track
+        self._ruler = Ruler(track.time_base)
         self._grid = grid
         self._length = length
         self._codec = track.codec_context
         self._codec.thread_type = "AUTO"
         self._codec.thread_count = threads
         self._counted = track.container.format.name == "avi"  # stores no presentation times: those seen are guesses
-        self._first_packet: Fraction | None = None
-        self._delay: Fraction | None = None
+        self._first_packet: int | None = None
+        self._delay: int | None = None
         self._neighbours = Neighbours()
         self._last_dts: int | None = None
-        self._held: list[tuple[Fraction, Packet]] = []
+        self._held: list[tuple[int, Packet]] = []
         self._may_hold = True
         self._orderly = (
             self._codec.name in SKIPPING_CODECS
@@ -84,15 +83,15 @@ class PictureTrack:
             and not _has_temporal_layers(track)
         )
 
-    def add(self, packet: Packet | None, origin: Fraction) -> Iterator[tuple[Fraction, frozenset[str], VideoFrame]]:
+    def add(self, packet: Packet | None, origin: int) -> Iterator[tuple[int, frozenset[str], VideoFrame]]:
         """Decode a packet, or with ``None`` what the decoder still holds back.
 
         Args:
             packet: of this track.
-            origin: presentation time at which the clip starts, in seconds.
+            origin: when the clip starts.
 
         Yields:
-            Seconds from the start of the clip, the rates it serves, and the picture: only those that are wanted.
+            The time from the start of the clip, the rates it serves, and the picture: only those that are wanted.
         """
         if self._first_packet is None and packet is not None:
             self._first_packet = self.time_of(packet)
@@ -104,32 +103,32 @@ class PictureTrack:
         self._held.clear()
         yield from self._pictures_of(packet, origin, now is not None and self._needless(now, origin))
 
-    def time_of(self, packet: Packet) -> Fraction | None:
+    def time_of(self, packet: Packet) -> int | None:
         """When a packet's picture is shown, as far as the container tells."""
-        return seconds_of(packet.dts if self._counted else packet.pts, packet.time_base)
+        return self._ruler.read(packet.dts if self._counted else packet.pts)
 
     def pass_over(self, packet: Packet) -> None:
         """Take note of when a packet's picture would be shown, without decoding it."""
         if (now := self.time_of(packet)) is not None:
-            self._reach(now + (_lasting(packet.duration, packet.time_base) or self.clock.step))
+            self._reach(now + (self._ruler.read(packet.duration) or self.clock.step))
 
-    def oddities(self, zero: Fraction) -> Iterator[str]:
+    def oddities(self, zero: int) -> Iterator[str]:
         """What was odd, one line each; moments are counted from ``zero``."""
         if self.damaged:
-            first = float((self.first_damaged or zero) - zero)
+            first = ((self.first_damaged or zero) - zero) / SECOND
             yield f"damaged: {self.damaged} video packets could not be decoded, the first at {first:.1f} s"
         if self.repaired:
             yield f"damaged: {self.repaired} of {self.decoded} pictures are incomplete"
         if self._counted and self._delay:
             yield "no presentation times in AVI: counted from the order of decoding"
         elif self.clock.guessed and self.clock.guessed == self.decoded:
-            yield f"no presentation times: guessed from {float(1 / self.clock.step):g} pictures per second"
+            yield f"no presentation times: guessed from {SECOND / self.clock.step:g} pictures per second"
         elif self.clock.guessed:
             yield f"{self.clock.guessed} of {self.decoded} pictures have no presentation time: counted on from before"
         if self.clock.restarts:
             yield f"time jumps back {self.clock.restarts} times: counted on from there"
 
-    def _hold(self, packet: Packet, now: Fraction, origin: Fraction) -> bool:
+    def _hold(self, packet: Packet, now: int, origin: int) -> bool:
         """Keep back a packet before the clip's start: when a key picture follows in time, none before it is needed."""
         if now >= origin or not self._may_hold:
             return False
@@ -140,12 +139,11 @@ class PictureTrack:
         return True
 
     def _pictures_of(
-        self, packet: Packet | None, origin: Fraction, needless: bool
-    ) -> Iterator[tuple[Fraction, frozenset[str], VideoFrame]]:
+        self, packet: Packet | None, origin: int, needless: bool
+    ) -> Iterator[tuple[int, frozenset[str], VideoFrame]]:
         self._codec.skip_frame = "NONREF" if needless else "DEFAULT"
         for frame in self._decode(packet):
-            ticks = frame.time_base or self._track.time_base  # what is flushed out at the end forgets it
-            now = self.clock.read(self._told(frame, ticks), _lasting(frame.duration, ticks))
+            now = self.clock.read(self._told(frame), self._ruler.read(frame.duration))
             self._reach(now + self.clock.step)
             self.decoded += 1
             self.repaired += frame.is_corrupt
@@ -153,9 +151,9 @@ class PictureTrack:
             if inside and (due := self._grid.due(now - origin)):
                 yield now - origin, due, frame
 
-    def _told(self, frame: VideoFrame, ticks: Fraction | None) -> Fraction | None:
+    def _told(self, frame: VideoFrame) -> int | None:
         """When a picture is shown, as the file tells it; in AVI, as many pictures after the first as were decoded."""
-        told = seconds_of(frame.dts if self._counted else frame.pts, ticks)
+        told = self._ruler.read(frame.dts if self._counted else frame.pts)
         if not self._counted or told is None:
             return told
         if self._delay is None:
@@ -171,10 +169,10 @@ class PictureTrack:
             self.damaged += 1
             self.complaint = error.strerror
             if self.first_damaged is None:
-                self.first_damaged = self.last or Fraction(0)
+                self.first_damaged = self.last or 0
             return []
 
-    def _needless(self, now: Fraction, origin: Fraction) -> bool:
+    def _needless(self, now: int, origin: int) -> bool:
         """Whether a picture shown at ``now`` serves no moment for certain, so that it may go if no other refers to it.
 
         It serves none if another picture comes before it and after (or at) the last moment that it could serve. That
@@ -186,7 +184,7 @@ class PictureTrack:
         before = self._neighbours.before(now)
         return before is not None and not self._grid.between(before - origin, now - origin)
 
-    def _trusted_time(self, packet: Packet) -> Fraction | None:
+    def _trusted_time(self, packet: Packet) -> int | None:
         """When a packet's picture is shown, as long as the times of this and all packets before are in good order."""
         now = self.time_of(packet)
         before, self._last_dts = self._last_dts, packet.dts if packet.dts is not None else self._last_dts
@@ -202,8 +200,8 @@ class PictureTrack:
             self.pass_over(packet)
         return now if self._orderly else None
 
-    def _reach(self, seconds: Fraction) -> None:
-        self.last = seconds if self.last is None else max(self.last, seconds)
+    def _reach(self, end: int) -> None:
+        self.last = end if self.last is None else max(self.last, end)
 
 
 def upright_rgb(frame: VideoFrame, pixel_aspect: float, largest_side: int, threads: int) -> npt.NDArray[np.uint8]:
@@ -256,12 +254,7 @@ def _pixel_aspect(track: VideoStream) -> float:
     return aspect if BELIEVABLE_ASPECT[0] <= aspect <= BELIEVABLE_ASPECT[1] else 1.0
 
 
-def _usual_step(track: VideoStream) -> Fraction:
-    """Seconds per picture by the container, which is used only where presentation times are missing."""
+def _usual_step(track: VideoStream) -> int:
+    """Time per picture by the container, which is used only where presentation times are missing."""
     rate = track.average_rate or track.guessed_rate
-    return 1 / rate if rate and 1 <= rate <= 240 else USUAL_STEP
-
-
-def _lasting(duration: int | None, time_base: Fraction | None) -> Fraction | None:
-    lasting = seconds_of(duration, time_base)
-    return lasting if lasting and lasting > 0 else None
+    return round(SECOND / rate) if rate and 1 <= rate <= 240 else USUAL_STEP

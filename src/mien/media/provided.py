@@ -100,7 +100,7 @@ def provided_crops(
             unreadable.append(file)
             continue
         height, width = picture.shape[:2]
-        spool.append(resize(cut(picture, (0, 0, width, height), margin=0)[0], settings.crop_size))
+        spool.append(resize(cut(picture, (0.0, 0.0, float(width), float(height)), margin=0.0)[0], settings.crop_size))
         positions.append(position)
     if not positions:
         raise MediaError(f"{folder}: none of {len(taken)} pictures can be decoded, for example {taken[0].name}")

@@ -1,12 +1,11 @@
 """The sound of a clip, gathered packet by packet while its pictures are decoded: 16 kHz, mono, float32.
 
 Sound is laid out by presentation time, so that a word is heard at the moment at which it is seen: a gap in the track
-is filled with silence, and a track that starts late is pushed back. Only the sound that was asked for is kept.
+is filled with silence, and a track that starts late is pushed back. Times are in ticks (``timeline``).
 """
 
 from collections import deque
 from collections.abc import Iterator
-from fractions import Fraction
 
 import av
 import numpy as np
@@ -18,11 +17,14 @@ from av.error import FFmpegError
 from av.packet import Packet
 
 from mien.media.container import FASTEST_SOUND
-from mien.media.timeline import Clock, seconds_of
+from mien.media.timeline import SECOND, Clock, Ruler
 from mien.schema import SAMPLE_RATE
 
-TOLERANCE = Fraction(1, 10)
-"""Gaps shorter than this, in seconds, are the rounding of containers and codecs, not silence."""
+TOLERANCE = SECOND // 10
+"""Shorter gaps are the rounding of containers and codecs, not silence."""
+
+SAMPLE = SECOND // SAMPLE_RATE
+"""Ticks from one sample to the next."""
 
 
 class SoundTrack:
@@ -30,45 +32,43 @@ class SoundTrack:
 
     Args:
         track: the audio stream.
-        longest: silence longer than this, in seconds, is never filled in; what to do then is the caller's to decide.
+        longest: silence longer than this is never filled in; what to do then is the caller's to decide.
 
     Attributes:
         damaged: how many packets or blocks could not be decoded.
-        filled: how many seconds of silence stand for gaps in the track.
-        first: presentation time at which the sound starts, in seconds; ``None`` before any was decoded.
+        filled: how much silence stands for gaps in the track.
+        first: when the sound starts; ``None`` before any was decoded.
+        last: when what was decoded or passed over so far ends; ``None`` before any.
     """
 
-    def __init__(self, track: AudioStream, longest: Fraction) -> None:
+    def __init__(self, track: AudioStream, longest: int) -> None:
         self.damaged = 0
-        self.filled = Fraction(0)
-        self.first: Fraction | None = None
-        self._track = track
+        self.filled = 0
+        self.first: int | None = None
+        self.last: int | None = None
+        self._ruler = Ruler(track.time_base)
+        self._codec = track.codec_context
         self._longest = longest
-        self._clock = Clock(step=Fraction(0))
+        self._clock = Clock(step=0)
         self._resampler = _resampler()
         self._blocks: deque[npt.NDArray[np.float32]] = deque()
         self._samples = 0
 
-    @property
-    def last(self) -> Fraction | None:
-        """Presentation time at which the sound decoded so far ends."""
-        return None if self.first is None else self.first + Fraction(self._samples, SAMPLE_RATE)
-
-    def oddities(self, zero: Fraction, beside_pictures: bool) -> Iterator[str]:
+    def oddities(self, zero: int, beside_pictures: bool) -> Iterator[str]:
         """What was odd, one line each; ``zero`` is the presentation time from which moments are counted."""
         if self.damaged:
             yield f"damaged: {self.damaged} sound packets could not be decoded"
         if self.first is None:
             yield "the sound track could not be decoded"
         elif beside_pictures and self.first - zero > TOLERANCE:
-            yield f"sound begins {float(self.first - zero):.2f} s after the picture: silence stands before it"
+            yield f"sound begins {(self.first - zero) / SECOND:.2f} s after the picture: silence stands before it"
         if self.filled:
-            yield f"gaps of {float(self.filled):.1f} s in the sound are filled with silence"
+            yield f"gaps of {self.filled / SECOND:.1f} s in the sound are filled with silence"
 
     def add(self, packet: Packet | None) -> None:
         """Decode a packet, or with ``None`` what the decoder and the resampler still hold back."""
         try:
-            frames = self._track.codec_context.decode(packet)
+            frames = self._codec.decode(packet)
         except EndOfFile:
             frames = []
         except FFmpegError:
@@ -79,17 +79,23 @@ class SoundTrack:
         if packet is None:
             self._keep(self._resampler.resample(None))
 
+    def pass_over(self, packet: Packet) -> None:
+        """Take note of when a packet would be heard, without decoding it."""
+        now = self._ruler.read(packet.pts)
+        if now is not None:
+            self.last = now + (self._ruler.read(packet.duration) or 0)
+
     def _take(self, frame: AudioFrame) -> None:
         if not 0 < frame.sample_rate <= FASTEST_SOUND:
             self.damaged += 1
             return
-        told = seconds_of(frame.pts, frame.time_base or self._track.time_base)
-        now = self._clock.read(told, Fraction(frame.samples, frame.sample_rate))
+        now = self._clock.read(self._ruler.read(frame.pts), frame.samples * SECOND // frame.sample_rate)
         if self.first is None:
             self.first = now
-        elif (gap := now - self.first - Fraction(self._samples, SAMPLE_RATE)) > TOLERANCE:
+        elif (gap := now - self.first - self._samples * SAMPLE) > TOLERANCE:
             self._silence(gap)
         self._keep(self._resampled(frame))
+        self.last = self.first + self._samples * SAMPLE
 
     def _resampled(self, frame: AudioFrame) -> list[AudioFrame]:
         try:
@@ -103,9 +109,9 @@ class SoundTrack:
             self.damaged += 1
             return []
 
-    def _silence(self, seconds: Fraction) -> None:
-        self.filled += seconds
-        self._lengthen(np.zeros(round(min(seconds, self._longest + 1) * SAMPLE_RATE), np.float32))
+    def _silence(self, gap: int) -> None:
+        self.filled += gap
+        self._lengthen(np.zeros(min(gap, self._longest + SECOND) // SAMPLE, np.float32))
 
     def _keep(self, frames: list[AudioFrame]) -> None:
         for frame in frames:
@@ -115,8 +121,8 @@ class SoundTrack:
         self._blocks.append(block)
         self._samples += len(block)
 
-    def between(self, start: Fraction, end: Fraction | None) -> npt.NDArray[np.float32] | None:
-        """The sound from ``start`` to ``end``, presentation times in seconds; hands over all that was kept.
+    def between(self, start: int, end: int | None) -> npt.NDArray[np.float32] | None:
+        """The sound from ``start`` to ``end``; hands over all that was kept.
 
         Returns:
             ``(N,)`` float32 in [-1, 1], with silence before the track starts but none after it ends; ``None`` when
@@ -124,8 +130,8 @@ class SoundTrack:
         """
         if self.first is None:
             return None
-        skip = round((start - self.first) * SAMPLE_RATE)  # negative: the track starts later
-        stop = self._samples if end is None else min(self._samples, round((end - self.first) * SAMPLE_RATE))
+        skip = round((start - self.first) / SAMPLE)  # negative: the track starts later
+        stop = self._samples if end is None else min(self._samples, round((end - self.first) / SAMPLE))
         if stop <= max(skip, 0):
             return None
         sound = np.zeros(stop - skip, np.float32)

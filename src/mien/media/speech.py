@@ -10,8 +10,9 @@ Shapes: ``N`` samples at 16 kHz.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,16 @@ BREATH_SECONDS = 0.2
 PARCEL_SECONDS = 30.0
 """The recogniser's window."""
 
+LONGEST_SPAN_SECONDS = 300.0
+"""Speech (or singing) without any pause is cut here, since the recogniser's memory grows with what it is given."""
+
 DOUBTFUL_NO_SPEECH = 0.5
 DOUBTFUL_LOGPROB = -1.0
 """A segment is dropped when the recogniser holds it for likelier silence than speech *and* its words for this unlikely
 (mean log-probability of the tokens; Whisper's own mark of a failed decoding)."""
 
 REPETITIVE = 2.4
-"""A segment is dropped when gzip shrinks its text by more than this: it loops."""
+"""A text that zlib shrinks by more than this loops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +106,25 @@ class Listener:
         heard: list[_Heard] = []
         dropped = 0
         for parcel in parcels(widen(speech, BREATH_SECONDS, len(sound) / SAMPLE_RATE)):
-            segments, language = self._recognise(sound, parcel)
-            kept = [segment for segment in segments if believable(segment)]
-            dropped += len(segments) - len(kept)
-            heard += [_placed(segment, parcel, language) for segment in kept]
+            for part, segments, language in self._understand(sound, parcel):
+                kept = [segment for segment in segments if believable(segment)]
+                dropped += len(segments) - len(kept)
+                heard += [_placed(segment, part, language) for segment in kept]
         return _transcript(heard, self._source, speech, dropped)
+
+    def _understand(
+        self, sound: npt.NDArray[np.float32], parcel: Sequence[Span]
+    ) -> Iterator[tuple[Sequence[Span], list[Any], str]]:
+        """A parcel, or its spans one by one where the whole seems to loop, with its segments and language.
+
+        People do say the same thing twice; in a single stretch of speech it is likelier the recogniser that does.
+        """
+        segments, language = self._recognise(sound, parcel)
+        if len(parcel) == 1 or not any(segment.compression_ratio > REPETITIVE for segment in segments):
+            yield parcel, segments, language
+            return
+        for span in parcel:
+            yield [span], *self._recognise(sound, [span])
 
     def _recognise(self, sound: npt.NDArray[np.float32], parcel: Sequence[Span]) -> tuple[list[Any], str]:
         """faster-whisper's segments of one parcel, in the parcel's own time, and the language."""
@@ -130,18 +148,25 @@ class Listener:
 def parcels(spans: Sequence[Span]) -> list[list[Span]]:
     """Spans in order, packed so that no parcel holds more than ``PARCEL_SECONDS`` of sound; a longer span is alone.
 
-    >>> parcels([(0, 12), (20, 32), (40, 52), (60, 100)])
-    [[(0, 12), (20, 32)], [(40, 52)], [(60, 100)]]
+    >>> parcels([(0.0, 12.0), (20.0, 32.0), (40.0, 52.0), (60.0, 100.0)])
+    [[(0.0, 12.0), (20.0, 32.0)], [(40.0, 52.0)], [(60.0, 100.0)]]
     """
     packed: list[list[Span]] = []
     room = 0.0
-    for start, end in spans:
+    for start, end in (piece for span in spans for piece in _pieces(*span)):
         if end - start > room:
             packed.append([])
             room = PARCEL_SECONDS
         packed[-1].append((start, end))
         room -= end - start
     return packed
+
+
+def _pieces(start: float, end: float) -> list[Span]:
+    """A span in equal pieces of at most ``LONGEST_SPAN_SECONDS``."""
+    count = max(1, math.ceil((end - start) / LONGEST_SPAN_SECONDS))
+    edges = [start + (end - start) * at / count for at in range(count)] + [end]
+    return list(pairwise(edges))
 
 
 def clip_time(seconds: float, parcel: Sequence[Span], at_end: bool) -> float:

@@ -28,8 +28,8 @@ def card(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
         *_results(provenance.get("results", {})),
         "## Limits",
         "",
-        "The scores estimate how strongly raters would say an emotion shows, on people and recordings like those of the "
-        "training data. They do not tell what anybody feels. Not for decisions about persons.",
+        "The scores estimate how strongly raters would say an emotion shows, on people and recordings like those of "
+        "the training data. They do not tell what anybody feels. Not for decisions about persons.",
         "",
     ]
     return "\n".join(lines)

@@ -27,7 +27,7 @@ _BATCH_NUMBERS = 32_000_000
 
 @dataclass(frozen=True)
 class PackedSteps:
-    """One modality of all clips: ``values (S, F)``, and where each clip ``begins (N,)`` and how many steps it ``has``."""
+    """One modality of all clips: ``values (S, F)``; clip ``i`` ``begins[i]`` there and ``has[i]`` steps."""
 
     values: Tensor
     begins: Tensor
@@ -142,9 +142,17 @@ class Data(Protocol):
 
     def __len__(self) -> int: ...
     @property
-    def sizes(self) -> Tensor: ...
-    def batch(self, index: Tensor, /) -> Mapping[str, Any]: ...
-    def by_length(self) -> list[Tensor]: ...
+    def sizes(self) -> Tensor:
+        """``(N,)`` what each clip costs."""
+        ...
+
+    def batch(self, index: Tensor, /) -> Mapping[str, Any]:
+        """The clips at ``index`` as the module takes them."""
+        ...
+
+    def by_length(self) -> list[Tensor]:
+        """All clips in batches for judging."""
+        ...
 
 
 def predict_all(

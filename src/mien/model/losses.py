@@ -2,8 +2,8 @@
 
 1 - CCC and 1 - r are functions of means and variances. Over a small batch those are noise, and where a rarely shown
 emotion is zero in all sixteen clips both correlations are 0 / something, with no gradient. So five sums (E[p], E[y],
-E[p²], E[y²], E[py]) are accumulated over the last thousand clips or so, and the loss is taken of the accumulated values;
-its gradient flows through the clips of the present batch. Ratings that are ``nan`` count nowhere.
+E[p²], E[y²], E[py]) are accumulated over the last thousand clips or so, and the loss is taken of the accumulated
+values; its gradient flows through the clips of the present batch. Ratings that are ``nan`` count nowhere.
 
 Source: M. Wang, E. Fang, H. Liu, "Stochastic compositional gradient descent", Math. Programming 161 (2017) 419: for a
 loss f(E[g]) with a curved f, track E[g] with a running average u and step along f'(u) ∇g. Concordance as a loss:

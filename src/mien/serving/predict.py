@@ -16,15 +16,17 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from rich.progress import track
 
 from mien.data.manifest import clips_of
 from mien.errors import ModelError
 from mien.features.extract import Job, Outcome, plan
 from mien.features.store import Packed
 from mien.model.bundle import Bundle, load_bundle
+from mien.progress import counted
 from mien.scale import Failed, run
 from mien.schema import Clip, ClipFeatures, Prediction
+
+NO_INTERVAL = (math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class Model:
             progress: show a bar.
 
         Returns:
-            A row per clip: ``clip``, one column per target, ``present`` and ``absent`` modalities, ``error``.
+            A row per clip: ``clip``, one column per target, its ``lower`` and ``upper`` ends, the ``present`` and
+            ``absent`` modalities (with reasons), and ``error`` when it could not be scored.
 
         Raises:
             DataError: a file that was named does not exist.
@@ -67,8 +70,8 @@ class Model:
         named = [clips] if isinstance(clips, str | Path) else clips
         manifest = clips_of(Path(name) for name in named)
         made = self.score(manifest.clips, workers=workers)
-        bar = track(made, "scoring", total=len(manifest.clips), disable=not progress, transient=True)
-        predictions = {prediction.clip: prediction for prediction in bar}
+        shown = counted(made, "scoring", len(manifest.clips), progress)
+        predictions = {prediction.clip: prediction for prediction in shown}
         return table([predictions[clip.id] for clip in manifest.clips], self.targets)
 
     def score(self, clips: Sequence[Clip], *, workers: int = 0) -> Iterator[Prediction]:
@@ -90,11 +93,15 @@ class Model:
         if not present:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in absent.items())
             return self._nothing(clip, f"{outcome.clip.path.name}: nothing to score ({reasons})", absent)
-        scores = self.bundle.score(pack([outcome.made], self.modalities, self.bundle.widths))[0]
-        return Prediction(clip, dict(zip(self.targets, map(float, scores), strict=True)), present, absent)
+        scores = self.bundle.score(pack([outcome.made], self.modalities, self.bundle.widths))  # (1, E)
+        here = np.array([[name in present for name in self.modalities]])
+        lower, upper = self.bundle.intervals(scores, here)
+        ends = {name: (float(lower[0, e]), float(upper[0, e])) for e, name in enumerate(self.targets)}
+        return Prediction(clip, dict(zip(self.targets, map(float, scores[0]), strict=True)), ends, present, absent)
 
     def _nothing(self, clip: str, error: str, absent: Mapping[str, str] | None = None) -> Prediction:
-        return Prediction(clip, dict.fromkeys(self.targets, math.nan), (), absent or {}, error)
+        nothing = dict.fromkeys(self.targets, math.nan)
+        return Prediction(clip, nothing, absent=absent or {}, error=error)
 
 
 def load(folder: str | Path) -> Model:
@@ -128,10 +135,14 @@ def table(predictions: Sequence[Prediction], targets: Sequence[str]) -> pa.Table
     """Predictions as a table, a row per clip; lists and reasons are joined as text, so that it opens anywhere."""
     columns: dict[str, list[object]] = {"clip": [made.clip for made in predictions]}
     columns |= {target: [made.scores[target] for made in predictions] for target in targets}
+    for end, name in enumerate(("lower", "upper")):
+        columns |= {
+            f"{target} {name}": [made.intervals.get(target, NO_INTERVAL)[end] for made in predictions]
+            for target in targets
+        }
     columns["present"] = [" ".join(made.present) for made in predictions]
     columns["absent"] = ["; ".join(f"{n}: {why}" for n, why in made.absent.items()) for made in predictions]
     columns["error"] = [made.error or "" for made in predictions]
-    kinds = [pa.float64() if name in targets else pa.string() for name in columns]
-    return pa.table(list(map(pa.array, columns.values())), names=list(columns)).cast(
-        pa.schema(list(zip(columns, kinds, strict=True)))
-    )
+    words = ("clip", "present", "absent", "error")
+    kinds = [(name, pa.string() if name in words else pa.float64()) for name in columns]
+    return pa.table(columns, schema=pa.schema(kinds))

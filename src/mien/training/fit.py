@@ -1,7 +1,7 @@
 """The one training loop: a generator of epochs, for K models at once, whose caller's ``for`` body is the callback.
 
     for epoch in fit(job):
-        log(epoch)                     # stop early by ``break``; the best weights so far are in ``job.module`` at the end
+        log(epoch)        # ``break`` stops early; the best weights so far are then in ``job.module``
 
 Everything random has its own seeded stream: first weights and dropout by the seed of each model, the order of batches
 by the seed of the run. So a model comes out the same whether it is trained alone or beside others, and a run that was

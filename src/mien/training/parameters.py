@@ -1,8 +1,8 @@
 """The trainable parameters of K models as one matrix with a row per model, and AdamW over its rows.
 
 Clipping, averaging, keeping the best and saving are then one line each, model by model, and a frozen parameter is one
-that is not in the matrix. Each row and parameter group is a parameter group of the ordinary fused ``torch.optim.AdamW``,
-so every model has its own learning rate and weight decay.
+that is not in the matrix. Each row and parameter group is a parameter group of the ordinary fused
+``torch.optim.AdamW``, so every model has its own learning rate and weight decay.
 
 Shapes: ``K`` models, ``P`` trainable numbers per model.
 """

@@ -144,16 +144,15 @@ def _widths(store: Store, settings: Settings, split: Split) -> tuple[dict[str, i
     """Feature widths of the modalities that at least one training clip has, and notes on the others."""
     widths, notes = {}, []
     for name in settings.modalities:
-        rows = [row for clip in split.train if (row := store.row(clip.id, name)) and row.steps]
-        if rows:
-            widths[name] = rows[0].width
-        else:
+        rows = {clip.id: store.row(clip.id, name) for clip in split.train}
+        width = next((row.width for row in rows.values() if row and row.steps), 0)
+        without = [clip for clip, row in rows.items() if not (row and row.steps)]
+        if width:
+            widths[name] = width
+        if without and width:
+            notes.append(f"{name}: missing from {len(without)} of {len(rows)} training clips, first {without[0]}")
+        elif without:
             notes.append(f"{name}: no training clip has it; left out")
-        missing = len(split.train) - len(rows)
-        if rows and missing:
-            notes.append(
-                f"{name}: missing from {missing} of {len(split.train)} training clips; learned from the others"
-            )
     if not widths:
         raise DataError(f"{store.root}: no features of the training clips; extract them first with: mien extract")
     return widths, tuple(notes)

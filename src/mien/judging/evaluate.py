@@ -1,0 +1,338 @@
+"""How good a model is, said so that a statistician accepts it. Plain records first; rendering is somebody else's work.
+
+Everything is over all rated clips of a split at once. Intervals are bootstrap intervals over whole participants where
+participants are known, else over clips (and then too narrow, which the record says). The scores judged are those that
+``predict`` gives: the mean over the model's seeds.
+
+Shapes: ``K`` models, ``N`` clips, ``M`` modalities, ``E`` emotions.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from mien.data.splits import clips_of, is_rated, labels_of
+from mien.errors import DataError, ModelError
+from mien.features.store import Store
+from mien.metrics import (
+    Interval,
+    PairedTest,
+    bootstrap_pearson,
+    concordance,
+    interval,
+    mean_absolute_error,
+    mean_defined,
+    paired_test,
+    pearson,
+    root_mean_square_error,
+)
+from mien.model.bundle import Bundle
+from mien.model.inputs import Clips
+from mien.schema import Clip, Manifest
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TargetResult:
+    """One emotion over the whole split.
+
+    Attributes:
+        target: its name.
+        rated: how many clips count.
+        r: Pearson with its interval; ``nan`` where undefined.
+        ccc, mae, rmse: of the same clips.
+        why_undefined: empty, or why there is no r.
+    """
+
+    target: str
+    rated: int
+    r: Interval
+    ccc: float
+    mae: float
+    rmse: float
+    why_undefined: str
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How often the prediction intervals held the rating: stated ``level``, and found by emotion with mean width."""
+
+    level: float
+    found: tuple[float, ...]
+    width: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model on a split.
+
+    Attributes:
+        split: its name.
+        clips: how many rated clips.
+        resampled: ``participants`` or ``clips``: what the intervals resample.
+        targets: by emotion, in order.
+        mean_r: the challenge's score with its interval: the mean over the emotions for which r is defined.
+        defined: how many those are.
+        mean_ccc: likewise.
+        seeds: mean r of each of the K models alone, ``(K,)``.
+        subsets: mean r with only some modalities given at test time, by name (``"text+audio"``).
+        missing: by modality, mean r ``(len(SHARES),)`` with that share of the clips lacking it.
+        coverage: of the model's prediction intervals; ``None`` when it has none.
+        table: a row per clip: rated, predicted, and which modalities it had.
+        notes: what a reader must know, one line each.
+    """
+
+    split: str
+    clips: int
+    resampled: str
+    targets: tuple[TargetResult, ...]
+    mean_r: Interval
+    defined: int
+    mean_ccc: float
+    seeds: Array
+    subsets: Mapping[str, float]
+    missing: Mapping[str, Array]
+    coverage: Coverage | None
+    table: pa.Table
+    notes: tuple[str, ...]
+
+
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Shares of clips that robustness curves take a modality from."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Rated clips of a split with what a model says of them.
+
+    Attributes:
+        clips: in the order of the manifest.
+        inputs: their features in memory.
+        rated: ``(N, E)``.
+        scores: ``(K, N, E)``.
+        present: ``(N, M)``.
+    """
+
+    clips: tuple[Clip, ...]
+    inputs: Clips
+    rated: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    present: npt.NDArray[np.bool_]
+
+    @property
+    def clusters(self) -> list[str] | None:
+        """Participants, when every clip has one."""
+        people = [clip.participant for clip in self.clips]
+        return [str(p) for p in people] if all(people) else None
+
+
+def score_split(bundle: Bundle, manifest: Manifest, store: Store, split: str) -> Scored:
+    """Score the rated clips of a split.
+
+    Raises:
+        DataError: the split has no rated clip, or the targets are not the model's.
+        ModelError: the features are not of the kind that the model was trained on.
+    """
+    if manifest.targets != bundle.targets:
+        raise DataError(
+            f"{manifest.source}: rates {', '.join(manifest.targets)}, but the model scores {', '.join(bundle.targets)}"
+        )
+    clips = tuple(clip for clip in clips_of(manifest, split) if is_rated(clip))
+    if not clips:
+        raise DataError(f"{manifest.source}: no clip of split {split!r} is rated; there is nothing to judge")
+    check_features(bundle, store)
+    ids = [clip.id for clip in clips]
+    rated = labels_of(clips, len(bundle.targets))
+    inputs = bundle.clips({name: store.gather(name, ids) for name in bundle.modalities}, rated)
+    present = np.stack([inputs.present(name).cpu().numpy() for name in bundle.modalities], -1)
+    return Scored(clips, inputs, rated, bundle.score_each(inputs), present)
+
+
+def check_features(bundle: Bundle, store: Store) -> None:
+    """See that features were made as those that the model was trained on.
+
+    Raises:
+        ModelError: a modality was made in another way; scores would be wrong without a sign of it.
+    """
+    for name, made in bundle.feature_provenance.items():
+        found = store.provenance(name)
+        if found and found != made:
+            raise ModelError(f"{store.root}: {name} was made by {found}, but the model was trained on {made}")
+
+
+def evaluate(
+    bundle: Bundle,
+    manifest: Manifest,
+    store: Store,
+    split: str = "valid",
+    resamples: int = 10_000,
+    subsets: bool = True,
+    seed: int = 0,
+) -> Evaluation:
+    """Judge a model on a split.
+
+    Args:
+        bundle: the model.
+        manifest: rated clips.
+        store: their features.
+        split: ``train``, ``valid``, ``test``, the owner's own word, or ``all``.
+        resamples: of the bootstrap.
+        subsets: also judge every subset of modalities, and robustness to missing ones.
+        seed: of the bootstrap and of which clips lose a modality.
+
+    Raises:
+        DataError, ModelError: as ``score_split``.
+    """
+    scored = score_split(bundle, manifest, store, split)
+    mean = scored.scores.mean(0)
+    r, ccc = pearson(mean, scored.rated), concordance(mean, scored.rated)
+    drawn = bootstrap_pearson(mean, scored.rated, scored.clusters, resamples, seed)
+    mae, rmse = mean_absolute_error(mean, scored.rated), root_mean_square_error(mean, scored.rated)
+    targets = tuple(
+        TargetResult(
+            name,
+            int((~np.isnan(scored.rated[:, e])).sum()),
+            interval(float(r[e]), drawn[:, e]),
+            float(ccc[e]),
+            float(mae[e]),
+            float(rmse[e]),
+            _why_undefined(mean[:, e], scored.rated[:, e]) if np.isnan(r[e]) else "",
+        )
+        for e, name in enumerate(bundle.targets)
+    )
+    many = subsets and len(bundle.modalities) > 1
+    return Evaluation(
+        split=split,
+        clips=len(scored.clips),
+        resampled="participants" if scored.clusters else "clips",
+        targets=targets,
+        mean_r=interval(float(mean_defined(r)), mean_defined(drawn)),
+        defined=int(np.isfinite(r).sum()),
+        mean_ccc=float(mean_defined(ccc)),
+        seeds=mean_defined(pearson(scored.scores, scored.rated)),
+        subsets=_subsets(bundle, scored) if many else {},
+        missing=_missing(bundle, scored, seed) if many else {},
+        coverage=_coverage(bundle, scored),
+        table=_table(bundle, scored),
+        notes=_notes(bundle, scored, r),
+    )
+
+
+def compare(
+    first: Bundle,
+    second: Bundle,
+    manifest: Manifest,
+    stores: tuple[Store, Store],
+    split: str = "valid",
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> dict[str, PairedTest]:
+    """Is the second model better than the first, on the same clips and the same resamples of them?
+
+    Returns:
+        By emotion, and ``mean`` for the challenge's score.
+
+    Raises:
+        DataError, ModelError: as ``score_split``.
+    """
+    a, b = (score_split(model, manifest, store, split) for model, store in zip((first, second), stores, strict=True))
+    results = {}
+    for e, name in enumerate(first.targets):
+        columns = (x[:, [e]] for x in (a.scores.mean(0), b.scores.mean(0), a.rated))
+        results[name] = paired_test(*columns, a.clusters, resamples, seed)
+    results["mean"] = paired_test(a.scores.mean(0), b.scores.mean(0), a.rated, a.clusters, resamples, seed)
+    return results
+
+
+def all_subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
+    """Every non-empty subset, small ones first; 15 of four.
+
+    >>> all_subsets(["text", "audio"])
+    [('text',), ('audio',), ('text', 'audio')]
+    """
+    sizes = range(1, len(modalities) + 1)
+    return [subset for size in sizes for subset in itertools.combinations(modalities, size)]
+
+
+def _subsets(bundle: Bundle, scored: Scored) -> dict[str, float]:
+    """Mean r when the others are taken away from every clip."""
+    results = {}
+    for subset in all_subsets(bundle.modalities):
+        gone = [name for name in bundle.modalities if name not in subset]
+        scores = bundle.score_each(scored.inputs.without(gone)).mean(0)
+        results["+".join(subset)] = float(mean_defined(pearson(scores, scored.rated)))
+    return results
+
+
+def _missing(bundle: Bundle, scored: Scored, seed: int) -> dict[str, Array]:
+    """Mean r when a growing random share of the clips loses a modality; a clip that lost it stays without."""
+    draw = np.random.default_rng(seed).random(len(scored.clips))
+    curves = {}
+    whole = scored.scores.mean(0)
+    for name in bundle.modalities:
+        without = bundle.score_each(scored.inputs.without([name])).mean(0)
+        mixed = (np.where((draw < share)[:, None], without, whole) for share in SHARES)
+        curves[name] = np.array([float(mean_defined(pearson(scores, scored.rated))) for scores in mixed])
+    return curves
+
+
+def _coverage(bundle: Bundle, scored: Scored) -> Coverage | None:
+    if not bundle.quantiles:
+        return None
+    low, high = bundle.intervals(scored.scores.mean(0), scored.present)
+    known = ~np.isnan(scored.rated) & np.isfinite(low)
+    inside = (scored.rated >= low) & (scored.rated <= high) & known
+    count = np.maximum(known.sum(0), 1)
+    found = np.where(known.any(0), inside.sum(0) / count, np.nan)
+    width = np.where(known, high - low, 0).sum(0) / count
+    level = float(bundle.provenance["intervals"]["level"])
+    return Coverage(level, tuple(map(float, found)), tuple(map(float, width)))
+
+
+def _table(bundle: Bundle, scored: Scored) -> pa.Table:
+    """What anyone needs to compute every number again."""
+    mean = scored.scores.mean(0)
+    columns: dict[str, object] = {
+        "clip": [clip.id for clip in scored.clips],
+        "participant": [clip.participant for clip in scored.clips],
+        "present": [
+            " ".join(n for n, here in zip(bundle.modalities, row, strict=True) if here) for row in scored.present
+        ],
+    }
+    columns |= {f"rated {target}": scored.rated[:, e] for e, target in enumerate(bundle.targets)}
+    columns |= {f"predicted {target}": mean[:, e] for e, target in enumerate(bundle.targets)}
+    return pa.table(columns)
+
+
+def _notes(bundle: Bundle, scored: Scored, r: Array) -> tuple[str, ...]:
+    notes = []
+    if bundle.random_weights:
+        notes.append("made with random backbones: these numbers mean nothing")
+    if scored.clusters is None:
+        notes.append("participants are unknown: intervals resample clips and may be too narrow")
+    if (undefined := int(np.isnan(r).sum())) > 0:
+        notes.append(f"r is undefined for {undefined} of {len(r)} emotions; the mean is over the others")
+    for m, name in enumerate(bundle.modalities):
+        without = np.flatnonzero(~scored.present[:, m])
+        if len(without):
+            first = scored.clips[int(without[0])].id
+            notes.append(f"{name}: missing from {len(without)} of {len(scored.clips)} clips, first {first}")
+    nothing = np.flatnonzero(~scored.present.any(-1))
+    if len(nothing):
+        first = scored.clips[int(nothing[0])].id
+        notes.append(f"{len(nothing)} clips have no modality at all and count with a constant, first {first}")
+    return tuple(notes)
+
+
+def _why_undefined(predicted: npt.NDArray[np.float32], rated: npt.NDArray[np.float32]) -> str:
+    known = rated[~np.isnan(rated)]
+    if len(known) < 2:
+        return f"only {len(known)} clips are rated"
+    if known.min() == known.max():
+        return f"all {len(known)} ratings are {known[0]:g}"
+    return "the prediction is the same for all clips" if np.isfinite(predicted).all() else "a prediction is not finite"

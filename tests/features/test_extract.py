@@ -1,0 +1,197 @@
+"""Extraction: one bad clip stops nothing, nothing is computed twice, and a kill loses only the clip in flight.
+
+With random weights, which need no network; what the real ones make of real clips is in ``test_real_clips.py``.
+"""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mien.config import Settings, read_settings
+from mien.data.manifest import read_manifest
+from mien.errors import StoreError
+from mien.features.extract import Outcome, extract
+from mien.features.store import Store
+from mien.features.tally import Tally
+from mien.features.writer import StoreWriter
+from mien.schema import Clip, Manifest
+from tests.media.clips import make_clip, tone
+
+AUDIO = read_settings(overrides=["weights=tiny", "modalities=[audio]", "compute.precision=float32"])
+HEARD = read_settings(overrides=["weights=tiny", "modalities=[text, audio]", "compute.precision=float32"])
+
+
+def sound_clip(path: Path, seconds: float, pitch: float = 1.0) -> Path:
+    """A clip of nothing but a tone, with exactly as many samples as it should have."""
+    return make_clip(
+        path, codec=None, seconds=seconds, sound="pcm_s16le", sound_rate=16000, layout="mono",
+        wave=lambda t: tone(pitch * t),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three sound clips with known words, and five that cannot be read for five reasons."""
+    root = tmp_path_factory.mktemp("clips")
+    (root / "text").mkdir()
+    for name, pitch in (("a", 1.0), ("b", 1.5), ("süß c", 2.0)):
+        sound_clip(root / f"{name}.mkv", 0.6, pitch)
+        (root / "text" / f"{name}.txt").write_text(f"so proud of {name}")
+    (root / "empty.mp4").touch()
+    (root / "page.mp4").write_text("<html>not a video</html>")
+    shutil.copy(root / "a.mkv", root / "cut.mp4")
+    os.truncate(root / "cut.mp4", 300)
+    (root / "gone.mp4").symlink_to(root / "nowhere.mp4")
+    return root
+
+
+def run(manifest: Manifest, store: Path, settings: Settings, workers: int = 0) -> tuple[Tally, list[Outcome]]:
+    tally = Tally()
+    outcomes = list(extract(manifest, store, settings, workers=workers))
+    for outcome in outcomes:
+        tally.count(outcome)
+    return tally, outcomes
+
+
+def bytes_of(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+def test_bad_clips_are_reported_and_the_others_go_on(folder: Path, tmp_path: Path) -> None:
+    manifest = read_manifest(folder)
+    missing = Manifest(manifest.source, (), (*manifest.clips, Clip("listed", folder / "listed.mp4")))
+    tally, _ = run(missing, tmp_path / "store", HEARD)
+    assert tally.made == 3
+    reasons = dict(tally.failed)
+    assert set(reasons) == {"empty", "page", "cut", "listed"}
+    assert "no such file" in reasons["listed"]
+    assert all("\n" not in reason and len(reason) < 250 for reason in reasons.values())
+    store = Store(tmp_path / "store")
+    assert store.array("süß c", "audio").shape == (30, store.row("a", "audio").width)  # type: ignore[union-attr]
+    assert store.row("empty", "audio").status == "failed"  # type: ignore[union-attr]
+    assert store.random_weights
+
+
+def test_running_again_computes_nothing_and_changes_nothing(folder: Path, tmp_path: Path) -> None:
+    manifest = read_manifest(folder)
+    run(manifest, tmp_path, HEARD)
+    before = bytes_of(tmp_path)
+    tally, outcomes = run(manifest, tmp_path, HEARD)
+    assert (tally.made, tally.reused, len(tally.failed)) == (0, 3, 3)
+    assert all(not outcome.made.features for outcome in outcomes)
+    assert bytes_of(tmp_path) == before
+
+
+def test_two_workers_make_the_same_store_as_none(folder: Path, tmp_path: Path) -> None:
+    manifest = read_manifest(folder)
+    run(manifest, tmp_path / "here", AUDIO)
+    run(manifest, tmp_path / "there", AUDIO, workers=2)
+    assert bytes_of(tmp_path / "here") == bytes_of(tmp_path / "there")
+
+
+def changed(folder: Path, store: Path, settings: Settings) -> set[tuple[str, str]]:
+    """What a run with other settings computes anew."""
+    _, outcomes = run(read_manifest(folder), store, settings)
+    return {
+        (outcome.clip.id, feature.modality)
+        for outcome in outcomes
+        for feature in outcome.made.features
+        if feature.status != "failed"
+    }
+
+
+def test_a_setting_recomputes_what_it_touches_and_nothing_else(folder: Path, tmp_path: Path) -> None:
+    run(read_manifest(folder), tmp_path, HEARD)
+    overrides = ["weights=tiny", "modalities=[text, audio]", "compute.precision=float32"]
+    assert changed(folder, tmp_path, read_settings(overrides=[*overrides, "media.vision_fps=2"])) == set()
+    assert changed(folder, tmp_path, read_settings(overrides=[*overrides, "speech.vad_threshold=0.4"])) == set()
+    other = [*overrides[:2], "compute.precision=bfloat16"]
+    everything = {(clip, name) for clip in ("a", "b", "süß c") for name in ("text", "tokens", "audio")}
+    assert changed(folder, tmp_path, read_settings(overrides=other)) == everything
+
+
+def test_another_content_under_the_same_name_is_computed_anew(folder: Path, tmp_path: Path) -> None:
+    clips = tmp_path / "clips"
+    shutil.copytree(folder, clips, symlinks=True)
+    run(read_manifest(clips), tmp_path / "store", HEARD)
+    shutil.copy(clips / "b.mkv", clips / "a.mkv")
+    assert changed(clips, tmp_path / "store", HEARD) == {("a", "audio")}  # its words were given and stay
+    store = Store(tmp_path / "store")
+    assert np.array_equal(store.array("a", "audio"), store.array("b", "audio"))
+
+
+def test_a_clip_that_becomes_unreadable_is_not_scored_from_what_it_was(folder: Path, tmp_path: Path) -> None:
+    clips = tmp_path / "clips"
+    shutil.copytree(folder, clips, symlinks=True)
+    run(read_manifest(clips), tmp_path / "store", AUDIO)
+    (clips / "a.mkv").write_bytes(b"spoiled")
+    tally, _ = run(read_manifest(clips), tmp_path / "store", AUDIO)
+    assert "a" in dict(tally.failed)
+    assert Store(tmp_path / "store").row("a", "audio").status == "failed"  # type: ignore[union-attr]
+
+
+def test_a_clip_that_is_gone_keeps_what_was_made_of_it(folder: Path, tmp_path: Path) -> None:
+    manifest = read_manifest(folder)
+    run(manifest, tmp_path, AUDIO)
+    away = tuple(Clip(clip.id, folder / "away" / clip.path.name) for clip in manifest.clips)
+    moved = Manifest(manifest.source, (), away)
+    tally, _ = run(moved, tmp_path, AUDIO)
+    assert {clip for clip, reason in tally.failed if "no such file" in reason} >= {"a", "b"}
+    assert Store(tmp_path).row("a", "audio").status == "present"  # type: ignore[union-attr]
+
+
+def test_a_part_of_a_clip_is_that_part(folder: Path, tmp_path: Path) -> None:
+    part = Manifest(folder, (), (Clip("part", folder / "a.mkv", start=0.2, end=0.5),))
+    run(part, tmp_path, AUDIO)
+    assert len(Store(tmp_path).array("part", "audio")) == pytest.approx(15, abs=1)  # 0.3 s at 50 steps a second
+
+
+def test_a_store_that_is_written_to_is_refused(folder: Path, tmp_path: Path) -> None:
+    with StoreWriter(tmp_path, []), pytest.raises(StoreError, match="another process"):
+        run(read_manifest(folder), tmp_path, AUDIO)
+
+
+KILLS = 10
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for number in range(48):
+        sound_clip(clips / f"{number:02d}.mkv", 0.5 + 0.05 * (number % 7))
+    run(read_manifest(clips), tmp_path / "whole", AUDIO)
+    settings = ("weights=tiny", "modalities=[audio]", "compute.precision=float32")
+    command = [sys.executable, "-m", "mien.cli", "extract", clips, "--out", tmp_path / "cut", "--quiet"]
+    command += [word for setting in settings for word in ("--set", setting)]
+    chance, killed = random.Random(7), 0
+    for _ in range(KILLS):
+        process = subprocess.Popen([*map(str, command), "--workers", "0"], stdout=subprocess.DEVNULL)
+        wait_for_work(process, tmp_path / "cut")
+        time.sleep(chance.uniform(0, 0.4))
+        killed += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert killed >= 3, "the machine is so fast that nothing was interrupted"
+    tally, _ = run(read_manifest(clips), tmp_path / "cut", AUDIO)
+    assert tally.made + tally.reused == 48
+    assert bytes_of(tmp_path / "cut") == bytes_of(tmp_path / "whole")
+
+
+def wait_for_work(process: subprocess.Popen[bytes], store: Path) -> None:
+    """Wait until the process has finished a clip more than there were, or has ended."""
+    before = count_files(store)
+    while process.poll() is None and count_files(store) <= before:
+        time.sleep(0.005)
+
+
+def count_files(store: Path) -> int:
+    return sum(1 for _ in store.rglob("*") if _.is_file())
