@@ -189,6 +189,8 @@ class Settings(Section):
     """One model is trained per seed, all at once; the scores of a run are the mean over its models."""
     batch_seed: int = 0
     """Seed of the order of batches, which all models of a run share."""
+    interval_level: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    """Share of ratings that prediction intervals shall hold."""
     split: SplitSettings = SplitSettings()
     stage1: Stage1Settings = Stage1Settings()
     stage2: Stage2Settings = Stage2Settings()

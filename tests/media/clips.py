@@ -51,6 +51,7 @@ def make_clip(
     sound_start: float = 0.0,
     wave: Wave = tone,
     still: bool = False,
+    grey: bool = False,
     container: str | None = None,
 ) -> Path:
     """Write a clip and return its path.
@@ -65,6 +66,7 @@ def make_clip(
         sound_start: seconds by which the sound track starts later than the pictures.
         wave: the sound, ``(N,)`` seconds → ``(N,)`` in [-1, 1], the same in all channels.
         still: one and the same picture all the time, which encodes quickly.
+        grey: pictures with nothing on them, for sizes that take long to draw.
     """
     shown = list(times) if times is not None else [index / fps for index in range(round(seconds * fps))]
     length = shown[-1] + 1 / fps if shown else seconds
@@ -81,7 +83,7 @@ def make_clip(
                 video.set_display_rotation(rotation, hflip=hflip)
         if sound is not None:
             audio = output.add_stream(sound, rate=sound_rate, layout=layout)
-        pictures = _pictures(shown, size, still) if video is not None else iter(())
+        pictures = _pictures(shown, size, still, grey) if video is not None else iter(())
         blocks = _blocks(length, audio, sound_start, wave) if audio is not None else iter(())
         _interleave(output, video, pictures, audio, blocks)
     return path
@@ -113,8 +115,14 @@ def index_of(rgb: np.ndarray) -> int:
     return sum(1 << place for place, level in enumerate(fields) if place and level > 127) // 2
 
 
-def _pictures(shown: Sequence[float], size: tuple[int, int], still: bool) -> Iterator[tuple[float, av.VideoFrame]]:
+def _pictures(
+    shown: Sequence[float], size: tuple[int, int], still: bool, grey: bool
+) -> Iterator[tuple[float, av.VideoFrame]]:
     frame = av.VideoFrame.from_ndarray(picture(0, size), format="rgb24") if still else None
+    if grey:
+        frame = av.VideoFrame(*size, "yuv420p")
+        for plane in frame.planes:
+            np.frombuffer(plane, np.uint8)[:] = 128
     for index, seconds in enumerate(shown):
         yield seconds, frame or av.VideoFrame.from_ndarray(picture(2 * index, size), format="rgb24")
 

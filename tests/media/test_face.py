@@ -13,7 +13,8 @@ from mien.errors import DependencyMissing, WeightsError, WeightsMissing
 from mien.media.crops import Box, CropSpool, Picture, cut, resize
 from mien.media.decode import Frame, Recording
 from mien.media.face import follow
-from mien.media.facefind import Face, FaceFinder, decode_centres, head_pose, overlap
+from mien.media.facefind import Face, FaceFinder, head_pose
+from mien.media.fullrange import decode_centres, overlap
 from mien.schema import FaceTrack
 from tests.media.clips import SHARED
 
@@ -68,7 +69,7 @@ def test_a_cut_is_a_square_of_the_picture_continued_by_its_border(
     x: int, y: int, width: int, height: int, margin: float
 ) -> None:
     picture = noise(20, 24, 3)
-    square, (left, top) = cut(picture, (x, y, x + width, y + height), margin)
+    square, (left, top) = cut(picture, (float(x), float(y), float(x + width), float(y + height)), margin)
     side = round(max(width, height) * (1 + 2 * margin))
     rows = np.clip(np.arange(top, top + side), 0, 19)
     columns = np.clip(np.arange(left, left + side), 0, 23)
@@ -76,7 +77,7 @@ def test_a_cut_is_a_square_of_the_picture_continued_by_its_border(
 
 
 def test_a_cut_keeps_the_box_in_its_middle() -> None:
-    square, corner = cut(noise(100, 100, 3), (40, 30, 50, 50), margin=0.25)
+    square, corner = cut(noise(100, 100, 3), (40.0, 30.0, 50.0, 50.0), margin=0.25)
     # side 20 x 1.5 = 30, around the centre (45, 40)
     assert (square.shape, corner) == ((30, 30, 3), (30, 25))
 
@@ -105,8 +106,8 @@ class Planted(FaceFinder):
         return [Face(box, marks, shapes, np.full(6, box[0], np.float32)) for box in found]
 
 
-def square_at(x: float, side: float = 20) -> Box:
-    return (x, 10, x + side, 10 + side)
+def square_at(x: float, side: float = 20.0) -> Box:
+    return (float(x), 10.0, float(x + side), float(10 + side))
 
 
 def follow_planted(boxes: Sequence[Sequence[Box]], fps: float = 10) -> FaceTrack:
@@ -171,7 +172,7 @@ def test_frames_without_a_face_are_counted_and_not_invented() -> None:
     assert (len(track.crops), track.vision_frames) == (3, 3)  # frames 0, 2, 3
     assert (len(track.motion), track.motion_frames) == (2, 3)  # frames 0, 3 of 0, 1, 3
     np.testing.assert_allclose(track.crop_seconds, [0, 0.2, 0.3], rtol=1e-6)
-    np.testing.assert_array_equal(track.crops[0:1][0], resize(cut(pictures, square_at(20), 0)[0], 16))
+    np.testing.assert_array_equal(track.crops[0:1][0], resize(cut(pictures, square_at(20), margin=0.0)[0], 16))
 
 
 def test_a_clip_with_nobody_in_it_gives_an_empty_track() -> None:
@@ -235,7 +236,7 @@ def test_centre_maps_decode_to_boxes_with_their_scores() -> None:
 @given(shift=st.floats(0, 3))
 def test_overlap_of_equal_squares_is_the_shared_part_over_the_rest(shift: float) -> None:
     shared = max(0.0, 2 - shift) * 2
-    assert overlap((0, 0, 2, 2), (shift, 0, 2 + shift, 2)) == pytest.approx(shared / (8 - shared))
+    assert overlap((0.0, 0.0, 2.0, 2.0), (shift, 0.0, 2 + shift, 2.0)) == pytest.approx(shared / (8 - shared))
 
 
 def test_missing_weights_and_packages_are_told_with_their_remedy(

@@ -36,7 +36,7 @@ def greys(crops) -> list[int]:
 
 
 def test_pictures_come_in_the_order_of_their_numbers_spread_over_the_clip(folder: Path) -> None:
-    provided = provided_crops(folder, SETTINGS, seconds=8)
+    provided = provided_crops(folder, SETTINGS, seconds=8.0)
     assert provided.crops[0:4].shape == (4, 16, 16, 3)
     assert greys(provided.crops) == pytest.approx([10, 20, 100, 110], abs=2)  # not 1, 10, 11, 2; JPEG is not exact
     np.testing.assert_allclose(provided.seconds, [1, 3, 5, 7])  # the middles of four quarters of 8 s
@@ -53,7 +53,7 @@ def test_other_files_and_broken_pictures_are_counted_and_leave_the_rest(folder: 
     (folder / ".DS_Store").write_bytes(b"")
     (folder / "3.jpg").write_bytes(b"not a picture")
     (folder / "4.jpg").write_bytes(b"")
-    provided = provided_crops(folder, SETTINGS, seconds=6)
+    provided = provided_crops(folder, SETTINGS, seconds=6.0)
     assert greys(provided.crops) == pytest.approx([10, 20, 100, 110], abs=2)
     np.testing.assert_allclose(provided.seconds, [0.5, 1.5, 4.5, 5.5])  # the broken third and fourth keep their places
     assert provided.pictures == 6
@@ -64,7 +64,7 @@ def test_other_files_and_broken_pictures_are_counted_and_leave_the_rest(folder: 
 
 
 def test_more_pictures_than_wanted_are_thinned_evenly(folder: Path) -> None:
-    provided = provided_crops(folder, SETTINGS, seconds=8, at_most=2)
+    provided = provided_crops(folder, SETTINGS, seconds=8.0, at_most=2)
     assert greys(provided.crops) == pytest.approx([20, 110], abs=2)  # the middles of two halves: positions 1 and 3
     assert provided.pictures == 4
 

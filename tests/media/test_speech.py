@@ -69,7 +69,7 @@ def test_widened_segments_never_overlap_or_leave_the_sound(gaps: list[float], by
 
 @given(st.lists(st.floats(0.1, 40), min_size=1, max_size=30))
 def test_parcels_hold_every_span_in_order_and_half_a_minute_at_most(lengths: list[float]) -> None:
-    starts = np.cumsum([0, *lengths[:-1]]) + np.arange(len(lengths))  # a second between neighbours
+    starts = np.cumsum([0.0, *lengths[:-1]]) + np.arange(len(lengths))  # a second between neighbours
     spans = [(start, start + length) for start, length in zip(starts.tolist(), lengths, strict=True)]
     packed = parcels(spans)
     assert [span for parcel in packed for span in parcel] == spans
@@ -79,7 +79,7 @@ def test_parcels_hold_every_span_in_order_and_half_a_minute_at_most(lengths: lis
 
 def test_speech_without_any_pause_is_cut_so_that_memory_stays_bounded() -> None:
     # 700 s in the fewest equal pieces of at most 300 s
-    assert parcels([(50, 750)]) == [
+    assert parcels([(50.0, 750.0)]) == [
         [(50, pytest.approx(850 / 3))],
         [(pytest.approx(850 / 3), pytest.approx(1550 / 3))],
         [(pytest.approx(1550 / 3), 750)],

@@ -1,4 +1,4 @@
-"""``mien train``: features → a model."""
+"""``mien train``, ``evaluate``, ``compare`` and ``submit``: features → a model → what it is worth."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +10,10 @@ from mien.cli.options import ConfigOption, DataArgument, LabelScaleOption, Quiet
 if TYPE_CHECKING:
     from mien.schema import Manifest
 
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, or the run that holds one.")]
 FeaturesOption = Annotated[Path, typer.Option("--features", "-f", metavar="STORE", help="The clips' features.")]
+SplitOption = Annotated[str, typer.Option("--split", help="train, valid, test, your own word, or all.")]
+ResamplesOption = Annotated[int, typer.Option("--resamples", min=100, help="Of the bootstrap.")]
 
 
 def train(
@@ -36,6 +39,88 @@ def train(
     print_run(summary)
 
 
+def evaluate(
+    model: ModelArgument,
+    data: DataArgument,
+    features: FeaturesOption,
+    split: SplitOption = "valid",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="TABLE", help="Also write a Parquet row per clip.")
+    ] = None,
+    resamples: ResamplesOption = 10_000,
+    subsets: Annotated[bool, typer.Option(help="Also judge every subset of modalities.")] = True,
+    targets: TargetsOption = None,
+    label_scale: LabelScaleOption = 1.0,
+) -> None:
+    """Judge a model on a split: r per emotion with bootstrap intervals, subsets of modalities, interval coverage."""
+    from mien.cli.results import print_evaluation, write_parquet
+    from mien.features.store import Store
+    from mien.judging.evaluate import evaluate as judge
+    from mien.model.bundle import load_bundle
+
+    manifest = _manifest(data, targets, label_scale)
+    result = judge(load_bundle(model), manifest, Store(features), split, resamples, subsets)
+    print_evaluation(result)
+    if out is not None:
+        write_parquet(result.table, out)
+
+
+def compare(
+    first: ModelArgument,
+    second: ModelArgument,
+    data: DataArgument,
+    features: FeaturesOption,
+    other_features: Annotated[
+        Path | None, typer.Option("--other-features", metavar="STORE", help="Of the second model, if others.")
+    ] = None,
+    split: SplitOption = "valid",
+    resamples: ResamplesOption = 10_000,
+    targets: TargetsOption = None,
+    label_scale: LabelScaleOption = 1.0,
+) -> None:
+    """Is the second model better than the first? Paired bootstrap on the same clips."""
+    from mien.cli.results import print_comparison
+    from mien.features.store import Store
+    from mien.judging.evaluate import compare as judge
+    from mien.model.bundle import load_bundle
+
+    manifest = _manifest(data, targets, label_scale)
+    stores = (Store(features), Store(other_features or features))
+    print_comparison(judge(load_bundle(first), load_bundle(second), manifest, stores, split, resamples))
+
+
+def submit(
+    data: DataArgument,
+    model: Annotated[Path | None, typer.Argument(metavar="MODEL", help="A model folder, or its run.")] = None,
+    features: Annotated[
+        Path | None, typer.Option("--features", "-f", metavar="STORE", help="The test clips' features.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="CSV", help="File to write.")] = Path("predictions.csv"),
+    split: SplitOption = "test",
+    fill: Annotated[
+        str | None, typer.Option("--fill", help="Clips without any modality: mean (of the others) or a number.")
+    ] = None,
+    check: Annotated[
+        Path | None, typer.Option("--check", metavar="FILE", help="Only check this file against the data.")
+    ] = None,
+) -> None:
+    """Write a challenge submission, or check one: header, order, rows and range as the challenge wants them."""
+    from mien.data.manifest import read_manifest
+    from mien.features.store import Store
+    from mien.judging.submission import check_submission, write_submission
+    from mien.model.bundle import load_bundle
+
+    manifest = read_manifest(data)
+    if check is not None:
+        typer.echo(f"{check}: fine, {check_submission(check, manifest, split)} rows")
+        return
+    if model is None or features is None:
+        raise typer.BadParameter("a submission is made from a model and features: mien submit DATA MODEL -f STORE")
+    for note in write_submission(load_bundle(model), manifest, Store(features), out, split, fill):
+        typer.echo(f"note: {note}", err=True)
+    typer.echo(f"{out}: {check_submission(out, manifest, split)} rows")
+
+
 def _manifest(data: Path, targets: str | None, label_scale: float) -> "Manifest":
     """Read the data and pass on what was noted about it."""
     from mien.data.manifest import read_manifest
@@ -46,4 +131,9 @@ def _manifest(data: Path, targets: str | None, label_scale: float) -> "Manifest"
     return manifest
 
 
-COMMANDS = [(train, "Example: mien train hume-vidmimic2/ --features features --out runs/first")]
+COMMANDS = [
+    (train, "Example: mien train hume-vidmimic2/ --features features --out runs/first"),
+    (evaluate, "Example: mien evaluate runs/first hume-vidmimic2/ --features features --split valid"),
+    (compare, "Example: mien compare runs/first runs/second hume-vidmimic2/ --features features"),
+    (submit, "Example: mien submit hume-vidmimic2/ runs/first --features features --out predictions.csv"),
+]

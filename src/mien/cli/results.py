@@ -1,15 +1,22 @@
 """What training and judging print: progress while it runs, tables at the end."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
+from mien.artifacts import atomic_file
+
 if TYPE_CHECKING:
+    from mien.judging.evaluate import Evaluation
+    from mien.metrics import Interval, PairedTest
     from mien.training import RunSummary
     from mien.training.fit import Epoch
 
@@ -59,6 +66,68 @@ def print_run(summary: "RunSummary") -> None:
         table.add_row(name, *cells(r.mean(0)), number(float(means.mean())), spread)
     console.print(table)
     console.print(f"{summary.folder}: trained in {summary.seconds:.0f} s; the model is in {summary.folder / 'model'}")
+
+
+def print_evaluation(result: "Evaluation") -> None:
+    """A table per question, and the notes."""
+    title = f"{result.split}: {result.clips} rated clips, intervals over {result.resampled}"
+    table = Table(title, "r", "95 % interval", "CCC", "MAE", "RMSE", "rated", box=None)
+    for target in result.targets:
+        table.add_row(
+            target.target, number(target.r.value), between(target.r), number(target.ccc), number(target.mae),
+            number(target.rmse), str(target.rated),
+        )  # fmt: skip
+    mean = f"mean of {result.defined}"
+    table.add_row(mean, number(result.mean_r.value), between(result.mean_r), number(result.mean_ccc))
+    console.print(table)
+    if len(result.seeds) > 1:
+        console.print(
+            f"the {len(result.seeds)} models alone: r {np.mean(result.seeds):.4f} ± {np.std(result.seeds, ddof=1):.4f}"
+        )
+    _print_subsets(result)
+    if result.coverage is not None:
+        found, width = np.nanmean(result.coverage.found), np.mean(result.coverage.width)
+        console.print(
+            f"prediction intervals: {found:.1%} held of {result.coverage.level:.0%} stated, width {width:.3f}"
+        )
+    for target in result.targets:
+        if target.why_undefined:
+            console.print(f"{target.target}: r undefined, {target.why_undefined}", markup=False)
+    for note in result.notes:
+        console.print(f"note: {note}", markup=False)
+
+
+def _print_subsets(result: "Evaluation") -> None:
+    """r with some of the modalities, and with a share of the clips lacking one."""
+    if not result.subsets:
+        return
+    table = Table("only", "mean r", box=None)
+    for name, r in result.subsets.items():
+        table.add_row(name.replace("+", " + "), number(r))
+    console.print(table)
+    table = Table("mean r, missing from", *(f"{share:.0%}" for share in result.shares), box=None)
+    for name, curve in result.missing.items():
+        table.add_row(name, *cells(curve))
+    console.print(table)
+
+
+def print_comparison(tests: "Mapping[str, PairedTest]") -> None:
+    """Second model minus first, by emotion and in the mean."""
+    table = Table("second - first", "r", "95 % interval", "p", box=None)
+    for name, test in tests.items():
+        table.add_row(name, f"{test.difference.value:+.4f}", between(test.difference, "+.4f"), f"{test.p:.4f}")
+    console.print(table)
+
+
+def write_parquet(table: "pa.Table", path: Path) -> None:
+    """Write a table whole or not at all."""
+    with atomic_file(path) as part:
+        pq.write_table(table, part, compression="zstd")
+
+
+def between(found: "Interval", digits: str = ".3f") -> str:
+    """The two ends of an interval."""
+    return f"{found.low:{digits}} to {found.high:{digits}}" if np.isfinite(found.low) else "–"
 
 
 def cells(values: Sequence[float] | np.ndarray) -> list[str]:

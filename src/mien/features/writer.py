@@ -105,6 +105,34 @@ class StoreWriter:
         self._pending[features.clip] = path
         self.passed(features.clip)
 
+    def add_shard(self, finished: Sequence[ClipFeatures]) -> None:
+        """Put all the clips of one shard on the disk at once, for features that are made faster than they are filed.
+
+        What would be lost by a kill is the whole shard, so this suits a generator, not a slow extraction.
+
+        Args:
+            finished: exactly the clips of one shard, in the order of the manifest.
+
+        Raises:
+            ValueError: they are not exactly one shard's clips in order.
+            StoreError: the disk is full or cannot be written; what was finished before stays.
+        """
+        names = [clip.clip for clip in finished]
+        group = self._place.get(names[0], 0) // self._shard_clips if names else 0
+        members = slice(group * self._shard_clips, (group + 1) * self._shard_clips)
+        if names != list(self._order[members]):
+            raise ValueError(f"{len(names)} clips from {names[:1]} on are not the clips of shard {group} in order")
+        if any(name in self._pending for name in names):
+            for clip in finished:
+                self.add(clip)
+            return
+        shard = self.root / "shards" / self._next_name(group, list(finished))
+        try:
+            _write_shard(shard, list(finished))
+        except OSError as error:
+            raise StoreError(f"{shard}: cannot be written ({error}); finished shards are kept, run it again") from error
+        self._through[members] = True
+
     def passed(self, clip: str) -> None:
         """Say that a clip needs nothing more in this run; its shard is sealed when all its clips are through."""
         self._through[self._place[clip]] = True

@@ -7,8 +7,7 @@ participants are known, else over clips (and then too narrow, which the record s
 Shapes: ``K`` models, ``N`` clips, ``M`` modalities, ``E`` emotions.
 """
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +30,7 @@ from mien.metrics import (
     root_mean_square_error,
 )
 from mien.model.bundle import Bundle
+from mien.model.conformal import all_subsets
 from mien.model.inputs import Clips
 from mien.schema import Clip, Manifest
 
@@ -81,7 +81,8 @@ class Evaluation:
         mean_ccc: likewise.
         seeds: mean r of each of the K models alone, ``(K,)``.
         subsets: mean r with only some modalities given at test time, by name (``"text+audio"``).
-        missing: by modality, mean r ``(len(SHARES),)`` with that share of the clips lacking it.
+        missing: by modality, mean r with each of ``shares`` of the clips lacking it.
+        shares: in [0, 1].
         coverage: of the model's prediction intervals; ``None`` when it has none.
         table: a row per clip: rated, predicted, and which modalities it had.
         notes: what a reader must know, one line each.
@@ -97,6 +98,7 @@ class Evaluation:
     seeds: Array
     subsets: Mapping[str, float]
     missing: Mapping[str, Array]
+    shares: tuple[float, ...]
     coverage: Coverage | None
     table: pa.Table
     notes: tuple[str, ...]
@@ -217,6 +219,7 @@ def evaluate(
         seeds=mean_defined(pearson(scored.scores, scored.rated)),
         subsets=_subsets(bundle, scored) if many else {},
         missing=_missing(bundle, scored, seed) if many else {},
+        shares=SHARES,
         coverage=_coverage(bundle, scored),
         table=_table(bundle, scored),
         notes=_notes(bundle, scored, r),
@@ -241,22 +244,13 @@ def compare(
         DataError, ModelError: as ``score_split``.
     """
     a, b = (score_split(model, manifest, store, split) for model, store in zip((first, second), stores, strict=True))
+    p, q = a.scores.mean(0), b.scores.mean(0)
     results = {}
     for e, name in enumerate(first.targets):
-        columns = (x[:, [e]] for x in (a.scores.mean(0), b.scores.mean(0), a.rated))
-        results[name] = paired_test(*columns, a.clusters, resamples, seed)
-    results["mean"] = paired_test(a.scores.mean(0), b.scores.mean(0), a.rated, a.clusters, resamples, seed)
+        one = [e]
+        results[name] = paired_test(p[:, one], q[:, one], a.rated[:, one], a.clusters, resamples, seed)
+    results["mean"] = paired_test(p, q, a.rated, a.clusters, resamples, seed)
     return results
-
-
-def all_subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
-    """Every non-empty subset, small ones first; 15 of four.
-
-    >>> all_subsets(["text", "audio"])
-    [('text',), ('audio',), ('text', 'audio')]
-    """
-    sizes = range(1, len(modalities) + 1)
-    return [subset for size in sizes for subset in itertools.combinations(modalities, size)]
 
 
 def _subsets(bundle: Bundle, scored: Scored) -> dict[str, float]:

@@ -30,7 +30,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.errors import DependencyMissing, WeightsError, WeightsMissing
-from mien.media.crops import Box, Picture, cut, open_cv
+from mien.media.crops import Box, Picture, cut
+from mien.media.fullrange import SAME_FACE, FullRange, overlap
 
 MOST_FACES = 4
 """Faces looked for in one picture."""
@@ -39,17 +40,8 @@ SURE_OF_A_FACE = 0.7
 """Confidence from which MediaPipe's detectors count. At their default of .5 they see faces in a cartoon rabbit, at .65
 none; real faces stay found up to .8."""
 
-SURE_OF_A_SMALL_FACE = 0.5
-"""The full-range detector's confidence; real faces of 40 pixels score .6 and more."""
-
-FULL_RANGE_SIDE = 640
-"""Longer side to which a picture is shrunk for the full-range detector, pixels."""
-
 CLOSE_UP_MARGIN = 0.5
 """Around a face's box in its close-up, as a share of the box's side: the face then fills half of the close-up."""
-
-SAME_FACE = 0.4
-"""Boxes that overlap by more (intersection over union) are one face."""
 
 FIELD_OF_VIEW = 63.0
 """Vertical angle of the camera that the landmarker assumes, degrees: distances are only as true as this is."""
@@ -144,63 +136,6 @@ class FaceFinder:
         self.close()
 
 
-class FullRange:
-    """CenterFace, a detector for faces from 40 pixels on (in a picture 1280 wide).
-
-    Run by OpenCV: the file's input shape is fixed to nonsense, which OpenCV ignores and ONNX Runtime refuses. Checked
-    against ONNX Runtime on a corrected copy: equal to 2e-5, in 60 % of the time.
-
-    Source: Xu et al., "CenterFace: Joint Face Detection and Alignment Using Face as Point" (2019), section 3.
-    """
-
-    def __init__(self, file: Path, threads: int = 1) -> None:
-        cv2 = open_cv()
-        cv2.setNumThreads(threads)
-        try:
-            self._net = cv2.dnn.readNetFromONNX(str(file))
-        except cv2.error as error:
-            raise WeightsError(f"{file}: not a full-range face detector; check it with: mien weights verify") from error
-        self._blob = cv2.dnn.blobFromImage
-
-    def boxes(self, picture: Picture) -> list[Box]:
-        """Boxes of faces, surest first."""
-        height, width = picture.shape[:2]
-        scale = min(1.0, FULL_RANGE_SIDE / max(height, width))
-        columns, rows = (32 * max(1, round(length * scale / 32)) for length in (width, height))
-        self._net.setInput(self._blob(picture, 1.0, (columns, rows)))
-        heat, size, offset, _ = self._net.forward(["537", "538", "539", "540"])  # each (1, ·, rows/4, columns/4)
-        boxes, scores = decode_centres(heat[0, 0], size[0], offset[0])
-        return _distinct_boxes(boxes * (width / columns, height / rows, width / columns, height / rows), scores)
-
-
-def decode_centres(
-    heat: npt.NDArray[np.float32], size: npt.NDArray[np.float32], offset: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Boxes from the maps of a centre-point detector with stride 4.
-
-    Args:
-        heat: ``(h, w)`` how sure the detector is that a face's centre lies in this cell, in [0, 1].
-        size: ``(2, h, w)`` natural logarithm of the face's height and width in cells.
-        offset: ``(2, h, w)`` where in its cell the centre lies, down and right from the middle, in cells.
-
-    Returns:
-        ``(n, 4)`` boxes in pixels of the detector's input, and their ``(n,)`` scores.
-
-    A face 2 cells high and 1 wide (8 by 4 pixels), in the middle of the cell in row 1, column 2, which is at (10, 6):
-
-    >>> heat, maps = np.zeros((3, 4), np.float32), np.zeros((2, 3, 4), np.float32)
-    >>> heat[1, 2], maps[0, 1, 2] = 0.9, np.log(2)
-    >>> decode_centres(heat, maps, np.zeros_like(maps))[0].round(4).tolist()
-    [[8.0, 2.0, 12.0, 10.0]]
-    """
-    row, column = np.nonzero(heat > SURE_OF_A_SMALL_FACE)
-    half_height, half_width = 2 * np.exp(size[:, row, column])
-    y = 4 * (row + 0.5 + offset[0, row, column])
-    x = 4 * (column + 0.5 + offset[1, row, column])
-    boxes = np.stack([x - half_width, y - half_height, x + half_width, y + half_height], axis=1)
-    return boxes.astype(np.float32), heat[row, column]
-
-
 def head_pose(matrix: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     """Head pose from the landmarker's 4x4 matrix, which takes the model head to the camera's space.
 
@@ -220,20 +155,6 @@ def head_pose(matrix: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     roll = np.arctan2(matrix[1, 0], matrix[1, 1])
     angles = np.degrees([pitch, yaw, roll]) + 0.0  # no -0
     return np.concatenate([angles, matrix[:3, 3]]).astype(np.float32)
-
-
-def overlap(one: Box, other: Box) -> float:
-    """Intersection over union of two boxes.
-
-    >>> overlap((0, 0, 2, 2), (1, 0, 3, 2))  # 2 of 6 pixels
-    0.3333333333333333
-    """
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    areas = [(right - left) * (bottom - top) for left, top, right, bottom in (one, other)]
-    return width * height / (sum(areas) - width * height)
 
 
 def _face(
@@ -259,14 +180,6 @@ def _face(
     pose[4] -= cm_per_pixel * (corner[1] + side / 2 - height / 2)
     pose[5] *= height / side
     return Face((left, top, right, bottom), landmarks, blendshapes, pose)
-
-
-def _distinct_boxes(boxes: npt.NDArray[np.floating], scores: npt.NDArray[np.float32]) -> list[Box]:
-    kept: list[Box] = []
-    for left, top, right, bottom in boxes[np.argsort(-scores, kind="stable")].tolist():
-        if all(overlap((left, top, right, bottom), other) <= SAME_FACE for other in kept):
-            kept.append((left, top, right, bottom))
-    return kept
 
 
 def _open_mediapipe(file: Path) -> tuple[Callable[[Picture], Any], Any, Any]:

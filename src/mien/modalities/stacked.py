@@ -34,12 +34,13 @@ class Chance:
     def keep(self, drop: Tensor, *shape: int) -> Tensor:
         """``(K, *shape)`` bool: true with probability ``1 - drop[k]``, to within 1/65,536.
 
-        Four decisions are cut from each 64-bit draw, because drawing is what dropout costs.
+        Four decisions are cut from each 64-bit draw, because drawing is what dropout costs. (Drawn from -2⁶³ on:
+        what ``random_`` gives by default has no top bit, which would bias every fourth decision.)
         """
         count = math.prod(shape)
         draws = [
             torch.empty(-(-count // 4), dtype=torch.int64, device=g.device)
-            .random_(generator=g)
+            .random_(-(1 << 63), None, generator=g)
             .view(torch.int16)[:count]
             for g in self.generators
         ]

@@ -22,6 +22,7 @@ from mien.features.store import Store
 from mien.metrics import mean_defined, pearson
 from mien.modalities.device import choose_device, choose_precision
 from mien.model.bundle import Bundle, load_bundle, save_bundle
+from mien.model.conformal import calibrate
 from mien.model.emotion import Group, Multimodal, Unimodal, variants
 from mien.model.inputs import Clips, load_clips
 from mien.schema import Clip, Manifest
@@ -172,7 +173,7 @@ def _stage1(run: _Run, modality: str) -> None:
         log.close()
         bundle = _bundle(run, module, (modality,))
         r = pearson(bundle.score_each(valid), run.rated)
-        _save(run, bundle, folder / "model", {modality: r})
+        _save(run, bundle, valid, folder / "model", {modality: r})
         _remove(rooms.checkpoint)
     bundle = load_bundle(folder, device=valid.labels.device)
     run.scores[modality] = bundle.score_each(valid)
@@ -193,7 +194,7 @@ def _stage2(run: _Run, r: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, np
         bundle = _bundle(run, module, run.modalities)
         scores = bundle.score_each(valid)
         fused = {"fused": pearson(scores, run.rated), "ensemble": pearson(scores.mean(0, keepdims=True), run.rated)}
-        _save(run, bundle, run.folder / "model", {**r, **fused})
+        _save(run, bundle, valid, run.folder / "model", {**r, **fused})
         _remove(rooms.checkpoint)
     scores = load_bundle(run.folder, device=valid.labels.device).score_each(valid)
     run.scores["fused"] = scores
@@ -245,12 +246,17 @@ def _bundle(run: _Run, module: Unimodal | Multimodal, modalities: tuple[str, ...
     )
 
 
-def _save(run: _Run, bundle: Bundle, folder: Path, r: Mapping[str, npt.NDArray[np.float64]]) -> None:
+def _save(run: _Run, bundle: Bundle, valid: Clips, folder: Path, r: Mapping[str, npt.NDArray[np.float64]]) -> None:
+    """Calibrate the intervals on the validation clips, and write the model folder."""
+    level = run.settings.interval_level
+    bundle.quantiles = calibrate(bundle, valid, level)
     results: dict[str, Any] = {
         "targets": [*run.manifest.targets],
         "r": {name: _cells([*values.mean(0), mean_defined(values).mean()]) for name, values in r.items()},
     }
-    bundle.provenance = provenance(run.manifest, run.split, run.store.fingerprint(), results)
+    intervals = {"level": level, "clips": len(valid), "calibrated_on": "validation"}
+    record = provenance(run.manifest, run.split, run.store.fingerprint(), results)
+    bundle.provenance = record | {"intervals": intervals}
     save_bundle(bundle, folder)
 
 

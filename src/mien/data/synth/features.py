@@ -1,56 +1,66 @@
-"""The stand-in corpus as backbone outputs: ``ClipFeatures`` with a signal hidden in each sequence.
+"""The stand-in corpus as backbone outputs: ``ClipFeatures`` with a signal hidden in every sequence.
 
-A modality's signal s (``signals.py``) shows only during one moment of the clip, at an unknown place; the rest of
-the sequence is filled with moments of the same kind that mean nothing, and only a mark tells them apart. Step t is
+What a modality knows (``signals.py``) shows only during one moment of the clip, at an unknown place; the rest of
+the sequence is filled with stretches of the same kind that mean nothing, and only a mark tells them apart. Step t is
 
-    x_t = scale · ( offset + [t in the moment] (S s + mark m) + [else] background S d_j(t) + P p + Q q + noise e_t )
+    x_t = scale · ( offset + [t in the moment] (G g + mark m) + [else] background G g'_j(t)
+                    + nuisance (P p + Q q) + noise e_t )
 
-with the signal directions S (F, E), the mark m, the offset and the participant's and the seed's nuisance directions P
-and Q all orthonormal and fixed by the seed; d_j, the j-th other stretch as long as the moment, is drawn like s; p
-belongs to the participant and q to the seed video; e_t is standard normal. A pooling that finds the moment by its mark
-and averages it reads s with the error variance noise² / steps of the moment; averaging the whole clip drowns it.
+with orthonormal directions, fixed by the seed: G (F, E) for the modality's best guesses g = E[label | s], brought to
+variance 1; m the mark; P and Q (F, 2) for the participant's p and the seed video's q. g'_j, the j-th other stretch as
+long as the moment, are the guesses of some other clip; e_t is standard normal. A pooling that finds the moment by
+its mark reads g with the error variance noise² / steps of the moment; averaging the whole clip drowns it.
 
 A seed's nuisance is drawn anew for each split: otherwise a model could recognise a seed of the training clips and
 answer with its mean label, which no signal tells. Participants are never in two splits.
 
-The trade-off: linear and Gaussian where real backbones are neither, so that what can be known is known exactly.
+The trade-off: Gaussian noise on fixed directions, which real backbones do not have, so that what can be known is known
+exactly, and can be learnt from as few clips as the real set has.
 
-Shapes: ``N`` clips, ``M`` modalities, ``E`` emotions, ``T`` steps, ``F`` feature width.
+Shapes: ``N`` clips, ``M`` modalities, ``E`` emotions, ``T`` steps, ``F`` feature width, ``J`` stretches.
 """
 
+import hashlib
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from mien.artifacts import key_of
+from mien.data.synth.expected import best_guesses, signal_model
 from mien.data.synth.labels import Labels
-from mien.data.synth.signals import Array, SignalModel
+from mien.data.synth.signals import CEILINGS, SignalModel
 from mien.schema import ClipFeatures, Feature
 
+Floats = npt.NDArray[np.float32]
+
 VERSION = 1
-MODALITIES = ("text", "audio", "vision", "motion")
-SHORTEST_SECONDS, LONGEST_SECONDS = 0.064, 1249.92
+SHORTEST_SECONDS, LONGEST_SECONDS, MEAN_SECONDS = 0.064, 1249.92, 6.92
+NUISANCE_RANK = 2
+STEPS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
 class FeaturePlan:
-    """What the features are like; the defaults are as published.
+    """What the features are like; the defaults are as published where something is published.
 
     Attributes:
         seed: of everything but the labels.
-        widths: feature width F by modality, at least 16.
-        rates: steps per second of the modalities that are sequences; text is one step.
+        widths: feature width F by modality.
+        rates: steps per second of the modalities that are sequences; one without a rate is a single step.
         mean_seconds: mean duration of the clips.
         longest_seconds: duration of one clip that is far longer than all others; ``None`` for no such clip.
-        no_text, no_sound, no_face: shares of clips that miss text, text and audio, vision and motion.
+        no_text, no_sound, no_face: shares of clips without text, without text and audio, without vision and motion.
+        ceilings: best possible Pearson r per emotion, by modality, over all clips, those without it included.
+        overlap: in [0, 1], how much of their noise the modalities share (``signals.py``).
         moment_seconds: how long the signal shows.
         background: how strong the meaningless stretches are, as a share of the signal.
-        mark, offset, noise, nuisance: standard deviations or lengths, where the signal's standard deviation is 1.
+        mark, offset: how long these vectors are, where a guess has the standard deviation 1.
+        nuisance: standard deviation along each of the directions of participants and seeds.
+        noise, still_noise: standard deviation of every value of a sequence, and of a single step.
     """
 
     seed: int = 0
@@ -58,149 +68,194 @@ class FeaturePlan:
         default_factory=lambda: {"text": 768, "audio": 1024, "vision": 768, "motion": 23}
     )
     rates: Mapping[str, float] = field(default_factory=lambda: {"audio": 50.0, "vision": 4.0, "motion": 10.0})
-    mean_seconds: float = 6.92
+    mean_seconds: float = MEAN_SECONDS
     longest_seconds: float | None = LONGEST_SECONDS
     no_text: float = 0.014
     no_sound: float = 0.005
     no_face: float = 0.02
+    ceilings: Mapping[str, Sequence[float]] = field(default_factory=lambda: dict(CEILINGS))
+    overlap: float = 0.4
     moment_seconds: float = 1.2
     background: float = 0.5
-    mark: float = 2.0
+    mark: float = 3.0
     offset: float = 6.0
+    nuisance: float = 0.4
     noise: float = 0.15
-    text_noise: float = 0.05
-    nuisance: float = 0.7
+    still_noise: float = 0.05
 
-
-NUISANCE_RANK = 3
+    def presence(self, modality: str) -> float:
+        """The share of clips that have a modality."""
+        sound = 1 - self.no_sound
+        return {"text": sound * (1 - self.no_text), "audio": sound}.get(modality, 1 - self.no_face)
 
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """What was drawn for every clip before its features.
+    """What is drawn for all clips before any features.
 
     Attributes:
+        model: how signals come about.
         seconds: ``(N,)`` durations.
-        place: ``(N,)`` where in the clip the moment lies, from 0 (start) to 1 (end).
+        place: ``(N,)`` where in the clip the moment lies, from 0 (at the start) to 1 (at the end).
         signals: ``(N, M, E)``.
+        guesses: ``(N, M, E)`` what each modality alone would answer, standardised.
         present: ``(N, M)`` whether the clip has the modality.
-        reasons: by modality, why it is absent where it is.
+        silent: ``(N,)`` whether the clip has no sound.
     """
 
-    seconds: Array
-    place: Array
-    signals: Array
+    model: SignalModel
+    seconds: npt.NDArray[np.float64]
+    place: npt.NDArray[np.float64]
+    signals: npt.NDArray[np.float64]
+    guesses: Floats
     present: npt.NDArray[np.bool_]
+    silent: npt.NDArray[np.bool_]
 
 
-def draw_clips(labels: Labels, plan: FeaturePlan, model: SignalModel) -> Drawn:
-    """Draw durations, moments, signals and what is missing: the same arguments give the same bytes."""
-    rng = np.random.default_rng([plan.seed, 0xFEA7])
-    clips = len(labels)
-    seconds = _durations(clips, plan, rng)
-    place = rng.random(clips)
+def draw_clips(labels: Labels, plan: FeaturePlan) -> Drawn:
+    """Draw durations, signals, moments and what is missing: the same arguments give the same bytes.
+
+    Raises:
+        ValueError: a ceiling of the plan cannot be reached, or its overlap is no share.
+    """
+    among_present = {
+        name: tuple(r / plan.presence(name) ** 0.5 for r in row) for name, row in plan.ceilings.items()
+    }
+    model = signal_model(among_present, plan.overlap)
+    rng = np.random.default_rng([plan.seed, 0xD4A1])
+    clips = len(labels.ids)
+    silent, wordless, faceless = (rng.random(clips) < rate for rate in (plan.no_sound, plan.no_text, plan.no_face))
+    absent = {"text": silent | wordless, "audio": silent, "vision": faceless, "motion": faceless}
     signals = model.draw(labels.latents, rng)
-    silent, speechless, faceless = (
-        rng.random(clips) < rate for rate in (plan.no_sound, plan.no_text, plan.no_face)
+    return Drawn(
+        model=model,
+        seconds=_durations(clips, plan, rng),
+        place=rng.random(clips),
+        signals=signals,
+        guesses=best_guesses(model, signals),
+        present=~np.stack([absent[name] for name in model.modalities], axis=1),
+        silent=silent,
     )
-    absent = {"text": silent | speechless, "audio": silent, "vision": faceless, "motion": faceless}
-    present = ~np.stack([absent[name] for name in model.modalities], axis=1)
-    return Drawn(seconds, place, signals, present)
 
 
-def _durations(clips: int, plan: FeaturePlan, rng: np.random.Generator) -> Array:
-    """Gamma durations with a tail of very short clips; one clip is the shortest and one the longest."""
-    seconds = rng.gamma(7.4, 6.99 / 7.4, clips)
+def _durations(clips: int, plan: FeaturePlan, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """A gamma distribution with a tail of clips under 1.2 s (3.4 %), one shortest clip and one extremely long one."""
+    seconds = rng.gamma(8.0, 7.04 / 8.0, clips)
     short = rng.random(clips) < 0.034
-    seconds[short] = rng.uniform(SHORTEST_SECONDS, 1.2, short.sum())
-    seconds = np.maximum(seconds * plan.mean_seconds / 6.92, SHORTEST_SECONDS)
-    one, other = rng.permutation(clips)[:2]
-    seconds[one] = SHORTEST_SECONDS
+    seconds[short] = rng.uniform(SHORTEST_SECONDS, 1.2, int(short.sum()))
+    seconds = np.maximum(seconds * plan.mean_seconds / MEAN_SECONDS, SHORTEST_SECONDS)
+    shortest, longest = rng.permutation(clips)[:2]
+    seconds[shortest] = SHORTEST_SECONDS
     if plan.longest_seconds is not None:
-        seconds[other] = plan.longest_seconds
+        seconds[longest] = plan.longest_seconds
     return seconds
 
 
-@dataclass(frozen=True, eq=False)
-class _Space:
-    """Where things lie in one modality's feature space: rows of ``directions`` are orthonormal.
+def generate(
+    labels: Labels, plan: FeaturePlan, drawn: Drawn, rows: Sequence[int] | None = None, workers: int = 2
+) -> Iterator[ClipFeatures]:
+    """The features of the clips ``rows`` (by default all), in that order.
 
-    ``signal`` (E, F), ``mark`` (1, F), ``offset`` (1, F), ``person`` and ``seed`` (R, F).
-    """
-
-    signal: npt.NDArray[np.float32]
-    mark: npt.NDArray[np.float32]
-    offset: npt.NDArray[np.float32]
-    person: npt.NDArray[np.float32]
-    seed: npt.NDArray[np.float32]
-    scale: float
-
-
-def _space(name: str, plan: FeaturePlan, emotions: int) -> _Space:
-    width = plan.widths[name]
-    sizes = np.cumsum([emotions, 1, 1, NUISANCE_RANK])
-    wanted = int(sizes[-1]) + NUISANCE_RANK
-    if width < wanted:
-        raise ValueError(f"widths[{name!r}] = {width}, but the signal and its nuisance need at least {wanted}")
-    rng = np.random.default_rng([plan.seed, 0x5BACE, MODALITIES.index(name)])
-    basis, _ = np.linalg.qr(rng.standard_normal((width, wanted)))
-    parts = np.split(basis.T.astype(np.float32), sizes)
-    return _Space(*parts, scale=float(np.sqrt(width) / plan.offset))
-
-
-def generate(labels: Labels, plan: FeaturePlan, model: SignalModel, workers: int = 2) -> Iterator[ClipFeatures]:
-    """The features of every clip, in the order of ``labels``; the same bytes whatever the number of threads.
+    A clip's features depend on the labels, the plan and the clip, not on which others are asked for, nor on the
+    number of threads.
 
     Raises:
-        ValueError: a width is too small.
+        ValueError: a width is too small for the signal and its nuisance.
     """
-    drawn = draw_clips(labels, plan, model)
-    spaces = {name: _space(name, plan, labels.shares.shape[1]) for name in model.modalities}
-    rng = np.random.default_rng([plan.seed, 0xFACE])
-    size = (len(model.modalities), NUISANCE_RANK)
-    people = rng.standard_normal((labels.participants.max() + 1, *size)).astype(np.float32)
-    shown = {name: rng.standard_normal((labels.seeds.max() + 1, *size)).astype(np.float32)
-             for name in ("train", "valid", "test")}
-    make = partial(_clip, labels, plan, model.modalities, drawn, spaces, people, shown)
+    studio = Studio(labels, plan, drawn)
     ahead: deque[Future[ClipFeatures]] = deque()
     with ThreadPoolExecutor(workers) as pool:
-        for row in range(len(labels)):
-            ahead.append(pool.submit(make, row))
-            if len(ahead) >= 8 * workers:
+        for row in range(len(labels.ids)) if rows is None else rows:
+            ahead.append(pool.submit(studio.clip, row))
+            if len(ahead) > 4 * workers:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
 
 
-def _clip(labels, plan, names, drawn, spaces, people, shown, row) -> ClipFeatures:
-    clip, seconds = labels.ids[row], float(drawn.seconds[row])
-    features = []
-    for column, name in enumerate(names):
-        key = key_of("synth-features", VERSION, plan.seed, clip, name)
-        made = f"synth-features@{VERSION} seed={plan.seed}"
-        if not drawn.present[row, column]:
-            why = {"text": "empty transcript", "audio": "no sound track"}.get(name, "no face in any frame")
-            features.append(Feature(name, key, made, status="absent", reason=why))
-            continue
-        space = spaces[name]
-        rng = np.random.Generator(np.random.SFC64([plan.seed, 0xC11B, column, row]))
-        rate = plan.rates.get(name)
-        steps = 1 if rate is None else max(1, int(seconds * rate))
-        moment = 1 if rate is None else min(steps, max(1, round(plan.moment_seconds * rate)))
-        first = round(drawn.place[row] * (steps - moment))
-        before = -(-first // moment)
-        stretch = (np.arange(steps) - first) // moment + before  # (T,)
-        levels = rng.standard_normal((stretch[-1] + 1, labels.shares.shape[1]), dtype=np.float32) * plan.background
-        levels[before] = drawn.signals[row, column]
-        base = levels @ space.signal  # (J, F)
-        base[before] += plan.mark * space.mark[0]
-        base += plan.offset * space.offset[0]
-        base += plan.nuisance * (people[labels.participants[row], column] @ space.person)
-        base += plan.nuisance * (shown[str(labels.split[row])][labels.seeds[row], column] @ space.seed)
-        values = rng.standard_normal((steps, plan.widths[name]), dtype=np.float32)
-        values *= plan.noise if rate else plan.text_noise
-        values += base[stretch]
-        values *= space.scale
-        times = np.arange(steps, dtype=np.float32) / np.float32(rate or 1)
-        features.append(Feature(name, key, made, values.astype(np.float16), times))
-    return ClipFeatures(clip, seconds, tuple(features))
+class Directions:
+    """Where things lie in one modality's feature space: orthonormal rows ``(·, F)``, and the scale of all."""
+
+    def __init__(self, width: int, emotions: int, rng: np.random.Generator) -> None:
+        """Draw them for the feature width F = ``width``."""
+        sizes = np.cumsum([emotions, 1, 1, NUISANCE_RANK, NUISANCE_RANK])
+        if width < sizes[-1]:
+            raise ValueError(f"a feature width of {width}, but the signal and its nuisance need at least {sizes[-1]}")
+        basis, _ = np.linalg.qr(rng.standard_normal((width, int(sizes[-1]))))
+        parts = np.split(basis.T.astype(np.float32), sizes[:-1])
+        self.guess, self.mark, self.offset, self.person, self.seed = parts
+
+
+class Studio:
+    """Everything that the features of the clips have in common."""
+
+    def __init__(self, labels: Labels, plan: FeaturePlan, drawn: Drawn) -> None:
+        """Draw the directions and the nuisance of every participant and seed."""
+        self.labels, self.plan, self.drawn = labels, plan, drawn
+        rng = np.random.default_rng([plan.seed, 0x57D10])
+        emotions = labels.shares.shape[1]
+        self.directions = [Directions(plan.widths[name], emotions, rng) for name in drawn.model.modalities]
+        size = (len(self.directions), NUISANCE_RANK)
+        people, seeds = int(labels.participants.max()) + 1, int(labels.seeds.max()) + 1
+        self.people = rng.standard_normal((people, *size), np.float32)
+        self.seeds = {split: rng.standard_normal((seeds, *size), np.float32) for split in ("train", "valid", "test")}
+        self.made = f"synth-features@{VERSION} seed={plan.seed}"
+        self.key = key_of(self.made, asdict(plan), hashlib.sha256(labels.latents.tobytes()).hexdigest())
+
+    def clip(self, row: int) -> ClipFeatures:
+        """The features of one clip."""
+        features = tuple(self.feature(row, column) for column in range(len(self.directions)))
+        return ClipFeatures(self.labels.ids[row], float(self.drawn.seconds[row]), features)
+
+    def feature(self, row: int, column: int) -> Feature:
+        """The features of one clip in the modality of the given column."""
+        name = self.drawn.model.modalities[column]
+        key = key_of(self.key, self.labels.ids[row], name)
+        if not self.drawn.present[row, column]:
+            return Feature(name, key, self.made, status="absent", reason=self._reason(row, name))
+        rng = np.random.Generator(np.random.SFC64([self.plan.seed, 0xC11B, column, row]))
+        rate = self.plan.rates.get(name)
+        steps = max(1, int(self.drawn.seconds[row] * rate)) if rate else 1
+        moment = min(steps, max(1, round(self.plan.moment_seconds * rate))) if rate else 1
+        first = round(float(self.drawn.place[row]) * (steps - moment))
+        stretch = (np.arange(steps) - first) // moment
+        levels = self._levels(row, column, -int(stretch[0]), int(stretch[-1]), rng)
+        noise = self.plan.noise if rate else self.plan.still_noise
+        values = self._noisy(levels, stretch - stretch[0], noise, rng)
+        return Feature(name, key, self.made, values, np.arange(steps, dtype=np.float32) / np.float32(rate or 1))
+
+    def _levels(self, row: int, column: int, before: int, after: int, rng: np.random.Generator) -> Floats:
+        """``(J, F)`` what the steps of each stretch have in common; the moment is the one at ``before``."""
+        plan, labels, place = self.plan, self.labels, self.directions[column]
+        others = rng.integers(0, len(labels.ids), before + 1 + after)
+        guesses = self.drawn.guesses[others, column] * np.float32(plan.background)
+        guesses[before] = self.drawn.guesses[row, column]
+        levels = guesses @ place.guess
+        levels[before] += np.float32(plan.mark) * place.mark[0]
+        person = self.people[labels.participants[row], column] @ place.person
+        seed = self.seeds[str(labels.split[row])][labels.seeds[row], column] @ place.seed
+        levels += np.float32(plan.offset) * place.offset + np.float32(plan.nuisance) * (person + seed)
+        return levels
+
+    def _noisy(
+        self, levels: Floats, stretch: npt.NDArray[np.int64], noise: float, rng: np.random.Generator
+    ) -> npt.NDArray[np.float16]:
+        """``(T, F)`` the level of every step's stretch with noise of its own, scaled to values of about 1."""
+        width = levels.shape[1]
+        scale = np.float32(width**0.5 / self.plan.offset)
+        levels = levels * scale
+        values = np.empty((len(stretch), width), np.float16)
+        buffer = np.empty((min(len(stretch), STEPS_AT_ONCE), width), np.float32)
+        for begin in range(0, len(stretch), STEPS_AT_ONCE):
+            part = stretch[begin : begin + STEPS_AT_ONCE]
+            drawn = rng.standard_normal(dtype=np.float32, out=buffer[: len(part)])
+            drawn *= noise * scale
+            drawn += levels[part]
+            values[begin : begin + STEPS_AT_ONCE] = drawn
+        return values
+
+    def _reason(self, row: int, name: str) -> str:
+        if name in ("text", "audio"):
+            return "no sound track" if self.drawn.silent[row] else "empty transcript"
+        frames = max(1, int(self.drawn.seconds[row] * self.plan.rates.get(name, 1.0)))
+        return f"no face in {frames} frames"

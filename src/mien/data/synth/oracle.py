@@ -1,44 +1,121 @@
-from dataclasses import dataclass
+"""The known ceiling: the best possible answer for every clip and every choice of modalities, and how well it scores.
+
+    oracle.parquet   a row per clip and choice of modalities: clip, split, modalities, E[label | them] per emotion
+    ceiling.json     Pearson r of those answers: per split, choice and emotion, with a 95 % interval over participants,
+                     and ``population``, what r would be on infinitely many validation clips
+
+A model that is judged on the same clips may beat a ceiling by luck only: by no more than the sampling error of a
+difference of two correlations. Compare on the same clips, with ``metrics.paired_test``.
+
+Shapes: ``N`` clips, ``M`` modalities, ``E`` emotions.
+"""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import numpy as np
-from mien.data.synth.labels import ABOUT, COUPLING, GAINS, RATERS, THRESHOLDS
-from mien.data.synth.signals import Array, normal_cdf, points, root
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-@dataclass(frozen=True)
-class ShareLink:
-    half: str
+from mien.artifacts import atomic_file, write_json
+from mien.data.synth.expected import POINTS, ExpectedShare, expected_labels, label_moments
+from mien.data.synth.features import Drawn, FeaturePlan
+from mien.data.synth.labels import Labels
+from mien.data.synth.quadrature import Array, points
+from mien.data.synth.signals import SignalModel, explained_sd
+from mien.metrics import bootstrap_pearson, interval, mean_defined, pearson
+from mien.schema import EMOTIONS
 
-    def __call__(self, latents: Array, loose: float) -> Array:
-        strength = np.sqrt(np.maximum(0.0, latents[..., :6] - np.array(THRESHOLDS[self.half]))) * np.array(GAINS)
-        distance = ABOUT[self.half] - latents[..., 6:]
-        about = normal_cdf(distance / loose) if loose > 0 else (distance > 0)
-        return strength * (about / (1 + strength.sum(-1, keepdims=True)))
-
-
-def default_model(overlap: float = 0.25, plan=None):
-    from mien.data.synth import signals as S
-
-    C = np.eye(7)
-    C[:6, :6] = np.array(COUPLING)
-    link = ShareLink("valid")
-    f = link(points(65536, 7) @ root(C).T, 0.0)
-    inv = np.mean([1 / r for r in range(RATERS[0], RATERS[1] + 1)])
-    sd = np.sqrt((f**2).mean(0) * (1 - inv) + f.mean(0) * inv - f.mean(0) ** 2)
-    axes = S.label_axes(link, C, points(65536, 7))
-    return S.calibrate(link, C, axes, sd, S.CEILINGS, overlap)
+ORACLE, CEILING = "oracle.parquet", "ceiling.json"
+RESAMPLES = 2000
 
 
-def answers(labels, drawn, model, which, nodes=1024):
-    """(N, E) E[label | signals of `which` that are present]."""
-    from mien.data.synth import signals as S
+def choices(modalities: tuple[str, ...]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Every non-empty choice of modalities: its name, joined by ``+``, and its places; the smallest first.
 
-    out = np.zeros_like(labels.shares)
-    q = points(nodes, 6)
-    for half in np.unique(labels.split):
-        for pattern in np.unique(drawn.present[:, which], axis=0):
-            rows = np.flatnonzero((labels.split == half) & (drawn.present[:, which] == pattern).all(1))
-            have = [w for w, p in zip(which, pattern) if p]
-            weights, spread = model.posterior(have)
-            means = drawn.signals[rows][:, have].reshape(len(rows), 6 * len(have)) @ weights.T
-            if len(rows):
-                out[rows] = S.expectation(ShareLink("train" if half == "train" else "valid"), means, spread, q)
-    return out
+    >>> [name for name, _ in choices(("text", "audio"))]
+    ['text', 'audio', 'text+audio']
+    """
+    for count in range(1, len(modalities) + 1):
+        for which in itertools.combinations(range(len(modalities)), count):
+            yield "+".join(modalities[place] for place in which), which
+
+
+def best_answers(labels: Labels, drawn: Drawn, which: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """``(N, E)`` E[label | the modalities ``which``, as far as each clip has them]."""
+    answers = np.empty(labels.shares.shape, np.float32)
+    for half, rows in (("train", labels.split == "train"), ("valid", labels.split != "train")):
+        if rows.any():
+            answers[rows] = expected_labels(drawn.model, half, drawn.signals[rows], drawn.present[rows], which)
+    return answers
+
+
+def write_oracle(labels: Labels, plan: FeaturePlan, drawn: Drawn, folder: Path) -> None:
+    """Write ``oracle.parquet`` and ``ceiling.json`` beside the corpus in ``folder``."""
+    answers = {name: best_answers(labels, drawn, which) for name, which in choices(drawn.model.modalities)}
+    _write_answers(labels, answers, folder / ORACLE)
+    splits = {
+        split: {name: _score(labels, answer, split) for name, answer in answers.items()}
+        for split in ("train", "valid", "test")
+        if (labels.split == split).any()
+    }
+    population = {
+        name: dict(zip((*EMOTIONS, "mean"), [*map(float, row), float(row.mean())], strict=True))
+        for name, row in population_ceilings(plan, drawn.model).items()
+    }
+    write_json(folder / CEILING, {"seed": plan.seed, "overlap": plan.overlap, "population": population, **splits})
+
+
+def _write_answers(labels: Labels, answers: dict[str, npt.NDArray[np.float32]], path: Path) -> None:
+    clips, count = pa.array(labels.ids), len(answers)
+    columns: dict[str, Any] = {
+        "clip": pa.concat_arrays([clips] * count),
+        "split": pa.concat_arrays([pa.array(labels.split.tolist())] * count),
+        "modalities": pa.array(np.repeat(list(answers), len(labels.ids))),
+    }
+    columns |= {name: np.concatenate([a[:, place] for a in answers.values()]) for place, name in enumerate(EMOTIONS)}
+    with atomic_file(path) as part:
+        pq.write_table(pa.table(columns), part, compression="zstd")
+
+
+def _score(labels: Labels, answer: npt.NDArray[np.float32], split: str) -> dict[str, Any]:
+    """Pearson r per emotion and their mean, each with its interval over participants."""
+    rows = labels.rows(split)
+    people = [str(person) for person in labels.participants[rows]]
+    r = pearson(answer[rows], labels.shares[rows])
+    drawn = bootstrap_pearson(answer[rows], labels.shares[rows], people, RESAMPLES)
+    columns = zip((*EMOTIONS, "mean"), [*r, mean_defined(r)], [*drawn.T, mean_defined(drawn)], strict=True)
+    found = {name: interval(float(value), spread) for name, value, spread in columns}
+    return {name: {"r": one.value, "low": one.low, "high": one.high} for name, one in found.items()}
+
+
+def population_ceilings(plan: FeaturePlan, model: SignalModel) -> dict[str, Array]:
+    """``(E,)`` r of the best answer on infinitely many validation clips, missing modalities included, by choice.
+
+    The variance of the best answer is that of each pattern of presence, weighted with how often it occurs.
+    """
+    clips, nodes = points(2048, len(model.correlation)), points(POINTS, len(model.correlation) - 1)
+    _, label_sd = label_moments("valid")
+    known: dict[tuple[int, ...], Array] = {(): np.zeros(len(EMOTIONS))}
+    found = {}
+    for name, which in choices(model.modalities):
+        variance = np.zeros(len(EMOTIONS))
+        for share, has in presence_patterns(plan, model.modalities):
+            left = tuple(place for place in which if has[place])
+            if left not in known:
+                known[left] = explained_sd(ExpectedShare("valid"), model, left, clips, nodes)
+            variance += share * known[left] ** 2
+        found[name] = np.sqrt(variance) / label_sd
+    return found
+
+
+def presence_patterns(plan: FeaturePlan, modalities: tuple[str, ...]) -> Iterator[tuple[float, tuple[bool, ...]]]:
+    """How often which modalities are there together: share of clips and one bool per modality."""
+    for silent, wordless, faceless in itertools.product((False, True), repeat=3):
+        rates = ((silent, plan.no_sound), (wordless, plan.no_text), (faceless, plan.no_face))
+        share = float(np.prod([rate if so else 1 - rate for so, rate in rates]))
+        absent = {"text": silent or wordless, "audio": silent}
+        yield share, tuple(not absent.get(name, faceless) for name in modalities)

@@ -7,8 +7,7 @@
 
 h and e are independent standard normal. Every choice of modalities is then linear and Gaussian in z, so that z given
 those signals is N(mean, spread) in closed form, with a spread that is the same for every clip, and a label's
-expectation is the integral of the labels' link over that Gaussian (``expectation``): over the switch in closed form,
-over the others on one fixed set of quasi-random points.
+expectation is the integral of the labels' link over that Gaussian (``quadrature.py``).
 
 ``calibrate`` chooses ``rho_mi = k_i a_mi``, the correlation of a signal with its axis, so that the best possible
 Pearson r of each modality alone is a given table; ``overlap`` then says how much of the noise the modalities share:
@@ -20,17 +19,13 @@ modalities beyond shared noise. That is what makes the ceiling exact.
 Shapes: ``N`` clips, ``M`` modalities, ``E`` emotions, ``L`` latents (E + 1), ``Q`` integration points.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
-Link = Callable[[Array, float], Array]
-"""Latents ``(..., L)``, of which the last is only known up to a normal error with the given standard deviation →
-expected labels ``(..., E)``."""
+from mien.data.synth.quadrature import Array, Link, expectation, points, root
 
 CEILINGS = {
     "text": (0.48, 0.39, 0.38, 0.43, 0.36, 0.33),
@@ -61,13 +56,14 @@ class SignalModel:
     expressed: Array
     gain: Array
 
-    def draw(self, latents: Array, rng: np.random.Generator) -> Array:
+    def draw(self, latents: Array, rng: np.random.Generator) -> npt.NDArray[np.float64]:
         """Signals ``(N, M, E)`` of clips with the given latents ``(N, L)``."""
         positions = latents @ self.axes.T
         shared = rng.standard_normal(positions.shape)
         private = rng.standard_normal((len(latents), *self.gain.shape))
         expressed = self.expressed * positions + np.sqrt(1 - self.expressed**2) * shared
-        return self.gain * expressed[:, None] + np.sqrt(1 - self.gain**2) * private
+        signals: npt.NDArray[np.float64] = self.gain * expressed[:, None] + np.sqrt(1 - self.gain**2) * private
+        return signals
 
     def posterior(self, which: Sequence[int]) -> tuple[Array, Array]:
         """What the signals of the modalities ``which`` (rows of ``gain``) tell of the latents.
@@ -86,51 +82,6 @@ class SignalModel:
         weights = np.linalg.solve(signals, with_latents.T).T
         spread = self.correlation - weights @ with_latents.T
         return weights, (spread + spread.T) / 2
-
-
-def points(count: int, width: int) -> Array:
-    """``(count, width)`` quasi-random points of the standard normal distribution, with mean 0 and covariance exactly I.
-
-    An additive recurrence on the generalised golden ratio, mirrored at the origin. Source: M. Roberts, "The
-    unreasonable effectiveness of quasirandom sequences" (2018).
-    """
-    ratio = 2.0
-    for _ in range(60):
-        ratio = (1 + ratio) ** (1 / (width + 1))
-    uniform = (0.5 + np.arange(1, count // 2 + 1)[:, None] * ratio ** -np.arange(1.0, width + 1)) % 1
-    half = np.vectorize(NormalDist().inv_cdf, otypes=[np.float64])(uniform)
-    both = np.concatenate([half, -half])
-    return both @ np.linalg.inv(np.linalg.cholesky(both.T @ both / len(both))).T
-
-
-def normal_cdf(x: Array) -> Array:
-    """The standard normal distribution function, to 1.5e-7. Source: Abramowitz and Stegun, 7.1.26."""
-    t = 1 / (1 + 0.3275911 / np.sqrt(2) * np.abs(x))
-    tail = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
-    half = tail * np.exp(-x * x / 2) / 2
-    return np.where(x > 0, 1 - half, half)
-
-
-def expectation(link: Link, means: Array, spread: Array, nodes: Array, block: int = 256) -> Array:
-    """``(N, E)`` expected labels when the latents of clip n are N(``means[n]``, ``spread``).
-
-    Args:
-        link: see ``Link``.
-        means: ``(N, L)``.
-        spread: ``(L, L)``.
-        nodes: ``(Q, L - 1)`` from ``points``; the last latent's own part is left to the link.
-        block: clips at a time.
-    """
-    factor = np.linalg.cholesky(spread + 1e-12 * np.eye(len(spread)))
-    offsets = nodes @ factor[:, :-1].T  # (Q, L)
-    parts = (means[first : first + block, None] + offsets for first in range(0, len(means), block))
-    return np.concatenate([link(part, factor[-1, -1]).mean(1) for part in parts])
-
-
-def root(covariance: Array) -> Array:
-    """A matrix R with R Rᵀ = covariance, also where that is singular."""
-    values, vectors = np.linalg.eigh(covariance)
-    return vectors * np.sqrt(np.clip(values, 0, None))
 
 
 def label_axes(link: Link, correlation: Array, nodes: Array) -> Array:
@@ -153,9 +104,9 @@ def calibrate(
     label_sd: Array,
     ceilings: Mapping[str, Sequence[float]],
     overlap: float,
-    outer: int = 1024,
+    outer: int = 2048,
     inner: int = 512,
-    rounds: int = 15,
+    rounds: int = 10,
 ) -> SignalModel:
     """The model whose best single-modality Pearson r is ``ceilings``; a negative or zero entry means no signal.
 

@@ -13,39 +13,53 @@ calibration per group: V. Vovk, ACML 2012 (Mondrian).
 Shapes: ``N`` calibration clips, ``E`` emotions.
 """
 
+import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from mien.judging.evaluate import Scored, all_subsets
 from mien.model.bundle import Bundle
+from mien.model.inputs import Clips
 
 
-def calibrate(bundle: Bundle, scored: Scored, level: float = 0.9) -> dict[str, npt.NDArray[np.float32]]:
+def calibrate(bundle: Bundle, clips: Clips, level: float = 0.9) -> dict[str, npt.NDArray[np.float32]]:
     """Half-widths ``(E,)`` by set of modalities (``"text+audio"``), for ``Bundle.quantiles``.
 
     Args:
         bundle: the model.
-        scored: clips that it did not learn from.
+        clips: rated ones that it did not learn from.
         level: share of new clips whose rating the interval shall hold.
 
     Returns:
         ``inf`` where there are too few rated clips for the level: an interval that holds everything. A set that no
         calibration clip has is left out.
     """
+    rated = clips.labels.cpu().numpy()
+    present = np.stack([clips.present(name).cpu().numpy() for name in bundle.modalities], -1)
     half: dict[str, npt.NDArray[np.float32]] = {}
     for subset in reversed(all_subsets(bundle.modalities)):  # larger sets first
         have = np.array([name in subset for name in bundle.modalities])
-        able = (scored.present | ~have).all(-1)
+        able = (present | ~have).all(-1)
         if not able.any():
             continue
         gone = [name for name in bundle.modalities if name not in subset]
-        scores = bundle.score_each(scored.inputs.without(gone)).mean(0)[able]
-        own = conformal_quantile(np.abs(scores - scored.rated[able]), level)
+        scores = bundle.score_each(clips.without(gone)).mean(0)[able]
+        own = conformal_quantile(np.abs(scores - rated[able]), level)
         larger = [half[name] for name in half if set(subset) < set(name.split("+"))]
         half["+".join(subset)] = np.max([own, *larger], 0).astype(np.float32)
     return half
+
+
+def all_subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
+    """Every non-empty subset, small ones first; 15 of four.
+
+    >>> all_subsets(["text", "audio"])
+    [('text',), ('audio',), ('text', 'audio')]
+    """
+    sizes = range(1, len(modalities) + 1)
+    return [subset for size in sizes for subset in itertools.combinations(modalities, size)]
 
 
 def conformal_quantile(errors: npt.ArrayLike, level: float) -> npt.NDArray[np.float64]:

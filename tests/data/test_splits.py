@@ -1,0 +1,109 @@
+"""Nobody stands on both sides, every clip is used, and a redraw can be drawn again."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mien.config import SplitSettings
+from mien.data.splits import clips_of, labels_of, split_clips
+from mien.errors import DataError
+from mien.schema import Clip, Manifest
+
+
+def corpus(clips: int, people: int | None) -> Manifest:
+    made = tuple(
+        Clip(
+            f"{i:03d}",
+            Path("x.mp4"),
+            split=("train", "train", "valid")[i % 3],
+            participant=f"p{i * i % people}" if people else None,
+            labels=(0.5,),
+        )
+        for i in range(clips)
+    )
+    return Manifest(Path("clips.csv"), ("Joy",), made)
+
+
+def test_official_keeps_the_manifests_own() -> None:
+    split = split_clips(corpus(9, None), SplitSettings())
+    assert [clip.id for clip in split.valid] == ["002", "005", "008"]
+    assert len(split.train) == 6
+
+
+@settings(max_examples=30)
+@given(st.integers(20, 200), st.integers(5, 60), st.integers(0, 5))
+def test_a_redraw_by_participant_shares_nobody_and_loses_nothing(clips: int, people: int, seed: int) -> None:
+    split = split_clips(corpus(clips, people), SplitSettings(kind="ratio", ratio=2, seed=seed))
+    assert split.shared == ()
+    assert len(split.train) + len(split.valid) == clips
+
+
+def test_folds_cover_every_clip_once() -> None:
+    made = corpus(50, None)
+    seen = [c.id for fold in range(5) for c in split_clips(made, SplitSettings(kind="kfold", fold=fold)).valid]
+    assert sorted(seen) == [clip.id for clip in made.clips]
+
+
+def test_ratio_four_puts_a_fifth_aside() -> None:
+    assert len(split_clips(corpus(100, None), SplitSettings(kind="ratio")).valid) == 20
+
+
+def test_the_same_seed_draws_the_same_split_whatever_the_order_of_clips() -> None:
+    made = corpus(60, None)
+    turned = replace(made, clips=made.clips[::-1])
+    first, second = (split_clips(m, SplitSettings(kind="ratio")) for m in (made, turned))
+    assert {c.id for c in first.valid} == {c.id for c in second.valid}
+    other = split_clips(made, SplitSettings(kind="ratio", seed=1))
+    assert {c.id for c in first.valid} != {c.id for c in other.valid}
+
+
+def test_a_redraw_without_participants_warns_of_leaks() -> None:
+    (note,) = split_clips(corpus(30, None), SplitSettings(kind="ratio")).notes
+    assert "participants are unknown" in note
+
+
+def test_an_official_split_that_shares_people_says_so() -> None:
+    split = split_clips(corpus(30, 2), SplitSettings())
+    assert split.shared == ("p0", "p1")
+    assert "stand in both" in split.notes[0]
+
+
+def test_test_clips_are_never_dealt() -> None:
+    made = corpus(30, None)
+    made = replace(made, clips=(*made.clips, Clip("t", Path("t.mp4"), split="test", labels=(0.1,))))
+    split = split_clips(made, SplitSettings(kind="ratio"))
+    assert "t" not in {clip.id for clip in (*split.train, *split.valid)}
+
+
+def test_unrated_clips_are_left_out_with_a_count() -> None:
+    made = corpus(9, None)
+    bare = (replace(made.clips[0], labels=None), replace(made.clips[1], labels=(float("nan"),)), *made.clips[2:])
+    split = split_clips(replace(made, clips=bare), SplitSettings())
+    assert split.notes == ("2 clips without labels left out, first 000",)
+    assert len(split.train) == 4
+
+
+@pytest.mark.parametrize(
+    ("made", "settings", "message"),
+    [
+        (replace(corpus(9, None), clips=()), SplitSettings(), "no clip has labels"),
+        (replace(corpus(9, None), clips=corpus(2, None).clips), SplitSettings(), "no rated clip for valid"),
+        (corpus(9, None), SplitSettings(kind="kfold", fold=7), "split.fold = 7"),
+    ],
+)
+def test_what_cannot_be_split_is_refused_with_a_reason(made: Manifest, settings: SplitSettings, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        split_clips(made, settings)
+
+
+def test_an_unknown_split_names_those_there_are() -> None:
+    with pytest.raises(DataError, match="splits found: train, valid"):
+        clips_of(corpus(9, None), "dev")
+
+
+def test_labels_are_nan_where_unrated() -> None:
+    found = labels_of((Clip("a", Path("a"), labels=(0.5,)), Clip("b", Path("b"))), 1)
+    assert str(found.tolist()) == "[[0.5], [nan]]"

@@ -1,0 +1,210 @@
+"""K models at once are K models; a killed training goes on to the same bits; only what may move moves."""
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mien.config import Settings, read_settings
+from mien.errors import MienError
+from mien.model.emotion import Multimodal, Unimodal, Variant
+from mien.model.inputs import Clips, PackedSteps
+from mien.training.batches import batch_order
+from mien.training.fit import Epoch, Job, fit
+from mien.training.parameters import Optimiser, ParameterMatrix
+from mien.training.schedule import Progress
+
+SMALL = ["stage1.embedding=8", "stage1.motion_embedding=4", "stage2.hidden=8", "stage1.batch_size=16", "stage2.batch_size=16"]
+SETTINGS = read_settings(overrides=SMALL)
+VARIANTS = (
+    Variant(0, 1e-3, 1e-2, 0.45, 0.3),
+    Variant(1, 1e-3, 1e-2, 0.45, 0.3),
+    Variant(2, 5e-3, 1e-1, 0.1, 0.0),
+)
+
+
+def clips(count: int = 60, seed: int = 0) -> Clips:
+    generator = torch.Generator().manual_seed(seed)
+    signal = torch.randn(count, 2, generator=generator)
+    parts = {}
+    for name, width in (("text", 6), ("audio", 7), ("motion", 5)):
+        has = torch.ones(count, dtype=torch.long) if name == "text" else torch.randint(0, 6, (count,), generator=generator)
+        begins = torch.cumsum(has, 0) - has
+        noise = torch.randn(int(has.sum()), width, generator=generator)
+        parts[name] = PackedSteps(signal.repeat_interleave(has, 0) @ torch.ones(2, width) + noise, begins, has)
+    labels = signal + 0.5 * torch.randn(count, 2, generator=generator)
+    return Clips(parts, labels, torch.float32)
+
+
+def multimodal(models: tuple[Variant, ...], settings: Settings = SETTINGS) -> Job:
+    data = clips()
+    module = Multimodal({n: s.values.shape[1] for n, s in data.modalities.items()}, 2, settings, models)
+    groups = module.groups(settings.stage2)
+    return Job("stage2", module, groups, models, data, clips(40, 1), settings.stage2, epochs=6)
+
+
+def unimodal(models: tuple[Variant, ...]) -> Job:
+    module = Unimodal("audio", 7, 2, SETTINGS.stage1, models)
+    return Job("audio", module, module.groups(), models, clips(), clips(40, 1), SETTINGS.stage1, epochs=6)
+
+
+def weights(job: Job) -> list[torch.Tensor]:
+    return [parameter.detach().clone() for parameter in job.module.parameters()]
+
+
+def curve(epochs: list[Epoch]) -> np.ndarray:
+    return np.stack([epoch.mean_r for epoch in epochs])
+
+
+@pytest.mark.parametrize("make", [unimodal, multimodal])
+def test_models_trained_at_once_equal_models_trained_alone(make) -> None:
+    together = make(VARIANTS)
+    seen = curve(list(fit(together)))
+    for k, variant in enumerate(VARIANTS):
+        alone = make((variant,))
+        np.testing.assert_allclose(seen[:, k], curve(list(fit(alone)))[:, 0], atol=1e-4)
+        for ours, own in zip(weights(together), weights(alone), strict=True):
+            torch.testing.assert_close(ours[k], own[0], atol=1e-4, rtol=1e-3)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_gives_others() -> None:
+    runs = [unimodal(models) for models in (VARIANTS[:1], VARIANTS[:1], VARIANTS[1:2])]
+    for job in runs:
+        list(fit(job))
+    first, again, other = map(weights, runs)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_training_that_was_killed_goes_on_to_the_same_bits(tmp_path: Path, ema: float) -> None:
+    settings = SETTINGS.model_copy(update={"stage2": SETTINGS.stage2.model_copy(update={"ema": ema})})
+    whole = multimodal(VARIANTS, settings)
+    expected = list(fit(whole))
+    for stop in (1, 4):
+        path = tmp_path / f"{stop}.safetensors"
+        killed = replace(multimodal(VARIANTS, settings), checkpoint=path, checkpoint_seconds=0.0)
+        for epoch in fit(killed):
+            if epoch.number == stop:
+                break
+        resumed = replace(multimodal(VARIANTS, settings), checkpoint=path, checkpoint_seconds=1e9)
+        rest = list(fit(resumed))
+        assert [epoch.number for epoch in rest] == list(range(stop + 1, 7))
+        assert np.array_equal(curve(rest), curve(expected)[stop:])
+        assert all(torch.equal(a, b) for a, b in zip(weights(resumed), weights(whole), strict=True))
+
+
+@pytest.mark.parametrize("adaptation", ["frozen", "encoder", "joint"])
+def test_every_trainable_parameter_is_stepped_and_no_frozen_one_moves(adaptation: str) -> None:
+    settings = read_settings(overrides=[*SMALL, f"stage2.adaptation={adaptation}", "stage2.missing=token"])
+    job = multimodal(VARIANTS, settings)
+    before = {name: parameter.detach().clone() for name, parameter in job.module.named_parameters()}
+    state_of = {n: p for n, p in job.module.named_parameters()}
+    list(fit(replace(job, epochs=1)))
+    moved = {name for name, parameter in state_of.items() if not torch.equal(parameter, before[name])}
+    may = {name for name in before if adaptation != "frozen" or name.startswith("fusion")}
+    assert moved == may
+    assert any("encoders.motion" in name for name in before)
+
+
+def test_encoders_follow_at_their_share_of_the_rate() -> None:
+    rates = {group.name: group.rate for group in multimodal(VARIANTS).groups}
+    assert rates == {"encoder.text": 0.05, "encoder.audio": 0.05, "encoder.motion": 0.05, "fusion": 1.0}
+
+
+def test_the_best_weights_are_those_kept() -> None:
+    job = unimodal(VARIANTS)
+    seen = curve(list(fit(job)))
+    again = replace(job, epochs=1)
+    from mien.metrics import mean_defined, pearson
+    from mien.model.inputs import predict_all
+
+    r = mean_defined(pearson(predict_all(again.module, again.valid), again.valid.labels.numpy()))
+    np.testing.assert_allclose(r, seen.max(0), atol=1e-6)
+
+
+def test_gradients_are_clipped_model_by_model_over_trainable_parameters_only() -> None:
+    job = unimodal(VARIANTS)
+    matrix = ParameterMatrix(job.groups)
+    matrix.gradients.fill_(1.0)
+    matrix.gradients[0] *= 1e-6
+    size = matrix.values.shape[1]
+    norms = matrix.clip(1.0)
+    torch.testing.assert_close(norms, torch.tensor([1e-6, 1.0, 1.0]) * size**0.5)
+    after = torch.linalg.vector_norm(matrix.gradients, dim=1)
+    torch.testing.assert_close(after, torch.tensor([1e-6 * size**0.5, 1.0, 1.0]), rtol=1e-4, atol=1e-7)
+
+
+def test_one_step_is_that_of_torchs_adamw() -> None:
+    job = unimodal(VARIANTS[:1])
+    copy = [p.detach()[0].clone().requires_grad_() for g in job.groups for p in g.parameters]
+    matrix = ParameterMatrix(job.groups)
+    optimiser = Optimiser(matrix, job.models)
+    plain = torch.optim.AdamW(copy, lr=1e-3, weight_decay=1e-2)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        matrix.gradients.copy_(torch.randn(matrix.gradients.shape, generator=generator))
+        begin = 0
+        for parameter in copy:
+            parameter.grad = matrix.gradients[0, begin : begin + parameter.numel()].view(parameter.shape).clone()
+            begin += parameter.numel()
+        optimiser.step([1.0])
+        plain.step()
+    torch.testing.assert_close(matrix.values[0], torch.cat([parameter.detach().flatten() for parameter in copy]))
+
+
+def test_plateaus_are_those_of_torch() -> None:
+    settings = SETTINGS.stage1.model_copy(update={"patience": 0})
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    adam = torch.optim.SGD([parameter], lr=1.0)
+    torchs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        adam, mode="max", factor=0.5, patience=3, threshold=1e-4, threshold_mode="abs"
+    )
+    ours = Progress.start(1)
+    for r in np.random.default_rng(0).random(60).cumsum() % 1.3:
+        torchs.step(float(r))
+        ours.judge(torch.tensor([r]), settings)
+        assert ours.factor.item() == adam.param_groups[0]["lr"]
+
+
+def test_a_model_stops_on_its_own_and_keeps_its_best() -> None:
+    settings = SETTINGS.stage1.model_copy(update={"patience": 2})
+    progress = Progress.start(2)
+    for r in ([0.3, 0.1], [0.2, 0.2], [0.1, 0.3], [0.9, 0.4]):
+        progress.judge(torch.tensor(r), settings)
+    assert progress.stopped.tolist() == [1, 0]  # the first had no better r in epochs 2 and 3; .9 comes too late
+    torch.testing.assert_close(progress.best, torch.tensor([0.3, 0.4], dtype=torch.float64), atol=1e-6, rtol=0)
+
+
+def test_an_undefined_r_is_an_error_that_says_what_to_look_at() -> None:
+    job = unimodal(VARIANTS[:1])
+    unrated = Clips(job.valid.modalities, torch.full_like(job.valid.labels, torch.nan), torch.float32)
+    with pytest.raises(MienError, match="no validation r is defined"):
+        list(fit(replace(job, valid=unrated, epochs=2)))
+
+
+def test_a_diverging_model_does_not_touch_its_neighbours() -> None:
+    wild = replace(VARIANTS[1], lr=1e30)
+    together, alone = unimodal((VARIANTS[0], wild)), unimodal(VARIANTS[:1])
+    seen = curve(list(fit(together)))
+    np.testing.assert_allclose(seen[:, 0], curve(list(fit(alone)))[:, 0], atol=1e-4)
+
+
+def test_an_epoch_holds_every_clip_once_in_batches_of_similar_size() -> None:
+    sizes = torch.randint(1, 1000, (6400,), generator=torch.Generator().manual_seed(0))
+    batches = batch_order(sizes, 32, torch.Generator().manual_seed(0))
+    assert sorted(torch.cat(batches).tolist()) == list(range(6400))
+    padded = sum(len(batch) * int(sizes[batch].max()) for batch in batches)
+    assert padded < 1.1 * int(sizes.sum())  # a plain shuffle pads every batch to nearly 1,000, twice the mean
+    again = batch_order(sizes, 32, torch.Generator().manual_seed(1))
+    assert {tuple(sorted(b.tolist())) for b in batches} != {tuple(sorted(b.tolist())) for b in again}
+
+
+def test_with_few_batches_the_order_is_a_plain_shuffle() -> None:
+    sizes = torch.arange(40)
+    first = batch_order(sizes, 20, torch.Generator().manual_seed(0))[0]
+    assert abs(sizes[first].float().mean().item() - 19.5) < 8  # sorted batches would have means 9.5 and 29.5
+    assert all(b >= a for a, b in pairwise(sizes[first].tolist()))
