@@ -48,7 +48,22 @@ _ROOMS = {
     "train": "mien.api",
 }
 
-__all__ = [*sorted(_ROOMS)]
+__all__ = [
+    "EMOTIONS",
+    "Clip",
+    "Manifest",
+    "MienError",
+    "Model",
+    "Settings",
+    "Store",
+    "evaluate",
+    "extract",
+    "load",
+    "read_manifest",
+    "read_settings",
+    "synth",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -16,9 +16,12 @@ from mien.errors import DataError
 from mien.features.extract import extract as extract_outcomes
 from mien.features.store import Store
 from mien.features.tally import Tally
+from mien.judging.evaluate import Evaluation
+from mien.judging.evaluate import evaluate as evaluate_bundle
 from mien.progress import EpochBar, counted
 from mien.scale import Failed, run
 from mien.schema import Manifest
+from mien.serving.predict import Model, load
 from mien.training.train import RunSummary
 from mien.training.train import train as train_run
 
@@ -71,10 +74,6 @@ def extract(
     return tally
 
 
-def _open(features: str | Path | Store) -> Store:
-    return features if isinstance(features, Store) else Store(Path(features))
-
-
 def train(
     data: Source,
     features: str | Path | Store,
@@ -105,6 +104,17 @@ def train(
 
 def _open(features: str | Path | Store) -> Store:
     return features if isinstance(features, Store) else Store(Path(features))
+
+
+def evaluate(model: str | Path | Model, data: Source, features: str | Path | Store, split: str = "valid") -> Evaluation:
+    """Judge a model on one split: Pearson per emotion over all its clips, with intervals.
+
+    Raises:
+        ModelError: the folder holds no model, or the features are not the kind it was trained on.
+        DataError: the split has no rated clips.
+    """
+    loaded = model if isinstance(model, Model) else load(model)
+    return evaluate_bundle(loaded.bundle, manifest_of(data), _open(features), split)
 
 
 def synth(

@@ -1,5 +1,6 @@
 """What this machine has for mien, and what is missing: facts first, so that they can be printed or tested."""
 
+import ctypes.util
 import importlib.metadata
 import importlib.util
 import platform
@@ -67,6 +68,11 @@ def _extras() -> Iterator[Finding]:
         there = importlib.util.find_spec(package) is not None
         found = importlib.metadata.version(package.replace("_", "-")) if there else f"not installed ({purpose})"
         yield Finding(package, there, found, "" if there else f"pip install 'mien[{extra}]'")
+
+    for library in ("EGL", "GLESv2"):
+        there = platform.system() != "Linux" or ctypes.util.find_library(library) is not None
+        remedy = "" if there else "apt install libegl1 libgles2, or the like"
+        yield Finding(f"lib{library}", there, "found" if there else "missing (mediapipe needs it)", remedy)
 
 
 def _weights() -> Iterator[Finding]:

@@ -17,7 +17,13 @@ from mien.training.fit import Epoch, Job, fit
 from mien.training.parameters import Optimiser, ParameterMatrix
 from mien.training.schedule import Progress
 
-SMALL = ["stage1.embedding=8", "stage1.motion_embedding=4", "stage2.hidden=8", "stage1.batch_size=16", "stage2.batch_size=16"]
+SMALL = [
+    "stage1.embedding=8",
+    "stage1.motion_embedding=4",
+    "stage2.hidden=8",
+    "stage1.batch_size=16",
+    "stage2.batch_size=16",
+]
 SETTINGS = read_settings(overrides=SMALL)
 VARIANTS = (
     Variant(0, 1e-3, 1e-2, 0.45, 0.3),
@@ -31,7 +37,11 @@ def clips(count: int = 60, seed: int = 0) -> Clips:
     signal = torch.randn(count, 2, generator=generator)
     parts = {}
     for name, width in (("text", 6), ("audio", 7), ("motion", 5)):
-        has = torch.ones(count, dtype=torch.long) if name == "text" else torch.randint(0, 6, (count,), generator=generator)
+        has = (
+            torch.ones(count, dtype=torch.long)
+            if name == "text"
+            else torch.randint(0, 6, (count,), generator=generator)
+        )
         begins = torch.cumsum(has, 0) - has
         noise = torch.randn(int(has.sum()), width, generator=generator)
         parts[name] = PackedSteps(signal.repeat_interleave(has, 0) @ torch.ones(2, width) + noise, begins, has)
@@ -102,7 +112,7 @@ def test_every_trainable_parameter_is_stepped_and_no_frozen_one_moves(adaptation
     settings = read_settings(overrides=[*SMALL, f"stage2.adaptation={adaptation}", "stage2.missing=token"])
     job = multimodal(VARIANTS, settings)
     before = {name: parameter.detach().clone() for name, parameter in job.module.named_parameters()}
-    state_of = {n: p for n, p in job.module.named_parameters()}
+    state_of = dict(job.module.named_parameters())
     list(fit(replace(job, epochs=1)))
     moved = {name for name, parameter in state_of.items() if not torch.equal(parameter, before[name])}
     may = {name for name in before if adaptation != "frozen" or name.startswith("fusion")}

@@ -7,20 +7,25 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from mien.config import Settings, read_settings
+from mien.data.splits import labels_of
 from mien.errors import DataError, ModelError
 from mien.features.store import Packed, Store
 from mien.judging.evaluate import compare, evaluate
 from mien.metrics import mean_defined, pearson
 from mien.model.bundle import load_bundle, save_bundle
+from mien.model.conformal import calibrate
 from mien.schema import Manifest
-from mien.training import RunSummary, train
+from mien.training import train
 from mien.training.train import describe_groups
 from tests.training.planted import planted
 
-QUICK = ["seeds=[0,1]", "stage1.embedding=32", "stage1.motion_embedding=16", "stage2.hidden=32", "stage1.epochs=15",
-         "stage1.motion_epochs=15", "stage2.epochs=15", "stage1.lr=2e-3", "stage2.lr=2e-3", "compute.precision=float32"]  # fmt: skip
+QUICK = [
+    *("seeds=[0,1]", "stage1.embedding=32", "stage1.motion_embedding=16", "stage2.hidden=32", "stage1.epochs=15"),
+    *("stage1.motion_epochs=15", "stage2.epochs=15", "stage1.lr=2e-3", "stage2.lr=2e-3", "compute.precision=float32"),
+]
 
 
 class Trained:
@@ -39,7 +44,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 def test_each_modality_learns_and_fusion_beats_the_best_of_them(run: Trained) -> None:
     r = run.summary.mean_r
-    assert min(r.values()) > 0.1  # chance has deviation 1 / sqrt(160 * 6) = .03 in the mean of six
+    # By chance a mean of six r's over 160 clips has deviation 1 / sqrt(160 * 6) = .03; motion is planted weakest.
+    assert min(r.values()) > 0.06
     assert r["fused"] > r["text"] == max(r[name] for name in ("text", "audio", "vision", "motion"))
 
 
@@ -98,7 +104,9 @@ def test_a_run_that_stops_between_stages_goes_on_to_the_same_model(run: Trained,
     rest = train(run.manifest, run.store, run.settings, tmp_path / "run")
     for name, r in run.summary.r.items():
         np.testing.assert_array_equal(rest.r[name], r)
-    numbers = [json.loads(line)["number"] for line in (tmp_path / "run/stage1/vision/epochs.jsonl").read_text().splitlines()]
+    numbers = [
+        json.loads(line)["number"] for line in (tmp_path / "run/stage1/vision/epochs.jsonl").read_text().splitlines()
+    ]
     assert numbers == sorted(set(numbers))
 
 
@@ -169,15 +177,24 @@ def test_evaluation_is_of_all_rated_clips_and_says_what_it_judged(run: Trained) 
     assert any(note.startswith("text: missing from") for note in result.notes)
 
 
-def test_intervals_hold_what_they_state_on_clips_that_calibrated_nothing(run: Trained, tmp_path: Path) -> None:
-    manifest, store = planted(tmp_path / "new", train=1, valid=600, seed=0, missing=0.3)
+def test_intervals_hold_what_they_state_on_clips_that_calibrated_nothing(run: Trained) -> None:
+    """Calibrated on one half of the people, judged on the other, many times over."""
     bundle = load_bundle(run.folder)
-    # the same planted maps need the same generator, so new clips come from the training side that was not calibrated on
-    result = evaluate(bundle, run.manifest, run.store, "valid", resamples=200, subsets=False)
-    assert result.coverage is not None
-    # on the calibration clips themselves coverage is at least the level, but for rounding and natural patterns
-    assert np.mean(result.coverage.found) > 0.87
-    assert manifest.clips and store.modalities
+    clips = run.manifest.clips[240:]
+    inputs = bundle.clips(packed(run, [clip.id for clip in clips]), labels_of(clips, 6))
+    scores = bundle.score_each(inputs).mean(0)
+    present = np.stack([inputs.present(name).numpy() for name in bundle.modalities], -1)
+    found = []
+    for seed in range(20):
+        person = np.arange(160) // 4
+        half = np.random.default_rng(seed).permutation(40) < 20
+        calibration, held_out = np.flatnonzero(half[person]), np.flatnonzero(~half[person])
+        bundle.quantiles = calibrate(bundle, inputs.only(torch.from_numpy(calibration)), 0.9)
+        low, high = bundle.intervals(scores[held_out], present[held_out])
+        rated = inputs.labels.numpy()[held_out]
+        found.append(((rated >= low) & (rated <= high)).mean())
+    # 80 clips calibrate: at least .9, at most .9 + 1 / 81 and a little for the wider intervals of subsets
+    assert 0.89 < np.mean(found) < 0.93
 
 
 def test_intervals_are_wider_with_fewer_modalities(run: Trained) -> None:
@@ -244,4 +261,3 @@ def test_a_store_of_other_clips_is_refused(tmp_path: Path) -> None:
     renamed = replace(manifest, clips=tuple(replace(clip, id=f"x{clip.id}") for clip in manifest.clips))
     with pytest.raises(DataError, match="no features of the training clips"):
         train(renamed, Store(tmp_path / "store"), Settings(), tmp_path / "run")
-    assert isinstance(RunSummary, type)

@@ -11,18 +11,18 @@ from mien.cli.options import ConfigOption, SetOption
 
 def doctor() -> None:
     """Tell what this machine has, what is missing, and which command brings it."""
-    from rich.console import Console
     from rich.table import Table
 
+    from mien.cli.printing import console
     from mien.doctor import examine
 
     table = Table("", "what", "found", "what to do", title="mien doctor", title_justify="left", box=None)
     findings = examine()
     for finding in findings:
         table.add_row("ok" if finding.fine else "--", finding.what, finding.found, finding.remedy)
-    Console().print(table)
+    console.print(table)
     missing = sum(not finding.fine for finding in findings)
-    Console().print(f"{missing} things are missing" if missing else "nothing is missing")
+    console.print(f"{missing} things are missing" if missing else "nothing is missing")
 
 
 def settings(

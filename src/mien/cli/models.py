@@ -1,4 +1,4 @@
-"""``mien train``, ``evaluate``, ``compare`` and ``submit``: features → a model → what it is worth."""
+"""``mien import-features``, ``train``, ``evaluate``, ``compare`` and ``submit``: features → a model → what it is worth."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,16 +27,12 @@ def train(
     quiet: QuietOption = False,
 ) -> None:
     """Train an encoder per modality, then all of them together. The same command continues after an interruption."""
+    from mien import api
     from mien.cli.options import settings_from
-    from mien.cli.results import EpochBar, print_run
-    from mien.features.store import Store
-    from mien.training import train as run
+    from mien.cli.results import print_run
 
     settings = settings_from(config, overrides)
-    manifest = _manifest(data, targets, label_scale)
-    with EpochBar(quiet) as bar:
-        summary = run(manifest, Store(features), settings, out, bar.say, bar.watch)
-    print_run(summary)
+    print_run(api.train(_manifest(data, targets, label_scale), features, out, settings, progress=not quiet))
 
 
 def evaluate(
@@ -45,7 +41,7 @@ def evaluate(
     features: FeaturesOption,
     split: SplitOption = "valid",
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="TABLE", help="Also write a Parquet row per clip.")
+        Path | None, typer.Option("--out", "-o", metavar="TABLE", help="Also write a row per clip: .csv, .parquet …")
     ] = None,
     resamples: ResamplesOption = 10_000,
     subsets: Annotated[bool, typer.Option(help="Also judge every subset of modalities.")] = True,
@@ -53,16 +49,19 @@ def evaluate(
     label_scale: LabelScaleOption = 1.0,
 ) -> None:
     """Judge a model on a split: r per emotion with bootstrap intervals, subsets of modalities, interval coverage."""
-    from mien.cli.results import print_evaluation, write_parquet
+    from mien.cli.results import print_evaluation
     from mien.features.store import Store
     from mien.judging.evaluate import evaluate as judge
     from mien.model.bundle import load_bundle
+    from mien.serving.tables import check_suffix, write_table
 
+    if out is not None:
+        check_suffix(out)
     manifest = _manifest(data, targets, label_scale)
     result = judge(load_bundle(model), manifest, Store(features), split, resamples, subsets)
     print_evaluation(result)
     if out is not None:
-        write_parquet(result.table, out)
+        write_table(result.table, out)
 
 
 def compare(
@@ -90,8 +89,9 @@ def compare(
 
 
 def submit(
-    data: DataArgument,
-    model: Annotated[Path | None, typer.Argument(metavar="MODEL", help="A model folder, or its run.")] = None,
+    given: Annotated[
+        list[Path], typer.Argument(metavar="MODEL DATA", help="The model and the data; with --check only the data.")
+    ],
     features: Annotated[
         Path | None, typer.Option("--features", "-f", metavar="STORE", help="The test clips' features.")
     ] = None,
@@ -110,15 +110,28 @@ def submit(
     from mien.judging.submission import check_submission, write_submission
     from mien.model.bundle import load_bundle
 
-    manifest = read_manifest(data)
-    if check is not None:
-        typer.echo(f"{check}: fine, {check_submission(check, manifest, split)} rows")
-        return
-    if model is None or features is None:
-        raise typer.BadParameter("a submission is made from a model and features: mien submit DATA MODEL -f STORE")
-    for note in write_submission(load_bundle(model), manifest, Store(features), out, split, fill):
-        typer.echo(f"note: {note}", err=True)
-    typer.echo(f"{out}: {check_submission(out, manifest, split)} rows")
+    if len(given) != (1 if check else 2) or (features is None and check is None):
+        raise typer.BadParameter("write mien submit MODEL DATA --features STORE, or mien submit --check FILE DATA")
+    manifest = read_manifest(given[-1])
+    if features is not None and check is None:
+        for note in write_submission(load_bundle(given[0]), manifest, Store(features), out, split, fill):
+            typer.echo(f"note: {note}", err=True)
+    file = check or out
+    typer.echo(f"{file}: fine, {check_submission(file, manifest, split)} rows")
+
+
+def import_features(
+    data: DataArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="STORE", help="Folder of the feature store.")],
+) -> None:
+    """Take the features that the challenge hands out (vit/, wav2vec2/) into a store, instead of computing them."""
+    from mien.data.manifest import read_manifest
+    from mien.features.challenge import import_provided
+
+    imported = import_provided(data, read_manifest(data), out)
+    for (modality, reason), (count, first) in imported.absent.items():
+        typer.echo(f"  {modality}: {reason} for {count} clips, first {first}")
+    typer.echo(f"{out}: " + ", ".join(f"{modality} of {count} clips" for modality, count in imported.made.items()))
 
 
 def _manifest(data: Path, targets: str | None, label_scale: float) -> "Manifest":
@@ -132,8 +145,9 @@ def _manifest(data: Path, targets: str | None, label_scale: float) -> "Manifest"
 
 
 COMMANDS = [
+    (import_features, "Example: mien import-features hume-vidmimic2/ --out features"),
     (train, "Example: mien train hume-vidmimic2/ --features features --out runs/first"),
     (evaluate, "Example: mien evaluate runs/first hume-vidmimic2/ --features features --split valid"),
     (compare, "Example: mien compare runs/first runs/second hume-vidmimic2/ --features features"),
-    (submit, "Example: mien submit hume-vidmimic2/ runs/first --features features --out predictions.csv"),
+    (submit, "Example: mien submit runs/first hume-vidmimic2/ --features features --out predictions.csv"),
 ]

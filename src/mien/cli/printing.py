@@ -13,16 +13,24 @@ if TYPE_CHECKING:
     from mien.features.tally import Tally
 
 console = Console(highlight=False)
+if not console.is_terminal:
+    console.width = 160  # a file or a pipe is not 80 columns wide
 SHOWN = 10
 
 
 def print_scores(scores: "pa.Table", targets: Sequence[str]) -> None:
-    """A row per clip: the scores, what was missing, and why a clip has none."""
-    table = Table("clip", *targets, "remarks", box=None)
-    for row in scores.to_pylist():
+    """A row per clip, then a line for each clip that was scored without something, or not at all."""
+    table = Table("clip", *targets, "scored from", box=None)
+    rows = scores.to_pylist()
+    for row in rows:
         cells = ["–" if row[name] is None or row[name] != row[name] else f"{row[name]:.3f}" for name in targets]
-        table.add_row(row["clip"], *cells, row["error"] or (f"without {row['absent']}" if row["absent"] else ""))
+        table.add_row(row["clip"], *cells, row["present"] or "nothing")
     console.print(table)
+    for row in rows:
+        if row["error"]:
+            console.print(f"{row['clip']}: not scored: {row['error']}", markup=False)
+        elif row["absent"]:
+            console.print(f"{row['clip']}: without {row['absent']}", markup=False)
 
 
 def print_tally(tally: "Tally", store: Path) -> None:

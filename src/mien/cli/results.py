@@ -1,60 +1,17 @@
-"""What training and judging print: progress while it runs, tables at the end."""
+"""What training and judging print: tables of how good a model is, and how sure we may be of it."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from rich.console import Console
-from rich.status import Status
 from rich.table import Table
 
-from mien.artifacts import atomic_file
+from mien.cli.printing import console
 
 if TYPE_CHECKING:
     from mien.judging.evaluate import Evaluation
     from mien.metrics import Interval, PairedTest
     from mien.training import RunSummary
-    from mien.training.fit import Epoch
-
-console = Console(highlight=False)
-
-
-class EpochBar:
-    """One changing line that says how far a training is, and lines that stay."""
-
-    def __init__(self, quiet: bool) -> None:
-        self._status = None if quiet else Status("starting", console=Console(stderr=True))
-
-    def __enter__(self) -> Self:
-        if self._status:
-            self._status.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Take the changing line away."""
-        if self._status:
-            self._status.stop()
-
-    def say(self, line: str) -> None:
-        """Print a line that stays."""
-        if self._status:
-            console.print(line, markup=False)
-
-    def watch(self, name: str, epoch: "Epoch") -> None:
-        """Show an epoch."""
-        if self._status:
-            running = int((~epoch.stopped).sum())
-            r = f"{np.nanmean(epoch.mean_r):.4f}" if np.isfinite(epoch.mean_r).any() else "undefined"
-            self._status.update(
-                f"{name}: epoch {epoch.number}, loss {epoch.loss.mean():.4f}, r {r}, "
-                f"{running} of {len(epoch.stopped)} models learning, {epoch.seconds:.1f} s per epoch"
-            )
 
 
 def print_run(summary: "RunSummary") -> None:
@@ -86,10 +43,11 @@ def print_evaluation(result: "Evaluation") -> None:
         )
     _print_subsets(result)
     if result.coverage is not None:
-        found, width = np.nanmean(result.coverage.found), np.mean(result.coverage.width)
-        console.print(
-            f"prediction intervals: {found:.1%} held of {result.coverage.level:.0%} stated, width {width:.3f}"
-        )
+        width = float(np.mean(result.coverage.width))
+        extent = f"width {width:.3f}" if np.isfinite(width) else "some without end: too few clips to calibrate them"
+        held = np.array(result.coverage.found)
+        share = f"{held[np.isfinite(held)].mean():.1%}" if np.isfinite(held).any() else "none"
+        console.print(f"prediction intervals: {share} held of {result.coverage.level:.0%} stated, {extent}")
     for target in result.targets:
         if target.why_undefined:
             console.print(f"{target.target}: r undefined, {target.why_undefined}", markup=False)
@@ -117,12 +75,6 @@ def print_comparison(tests: "Mapping[str, PairedTest]") -> None:
     for name, test in tests.items():
         table.add_row(name, f"{test.difference.value:+.4f}", between(test.difference, "+.4f"), f"{test.p:.4f}")
     console.print(table)
-
-
-def write_parquet(table: "pa.Table", path: Path) -> None:
-    """Write a table whole or not at all."""
-    with atomic_file(path) as part:
-        pq.write_table(table, part, compression="zstd")
 
 
 def between(found: "Interval", digits: str = ".3f") -> str:

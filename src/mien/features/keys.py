@@ -46,7 +46,7 @@ class Keys:
             None if given else (clip.start, clip.end),
             self._precision,
             {name: _setting(self._settings, name) for name in settings},
-            {role: self._weights[role].fingerprint for role in roles if role in self._weights},
+            {role: self._weights[role].fingerprint for role in roles if role and role in self._weights},
         )
 
     def _content(self, path: Path) -> str:

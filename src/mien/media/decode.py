@@ -204,11 +204,13 @@ class Recording:
                     yield packet
 
     def _find_zero(self, packet: Packet) -> None:
-        """The first packet of the leading track sets the clip's time zero; packets before an edit do not count."""
-        if self._zero is not None or packet.is_discard or packet.stream is not (self._video or self._audio):
+        """The first packet of the leading track sets the clip's time zero, unless an edit list hides its start."""
+        if self._zero is not None or packet.stream is not (self._video or self._audio):
             return
         heard = start_of(self._audio)
-        shown = self._pictures.time_of(packet) if self._pictures else heard
+        shown = heard
+        if self._pictures is not None:
+            shown = start_of(self._video) if packet.is_discard else self._pictures.time_of(packet)
         if shown is None or (heard is not None and heard < shown - TOLERANCE):
             shown = heard
         self._zero = shown or 0

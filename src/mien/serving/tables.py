@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
+import pyarrow.csv as csv
+import pyarrow.parquet as pq
 
 from mien.artifacts import atomic_file
 from mien.errors import SettingsError
@@ -35,13 +35,13 @@ def write_table(table: pa.Table, file: Path) -> None:
     with atomic_file(file) as part:
         match file.suffix.lower():
             case ".parquet":
-                pa.parquet.write_table(table, part)
+                pq.write_table(table, part)
             case ".json":
                 rows = [{key: _plain(value) for key, value in row.items()} for row in table.to_pylist()]
                 part.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             case suffix:
-                options = pa.csv.WriteOptions(delimiter="," if suffix == ".csv" else "\t", quoting_style="needed")
-                pa.csv.write_csv(_without_nan(table), part, options)
+                options = csv.WriteOptions(delimiter="," if suffix == ".csv" else "\t", quoting_style="needed")
+                csv.write_csv(_without_nan(table), part, options)
 
 
 def _plain(value: Any) -> Any:

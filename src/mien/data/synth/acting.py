@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.data.synth.drawing import ACTIONS
-from mien.data.synth.voice import VARIANTS, Voice
+from mien.data.synth.voice import FEMALE_VARIANTS, MALE_VARIANTS, Voice
 from mien.schema import EMOTIONS
 
 Floats = npt.NDArray[np.float64]
 Table = Mapping[str, Mapping[str, float]]
 
-REST_SHARE = 0.3
+REST_SHARE = 0.35
 """How much of an expression shows outside its apex."""
 
 PROSODY: Table = {
@@ -65,10 +65,10 @@ def _add(table: Table, signal: Floats) -> dict[str, float]:
     return total
 
 
-def voice_of(participant: np.random.Generator) -> Voice:
+def own_voice(male: bool, participant: np.random.Generator) -> Voice:
     """A participant's own voice when nothing moves them."""
     return Voice(
-        variant=VARIANTS[int(participant.integers(len(VARIANTS)))],
+        variant=str(participant.choice(MALE_VARIANTS if male else FEMALE_VARIANTS)),
         words_per_minute=participant.normal(158, 8),
         pitch=participant.normal(42, 5),
         melody=participant.normal(48, 5),

@@ -57,7 +57,9 @@ class Head:
         self.camera = np.stack([x, y], -1).astype(np.float32)
         self.step, self.columns, self.rows = step, places, places
         rng = np.random.default_rng(person.grain)
-        self.noise = rng.normal(0, 2.2, (8, SIZE, SIZE, 1)).astype(np.int16) + rng.normal(0, 1.2, (8, SIZE, SIZE, 3)).astype(np.int16)
+        self.noise = rng.normal(0, 2.2, (8, SIZE, SIZE, 1)).astype(np.int16) + rng.normal(
+            0, 1.2, (8, SIZE, SIZE, 3)
+        ).astype(np.int16)
 
     def draw(self, actions: Floats, number: int = 0) -> Picture:
         """One frame of ``(A,)`` actions; ``number`` chooses the camera grain."""
@@ -151,7 +153,12 @@ class Head:
         reach = (np.abs(x) < 0.27) * ramp(np.abs(x), 0.29, 0.24)
         lash = 0.82 * np.exp(-(((y - upper + 0.008) / 0.019) ** 2)) * reach
         lash += 0.30 * np.exp(-(((y - lower - 0.008) / 0.014) ** 2)) * reach
-        fold = 0.30 * np.exp(-(((y - upper + 0.075 - 0.02 * act["blink"]) / 0.016) ** 2)) * reach * (1 - 0.5 * act["blink"])
+        fold = (
+            0.30
+            * np.exp(-(((y - upper + 0.075 - 0.02 * act["blink"]) / 0.016) ** 2))
+            * reach
+            * (1 - 0.5 * act["blink"])
+        )
         region *= 1 - np.clip(lash + fold, 0, 0.9)[..., None] * np.array([0.92, 0.97, 1.0], np.float32)
         picture[where] = np.clip(region, 0, 255)
 
@@ -186,11 +193,15 @@ class Head:
         region += (colour - region) * (0.9 * lips)[..., None]
         depth = lower_in - upper_in
         teeth = np.clip((upper_in + 0.035 + 0.09 * root - y) * soft * 0.6 + 0.5, 0, 1) * (np.abs(along) < 0.8)
-        tongue = ramp(y, 0, 1) * np.clip((y - (lower_in - 0.35 * depth)) * soft * 0.4, 0, 1) * ramp(np.abs(along), 0.75, 0.4)
+        tongue = (
+            ramp(y, 0, 1) * np.clip((y - (lower_in - 0.35 * depth)) * soft * 0.4, 0, 1) * ramp(np.abs(along), 0.75, 0.4)
+        )
         mouth = np.empty((*x.shape, 3), np.float32)
         mouth[:] = (58, 20, 22)
         mouth += tongue[..., None] * np.array([95, 45, 45], np.float32)
-        enamel = (205 - 90 * np.abs(along) - 25 * np.exp(-4 * np.sin(x * 38) ** 2))[..., None] * np.array([1, 0.97, 0.91], np.float32)
+        enamel = (205 - 90 * np.abs(along) - 25 * np.exp(-4 * np.sin(x * 38) ** 2))[..., None] * np.array(
+            [1, 0.97, 0.91], np.float32
+        )
         mouth += (enamel - mouth) * (teeth * ramp(depth, 0.02, 0.06))[..., None]
         mouth *= (0.45 + 0.55 * ramp(y - upper_in, 0, 0.05))[..., None]
         region += (mouth - region) * inside[..., None]
@@ -207,6 +218,14 @@ def draw_frames(person: Identity, actions: Floats) -> Iterator[Picture]:
     head = head_of(person)
     for number, row in enumerate(actions.astype(np.float32)):
         yield head.draw(row, number)
+
+
+def face_box(person: Identity) -> tuple[slice, slice]:
+    """Rows and columns of a square around a resting face, with a margin for its movements."""
+    step = UNITS_PER_PIXEL / person.scale
+    x, y, half = SIZE / 2 + person.left / step, SIZE * EYES_AT + 0.6 / step, 1.6 / step
+    top, bottom, left, right = (round(edge) for edge in (y - half, y + half, x - half, x + half))
+    return slice(max(0, top), bottom), slice(max(0, left), right)
 
 
 @lru_cache(maxsize=4)

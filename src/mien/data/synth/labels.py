@@ -202,15 +202,16 @@ def write_challenge(labels: Labels, folder: Path) -> None:
         rows = labels.rows(split)
         if rows.size or split != "test":
             scores = [[labels.ids[row], *(f"{share:.6g}" for share in labels.shares[row])] for row in rows]
-            _write_csv(folder / name, ("Filename", *EMOTIONS), scores)
+            write_table(folder / name, ("Filename", *EMOTIONS), scores)
     people = [
         [name, f"p{participant:04d}", f"s{seed:04d}"]
         for name, participant, seed in zip(labels.ids, labels.participants, labels.seeds, strict=True)
     ]
-    _write_csv(folder / "participants.csv", ("Filename", "Participant", "Seed"), people)
+    write_table(folder / "participants.csv", ("Filename", "Participant", "Seed"), people)
 
 
-def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Write a CSV file."""
     with atomic_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
 

@@ -7,12 +7,11 @@ and by any number of processes, and come out the same.
 The trade-off: what carries the labels is planted, so that the parts that read it can be tested end to end on files that
 anybody may have; it says nothing about how people really show emotions.
 
-Shapes: ``N`` clips, ``E`` six emotions.
+Shapes: ``N`` clips, ``E`` six emotions, ``T`` pictures, ``A`` actions.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -21,21 +20,112 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mien.artifacts import atomic_file
-from mien.data.synth.acting import act, emotional_voice, voice_of
-from mien.data.synth.drawing import draw_frames
-from mien.data.synth.film import write_film
-from mien.data.synth.labels import Labels, draw_labels, write_challenge
+from mien.artifacts import atomic_file, read_json, write_json
+from mien.data.synth.acting import act, emotional_voice, own_voice
+from mien.data.synth.dirt import (
+    FAULTS,
+    LONG_FAULT,
+    PROVIDED_FAULTS,
+    choose_faults,
+    soil_film,
+    soil_provided,
+    soil_sound,
+)
+from mien.data.synth.drawing import draw_frames, face_box, head_of
+from mien.data.synth.film import Codec, Film, write_film
+from mien.data.synth.labels import Labels, draw_labels, write_challenge, write_table
 from mien.data.synth.portrait import Identity, draw_identity
+from mien.data.synth.provided import keep_faces, write_mp3
 from mien.data.synth.voice import VOICE_RATE, Voice, envelope, speak
 from mien.data.synth.words import say, written
+from mien.errors import DataError
 from mien.schema import EMOTIONS
 
 Floats = npt.NDArray[np.float64]
 
+VERSION = 1
+"""Goes up when the same settings give other files."""
+
 FPS = 25
-NOISE = {"text": 0.12, "audio": 0.2, "vision": 0.3, "motion": 0.32}
-"""Standard deviation of each modality's own noise, on signals in [0, 1]: text tells most, then voice, then the face."""
+NOISE = {"text": 0.22, "audio": 0.28, "vision": 0.22, "motion": 0.3}
+"""Standard deviation of each modality's own noise, on signals in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class MediaSettings:
+    """What a corpus is like; the same settings give the same labels and signals.
+
+    Attributes:
+        clips: labelled clips, shared out between training and validation like the real ones.
+        seed: of all random numbers.
+        test_clips: clips in ``test_data/raw`` whose labels stand in ``test_answers.csv``.
+        dirt: share of the clips that get a fault; ``spoiled.csv`` lists them.
+        provided: whether to write the face pictures and mp3 files that come with the real data, too.
+    """
+
+    clips: int = 400
+    seed: int = 0
+    test_clips: int = 0
+    dirt: float = 0.0
+    provided: bool = False
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """All that is needed to film one clip, as plain data.
+
+    Attributes:
+        id: the clip's name.
+        home: folder that holds ``raw/``.
+        seed, number, participant: what its random numbers are seeded with.
+        signals: by modality name, six strengths.
+        fault: what is spoiled, one of ``FAULTS``; empty for a clean clip.
+        provided: whether face pictures and an mp3 file are written beside it.
+    """
+
+    id: str
+    home: Path
+    seed: int
+    number: int
+    participant: int
+    signals: dict[str, tuple[float, ...]]
+    fault: str = ""
+    provided: bool = False
+
+    @property
+    def path(self) -> Path:
+        """The video file."""
+        return self.home / "raw" / f"{self.id}.mp4"
+
+    def generator(self) -> np.random.Generator:
+        """The clip's own random numbers, from their beginning; its words are drawn first."""
+        return np.random.default_rng([self.seed, 0xC11, self.number])
+
+
+@dataclass(frozen=True)
+class Script:
+    """A clip before it is drawn: who, words, voice, ``(N,)`` sound at ``VOICE_RATE`` and ``(T, A)`` actions at ``FPS``."""
+
+    person: Identity
+    codec: Codec
+    clauses: tuple[str, ...]
+    voice: Voice
+    sound: npt.NDArray[np.float32]
+    actions: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A corpus before it is filmed; ``clips`` are sorted by participant, so that each person is painted only once."""
+
+    settings: MediaSettings
+    labels: Labels
+    signals: dict[str, Floats]
+    clips: tuple[ClipSpec, ...]
+
+    def missing(self) -> list[ClipSpec]:
+        """Clips that have not been filmed yet."""
+        return [clip for clip in self.clips if not clip.path.exists()]
 
 
 def draw_signals(labels: Labels, seed: int) -> dict[str, Floats]:
@@ -51,78 +141,73 @@ def draw_signals(labels: Labels, seed: int) -> dict[str, Floats]:
     return signals
 
 
-@dataclass(frozen=True)
-class ClipSpec:
-    """All that is needed to film one clip, as plain data.
-
-    Attributes:
-        id: the clip's name.
-        path: file to write.
-        corpus_seed, number, participant: what its random numbers are seeded with.
-        signals: by modality name, six strengths.
-    """
-
-    id: str
-    path: Path
-    corpus_seed: int
-    number: int
-    participant: int
-    signals: dict[str, tuple[float, ...]]
-
-
-@dataclass(frozen=True)
-class Script:
-    """A clip before it is drawn: words, voice, ``(N,)`` sound at ``VOICE_RATE`` and ``(T, A)`` actions at ``FPS``."""
-
-    person: Identity
-    clauses: tuple[str, ...]
-    voice: Voice
-    sound: npt.NDArray[np.float32]
-    actions: Floats
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """A corpus before it is filmed."""
-
-    labels: Labels
-    signals: dict[str, Floats]
-    clips: tuple[ClipSpec, ...]
-
-
-def plan_media(out: Path, clips: int = 400, seed: int = 0, test_clips: int = 0) -> Plan:
-    """Decide everything about a corpus in ``out``; nothing is written yet.
-
-    The clips come sorted by participant, so that each person is painted once or twice only.
-    """
-    labels = draw_labels(clips, seed, test_clips)
-    signals = draw_signals(labels, seed)
-    specs = [
+def plan_media(out: Path, settings: MediaSettings) -> Plan:
+    """Decide everything about a corpus in ``out``; nothing is written yet."""
+    labels = draw_labels(settings.clips, settings.seed, settings.test_clips)
+    signals = draw_signals(labels, settings.seed)
+    chance = np.random.default_rng([settings.seed, 0xD127])
+    faults = choose_faults(len(labels), settings.dirt, settings.provided, chance)
+    clips = [
         ClipSpec(
             id=name,
-            path=out / ("test_data/raw" if labels.split[row] == "test" else "raw") / f"{name}.mp4",
-            corpus_seed=seed,
+            home=out / "test_data" if labels.split[row] == "test" else out,
+            seed=settings.seed,
             number=row,
             participant=int(labels.participants[row]),
             signals={modality: tuple(values[row].tolist()) for modality, values in signals.items()},
+            fault=faults.get(row, ""),
+            provided=settings.provided,
         )
         for row, name in enumerate(labels.ids)
     ]
-    return Plan(labels, signals, tuple(sorted(specs, key=lambda spec: (spec.participant, spec.number))))
+    by_participant = tuple(sorted(clips, key=lambda clip: (clip.participant, clip.number)))
+    return Plan(settings, labels, signals, by_participant)
 
 
-def write_script(spec: ClipSpec) -> Script:
+def write_plan(plan: Plan, out: Path) -> None:
+    """Write what is known before filming: label files, participants, ``signals.parquet``, faults and ``corpus.json``.
+
+    ``signals.parquet`` has one row per clip: ``id``, ``words`` (what is said), the expected shares as
+    ``intensity/<emotion>`` and the planted signals as ``<modality>/<emotion>``.
+
+    Raises:
+        DataError: the folder already holds a corpus of other settings.
+    """
+    made_of = {"version": VERSION, **asdict(plan.settings)}
+    if (out / "corpus.json").exists() and (found := read_json(out / "corpus.json")) != made_of:
+        raise DataError(f"{out}: holds another corpus ({found}), not {made_of}; choose another folder or remove it")
+    write_json(out / "corpus.json", made_of)
+    write_challenge(plan.labels, out)
+    clips = sorted(plan.clips, key=lambda clip: clip.number)
+    if plan.settings.dirt:
+        meanings = {**FAULTS, **PROVIDED_FAULTS, **LONG_FAULT}
+        rows = [[clip.id, clip.fault, meanings[clip.fault]] for clip in clips if clip.fault]
+        write_table(out / "spoiled.csv", ("Filename", "Fault", "Meaning"), rows)
+    columns = {"id": pa.array(plan.labels.ids), "words": pa.array([spoken_words(clip) for clip in clips])}
+    for name, values in {"intensity": plan.labels.intensities, **plan.signals}.items():
+        columns |= {f"{name}/{emotion}": pa.array(values[:, which]) for which, emotion in enumerate(EMOTIONS)}
+    with atomic_file(out / "signals.parquet") as part:
+        pq.write_table(pa.table(columns), part)
+
+
+def spoken_words(clip: ClipSpec) -> str:
+    """What is said in a clip, without saying it."""
+    return written(say(np.array(clip.signals["text"]), clip.generator()))
+
+
+def write_script(clip: ClipSpec) -> Script:
     """Words, voice and acting of a clip."""
-    own = np.random.default_rng([spec.corpus_seed, 0x9E0, spec.participant])
-    person, own_voice = draw_identity(own), voice_of(own)
-    rng = np.random.default_rng([spec.corpus_seed, 0xC11, spec.number])
-    signals = {name: np.array(values) for name, values in spec.signals.items()}
-    clauses = say(signals["text"], rng)
-    voice = emotional_voice(own_voice, signals["audio"])
+    own = np.random.default_rng([clip.seed, 0x9E0, clip.participant])
+    person = draw_identity(own)
+    voice = emotional_voice(own_voice(person.male, own), np.array(clip.signals["audio"]))
+    rng = clip.generator()
+    clauses = say(np.array(clip.signals["text"]), rng)
     sound = _in_a_room(speak(clauses, voice), rng)
-    frames = round(len(sound) / VOICE_RATE * FPS)
-    actions = act(signals["vision"], signals["motion"], envelope(sound, VOICE_RATE, FPS, frames), FPS, rng)
-    return Script(person, clauses, voice, sound, actions)
+    sound, voiced = soil_sound(sound, clip.fault, rng)
+    frames = max(1, round(len(sound) / VOICE_RATE * FPS))
+    loudness = envelope(sound, VOICE_RATE, FPS, frames) if voiced else np.zeros(frames, np.float32)
+    actions = act(np.array(clip.signals["vision"]), np.array(clip.signals["motion"]), loudness, FPS, rng)
+    return Script(person, "mpeg4" if clip.participant % 5 == 4 else "h264", clauses, voice, sound, actions)
 
 
 def _in_a_room(spoken: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
@@ -132,50 +217,49 @@ def _in_a_room(spoken: npt.NDArray[np.float32], rng: np.random.Generator) -> npt
     return np.clip(sound + rng.normal(0, 0.0015, len(sound)), -1, 1).astype(np.float32)
 
 
-def film_clip(spec: ClipSpec) -> str:
-    """Film one clip; returns its id."""
-    cv2.setNumThreads(1)  # processes are the unit of parallel work
-    script = write_script(spec)
-    write_film(spec.path, draw_frames(script.person, script.actions), script.sound, VOICE_RATE, Fraction(FPS))
-    return spec.id
+def film_clip(clip: ClipSpec) -> str:
+    """Film one clip, with its fault if it has one; returns its id."""
+    script = write_script(clip)
+    rng = np.random.default_rng([clip.seed, 0xD12, clip.number])
+    film = Film(draw_frames(script.person, script.actions), script.sound, VOICE_RATE)
+    film = soil_film(film, clip.fault, head_of(script.person).room, rng)
+    if clip.provided:
+        faces = keep_faces(film.pictures, clip.home / "face_images" / clip.id, face_box(script.person))
+        film = Film(faces, film.sound, film.sound_rate, film.rate, film.ticks)
+        write_mp3(clip.home / "audio" / f"{clip.id}.mp3", script.sound, VOICE_RATE)
+    write_film(clip.path, film, script.codec)
+    if clip.provided:
+        soil_provided(clip.home, clip.id, clip.fault)
+    return clip.id
 
 
-def write_plan(plan: Plan, out: Path) -> None:
-    """Write what is known before filming: the challenge's label files, participants, and ``signals.parquet``.
+@dataclass(frozen=True)
+class Filming:
+    """Gives each worker process the function that films a clip."""
 
-    ``signals.parquet`` has one row per clip: ``id``, ``words`` (what is said), the expected shares as
-    ``intensity/<emotion>`` and the planted signals as ``<modality>/<emotion>``.
-    """
-    write_challenge(plan.labels, out)
-    columns: dict[str, pa.Array] = {"id": pa.array(plan.labels.ids)}
-    columns["words"] = pa.array([spoken_words(spec) for spec in sorted(plan.clips, key=lambda spec: spec.number)])
-    for name, values in {"intensity": plan.labels.intensities, **plan.signals}.items():
-        columns |= {f"{name}/{emotion}": pa.array(values[:, which]) for which, emotion in enumerate(EMOTIONS)}
-    with atomic_file(out / "signals.parquet") as part:
-        pq.write_table(pa.table(columns), part)
-
-
-def spoken_words(spec: ClipSpec) -> str:
-    """What is said in a clip, without saying it."""
-    rng = np.random.default_rng([spec.corpus_seed, 0xC11, spec.number])
-    return written(say(np.array(spec.signals["text"]), rng))
+    def __call__(self) -> Callable[[ClipSpec], str]:
+        """Make the drawing library stay on one thread, since processes are the unit of parallel work here."""
+        cv2.setNumThreads(1)
+        return film_clip
 
 
 Run = Callable[[Callable[[ClipSpec], str], Sequence[ClipSpec]], Iterable[str]]
 
 
-def make_media(out: Path, clips: int = 400, seed: int = 0, test_clips: int = 0, run: Run = map) -> Plan:
-    """Make a corpus in the challenge's layout: label files and ``raw/{id}.mp4``.
+def make_media(out: Path, settings: MediaSettings, run: Run = map) -> Plan:
+    """Make a corpus in the challenge's layout; the same call continues an interrupted one.
 
     Args:
         out: folder to fill.
-        clips: labelled clips, shared out between training and validation like the real ones.
-        seed: of all random numbers; the same seed gives the same labels and signals.
-        test_clips: clips in ``test_data/raw`` whose labels stand in ``test_answers.csv``.
+        settings: what the corpus is like.
         run: how to film the planned clips; ``map`` films one after another, here.
+
+    Raises:
+        DataError: the folder already holds a corpus of other settings.
+        DependencyMissing: espeakng-loader is not installed.
     """
-    plan = plan_media(out, clips, seed, test_clips)
+    plan = plan_media(out, settings)
     write_plan(plan, out)
-    for _ in run(film_clip, plan.clips):
+    for _ in run(Filming()(), plan.missing()):
         pass
     return plan

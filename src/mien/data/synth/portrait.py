@@ -49,6 +49,7 @@ CUTS = ("short", "fringe", "long", "bun", "receding")
 class Identity:
     """What stays the same about a person from clip to clip. Lengths are in pupil distances, shares in [0, 1]."""
 
+    male: bool
     skin: Colour
     hair: Colour
     iris: Colour
@@ -77,7 +78,7 @@ class Identity:
 
 def draw_identity(rng: np.random.Generator) -> Identity:
     """Invent a person."""
-    male = rng.random() < 0.5
+    male = bool(rng.random() < 0.5)
     tone = int(rng.integers(len(SKINS)))
     skin = np.array(SKINS[tone]) * rng.uniform(0.95, 1.04)
     dark = rng.random() < 0.35 + 0.12 * tone
@@ -85,6 +86,7 @@ def draw_identity(rng: np.random.Generator) -> Identity:
     redness = np.array([0.78, 0.40, 0.40]) if not male and rng.random() < 0.4 else np.array([0.80, 0.52, 0.50])
     cut = ("short", "short", "receding", "fringe") if male else ("long", "fringe", "bun", "long")
     return Identity(
+        male=male,
         skin=_colour(skin),
         hair=HAIRS[int(rng.integers(3 if dark else len(HAIRS)))],
         iris=IRISES[int(rng.integers(2 if dark else len(IRISES)))],
@@ -196,8 +198,11 @@ def _relief(person: Identity, x: Floats, y: Floats) -> tuple[Floats, Floats]:
     width = half_width(person, y)
     inside = np.clip((width - np.abs(x)) * PIXELS_PER_UNIT * 0.5 + 0.5, 0, 1) * (width > 0)
     across = np.clip(np.abs(x) / np.maximum(width, 1e-3), 0, 1)
-    along = np.interp(y, [-1.86, -1.75, -1.4, -0.9, -0.3, 0.3, 1.0, 1.45, 1.75, 1.86],
-                      [0.0, 0.45, 0.95, 1.25, 1.36, 1.36, 1.33, 1.27, 1.0, 0.7]).astype(np.float32)
+    along = np.interp(
+        y,
+        [-1.86, -1.75, -1.4, -0.9, -0.3, 0.3, 1.0, 1.45, 1.75, 1.86],
+        [0.0, 0.45, 0.95, 1.25, 1.36, 1.36, 1.33, 1.27, 1.0, 0.7],
+    ).astype(np.float32)
     z = _blur(along, 0.12) * np.sqrt(1 - across**2.3)
     tip, wide = 0.6 * person.nose_length, person.nose_width
     bridge = np.interp(y, [-0.25, 0.0, tip - 0.12, tip, tip + 0.1, tip + 0.16], [0.0, 0.12, 0.36, 0.42, 0.26, 0.0])
@@ -296,7 +301,9 @@ def _front_hair(person: Identity, x: Floats, y: Floats, rng: np.random.Generator
     sides = {"long": 2.2, "fringe": 1.1, "bun": -0.1, "short": 0.1}.get(person.cut, -0.2)
     round_by = 0.1 if person.cut == "fringe" else 0.5
     line = crown + round_by * across**2 + (sides - crown) * ramp(across, 0.76, 1.02)
-    alpha = np.clip((outer + 0.3 * ragged * (outer > 0.2) - np.abs(x)) * 35, 0, 1) * np.clip((line + ragged - y) * 14, 0, 1)
+    alpha = np.clip((outer + 0.3 * ragged * (outer > 0.2) - np.abs(x)) * 35, 0, 1) * np.clip(
+        (line + ragged - y) * 14, 0, 1
+    )
     if person.cut in ("long", "fringe"):
         width = np.interp(y, [-1.0, 0.0, 1.2, 2.6], [1.2, 1.3, 1.34, 1.1]) * person.width
         curtain = np.clip((width - np.abs(x)) * 30, 0, 1) * np.clip((np.abs(x) - width + 0.3 + ragged) * 16, 0, 1)
@@ -322,7 +329,9 @@ def _neck(person: Identity, x: Floats, y: Floats) -> tuple[Floats, Floats]:
 
 
 def _clothes(person: Identity, x: Floats, y: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    shoulder = np.interp(np.abs(x), [0.0, 0.3, 0.62, 0.8, 1.5, 2.2, 2.6, 2.9], [2.36, 2.3, 2.06, 2.1, 2.3, 2.55, 2.95, 3.8])
+    shoulder = np.interp(
+        np.abs(x), [0.0, 0.3, 0.62, 0.8, 1.5, 2.2, 2.6, 2.9], [2.36, 2.3, 2.06, 2.1, 2.3, 2.55, 2.95, 3.8]
+    )
     folds = cv2.resize(rng.standard_normal((10, 14)).astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
     bright = 0.75 + 0.12 * folds - 0.25 * ramp(np.abs(x), 1.4, 2.8) + 0.12 * np.sign(person.light[0]) * np.tanh(x)
     colour = np.clip(bright, 0.1, 1.4)[..., None] * np.array(person.cloth, np.float32)
@@ -356,6 +365,11 @@ def _creases(person: Identity, x: Floats, y: Floats) -> dict[str, Floats]:
     frown = np.exp(-(((side - 0.1) / 0.025) ** 2)) * bump(x, y, (0, -0.28), (1.0, 0.12))
     bridge = np.cos((y - 0.02) * 60) * bump(x, y, (0, 0.02), (0.1, 0.08))
     chin = bump(x, y, (0, 1.42), (0.2, 0.03)) - 0.5 * bump(x, y, (0, 1.56), (0.14, 0.07))
-    folds = {"smile": 0.15 * nasolabial, "cheek": 0.05 * crow, "brow_inner": 0.05 * forehead, "brow_outer": 0.03 * forehead}
+    folds = {
+        "smile": 0.15 * nasolabial,
+        "cheek": 0.05 * crow,
+        "brow_inner": 0.05 * forehead,
+        "brow_outer": 0.03 * forehead,
+    }
     folds |= {"brow_lower": 0.16 * frown + 0.04 * bridge, "press": 0.12 * chin, "corner_down": 0.08 * chin}
     return {name: (deep * fold).astype(np.float32) for name, fold in folds.items()}

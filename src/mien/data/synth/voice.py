@@ -8,9 +8,10 @@ Shapes: ``N`` samples at ``VOICE_RATE`` Hz, mono float32 in [-1, 1].
 """
 
 import ctypes
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +21,12 @@ from mien.errors import DependencyMissing
 Floats = npt.NDArray[np.float32]
 
 VOICE_RATE = 22_050
-VARIANTS = ("", "m1", "m3", "m7", "f2", "f3", "f4", "f5")
+MALE_VARIANTS = ("", "m1", "m2", "m5", "m7", "m8")
+FEMALE_VARIANTS = ("f2", "f3", "f4")
 """Speakers of the American English voice that a small recogniser understands."""
 
-_RETRIEVE, _POSITION_CHARACTER, _UTF8, _END_PAUSE = 1, 1, 1, 0x1000
-_RATE, _VOLUME, _PITCH, _RANGE, _WORD_GAP = 1, 2, 3, 4, 7
+_SYNCHRONOUS, _POSITION_CHARACTER, _UTF8, _END_PAUSE = 2, 1, 1, 0x1000
+_RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Voice:
     """How something is said.
 
     Attributes:
-        variant: one of ``VARIANTS``: the speaker.
+        variant: one of ``MALE_VARIANTS`` or ``FEMALE_VARIANTS``: the speaker.
         words_per_minute: 80 to 300; a calm speaker has 160.
         pitch: 0 to 99; 50 is the speaker's own.
         melody: 0 (monotone) to 99: how far the pitch moves.
@@ -58,25 +60,24 @@ def speak(clauses: Sequence[str], voice: Voice) -> Floats:
     Raises:
         DependencyMissing: espeakng-loader is not installed.
     """
-    engine = _engine()
-    engine.espeak_SetVoiceByName(f"en-us+{voice.variant}".rstrip("+").encode())
-    for parameter, value in (
-        (_RATE, voice.words_per_minute),
-        (_PITCH, voice.pitch),
-        (_RANGE, voice.melody),
-        (_VOLUME, 100),
-        (_WORD_GAP, 0),
-    ):
-        engine.espeak_SetParameter(parameter, round(value), 0)
+    with _engine() as engine:
+        engine.espeak_SetVoiceByName(f"en-us+{voice.variant}".rstrip("+").encode())
+        for parameter, value in (
+            (_RATE, voice.words_per_minute),
+            (_PITCH, voice.pitch),
+            (_RANGE, voice.melody),
+            (_VOLUME, 100),
+        ):
+            engine.espeak_SetParameter(parameter, round(value), 0)
+        parts = [_trimmed(_synthesise(engine, clause)) for clause in clauses]
     pause = np.zeros(round(voice.pause_seconds * VOICE_RATE), np.float32)
-    parts = [_trimmed(_synthesise(engine, clause)) for clause in clauses]
     sound = np.concatenate([part for spoken in parts for part in (pause, spoken)][1:])
     return _coloured(sound, voice)
 
 
-@lru_cache(maxsize=1)
-def _engine() -> ctypes.CDLL:
-    """The library, started once per process (it keeps its state in global variables)."""
+@contextmanager
+def _engine() -> Iterator[ctypes.CDLL]:
+    """The library, freshly loaded: it keeps its state in global variables, and what is said must not depend on it."""
     try:
         import espeakng_loader  # noqa: PLC0415
     except ImportError as error:
@@ -88,9 +89,14 @@ def _engine() -> ctypes.CDLL:
         *(ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int, ctypes.c_uint, ctypes.c_uint),
         *(ctypes.c_void_p, ctypes.c_void_p),
     ]
-    rate = library.espeak_Initialize(_RETRIEVE, 0, str(espeakng_loader.get_data_path()).encode(), 0)
+    rate = library.espeak_Initialize(_SYNCHRONOUS, 0, str(espeakng_loader.get_data_path()).encode(), 0)
     assert rate == VOICE_RATE, f"espeak-ng started with {rate} Hz"
-    return library
+    try:
+        yield library
+    finally:
+        library.espeak_Terminate()
+        if os.name == "posix":  # elsewhere the library stays loaded, and repeated speech differs by a few samples
+            ctypes.CDLL(None).dlclose(ctypes.c_void_p(library._handle))
 
 
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
@@ -109,7 +115,6 @@ def _synthesise(engine: ctypes.CDLL, text: str) -> Floats:
     encoded = text.encode() + b"\0"
     status = engine.espeak_Synth(encoded, len(encoded), 0, _POSITION_CHARACTER, 0, _UTF8 | _END_PAUSE, None, None)
     assert status == 0, f"espeak-ng answers {status}"
-    engine.espeak_Synchronize()
     return np.concatenate(chunks).astype(np.float32) / 32768
 
 

@@ -80,18 +80,18 @@ CLAUSES: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
 """By emotion: mild, plain and strong clauses."""
 
 NEUTRAL = (
-    "I put the book on the table",
-    "the train leaves at the station",
+    "I think the door is open",
     "there is a lamp next to the door",
-    "I need to buy some bread and milk",
+    "we need to buy some bread and milk",
     "the office is on the second floor",
     "she walked down the street to the bank",
-    "the meeting was moved to the other room",
     "please close the window and turn off the light",
-    "he said that the box is in the kitchen",
-    "they are painting the wall of the garage",
+    "my car is in front of the house",
+    "you can take the bus to the airport",
+    "the kitchen has two windows",
+    "my father works in the city",
 )
-"""Said when none of the six is strong enough."""
+"""Said, two of them, when none of the six is strong enough."""
 
 
 def say(signal: npt.NDArray[np.float64], rng: np.random.Generator) -> tuple[str, ...]:
@@ -102,11 +102,11 @@ def say(signal: npt.NDArray[np.float64], rng: np.random.Generator) -> tuple[str,
         rng: chooses among wordings of the same meaning.
 
     Returns:
-        One to three clauses, the strongest emotion first; one neutral clause when no emotion reaches ``HEARD_FROM``.
+        One to three clauses, the strongest emotion first; two neutral clauses when no emotion reaches ``HEARD_FROM``.
     """
     order = [which for which in np.argsort(-signal, kind="stable") if signal[which] >= HEARD_FROM]
     if not order:
-        return (str(rng.choice(NEUTRAL)),)
+        return tuple(rng.choice(NEUTRAL, 2, replace=False).tolist())
     return tuple(_clause(EMOTIONS[which], float(signal[which]), rng) for which in order[:MOST_CLAUSES])
 
 

@@ -1,0 +1,156 @@
+"""The features that the challenge hands out, taken as they are instead of being computed: pickled NumPy arrays.
+
+    vit/{id}.pkl        frames x 384    → vision
+    wav2vec2/{id}.pkl   steps x 768     → audio, 50 steps per second
+
+A pickle is a program. These are read by a machine that knows four words, all of which make a numeric array and nothing
+else; any other word is refused before it is spoken.
+"""
+
+import io
+import pickle
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from mien.artifacts import key_of, sha256_of
+from mien.errors import DataError
+from mien.features.writer import StoreWriter
+from mien.schema import ClipFeatures, Feature, Manifest
+
+PROVIDED = {"vision": ("vit", 1.0), "audio": ("wav2vec2", 50.0)}
+"""By modality: the challenge's folder, and steps per second (of frames only the number is known)."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import came to: clips by modality, and how many have none, by reason, with the first of each."""
+
+    made: dict[str, int]
+    absent: dict[tuple[str, str], tuple[int, str]]
+
+
+def import_provided(data: Path, manifest: Manifest, out: Path) -> Imported:
+    """Put the challenge's features into a store; what the store holds of other modalities stays.
+
+    Args:
+        data: the challenge's folder.
+        manifest: its clips.
+        out: the store.
+
+    Raises:
+        DataError: the folder has no such features.
+        StoreError: the store cannot be written.
+    """
+    folders = {modality: data / name for modality, (name, _) in PROVIDED.items() if (data / name).is_dir()}
+    if not folders:
+        names = " or ".join(f"{name}/" for name, _ in PROVIDED.values())
+        raise DataError(f"{data}: no provided features ({names}) to import")
+    made: Counter[str] = Counter()
+    absent: dict[tuple[str, str], tuple[int, str]] = {}
+    with StoreWriter(out, [clip.id for clip in manifest.clips]) as writer:
+        for clip in manifest.clips:
+            features = tuple(_feature(modality, folder, clip.id) for modality, folder in folders.items())
+            writer.add(ClipFeatures(clip.id, float("nan"), features))
+            for feature in features:
+                if feature.values is not None:
+                    made[feature.modality] += 1
+                else:
+                    key = (feature.modality, feature.reason.partition(":")[0])
+                    count, first = absent.get(key, (0, clip.id))
+                    absent[key] = (count + 1, first)
+    return Imported(dict(made), absent)
+
+
+def read_array(path: Path) -> npt.NDArray[np.float32]:
+    """The numeric array in a pickle.
+
+    Args:
+        path: a pickle of one NumPy array, ``(T, F)`` or ``(F,)``.
+
+    Returns:
+        ``(T, F)`` float32.
+
+    Raises:
+        DataError: it cannot be read, holds anything but a numeric array, or numbers that are not finite.
+    """
+    try:
+        value = _ArrayUnpickler(io.BytesIO(path.read_bytes())).load()
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except Exception as error:  # a damaged pickle raises nearly anything
+        raise DataError(f"{path}: damaged pickle ({' '.join(str(error).split())[:120]})") from error
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu" or value.ndim not in (1, 2):
+        raise DataError(f"{path}: not a numeric array of steps x features")
+    array = np.atleast_2d(value).astype(np.float32)
+    if not np.isfinite(array).all():
+        raise DataError(f"{path}: holds numbers that are not finite")
+    return array
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Knows the words that NumPy writes for a plain array, each as a function of our own that can do nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The meaning of a word; any other than these is refused."""
+        words = {"_reconstruct": _empty, "_frombuffer": _from_buffer, "ndarray": _Name, "dtype": np.dtype}
+        if module.partition(".")[0] == "numpy" and name in words:
+            return words[name]
+        if (module, name) == ("_codecs", "encode"):
+            return _to_bytes
+        raise DataError(f"refused: the pickle wants {module}.{name}, but only numeric arrays are admitted")
+
+    def persistent_load(self, pid: Any) -> NoReturn:  # noqa: ARG002 - the base class names it
+        """Nothing outside the file is loaded."""
+        raise DataError("refused: the pickle refers to something outside the file")
+
+
+class _Name:
+    """Stands for ``ndarray``, which a pickle of an array only names."""
+
+
+def _empty(*_: Any) -> npt.NDArray[np.int8]:
+    """An array without elements, whatever size is asked; the pickle fills in shape and data, which must agree."""
+    return np.ndarray((0,), np.int8)
+
+
+def _from_buffer(buffer: Any, dtype: Any, shape: Any, order: Any) -> npt.NDArray[Any]:
+    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
+
+
+def _to_bytes(text: str, _encoding: str) -> bytes:
+    """How protocol 2 writes bytes."""
+    return text.encode("latin-1")
+
+
+def _feature(modality: str, folder: Path, clip: str) -> Feature:
+    name, rate = PROVIDED[modality]
+    provenance = f"challenge {name}@1"
+    path = folder / f"{clip}.pkl"
+    if not path.exists():
+        return Feature(modality, key_of("none"), provenance, status="absent", reason=f"no provided file: {path.name}")
+    try:
+        values = read_array(path)
+    except DataError as error:
+        return Feature(
+            modality, key_of("failed"), provenance, status="failed", reason=f"provided file unusable: {error}"
+        )
+    if not values.size:
+        return Feature(
+            modality, key_of("empty"), provenance, status="absent", reason=f"provided file is empty: {path.name}"
+        )
+    seconds = np.arange(len(values), dtype=np.float32) / rate
+    limit = float(np.finfo(np.float16).max)
+    return Feature(
+        modality,
+        key_of(provenance, sha256_of(path)),
+        provenance,
+        values.clip(-limit, limit).astype(np.float16),
+        seconds,
+    )
