@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mien.api import evaluate as evaluate
     from mien.api import extract as extract
-    from mien.api import synth as synth
     from mien.api import train as train
     from mien.config import Settings as Settings
     from mien.config import read_settings as read_settings
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from mien.schema import Manifest as Manifest
     from mien.serving.predict import Model as Model
     from mien.serving.predict import load as load
+    from mien.standin import synth as synth
 
 __version__ = "0.1.0"
 
@@ -44,7 +44,7 @@ _ROOMS = {
     "load": "mien.serving.predict",
     "read_manifest": "mien.data.manifest",
     "read_settings": "mien.config",
-    "synth": "mien.api",
+    "synth": "mien.standin",
     "train": "mien.api",
 }
 

@@ -7,6 +7,7 @@ left corner), over a texture that moves, so that codecs have something to predic
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -71,10 +72,13 @@ def make_clip(
     shown = list(times) if times is not None else [index / fps for index in range(round(seconds * fps))]
     length = shown[-1] + 1 / fps if shown else seconds
     with av.open(str(path), "w", format=container) as output:
-        video = audio = None
+        video: Any = None
+        audio: Any = None
         if codec is not None:
             rate = Fraction(told_rate or fps).limit_denominator(1001)
-            video = output.add_stream(codec, rate=rate, options={**QUIET.get(codec, {}), **(options or {})})
+            video = output.add_stream(
+                cast("Any", codec), rate=rate, options={**QUIET.get(codec, {}), **(options or {})}
+            )
             video.width, video.height, video.pix_fmt = *size, pix_fmt
             video.codec_context.time_base = Fraction(1, 12_800) if times is not None or told_rate else 1 / rate
             if pixel_aspect:
@@ -82,7 +86,7 @@ def make_clip(
             if rotation or hflip:
                 video.set_display_rotation(rotation, hflip=hflip)
         if sound is not None:
-            audio = output.add_stream(sound, rate=sound_rate, layout=layout)
+            audio = output.add_stream(cast("Any", sound), rate=sound_rate, layout=layout)
         pictures = _pictures(shown, size, still, grey) if video is not None else iter(())
         blocks = _blocks(length, audio, sound_start, wave) if audio is not None else iter(())
         _interleave(output, video, pictures, audio, blocks)
@@ -122,12 +126,12 @@ def _pictures(
     if grey:
         frame = av.VideoFrame(*size, "yuv420p")
         for plane in frame.planes:
-            np.frombuffer(plane, np.uint8)[:] = 128
+            np.frombuffer(cast("Any", plane), np.uint8)[:] = 128
     for index, seconds in enumerate(shown):
         yield seconds, frame or av.VideoFrame.from_ndarray(picture(2 * index, size), format="rgb24")
 
 
-def _blocks(seconds: float, audio, start: float, wave: Wave) -> Iterator[tuple[float, av.AudioFrame]]:
+def _blocks(seconds: float, audio: Any, start: float, wave: Wave) -> Iterator[tuple[float, av.AudioFrame]]:
     rate, channels, block = audio.rate, audio.layout.nb_channels, 1024
     total = round((seconds - start) * rate)
     for first in range(0, total, block):
@@ -138,11 +142,11 @@ def _blocks(seconds: float, audio, start: float, wave: Wave) -> Iterator[tuple[f
         yield first / rate + start, frame
 
 
-def _interleave(output, video, pictures, audio, blocks) -> None:
+def _interleave(output: Any, video: Any, pictures: Iterator[Any], audio: Any, blocks: Iterator[Any]) -> None:
     """Encode both tracks in order of time, as cameras do."""
     picture_now, block_now = next(pictures, None), next(blocks, None)
     while picture_now or block_now:
-        if picture_now and (block_now is None or picture_now[0] <= block_now[0]):
+        if block_now is None or (picture_now and picture_now[0] <= block_now[0]):
             seconds, frame = picture_now
             frame.time_base = video.codec_context.time_base
             frame.pts = round(seconds / frame.time_base)

@@ -57,7 +57,7 @@ def decode_everything(path: Path) -> list[tuple[Fraction, np.ndarray]]:
     with av.open(str(path)) as container:
         pictures = list(container.decode(video=0))
         counted = path.suffix == ".avi"
-        times = [(n if counted else f.pts) * f.time_base for n, f in enumerate(pictures)]
+        times = [(n if counted else f.pts or 0) * (f.time_base or Fraction(1)) for n, f in enumerate(pictures)]
         return [(t - times[0], f.to_ndarray(format="rgb24")) for t, f in zip(times, pictures, strict=True)]
 
 
@@ -475,7 +475,7 @@ def test_damaged_packets_are_counted(tmp_path):
 def test_nothing_decodable_is_an_error(tmp_path):
     path = make_clip(tmp_path / "hollow.mp4", sound=None)
     with av.open(str(path)) as container:
-        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+        places = [(packet.pos or 0, packet.size) for packet in container.demux(video=0) if packet.size]
     hollow = bytearray(path.read_bytes())
     for place, size in places:
         hollow[place : place + size] = bytes(size)
@@ -632,7 +632,7 @@ def test_twenty_minutes_of_1080p_stay_within_memory(tmp_path):
     path = tmp_path / "long.mp4"
     still = {"preset": "ultrafast", "bf": "2", "g": "250"}
     run(
-        f"from tests.media.clips import *; make_clip(Path({str(path)!r}), seconds=1200, fps=5, size=(1920, 1080), "
+        f"from tests.media.clips import *; make_clip(Path({str(path)!r}), seconds=1200, fps=2, size=(1920, 1080), "
         f"options={still!r}, still=True)"
     )
     script = f"""
@@ -643,7 +643,7 @@ with Recording(Path({str(path)!r}), MediaSettings(), rates={{"vision": 4, "motio
     print(sum(1 for _ in recording.frames()), len(recording.sound()) // 16_000, round(recording.seconds))
 {PEAK}"""
     frames, heard, seconds, megabytes = run(script).split()
-    assert (int(frames), int(heard), int(seconds)) == (6000, 1200, 1200)  # 10 per second asked, 5 per second there
+    assert (int(frames), int(heard), int(seconds)) == (2400, 1200, 1200)  # 10 per second asked, 2 per second there
     assert float(megabytes) < 500
 
 

@@ -70,9 +70,9 @@ def synth(
     quiet: QuietOption = False,
 ) -> None:
     """Make the stand-in corpus: people who never were, in the challenge's layout, with labels planted in them."""
-    from mien import api
+    from mien.standin import synth as make
 
-    made = api.synth(
+    made = make(
         out, clips=clips, test_clips=test_clips, seed=seed, workers=worker_count(workers, clips + test_clips),
         progress=not quiet,
     )  # fmt: skip

@@ -90,7 +90,7 @@ def compare(
 
 def submit(
     given: Annotated[
-        list[Path], typer.Argument(metavar="MODEL DATA", help="The model and the data; with --check only the data.")
+        list[Path], typer.Argument(metavar="MODEL DATA", help="The model (or its run) and the data; only DATA to check.")
     ],
     features: Annotated[
         Path | None, typer.Option("--features", "-f", metavar="STORE", help="The test clips' features.")

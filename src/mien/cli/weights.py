@@ -7,7 +7,9 @@ import typer
 if TYPE_CHECKING:
     from mien.weights import Entry
 
-app = typer.Typer(help="Pretrained weights: list, fetch, verify.", no_args_is_help=True)
+app = typer.Typer(
+    help="Pretrained weights: list, fetch, verify.", epilog="Example: mien weights fetch small", no_args_is_help=True
+)
 
 Names = Annotated[list[str], typer.Argument(metavar="NAME…", help="Sets (small, paper, tiny) or entries of the list.")]
 

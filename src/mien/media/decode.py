@@ -26,7 +26,7 @@ from av.packet import Packet
 from mien.config import MediaSettings
 from mien.errors import MediaError
 from mien.media.container import check_size, open_container, picture_track, sound_track, start_of, told_as_media_error
-from mien.media.pictures import PictureTrack, upright_rgb
+from mien.media.pictures import PictureTrack, Viewer
 from mien.media.soundtrack import TOLERANCE, SoundTrack
 from mien.media.timeline import SECOND, Grid, Ruler, ticks
 
@@ -126,6 +126,8 @@ class Recording:
         self._rulers = {track.index: Ruler(track.time_base) for track in (video, audio) if track is not None}
         self._look = look and video is not None
         self._pictures = PictureTrack(video, grid, self._length, self._threads) if video else None
+        aspect = self._pictures.pixel_aspect if self._pictures else 1.0
+        self._viewer = Viewer(aspect, self._settings.largest_side, self._threads)
         self._sound = SoundTrack(audio, self._longest + self._start) if audio and listen else None
 
     def __enter__(self) -> Self:
@@ -236,8 +238,7 @@ class Recording:
             return
         for time, wanted, frame in self._pictures.add(packet, self._origin):
             if not self._hurried:
-                rgb = upright_rgb(frame, self._pictures.pixel_aspect, self._settings.largest_side, self._threads)
-                yield Frame(time / SECOND, rgb, wanted)
+                yield Frame(time / SECOND, self._viewer.rgb(frame), wanted)
 
     def _listen(self, packet: Packet) -> None:
         if self._sound is None:

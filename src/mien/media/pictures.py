@@ -204,16 +204,32 @@ class PictureTrack:
         self.last = end if self.last is None else max(self.last, end)
 
 
-def upright_rgb(frame: VideoFrame, pixel_aspect: float, largest_side: int, threads: int) -> npt.NDArray[np.uint8]:
-    """A decoded picture as a viewer sees it: turned upright, its pixels square, and no larger than needed.
+class Viewer:
+    """Shows decoded pictures as a viewer sees them: upright, their pixels square, and no larger than needed.
 
-    Returns:
-        ``(H, W, 3)`` uint8 RGB; a longer side than ``largest_side`` is scaled down to it.
+    Args:
+        pixel_aspect: width to height of one stored pixel.
+        largest_side: a longer side is scaled down to this many pixels.
+        threads: of the conversion.
     """
-    width, height = shown_size(frame.width, frame.height, pixel_aspect, largest_side)
-    rgb = cast("npt.NDArray[np.uint8]", frame.to_ndarray(format="rgb24", width=width, height=height, threads=threads))
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    return rgb if matrix is None else _turned(rgb, np.frombuffer(matrix, np.int32))
+
+    def __init__(self, pixel_aspect: float, largest_side: int, threads: int) -> None:
+        self._pixel_aspect = pixel_aspect
+        self._largest_side = largest_side
+        self._threads = threads
+        self._rotation: int | None = None
+        self._matrix: list[int] | None = None
+
+    def rgb(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
+        """A picture as ``(H, W, 3)`` uint8 RGB."""
+        width, height = shown_size(frame.width, frame.height, self._pixel_aspect, self._largest_side)
+        rgb = frame.to_ndarray(format="rgb24", width=width, height=height, threads=self._threads)
+        if frame.rotation != self._rotation:  # side data keep their frame alive until garbage is collected: look once
+            self._rotation = frame.rotation
+            matrix = frame.side_data.get("DISPLAYMATRIX")
+            self._matrix = None if matrix is None else np.frombuffer(matrix, np.int32).tolist()
+        rgb = cast("npt.NDArray[np.uint8]", rgb)
+        return rgb if self._matrix is None else _turned(rgb, self._matrix)
 
 
 def shown_size(width: int, height: int, pixel_aspect: float, largest_side: int) -> tuple[int, int]:
@@ -229,9 +245,9 @@ def shown_size(width: int, height: int, pixel_aspect: float, largest_side: int) 
     return max(1, round(shown * scale)), max(1, round(height * scale))
 
 
-def _turned(rgb: npt.NDArray[np.uint8], matrix: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
+def _turned(rgb: npt.NDArray[np.uint8], matrix: list[int]) -> npt.NDArray[np.uint8]:
     """Apply a display matrix [a b u; c d v; …] that takes (x, y) to (ax + cy, bx + dy), by quarters and mirrors."""
-    a, b, _, c, d = (int(value) for value in matrix[:5])
+    a, b, _, c, d = matrix[:5]
     if abs(b) > abs(a):
         rgb, a, d = rgb.transpose(1, 0, 2), c, b
     rgb = rgb[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]

@@ -115,7 +115,7 @@ class SoundTrack:
 
     def _keep(self, frames: list[AudioFrame]) -> None:
         for frame in frames:
-            self._lengthen(frame.to_ndarray()[0])
+            self._lengthen(frame.to_ndarray()[0].copy())  # a view would keep the whole frame alive
 
     def _lengthen(self, block: npt.NDArray[np.float32]) -> None:
         self._blocks.append(block)

@@ -6,7 +6,7 @@ intensity over what the signals leave open about the latents.
 Shapes: ``N`` clips, ``M`` modalities, ``E`` emotions, ``L`` latents (E + 1).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,7 +55,7 @@ def label_moments(half: Half) -> tuple[Array, Array]:
     return p.mean(0), np.sqrt(p.var(0) + (p * (1 - p)).mean(0) * one_rater)
 
 
-def signal_model(ceilings: Mapping[str, Sequence[float]], overlap: float) -> SignalModel:
+def signal_model(ceilings: Mapping[str, Sequence[float]], overlap: float, blunt: Collection[str]) -> SignalModel:
     """The signals whose best single-modality r on the validation half is ``ceilings``; see ``signals.calibrate``.
 
     Raises:
@@ -63,7 +63,7 @@ def signal_model(ceilings: Mapping[str, Sequence[float]], overlap: float) -> Sig
     """
     link, correlation = ExpectedShare("valid"), latent_correlation()
     axes = label_axes(link, correlation, points(65536, len(correlation)))
-    return calibrate(link, correlation, axes, label_moments("valid")[1], ceilings, overlap)
+    return calibrate(link, correlation, axes, label_moments("valid")[1], ceilings, overlap, blunt)
 
 
 def expected_labels(
@@ -76,7 +76,7 @@ def expected_labels(
         half: of which all the clips are.
         signals: ``(N, M, E)``.
         present: ``(N, M)`` whether a clip has the modality.
-        which: rows of ``model.gain``.
+        which: rows of ``model.mixing``.
     """
     link, nodes = ExpectedShare(half), points(POINTS, len(model.correlation) - 1)
     has = present & np.isin(np.arange(present.shape[1]), list(which))  # (N, M)
@@ -93,15 +93,15 @@ def expected_labels(
 def best_guesses(model: SignalModel, signals: Array) -> npt.NDArray[np.float32]:
     """``(N, M, E)`` what each modality alone would answer, brought to mean 0 and variance 1 over all clips.
 
-    A modality that is blind to an emotion has no guess; its signal, which is noise, stands there instead.
+    A modality that is blind to an emotion has no guess: 0.
     """
     link, nodes = ExpectedShare("valid"), points(POINTS, len(model.correlation) - 1)
     population = points(4096, len(model.correlation))
     guesses = np.empty(signals.shape, np.float32)
-    for row, gain in enumerate(model.gain):
+    for row, mixing in enumerate(model.mixing):
         weights, spread = model.posterior([row])
         everybody = expectation(link, population @ root(model.correlation - spread).T, spread, nodes)
         answers = expectation(link, signals[:, row] @ weights.T, spread, nodes)
         standard = (answers - everybody.mean(0)) / everybody.std(0)
-        guesses[:, row] = np.where(gain > 0, standard, signals[:, row])
+        guesses[:, row] = np.where(mixing.any(0), standard, 0)
     return guesses

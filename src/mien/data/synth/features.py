@@ -32,7 +32,7 @@ import numpy.typing as npt
 from mien.artifacts import key_of
 from mien.data.synth.expected import best_guesses, signal_model
 from mien.data.synth.labels import Labels
-from mien.data.synth.signals import CEILINGS, SignalModel
+from mien.data.synth.signals import BLUNT, CEILINGS, SignalModel
 from mien.schema import ClipFeatures, Feature
 
 Floats = npt.NDArray[np.float32]
@@ -56,6 +56,7 @@ class FeaturePlan:
         no_text, no_sound, no_face: shares of clips without text, without text and audio, without vision and motion.
         ceilings: best possible Pearson r per emotion, by modality, over all clips, those without it included.
         overlap: in [0, 1], how much of their noise the modalities share (``signals.py``).
+        blunt: modalities that tell a single number.
         moment_seconds: how long the signal shows.
         background: how strong the meaningless stretches are, as a share of the signal.
         mark, offset: how long these vectors are, where a guess has the standard deviation 1.
@@ -75,6 +76,7 @@ class FeaturePlan:
     no_face: float = 0.02
     ceilings: Mapping[str, Sequence[float]] = field(default_factory=lambda: dict(CEILINGS))
     overlap: float = 0.4
+    blunt: tuple[str, ...] = BLUNT
     moment_seconds: float = 1.2
     background: float = 0.5
     mark: float = 3.0
@@ -121,7 +123,7 @@ def draw_clips(labels: Labels, plan: FeaturePlan) -> Drawn:
     among_present = {
         name: tuple(r / plan.presence(name) ** 0.5 for r in row) for name, row in plan.ceilings.items()
     }
-    model = signal_model(among_present, plan.overlap)
+    model = signal_model(among_present, plan.overlap, plan.blunt)
     rng = np.random.default_rng([plan.seed, 0xD4A1])
     clips = len(labels.ids)
     silent, wordless, faceless = (rng.random(clips) < rate for rate in (plan.no_sound, plan.no_text, plan.no_face))

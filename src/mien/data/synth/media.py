@@ -34,7 +34,7 @@ from mien.data.synth.dirt import (
 from mien.data.synth.drawing import draw_frames, face_box, head_of
 from mien.data.synth.film import Codec, Film, write_film
 from mien.data.synth.labels import Labels, draw_labels, write_challenge, write_table
-from mien.data.synth.portrait import Identity, draw_identity
+from mien.data.synth.identity import Identity, draw_identity
 from mien.data.synth.provided import keep_faces, write_mp3
 from mien.data.synth.voice import VOICE_RATE, Voice, envelope, speak
 from mien.data.synth.words import say, written

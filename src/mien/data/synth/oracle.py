@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mien.artifacts import atomic_file, write_json
-from mien.data.synth.expected import POINTS, ExpectedShare, expected_labels, label_moments
+from mien.data.synth.expected import POINTS, ExpectedShare, Half, expected_labels, label_moments
 from mien.data.synth.features import Drawn, FeaturePlan
 from mien.data.synth.labels import Labels
 from mien.data.synth.quadrature import Array, points
@@ -47,7 +47,8 @@ def choices(modalities: tuple[str, ...]) -> Iterator[tuple[str, tuple[int, ...]]
 def best_answers(labels: Labels, drawn: Drawn, which: tuple[int, ...]) -> npt.NDArray[np.float32]:
     """``(N, E)`` E[label | the modalities ``which``, as far as each clip has them]."""
     answers = np.empty(labels.shares.shape, np.float32)
-    for half, rows in (("train", labels.split == "train"), ("valid", labels.split != "train")):
+    halves: dict[Half, npt.NDArray[np.bool_]] = {"train": labels.split == "train", "valid": labels.split != "train"}
+    for half, rows in halves.items():
         if rows.any():
             answers[rows] = expected_labels(drawn.model, half, drawn.signals[rows], drawn.present[rows], which)
     return answers

@@ -1,0 +1,69 @@
+"""The commands around a model work on a table of clips as somebody would type them."""
+
+import csv
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from mien.cli import app
+from mien.schema import EMOTIONS
+from tests.training.planted import planted
+
+QUICK = ["stage1.embedding=8", "stage1.motion_embedding=4", "stage2.hidden=8", "stage1.epochs=2",
+         "stage1.motion_epochs=2", "stage2.epochs=2", "seeds=[0,1]"]  # fmt: skip
+
+
+def mien(*words: object, code: int = 0) -> str:
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("cli")
+    manifest, _ = planted(root / "store", train=40, valid=20, missing=0.0)
+    with (root / "clips.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "path", "split", "participant", *EMOTIONS])
+        writer.writerows([c.id, c.path.name, c.split, c.participant, *(c.labels or ())] for c in manifest.clips)
+    overrides = [word for setting in QUICK for word in ("--set", setting)]
+    said = mien("train", root / "clips.csv", "-f", root / "store", "--out", root / "run", *overrides)
+    assert "ensemble" in said
+    return root
+
+
+def test_evaluate_prints_intervals_and_writes_a_table(folder: Path, tmp_path: Path) -> None:
+    said = mien("evaluate", folder / "run", folder / "clips.csv", "-f", folder / "store", "--out", tmp_path / "t.parquet")
+    assert "20 rated clips, intervals over participants" in said
+    assert "text + audio + vision + motion" in said
+    assert pq.read_table(tmp_path / "t.parquet").num_rows == 20
+
+
+def test_compare_prints_a_difference_with_p(folder: Path) -> None:
+    text = folder / "run" / "stage1" / "text"
+    said = mien("compare", text, folder / "run", folder / "clips.csv", "-f", folder / "store", "--resamples", 200)
+    assert said.splitlines()[-1].startswith(" mean")
+
+
+def test_submit_writes_what_its_check_accepts(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "p.csv"
+    mien("submit", folder / "run", folder / "clips.csv", "-f", folder / "store", "--split", "valid", "--out", out)
+    assert "fine, 20 rows" in mien("submit", "--check", out, folder / "clips.csv", "--split", "valid")
+
+
+def test_submit_without_a_model_is_wrong_use(folder: Path) -> None:
+    mien("submit", folder / "clips.csv", code=2)
+
+
+def test_provided_features_are_imported(tmp_path: Path) -> None:
+    (tmp_path / "train_split.csv").write_text("Filename," + ",".join(EMOTIONS) + "\n00000,0,0,0,0,0,0\n00001,0,0,0,0,0,0\n")
+    (tmp_path / "vit").mkdir()
+    (tmp_path / "vit" / "00000.pkl").write_bytes(pickle.dumps(np.ones((2, 3))))
+    said = mien("import-features", tmp_path, "--out", tmp_path / "store")
+    assert "vision of 1 clips" in said
+    assert "no provided file for 1 clips, first 00001" in said
