@@ -38,7 +38,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_evaluate_prints_intervals_and_writes_a_table(folder: Path, tmp_path: Path) -> None:
-    said = mien("evaluate", folder / "run", folder / "clips.csv", "-f", folder / "store", "--out", tmp_path / "t.parquet")
+    data = (folder / "run", folder / "clips.csv", "-f", folder / "store")
+    said = mien("evaluate", *data, "--out", tmp_path / "t.parquet")
     assert "20 rated clips, intervals over participants" in said
     assert "text + audio + vision + motion" in said
     assert pq.read_table(tmp_path / "t.parquet").num_rows == 20
@@ -61,7 +62,8 @@ def test_submit_without_a_model_is_wrong_use(folder: Path) -> None:
 
 
 def test_provided_features_are_imported(tmp_path: Path) -> None:
-    (tmp_path / "train_split.csv").write_text("Filename," + ",".join(EMOTIONS) + "\n00000,0,0,0,0,0,0\n00001,0,0,0,0,0,0\n")
+    rows = [",".join(["Filename", *EMOTIONS]), "00000,0,0,0,0,0,0", "00001,0,0,0,0,0,0"]
+    (tmp_path / "train_split.csv").write_text("\n".join(rows) + "\n")
     (tmp_path / "vit").mkdir()
     (tmp_path / "vit" / "00000.pkl").write_bytes(pickle.dumps(np.ones((2, 3))))
     said = mien("import-features", tmp_path, "--out", tmp_path / "store")

@@ -1,4 +1,4 @@
-"""``mien import-features``, ``train``, ``evaluate``, ``compare`` and ``submit``: features → a model → what it is worth."""
+"""``mien import-features``, ``train``, ``evaluate``, ``compare``, ``submit``: features → a model → its worth."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -90,7 +90,8 @@ def compare(
 
 def submit(
     given: Annotated[
-        list[Path], typer.Argument(metavar="MODEL DATA", help="The model (or its run) and the data; only DATA to check.")
+        list[Path],
+        typer.Argument(metavar="MODEL DATA", help="The model (or its run) and the data; only DATA to check."),
     ],
     features: Annotated[
         Path | None, typer.Option("--features", "-f", metavar="STORE", help="The test clips' features.")

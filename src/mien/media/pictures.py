@@ -33,6 +33,9 @@ USUAL_STEP = SECOND // 25
 HELD_BYTES = 1 << 26
 """Packets kept back before the part asked for; a group of pictures larger than this is decoded from its beginning."""
 
+SCALED_FIRST = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p"})
+"""Formats that are scaled as they are and turned into RGB then: three times as fast as both at once."""
+
 BELIEVABLE_ASPECT = (0.25, 4.0)
 """Width to height of one stored pixel; what lies outside is taken for damage."""
 
@@ -114,6 +117,8 @@ class PictureTrack:
 
     def oddities(self, zero: int) -> Iterator[str]:
         """What was odd, one line each; moments are counted from ``zero``."""
+        if not self.decoded:
+            yield "no picture could be decoded"
         if self.damaged:
             first = ((self.first_damaged or zero) - zero) / SECOND
             yield f"damaged: {self.damaged} video packets could not be decoded, the first at {first:.1f} s"
@@ -222,8 +227,13 @@ class Viewer:
 
     def rgb(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
         """A picture as ``(H, W, 3)`` uint8 RGB."""
+        threads = self._threads
         width, height = shown_size(frame.width, frame.height, self._pixel_aspect, self._largest_side)
-        rgb = frame.to_ndarray(format="rgb24", width=width, height=height, threads=self._threads)
+        same = (width, height) == (frame.width, frame.height)
+        sized = (
+            frame if same or frame.format.name not in SCALED_FIRST else frame.reformat(width, height, threads=threads)
+        )
+        rgb = sized.to_ndarray(format="rgb24", width=width, height=height, threads=threads)
         if frame.rotation != self._rotation:  # side data keep their frame alive until garbage is collected: look once
             self._rotation = frame.rotation
             matrix = frame.side_data.get("DISPLAYMATRIX")

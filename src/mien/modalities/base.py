@@ -13,7 +13,7 @@ Shapes: ``B`` batch, ``T`` steps, ``F`` backbone width, ``D`` encoder width.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +56,7 @@ class Output:
     remark: str = ""
 
 
+@runtime_checkable
 class Backbone(Protocol):
     """A frozen backbone: prepared inputs of one clip → its steps, by feature name (``text`` also gives ``tokens``)."""
 

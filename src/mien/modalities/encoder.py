@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mien.modalities.stacked import Chance, Dropout, LayerNorm, Linear
@@ -42,7 +43,7 @@ class AttentionPool(nn.Module):
         super().__init__()
         self.query = nn.Parameter((chance.uniform(width) * 2 - 1) / math.sqrt(width))  # (K, F)
 
-    def forward(self, steps: Steps, scale: Tensor) -> Tensor:
+    def forward(self, steps: Steps, scale: Float[Tensor, " F"]) -> Float[Tensor, "K B F"]:
         """Average the steps, weighted by the scores of the scaled steps; zeros for a clip without steps."""
         values, mask = steps  # values are finite: ``Encoder`` has cleared the padding
         scores = torch.einsum("btf,kf->bkt", values, (self.query * scale).to(values.dtype)).float()
@@ -52,7 +53,7 @@ class AttentionPool(nn.Module):
         return torch.bmm(weights, values).transpose(0, 1).float()  # (B, K, F) → (K, B, F)
 
 
-def mean_pool(steps: Steps) -> Tensor:
+def mean_pool(steps: Steps) -> Float[Tensor, "1 B F"]:
     """The mean of the steps that count, ``(B, T, F)`` → ``(1, B, F)``; zeros for a clip without steps."""
     count = steps.mask.sum(-1, keepdim=True).clamp(min=1)
     return (steps.values.float().sum(1) / count)[None]
@@ -96,14 +97,16 @@ class Encoder(nn.Module):
         self.offset.copy_(mean)
         self.scale.copy_(1 / torch.where(deviation > 1e-6, deviation, 1))
 
-    def forward(self, steps: Steps, chance: Chance | None = None) -> Tensor:
+    def forward(self, steps: Steps, chance: Chance | None = None) -> Float[Tensor, "K B D"]:
         """Embed a batch: ``(K, B, D)``, zeros for a clip without steps."""
         steps = clear_padding(steps)
         pooled = self.pool(steps, self.scale) if self.pool else mean_pool(steps)
         standard = (pooled - self.offset) * self.scale  # the weights sum to 1, so this is the mean of standard steps
         return self.trunk(standard, steps.mask.any(-1), chance)
 
-    def trunk(self, pooled: Tensor, present: Tensor, chance: Chance | None) -> Tensor:
+    def trunk(
+        self, pooled: Float[Tensor, "shared B F"], present: Bool[Tensor, " B"], chance: Chance | None
+    ) -> Float[Tensor, "K B D"]:
         """``(K or 1, B, F)`` → ``(K, B, D)``; rows that are not ``present`` become zeros."""
         hidden = nn.functional.gelu(self.linear(self.before(pooled)))
         embedding = self.after(self.dropout(hidden, chance))

@@ -15,6 +15,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 _LEVELS = 1 << 16
@@ -72,7 +73,7 @@ class Linear(nn.Module):
         self.weight = nn.Parameter((chance.uniform(width, out) * 2 - 1) * bound)  # (K, in, out)
         self.bias = nn.Parameter((chance.uniform(1, out) * 2 - 1) * bound)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "K B I"]) -> Float[Tensor, "K B O"]:
         """Apply map ``k`` to row ``k``."""
         return torch.baddbmm(self.bias, x, self.weight)
 
@@ -85,7 +86,7 @@ class LayerNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(models, 1, width))
         self.bias = nn.Parameter(torch.zeros(models, 1, width))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "*shared B D"]) -> Float[Tensor, "K B D"]:
         """Normalise over the last axis, then scale and shift by model."""
         return torch.addcmul(self.bias, nn.functional.layer_norm(x, x.shape[-1:]), self.weight)
 
@@ -99,7 +100,7 @@ class Dropout(nn.Module):
         super().__init__()
         self.register_buffer("rate", torch.tensor(rates, dtype=torch.float32), persistent=False)
 
-    def forward(self, x: Tensor, chance: Chance | None) -> Tensor:
+    def forward(self, x: Float[Tensor, "K B D"], chance: Chance | None) -> Float[Tensor, "K B D"]:
         """Zero activations of ``(K, B, D)`` at random and scale the others by ``1 / (1 - rate)``."""
         if chance is None:
             return x

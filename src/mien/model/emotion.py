@@ -10,6 +10,7 @@ Shapes: ``K`` models, ``B`` batch, ``T`` steps, ``F`` feature width, ``D`` embed
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from mien.config import Settings, Stage1Settings, Stage2Settings
@@ -71,7 +72,7 @@ class Unimodal(nn.Module):
         self.encoder = make_encoder(modality, width, stage, rates, chance)
         self.head = Head(chance, embedding_width(modality, stage), targets, rates)
 
-    def forward(self, inputs: Inputs, chance: Chance | None = None) -> Tensor:
+    def forward(self, inputs: Inputs, chance: Chance | None = None) -> Float[Tensor, "K B E"]:
         """Intensities ``(K, B, E)``; those of a clip without the modality are the head's offset."""
         return self.head(self.encoder(inputs[self.modality], chance), chance)
 
@@ -119,7 +120,7 @@ class Multimodal(nn.Module):
             for name in self.modalities
         }
 
-    def forward(self, inputs: Inputs, chance: Chance | None = None) -> Tensor:
+    def forward(self, inputs: Inputs, chance: Chance | None = None) -> Float[Tensor, "K B E"]:
         """Intensities ``(K, B, E)`` from whatever is present."""
         return self.fusion(self.embed(inputs, chance), chance)
 

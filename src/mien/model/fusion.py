@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mien.modalities.stacked import Chance, Dropout, LayerNorm, Linear
@@ -37,7 +38,7 @@ class Head(nn.Module):
         self.dropout = Dropout(rates)
         self.linear = Linear(chance, width, targets)
 
-    def forward(self, embedding: Tensor, chance: Chance | None = None) -> Tensor:
+    def forward(self, embedding: Float[Tensor, "K B D"], chance: Chance | None = None) -> Float[Tensor, "K B E"]:
         """Regress intensities."""
         return self.linear(self.dropout(embedding, chance))
 
@@ -73,7 +74,7 @@ class Fusion(nn.Module):
         self.out = Linear(chance, hidden, targets)
         self.register_buffer("modality_rate", torch.tensor(modality_rates, dtype=torch.float32), persistent=False)
 
-    def forward(self, embeddings: Mapping[str, Embedding], chance: Chance | None = None) -> Tensor:
+    def forward(self, embeddings: Mapping[str, Embedding], chance: Chance | None = None) -> Float[Tensor, "K B E"]:
         """Regress intensities from whatever is present: ``(K, B, E)``."""
         present = torch.stack([embeddings[name].present for name in self.modalities], -1)  # (B, M)
         kept = present.expand(len(self.modality_rate), -1, -1)
@@ -84,7 +85,9 @@ class Fusion(nn.Module):
         hidden = self.hidden(self.first_dropout(self.norm(fused), chance))
         return self.out(self.second_dropout(nn.functional.gelu(hidden), chance))
 
-    def _part(self, name: str, values: Tensor, kept: Tensor, training: bool) -> Tensor:
+    def _part(
+        self, name: str, values: Float[Tensor, "K B D"], kept: Bool[Tensor, "K B"], training: bool
+    ) -> Float[Tensor, "K B D"]:
         """A modality's share of the concatenation: its embedding where kept, else zeros or its token."""
         if self.tokens is not None:  # a token takes the place of what is dropped, so nothing needs rescaling
             return torch.where(kept[..., None], values, self.tokens[name])
@@ -92,7 +95,7 @@ class Fusion(nn.Module):
         return torch.where(kept[..., None], values * scale, 0.0)
 
 
-def keep_modalities(present: Tensor, rates: Tensor, chance: Chance) -> Tensor:
+def keep_modalities(present: Bool[Tensor, "B M"], rates: Float[Tensor, " K"], chance: Chance) -> Bool[Tensor, "K B M"]:
     """Which modalities of which training clips survive modality dropout.
 
     Args:

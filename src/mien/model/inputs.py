@@ -9,7 +9,7 @@ Shapes: ``N`` clips, ``S`` steps of all clips, ``B`` batch, ``T`` steps of the l
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -135,6 +135,7 @@ def load_clips(
     return Clips(parts, rated, precision)
 
 
+@runtime_checkable
 class Data(Protocol):
     """Clips that batches are cut from: ``Clips``, or embeddings that were computed once."""
 

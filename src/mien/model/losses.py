@@ -15,6 +15,7 @@ Shapes: ``K`` models, ``B`` batch, ``E`` emotions.
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from mien.config import LossSettings
@@ -42,7 +43,7 @@ class Moments:
         shape = (models, _MOMENTS, targets)
         return cls(memory, torch.zeros(shape, device=device), torch.zeros(targets, device=device))
 
-    def update(self, predicted: Tensor, rated: Tensor) -> Tensor:
+    def update(self, predicted: Float[Tensor, "K B E"], rated: Float[Tensor, "B E"]) -> Float[Tensor, "K M E"]:
         """Take in a batch.
 
         Args:
@@ -65,7 +66,9 @@ class Moments:
         return running + torch.where(count > 0, batch - batch.detach(), 0.0)
 
 
-def loss(predicted: Tensor, rated: Tensor, moments: Moments, settings: LossSettings) -> Tensor:
+def loss(
+    predicted: Float[Tensor, "K B E"], rated: Float[Tensor, "B E"], moments: Moments, settings: LossSettings
+) -> Float[Tensor, " K"]:
     """The weighted loss of each model, averaged over the emotions that are rated: ``(K,)``.
 
     Its sum over models gives every model its own gradient, since no model's loss depends on another's parameters.

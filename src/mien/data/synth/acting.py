@@ -17,7 +17,7 @@ from mien.data.synth.drawing import ACTIONS
 from mien.data.synth.voice import FEMALE_VARIANTS, MALE_VARIANTS, Voice
 from mien.schema import EMOTIONS
 
-Floats = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.floating]
 Table = Mapping[str, Mapping[str, float]]
 
 REST_SHARE = 0.35
@@ -107,7 +107,7 @@ def act(vision: Floats, motion: Floats, loudness: Floats, fps: float, rng: np.ra
         ``(T, A)`` actions.
     """
     frames = len(loudness)
-    moves = {name: np.zeros(frames) for name in (*ACTIONS, "shake")}
+    moves: dict[str, Floats] = {name: np.zeros(frames) for name in (*ACTIONS, "shake")}
     for table, signal in ((EXPRESSION, vision), (BEARING, motion)):
         course = _course(frames, fps, rng)
         for name, value in _add(table, signal).items():
@@ -122,7 +122,7 @@ def act(vision: Floats, motion: Floats, loudness: Floats, fps: float, rng: np.ra
     moves["gaze_x"] += np.round(_idle(frames, fps, rng, 0.8)) * 0.4
     moves["smile"] += _idle(frames, fps, rng, 0.04)
     moves["blink"] = _blinks(frames, fps, rng)
-    speech = np.convolve(loudness, [0.25, 0.5, 0.25], "same")
+    speech = np.convolve(np.pad(loudness, 1), [0.25, 0.5, 0.25], "valid")
     moves["jaw"] = np.maximum(moves["jaw"] * (0.55 + 0.45 * speech), 0.55 * speech)
     moves["press"] *= 1 - 0.8 * np.minimum(1, 2 * speech)
     return np.stack([np.clip(moves[name], *_limits(name)) for name in ACTIONS], 1)

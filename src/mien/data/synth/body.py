@@ -28,13 +28,13 @@ def half_width(person: Identity, y: Floats) -> Floats:
 
 
 def _strands(x: Floats, y: Floats, rng: np.random.Generator) -> Floats:
-    """Fine and coarse streaks that run from the crown outwards, about 0 with deviation near 1."""
-    angle = (np.arctan2(x - 0.15, -(y + 1.2)) / np.pi + 1) * 0.5
-    radius = np.hypot(x - 0.15, y + 1.2)
+    """Fine and coarse streaks that run down from above the crown, about 0 with deviation near 1."""
+    angle = np.clip(np.arctan2(x - 0.15, y + 2.6) / np.pi + 0.5, 0, 1)
+    radius = np.hypot(x - 0.15, y + 2.6)
     streaks = np.zeros_like(x)
-    for around, outwards, weight in ((90, 4, 0.6), (420, 6, 0.6)):
+    for around, outwards, weight in ((110, 5, 0.5), (500, 8, 0.5)):
         noise = rng.standard_normal((outwards, around)).astype(np.float32)
-        columns, rows = angle * (around - 1), radius / 3.0 * (outwards - 1)
+        columns, rows = angle * (around - 1), radius / 4.5 * (outwards - 1)
         streaks += weight * cv2.remap(noise, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     return streaks
 
@@ -46,6 +46,7 @@ def _hair_colour(person: Identity, x: Floats, y: Floats, rng: np.random.Generato
 
 
 def back_hair(person: Identity, x: Floats, y: Floats, rng: np.random.Generator) -> Layer:
+    """Hair that hangs behind the neck, or the knot on the head."""
     colour = _hair_colour(person, x, y, rng) * 0.6
     if person.cut == "bun":
         alpha = np.clip((0.5 - np.hypot(x / 1.1, y + 2.15)) * PIXELS_PER_UNIT, 0, 1)
@@ -61,6 +62,7 @@ def back_hair(person: Identity, x: Floats, y: Floats, rng: np.random.Generator) 
 
 
 def front_hair(person: Identity, x: Floats, y: Floats, rng: np.random.Generator) -> Layer:
+    """Hair over the skull, down to a ragged hairline, and beside the cheeks when it is long."""
     thick = {"receding": 0.03, "bun": 0.10}.get(person.cut, 0.17)
     outer = half_width(person, (y + 0.25) / (1 + thick) - 0.25) * (1 + 0.8 * thick)
     ragged = 0.05 * _strands(x, y, rng)
@@ -80,6 +82,7 @@ def front_hair(person: Identity, x: Floats, y: Floats, rng: np.random.Generator)
 
 
 def ears(person: Identity, x: Floats, y: Floats) -> Layer:
+    """Two ears, mostly behind the head."""
     from_centre = np.hypot((np.abs(x) - 1.1 * person.width) / 0.17, (y - 0.2) / 0.36)
     hollow = np.hypot((np.abs(x) - 1.14 * person.width) / 0.09, (y - 0.17) / 0.22)
     bright = 0.78 - 0.28 * np.exp(-(hollow**2)) - 0.15 * ramp(from_centre, 0.8, 1.0)
@@ -88,6 +91,7 @@ def ears(person: Identity, x: Floats, y: Floats) -> Layer:
 
 
 def neck(person: Identity, x: Floats, y: Floats) -> Layer:
+    """A neck in the shadow of the chin, wider towards the shoulders."""
     width = person.width * person.jaw * np.interp(y, [1.2, 1.8, 2.1, 2.45], [0.68, 0.64, 0.69, 1.0])
     across = np.clip(np.abs(x) / width, 0, 1)
     turned = 0.2 * np.sign(person.light[0]) * x / width
@@ -97,6 +101,7 @@ def neck(person: Identity, x: Floats, y: Floats) -> Layer:
 
 
 def clothes(person: Identity, x: Floats, y: Floats, rng: np.random.Generator) -> Layer:
+    """A shirt with soft folds over the shoulders."""
     shoulder = np.interp(
         np.abs(x), [0.0, 0.3, 0.62, 0.8, 1.5, 2.2, 2.6, 2.9], [2.36, 2.3, 2.06, 2.1, 2.3, 2.55, 2.95, 3.8]
     )

@@ -48,4 +48,4 @@ def ramp(values: Floats, low: float, high: float) -> Floats:
 
 def blur(values: Floats, size: float) -> Floats:
     """Soften by a Gaussian of standard deviation ``size`` units."""
-    return cv2.GaussianBlur(values, (0, 0), size * PIXELS_PER_UNIT)
+    return np.asarray(cv2.GaussianBlur(values, (0, 0), size * PIXELS_PER_UNIT), np.float32)

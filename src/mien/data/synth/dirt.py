@@ -1,6 +1,6 @@
 """The dirt of the real data, put into a stand-in corpus on purpose, and a list of what was spoiled.
 
-A share of the clips gets one fault each; the faults are dealt out evenly, so that a corpus of some size has all of them.
+A share of the clips gets one fault each, evenly dealt, so that a corpus of some size has all of them.
 Labels stay as they are: in the real data, too, people rated clips that our parts cannot read.
 
 Shapes: ``N`` samples of sound at ``VOICE_RATE`` Hz.

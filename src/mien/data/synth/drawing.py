@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mien.data.synth.canvas import LEFT, PIXELS_PER_UNIT, SPAN, TOP, Floats, bump, ramp
+from mien.data.synth.canvas import LEFT, PIXELS_PER_UNIT, SPAN, TOP, Floats, blur, bump, ramp
 from mien.data.synth.eyes import draw_eye
 from mien.data.synth.identity import Identity
 from mien.data.synth.mouth import draw_mouth
@@ -53,7 +53,7 @@ class Head:
     def __init__(self, person: Identity):
         portrait = paint(person)
         self.person, self.picture, self.room = person, portrait.picture, portrait.room
-        self.depth = _coarse(cv2.GaussianBlur(portrait.depth, (0, 0), 0.05 * PIXELS_PER_UNIT))
+        self.depth = _coarse(blur(portrait.depth, 0.05))
         self.creases = {ACTIONS.index(name): _boxed(fold * -255) for name, fold in portrait.creases.items()}
         self.pulls = pulls()
         self.follows = ramp(_coarse_plane()[1], 2.5, 1.4)
@@ -69,7 +69,7 @@ class Head:
         """One frame of ``(A,)`` actions; ``number`` chooses the camera noise."""
         act = dict(zip(ACTIONS, actions.tolist(), strict=True))
         places = self._unturn(act)
-        face = cv2.resize(places, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
+        face = np.asarray(cv2.resize(places, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR), np.float32)
         picture = self._skin(actions, places)
         for side in (-1.0, 1.0):
             box, patch = self._patch(picture, face, places, (0.5 * side, 0.0), (0.36, 0.28))
@@ -78,7 +78,7 @@ class Head:
         box, patch = self._patch(picture, face, places, (0.0, 1.22), (0.66, 0.5))
         draw_mouth(patch, self.person, act)
         picture[box] = np.clip(patch.pixels, 0, 255)
-        return cv2.add(picture, self.grains[number % GRAINS], dtype=cv2.CV_8U)
+        return np.asarray(cv2.add(picture, self.grains[number % GRAINS], dtype=cv2.CV_8U), np.uint8)
 
     def _unturn(self, act: Mapping[str, float]) -> npt.NDArray[np.float32]:
         """Face coordinates ``(COARSE, COARSE, 2)`` seen by the camera: the head's turn undone by fixed-point steps."""
@@ -97,9 +97,11 @@ class Head:
             source = places - _look_up(pull, source)
         source = ((source - (LEFT, TOP)) * PIXELS_PER_UNIT - 0.5).astype(np.float32)
         wanted = cv2.resize(source, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
-        seen = cv2.remap(self._creased(actions), wanted, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        x, y = cv2.split(wanted)
+        seen = cv2.remap(self._creased(actions), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         behind = cv2.cvtColor(cv2.bitwise_not(cv2.extractChannel(seen, 3)), cv2.COLOR_GRAY2RGB)
-        return cv2.add(cv2.multiply(self.room, behind, scale=1 / 255), cv2.cvtColor(seen, cv2.COLOR_RGBA2RGB))
+        over = cv2.add(cv2.multiply(self.room, behind, scale=1 / 255), cv2.cvtColor(seen, cv2.COLOR_RGBA2RGB))
+        return np.asarray(over, np.uint8)
 
     def _creased(self, actions: Floats) -> npt.NDArray[np.uint8]:
         """The portrait with the folds that the actions make."""
@@ -157,7 +159,7 @@ def head_of(person: Identity) -> Head:
 
 
 def _coarse(field: Floats) -> npt.NDArray[np.float32]:
-    return cv2.resize(field, (COARSE, COARSE), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(field, (COARSE, COARSE), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _coarse_plane() -> tuple[Floats, Floats]:
@@ -169,7 +171,9 @@ def _coarse_plane() -> tuple[Floats, Floats]:
 def _look_up(field: Floats, places: Floats) -> Floats:
     """Values of a coarse field at places on the face."""
     looked = ((places - (LEFT, TOP)) * ((COARSE - 1) / SPAN)).astype(np.float32)
-    return cv2.remap(field, looked, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    x, y = cv2.split(looked)
+    found = cv2.remap(field, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(found, np.float32)
 
 
 def _boxed(field: Floats) -> tuple[Box, Floats]:

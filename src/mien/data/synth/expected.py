@@ -30,12 +30,15 @@ class ExpectedShare:
     half: Half
 
     def __call__(self, latents: Array, loose: float) -> Array:
-        """``(..., L)`` latents, the last up to a normal error of standard deviation ``loose``, to ``(..., E)``."""
-        above = latents[..., :-1] - np.array(THRESHOLDS[self.half], latents.dtype)
-        strength = np.sqrt(np.maximum(above, 0)) * np.array(GAINS, latents.dtype)
-        distance = ABOUT[self.half] - latents[..., -1:]
+        """``(L, ...)`` latents, the last up to a normal error of standard deviation ``loose``, to ``(E, ...)``."""
+        column = (-1, *(1,) * (latents.ndim - 1))
+        strength = latents[:-1] - np.array(THRESHOLDS[self.half], latents.dtype).reshape(column)
+        np.sqrt(np.maximum(strength, 0, out=strength), out=strength)
+        strength *= np.array(GAINS, latents.dtype).reshape(column)
+        distance = ABOUT[self.half] - latents[-1]
         about = normal_cdf(distance / loose) if loose > 1e-4 else distance > 0
-        return strength * (about / (1 + strength.sum(-1, keepdims=True)))
+        strength *= about / (1 + strength.sum(0))
+        return strength
 
 
 def latent_correlation() -> Array:
@@ -50,9 +53,9 @@ def label_moments(half: Half) -> tuple[Array, Array]:
 
     With R raters a share has the variance var(p) + E[p (1 - p)] E[1 / R], p being the intensity.
     """
-    p = ExpectedShare(half)(points(65536, len(COUPLING) + 1) @ root(latent_correlation()).T, 0.0)
+    p = ExpectedShare(half)(root(latent_correlation()) @ points(65536, len(COUPLING) + 1).T, 0.0)  # (E, Q)
     one_rater = np.mean([1 / raters for raters in range(RATERS[0], RATERS[1] + 1)])
-    return p.mean(0), np.sqrt(p.var(0) + (p * (1 - p)).mean(0) * one_rater)
+    return p.mean(1), np.sqrt(p.var(1) + (p * (1 - p)).mean(1) * one_rater)
 
 
 def signal_model(ceilings: Mapping[str, Sequence[float]], overlap: float, blunt: Collection[str]) -> SignalModel:
@@ -91,17 +94,13 @@ def expected_labels(
 
 
 def best_guesses(model: SignalModel, signals: Array) -> npt.NDArray[np.float32]:
-    """``(N, M, E)`` what each modality alone would answer, brought to mean 0 and variance 1 over all clips.
-
-    A modality that is blind to an emotion has no guess: 0.
-    """
+    """``(N, M, E)`` what each modality alone would answer, brought to mean 0 and variance 1 over all clips."""
     link, nodes = ExpectedShare("valid"), points(POINTS, len(model.correlation) - 1)
     population = points(4096, len(model.correlation))
     guesses = np.empty(signals.shape, np.float32)
-    for row, mixing in enumerate(model.mixing):
+    for row in range(len(model.modalities)):
         weights, spread = model.posterior([row])
         everybody = expectation(link, population @ root(model.correlation - spread).T, spread, nodes)
         answers = expectation(link, signals[:, row] @ weights.T, spread, nodes)
-        standard = (answers - everybody.mean(0)) / everybody.std(0)
-        guesses[:, row] = np.where(mixing.any(0), standard, 0)
+        guesses[:, row] = (answers - everybody.mean(0)) / np.maximum(everybody.std(0), 1e-6)
     return guesses

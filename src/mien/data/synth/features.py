@@ -22,7 +22,7 @@ Shapes: ``N`` clips, ``M`` modalities, ``E`` emotions, ``T`` steps, ``F`` featur
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 
@@ -65,9 +65,7 @@ class FeaturePlan:
     """
 
     seed: int = 0
-    widths: Mapping[str, int] = field(
-        default_factory=lambda: {"text": 768, "audio": 1024, "vision": 768, "motion": 23}
-    )
+    widths: Mapping[str, int] = field(default_factory=lambda: {"text": 768, "audio": 1024, "vision": 768, "motion": 23})
     rates: Mapping[str, float] = field(default_factory=lambda: {"audio": 50.0, "vision": 4.0, "motion": 10.0})
     mean_seconds: float = MEAN_SECONDS
     longest_seconds: float | None = LONGEST_SECONDS
@@ -120,9 +118,7 @@ def draw_clips(labels: Labels, plan: FeaturePlan) -> Drawn:
     Raises:
         ValueError: a ceiling of the plan cannot be reached, or its overlap is no share.
     """
-    among_present = {
-        name: tuple(r / plan.presence(name) ** 0.5 for r in row) for name, row in plan.ceilings.items()
-    }
+    among_present = {name: tuple(r / plan.presence(name) ** 0.5 for r in row) for name, row in plan.ceilings.items()}
     model = signal_model(among_present, plan.overlap, plan.blunt)
     rng = np.random.default_rng([plan.seed, 0xD4A1])
     clips = len(labels.ids)
@@ -153,28 +149,6 @@ def _durations(clips: int, plan: FeaturePlan, rng: np.random.Generator) -> npt.N
     return seconds
 
 
-def generate(
-    labels: Labels, plan: FeaturePlan, drawn: Drawn, rows: Sequence[int] | None = None, workers: int = 2
-) -> Iterator[ClipFeatures]:
-    """The features of the clips ``rows`` (by default all), in that order.
-
-    A clip's features depend on the labels, the plan and the clip, not on which others are asked for, nor on the
-    number of threads.
-
-    Raises:
-        ValueError: a width is too small for the signal and its nuisance.
-    """
-    studio = Studio(labels, plan, drawn)
-    ahead: deque[Future[ClipFeatures]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for row in range(len(labels.ids)) if rows is None else rows:
-            ahead.append(pool.submit(studio.clip, row))
-            if len(ahead) > 4 * workers:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-
-
 class Directions:
     """Where things lie in one modality's feature space: orthonormal rows ``(·, F)``, and the scale of all."""
 
@@ -192,7 +166,11 @@ class Studio:
     """Everything that the features of the clips have in common."""
 
     def __init__(self, labels: Labels, plan: FeaturePlan, drawn: Drawn) -> None:
-        """Draw the directions and the nuisance of every participant and seed."""
+        """Draw the directions and the nuisance of every participant and seed.
+
+        Raises:
+            ValueError: a feature width is too small for the signal and its nuisance.
+        """
         self.labels, self.plan, self.drawn = labels, plan, drawn
         rng = np.random.default_rng([plan.seed, 0x57D10])
         emotions = labels.shares.shape[1]
@@ -209,10 +187,14 @@ class Studio:
         features = tuple(self.feature(row, column) for column in range(len(self.directions)))
         return ClipFeatures(self.labels.ids[row], float(self.drawn.seconds[row]), features)
 
+    def keys(self, row: int) -> dict[str, str]:
+        """The content key of one clip's features, by modality."""
+        return {name: key_of(self.key, self.labels.ids[row], name) for name in self.drawn.model.modalities}
+
     def feature(self, row: int, column: int) -> Feature:
         """The features of one clip in the modality of the given column."""
         name = self.drawn.model.modalities[column]
-        key = key_of(self.key, self.labels.ids[row], name)
+        key = self.keys(row)[name]
         if not self.drawn.present[row, column]:
             return Feature(name, key, self.made, status="absent", reason=self._reason(row, name))
         rng = np.random.Generator(np.random.SFC64([self.plan.seed, 0xC11B, column, row]))
@@ -261,3 +243,19 @@ class Studio:
             return "no sound track" if self.drawn.silent[row] else "empty transcript"
         frames = max(1, int(self.drawn.seconds[row] * self.plan.rates.get(name, 1.0)))
         return f"no face in {frames} frames"
+
+
+def generate(studio: Studio, rows: Iterable[int], workers: int = 2) -> Iterator[ClipFeatures]:
+    """The features of the clips ``rows``, in that order, by several threads.
+
+    A clip's features depend on the labels, the plan and the clip, not on which others are asked for, nor on the
+    number of threads.
+    """
+    ahead: deque[Future[ClipFeatures]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for row in rows:
+            ahead.append(pool.submit(studio.clip, row))
+            if len(ahead) > 4 * workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()

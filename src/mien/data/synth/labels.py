@@ -14,8 +14,8 @@ The trade-off: shares that sum to at most 1, with means that add up to .68 and c
 from clips that are either nearly all or nearly not about the six (the published figures force the sum to be U-shaped),
 so the all-or-nothing switch is explicit instead of hidden in extreme parameters. Gains, thresholds and C were fitted to
 the published figures by least squares on 2^14 quasi-random points; the validation half has its own thresholds. C is
-the correlation of z_1..z_6, and every half's latents are moved to exact normal quantiles, keeping their order, so that a
-small corpus has the right means too.
+the correlation of z_1..z_6, and every half's latents are moved to exact normal quantiles, keeping their order, so that
+a small corpus has the right means too.
 
 Shapes: ``N`` clips, ``E`` six emotions in the order of ``EMOTIONS``.
 """
@@ -249,9 +249,19 @@ def compare_published(train: Floats, valid: Floats) -> list[Comparison]:
             Comparison(f"{name}: validation mean", VALID_MEANS[which], float(valid[:, which].mean()), 0.01),
             Comparison(f"{name}: training non-zero", TRAIN_NONZERO[which], float((train[:, which] > 0).mean()), 0.02),
         ]
-    made = np.corrcoef(np.concatenate([train, valid]), rowvar=False)
+    made = np.asarray(np.corrcoef(np.concatenate([train, valid]), rowvar=False))
     for one, first in enumerate(EMOTIONS):
         for two, second in enumerate(EMOTIONS[:one]):
             published = CORRELATIONS.get((second, first), CORRELATIONS.get((first, second), 0.0))
-            rows.append(Comparison(f"{second} with {first}: correlation", published, float(made[one, two]), 0.05))
+            rows.append(Comparison(f"{second} with {first}: correlation", published, float(made.item(one, two)), 0.05))
     return rows
+
+
+def check_labels(folder: Path) -> list[Comparison]:
+    """``compare_published`` of the label files in a folder of the challenge's layout."""
+    return compare_published(*(_read_shares(folder / f"{split}_split.csv") for split in ("train", "valid")))
+
+
+def _read_shares(path: Path) -> Floats:
+    with path.open(newline="", encoding="utf-8") as file:
+        return np.array([[float(row[emotion]) for emotion in EMOTIONS] for row in csv.DictReader(file)])

@@ -1,8 +1,8 @@
 """The stand-in corpus as real files: a person per participant who says a sentence and moves their face.
 
 In the order of time: draw labels → give each modality its own noisy view of them (``draw_signals``) → plan the clips →
-film each (``film_clip``: words, voice, acting, drawing, one mp4). A plan is plain data: clips can be filmed in any order
-and by any number of processes, and come out the same.
+film each (``film_clip``: words, voice, acting, drawing, one mp4). A plan is plain data: clips can be filmed in any
+order and by any number of processes, and come out the same.
 
 The trade-off: what carries the labels is planted, so that the parts that read it can be tested end to end on files that
 anybody may have; it says nothing about how people really show emotions.
@@ -33,8 +33,8 @@ from mien.data.synth.dirt import (
 )
 from mien.data.synth.drawing import draw_frames, face_box, head_of
 from mien.data.synth.film import Codec, Film, write_film
-from mien.data.synth.labels import Labels, draw_labels, write_challenge, write_table
 from mien.data.synth.identity import Identity, draw_identity
+from mien.data.synth.labels import Labels, draw_labels, write_challenge, write_table
 from mien.data.synth.provided import keep_faces, write_mp3
 from mien.data.synth.voice import VOICE_RATE, Voice, envelope, speak
 from mien.data.synth.words import say, written
@@ -104,14 +104,14 @@ class ClipSpec:
 
 @dataclass(frozen=True)
 class Script:
-    """A clip before it is drawn: who, words, voice, ``(N,)`` sound at ``VOICE_RATE`` and ``(T, A)`` actions at ``FPS``."""
+    """A clip before it is drawn: words, voice, ``(N,)`` sound at ``VOICE_RATE`` and ``(T, A)`` actions at ``FPS``."""
 
     person: Identity
     codec: Codec
     clauses: tuple[str, ...]
     voice: Voice
     sound: npt.NDArray[np.float32]
-    actions: Floats
+    actions: npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True, eq=False)

@@ -115,7 +115,7 @@ def _synthesise(engine: ctypes.CDLL, text: str) -> Floats:
     encoded = text.encode() + b"\0"
     status = engine.espeak_Synth(encoded, len(encoded), 0, _POSITION_CHARACTER, 0, _UTF8 | _END_PAUSE, None, None)
     assert status == 0, f"espeak-ng answers {status}"
-    return np.concatenate(chunks).astype(np.float32) / 32768
+    return np.concatenate(chunks).astype(np.float32) / np.float32(32768)
 
 
 def _trimmed(sound: Floats) -> Floats:
