@@ -1,73 +1,104 @@
-"""The stand-in corpus on the disk: planned below (``data/synth/``), filmed by several processes, resumable."""
+"""The stand-in corpus on the disk: planned below (``data/synth/``), made by several processes, resumable.
 
-from collections.abc import Callable
-from dataclasses import dataclass
+synth(OUT)                      mp4 files of people who never were, in the challenge's layout
+synth(OUT, mode="features")     its feature store alone, at any size, with the best answers anybody could give
+check(OUT)                      published against made, one table
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from mien.artifacts import read_json, write_json
-from mien.data.synth.media import ClipSpec, film_clip, plan_media, write_plan
+from mien.data.synth.features import FeaturePlan, draw_clips
+from mien.data.synth.labels import Comparison, check_labels, draw_labels, write_challenge
+from mien.data.synth.media import ClipSpec, Filming, MediaSettings, make_media
+from mien.data.synth.oracle import CEILING, check_ceilings, write_oracle
 from mien.errors import DataError
+from mien.features.synthetic import check_features, file_features
 from mien.progress import counted
 from mien.scale import Failed, run
+
+FEATURES = "features"
+"""The folder of the feature store in a corpus of features."""
 
 
 def synth(
     out: str | Path,
     *,
+    mode: Literal["media", "features"] = "media",
     clips: int = 400,
     test_clips: int = 0,
     seed: int = 0,
+    dirt: float = 0.0,
+    provided: bool = False,
     workers: int = 0,
     progress: bool = True,
-) -> int:
-    """Make the stand-in corpus as real mp4 files in the challenge's layout; the same call continues an interrupted one.
+    plan: FeaturePlan | None = None,
+) -> Path:
+    """Make the stand-in corpus in the challenge's layout; the same call continues an interrupted one.
 
     Args:
         out: folder to fill.
-        clips: rated clips, shared out between training and validation.
-        test_clips: unrated clips in ``test_data/``; their labels stand in ``test_answers.csv``.
+        mode: ``media`` films real mp4 files; ``features`` draws a feature store, with the best answers beside it.
+        clips: rated clips, shared out between training and validation as in the challenge (which has 12,660).
+        test_clips: unrated clips; their labels stand in ``test_answers.csv``.
         seed: of all random numbers; the same seed gives the same labels and signals.
+        dirt: share of the clips that get a fault of the real data (media only); ``spoiled.csv`` lists them.
+        provided: also write the face pictures and sound that come with the real data (media only).
         workers: processes; 0 works in this one.
         progress: show a bar.
+        plan: what the features are like (features only); by default as published.
 
     Returns:
-        How many clips were filmed now; those that stood already are not filmed again.
+        The folder, to be given to ``extract`` and ``train``.
 
     Raises:
         DataError: the folder holds another corpus.
     """
     folder = Path(out)
-    plan = plan_media(folder, clips, seed, test_clips)
-    begin_corpus(folder, {"mode": "media", "clips": clips, "test_clips": test_clips, "seed": seed})
-    write_plan(plan, folder)
-    missing = [spec for spec in plan.clips if not spec.path.exists()]
-    for spec, done in counted(run(Filming(), missing, workers=workers), "filming", len(missing), progress):
-        if isinstance(done, Failed):
-            raise DataError(f"{spec.path}: not filmed, {done.reason}; run the same command again")
-    return len(missing)
+    if mode == "media":
+        make_media(folder, MediaSettings(clips, seed, test_clips, dirt, provided), _filmed_by(workers, progress))
+    else:
+        _make_features(folder, replace(plan or FeaturePlan(), seed=seed), (clips, seed, test_clips), workers, progress)
+    return folder
 
 
-@dataclass(frozen=True)
-class Filming:
-    """Films a clip of the stand-in corpus, in whatever process it is called."""
-
-    def __call__(self) -> Callable[[ClipSpec], str]:
-        """The function that films."""
-        return film_clip
-
-
-def begin_corpus(folder: Path, recipe: dict[str, Any]) -> None:
-    """Write down what a corpus is made of, or see that it is what stands there already.
+def check(folder: str | Path) -> list[Comparison]:
+    """The published figures beside those of a corpus: labels, and for features also lengths, gaps and ceilings.
 
     Raises:
-        DataError: the folder holds another corpus, or something else.
+        DataError: there is no corpus in the folder.
     """
-    record = folder / "synth.json"
-    if record.exists():
-        if read_json(record) != recipe:
-            raise DataError(f"{folder}: holds another stand-in corpus, {read_json(record)}; name another folder")
-    elif folder.exists() and any(folder.iterdir()):
-        raise DataError(f"{folder}: a folder with other things in it; name an empty or a new one")
-    else:
-        write_json(record, recipe)
+    root = Path(folder)
+    if not (root / "train_split.csv").is_file():
+        raise DataError(f"{root}: no stand-in corpus; make one with: mien synth {root}")
+    features = (root / CEILING).is_file()
+    return check_labels(root) + (check_features(root / FEATURES) + check_ceilings(root) if features else [])
+
+
+def _filmed_by(workers: int, progress: bool) -> Callable[[Callable[[ClipSpec], str], Sequence[ClipSpec]], list[str]]:
+    """How clips are filmed: by processes, with a bar."""
+
+    def film(_: Callable[[ClipSpec], str], clips: Sequence[ClipSpec]) -> list[str]:
+        done = []
+        for spec, name in counted(run(Filming(), clips, workers=workers), "filming", len(clips), progress):
+            if isinstance(name, Failed):
+                raise DataError(f"{spec.path}: not filmed, {name.reason}; run the same command again")
+            done.append(name)
+        return done
+
+    return film
+
+
+def _make_features(
+    folder: Path, plan: FeaturePlan, drawn_from: tuple[int, int, int], workers: int, progress: bool
+) -> None:
+    labels = draw_labels(*drawn_from)
+    drawn = draw_clips(labels, plan)
+    write_challenge(labels, folder)
+    if not (folder / CEILING).is_file():
+        write_oracle(labels, plan, drawn, folder)
+    made = file_features(folder / FEATURES, labels, plan, drawn, max(1, workers))
+    for _ in counted(made, "drawing", len(labels.ids), progress):
+        continue

@@ -63,23 +63,41 @@ def extract(
 
 def synth(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to fill.")],
+    mode: Annotated[str, typer.Option("--mode", help="media: mp4 files; features: a feature store.")] = "media",
     clips: Annotated[int, typer.Option("--clips", min=2, help="Rated clips, for training and validation.")] = 400,
     test_clips: Annotated[int, typer.Option("--test-clips", min=0, help="Unrated clips in test_data/.")] = 0,
-    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same labels and signals.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same labels and signals.")] = 0,
+    dirt: Annotated[float, typer.Option("--dirt", min=0, max=1, help="Share of spoiled clips (media).")] = 0.0,
+    provided: Annotated[
+        bool, typer.Option("--provided", help="Also write face_images/ and audio/, as the real data have (media).")
+    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only set a corpus beside the published figures.")] = False,
     workers: WorkersOption = -1,
     quiet: QuietOption = False,
 ) -> None:
     """Make the stand-in corpus: people who never were, in the challenge's layout, with labels planted in them."""
+    from mien.cli.printing import print_comparisons
+    from mien.standin import check as compare
     from mien.standin import synth as make
 
-    made = make(
-        out, clips=clips, test_clips=test_clips, seed=seed, workers=worker_count(workers, clips + test_clips),
-        progress=not quiet,
+    if check:
+        print_comparisons(compare(out))
+        return
+    if mode not in ("media", "features"):
+        raise typer.BadParameter(f"--mode is media or features, not {mode}")
+    processes = worker_count(workers, clips + test_clips)
+    make(
+        out, mode=mode, clips=clips, test_clips=test_clips, seed=seed, dirt=dirt, provided=provided,
+        workers=processes, progress=not quiet,
     )  # fmt: skip
-    typer.echo(f"{out}: {made} clips filmed, {clips + test_clips - made} stood already")
+    store = f" --features {out / 'features'}" if mode == "features" else ""
+    typer.echo(
+        f"{out}: {clips} rated and {test_clips} unrated clips"
+        + (f"; train with: mien train {out}{store}" * bool(store))
+    )
 
 
 COMMANDS = [
     (extract, "Example: mien extract hume-vidmimic2/ --weights small --out features"),
-    (synth, "Example: mien synth stand-in --clips 400 --test-clips 20"),
+    (synth, "Example: mien synth stand-in --clips 400 --test-clips 20; mien synth stand-in --check"),
 ]

@@ -10,6 +10,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from mien.data.synth.labels import Comparison
     from mien.features.tally import Tally
 
 console = Console(highlight=False)
@@ -52,3 +53,14 @@ def print_tally(tally: "Tally", store: Path) -> None:
         total = sum(tally.seconds.values())
         stages = ", ".join(f"{name} {100 * spent / total:.0f} %" for name, spent in tally.seconds.most_common())
         console.print(f"work: {total:.0f} s ({stages})")
+
+
+def print_comparisons(rows: "Sequence[Comparison]") -> None:
+    """Published figures beside those of a corpus, and whether each is as close as it should be."""
+    table = Table("", "figure", "published", "made", "allowed", box=None)
+    for row in rows:
+        table.add_row(
+            "ok" if row.holds else "--", row.name, f"{row.published:.3f}", f"{row.made:.3f}", f"± {row.within:g}"
+        )
+    console.print(table)
+    console.print(f"{sum(row.holds for row in rows)} of {len(rows)} hold")

@@ -1,8 +1,8 @@
 """The stand-in corpus' features on the disk: made below (``data/synth/features.py``), filed shard by shard.
 
-Features are made faster than single clips can be flushed to a disk, so a shard is written at once, and killing this loses
-the shard in flight. The same call continues an interrupted one: a shard that stands with the same keys is not made
-again.
+Features are made faster than single clips can be flushed to a disk, so a shard is written at once, and killing this
+loses the shard in flight. The same call continues an interrupted one: a shard that stands with the same keys is not
+made again.
 """
 
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ NO_TEXT = 0.014
 
 
 def file_features(root: Path, labels: Labels, plan: FeaturePlan, drawn: Drawn, workers: int = 2) -> Iterator[str]:
-    """Make the features of every clip and put them into the store at ``root``; yields each clip's name when it is there.
+    """Make the features of every clip and put them into the store at ``root``; yields each clip's name when filed.
 
     Args:
         root: the store, new or begun by the same call.

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mien.artifacts import atomic_file, read_json, write_json
-from mien.data.synth.expected import POINTS, ExpectedShare, Half, expected_labels, label_moments
+from mien.data.synth.expected import ExpectedShare, Half, expected_labels, label_moments
 from mien.data.synth.features import Drawn, FeaturePlan
 from mien.data.synth.labels import Comparison, Labels
 from mien.data.synth.quadrature import Array, points

@@ -162,18 +162,16 @@ def _reach(link: Link, correlation: Array, axes: Array, wanted: Array, name: str
     each emotion's share in the signal is scaled by wanted / reached until they agree.
     """
     clips, nodes = points(OUTER, len(correlation)), points(INNER, len(correlation) - 1)
-    emotions = len(axes)
+    places = np.arange(len(axes))
     share = np.where(wanted > 0, 0.3, 0.0) * (SMILE if blunt else 1)
+    mixing, reached = np.zeros((len(axes), len(axes))), wanted
     for _ in range(ROUNDS):
-        mixing = np.zeros((emotions, emotions))
-        mixing[0 if blunt else np.arange(emotions), np.arange(emotions)] = share
-        alone = SignalModel((name,), correlation, axes, np.ones(emotions), mixing[None])
-        told = np.sqrt(1 - alone.private[0])  # (E,): the part of each signal's variance that is not noise, at most 1
-        if told.max() > MOST_TOLD:
-            alone.mixing[0] *= np.minimum(1, MOST_TOLD / np.maximum(told, MOST_TOLD))[:, None]
-            share = alone.mixing[0].sum(0)
+        mixing[0 if blunt else places, places] = share
+        alone = SignalModel((name,), correlation, axes, np.ones(len(axes)), mixing[None])
+        told = np.sqrt(1 - alone.private[0])  # (E,) how a signal correlates with what it tells
+        mixing *= np.minimum(1, MOST_TOLD / np.maximum(told, MOST_TOLD))[:, None]
         reached = explained_sd(link, alone, [0], clips, nodes)
-        share = np.where(wanted > 0, share * (wanted / np.maximum(reached, 1e-9)) ** DAMPING, 0.0)
+        share = mixing.sum(0) * (wanted / np.maximum(reached, 1e-9)) ** DAMPING
     if np.abs(reached - wanted).max(where=wanted > 0, initial=0) > 0.02 * wanted.max():
         raise ValueError(f"{name}: a wanted r is above what a signal without noise would reach")
     return mixing
