@@ -90,11 +90,9 @@ def synth(
         out, mode=mode, clips=clips, test_clips=test_clips, seed=seed, dirt=dirt, provided=provided,
         workers=processes, progress=not quiet,
     )  # fmt: skip
-    store = f" --features {out / 'features'}" if mode == "features" else ""
-    typer.echo(
-        f"{out}: {clips} rated and {test_clips} unrated clips"
-        + (f"; train with: mien train {out}{store}" * bool(store))
-    )
+    typer.echo(f"{out}: {clips} rated and {test_clips} unrated clips")
+    if mode == "features":
+        typer.echo(f"train on them with: mien train {out} --features {out / 'features'} --out runs/stand-in")
 
 
 COMMANDS = [

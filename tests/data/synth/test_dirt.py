@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mien.data.synth.dirt import FAULTS, LONG_FAULT, LONGEST_SECONDS, PROVIDED_FAULTS, choose_faults, play_music
-from mien.data.synth.media import ClipSpec, MediaSettings, film_clip, plan_media, write_plan
+from mien.data.synth.media import ClipSpec, film_clip, plan_media, write_plan
 from mien.data.synth.voice import VOICE_RATE
 
 pytest.importorskip("espeakng_loader")
@@ -123,7 +123,7 @@ def test_provided_files_are_spoiled_and_the_video_is_not(tmp_path, clean):
 
 
 def test_the_list_of_spoiled_clips_names_each_with_its_fault(tmp_path):
-    plan = plan_media(tmp_path, MediaSettings(clips=40, dirt=0.3))
+    plan = plan_media(tmp_path, clips=40, dirt=0.3)
     write_plan(plan, tmp_path)
     with (tmp_path / "spoiled.csv").open() as file:
         rows = list(csv.DictReader(file))

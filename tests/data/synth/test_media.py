@@ -1,4 +1,3 @@
-from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -13,7 +12,6 @@ from mien.data.synth.labels import draw_labels
 from mien.data.synth.media import (
     FPS,
     NOISE,
-    MediaSettings,
     draw_signals,
     film_clip,
     make_media,
@@ -27,13 +25,13 @@ from mien.errors import DataError
 from mien.schema import EMOTIONS
 
 pytest.importorskip("espeakng_loader")
-SMALL = MediaSettings(clips=5, seed=3, test_clips=1)
+SMALL = {"clips": 5, "seed": 3, "test_clips": 1}
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpus") / "made"
-    make_media(folder, SMALL)
+    make_media(folder, **SMALL)
     return folder
 
 
@@ -50,7 +48,7 @@ def test_the_corpus_is_read_as_the_challenges_folder(corpus):
 
 
 def test_each_film_has_the_length_of_its_speech_and_a_picture_for_every_25th_of_a_second(corpus):
-    for clip in plan_media(corpus, SMALL).clips:
+    for clip in plan_media(corpus, **SMALL).clips:
         script = write_script(clip)
         with av.open(str(clip.path)) as film:
             seconds = [float(stream.duration * stream.time_base) for stream in film.streams]
@@ -60,7 +58,7 @@ def test_each_film_has_the_length_of_its_speech_and_a_picture_for_every_25th_of_
 
 
 def test_the_same_settings_give_the_same_bytes_in_any_order(corpus, tmp_path):
-    plan = plan_media(tmp_path, SMALL)
+    plan = plan_media(tmp_path, **SMALL)
     write_plan(plan, tmp_path)
     for name in ("signals.parquet", "train_split.csv", "valid_split.csv", "participants.csv", "test_answers.csv"):
         assert (tmp_path / name).read_bytes() == (corpus / name).read_bytes()
@@ -70,25 +68,25 @@ def test_the_same_settings_give_the_same_bytes_in_any_order(corpus, tmp_path):
 
 
 def test_an_interrupted_corpus_is_continued_and_another_is_not_mixed_in(corpus):
-    plan = plan_media(corpus, SMALL)
+    plan = plan_media(corpus, **SMALL)
     assert plan.missing() == []
     lost = plan.clips[2].path
     kept = plan.clips[1].path.stat().st_mtime_ns
     lost.unlink()
-    make_media(corpus, SMALL)
+    make_media(corpus, **SMALL)
     assert lost.is_file()
     assert plan.clips[1].path.stat().st_mtime_ns == kept
     with pytest.raises(DataError, match="holds another corpus"):
-        make_media(corpus, replace(SMALL, seed=4))
+        make_media(corpus, **{**SMALL, "seed": 4})
 
 
 def test_the_signals_file_tells_what_was_planted_and_said(corpus):
     table = pq.read_table(corpus / "signals.parquet").to_pydict()
-    labels = draw_labels(SMALL.clips, SMALL.seed, SMALL.test_clips)
+    labels = draw_labels(**SMALL)
     assert table["id"] == list(labels.ids)
     assert table["intensity/Joy"] == labels.intensities[:, 5].tolist()
-    assert table["audio/Joy"] == draw_signals(labels, SMALL.seed)["audio"][:, 5].tolist()
-    for clip in plan_media(corpus, SMALL).clips:
+    assert table["audio/Joy"] == draw_signals(labels, SMALL["seed"])["audio"][:, 5].tolist()
+    for clip in plan_media(corpus, **SMALL).clips:
         assert table["words"][clip.number] == spoken_words(clip) == written(write_script(clip).clauses)
 
 
@@ -107,7 +105,7 @@ def test_signals_tell_of_the_labels_in_proportion_to_their_noise():
 
 
 def test_a_participant_keeps_face_voice_and_room_from_clip_to_clip():
-    clips = plan_media(Path("nowhere"), MediaSettings(clips=60)).clips
+    clips = plan_media(Path("nowhere"), clips=60).clips
     one, two = (write_script(clip) for clip in clips[:2])
     other = write_script(clips[-1])
     assert clips[0].participant == clips[1].participant != clips[-1].participant
@@ -117,7 +115,7 @@ def test_a_participant_keeps_face_voice_and_room_from_clip_to_clip():
 
 
 def test_the_clips_of_a_participant_are_filmed_one_after_another():
-    people = [clip.participant for clip in plan_media(Path(), MediaSettings(clips=90)).clips]
+    people = [clip.participant for clip in plan_media(Path(), clips=90).clips]
     assert people == sorted(people)
     assert len(set(people)) > 5
 
@@ -125,10 +123,10 @@ def test_the_clips_of_a_participant_are_filmed_one_after_another():
 def test_the_gallery_is_one_picture_of_eight_moments_of_four_clips(corpus, tmp_path):
     gallery(corpus, tmp_path / "gallery.png")
     picture = cv2.imread(str(tmp_path / "gallery.png"))
-    rows = len({clip.participant for clip in plan_media(corpus, SMALL).clips})
+    rows = len({clip.participant for clip in plan_media(corpus, **SMALL).clips})
     assert picture.shape == (200 * min(4, rows), 1600, 3)
 
 
 def test_pictures_come_25_times_a_second():
-    script = write_script(plan_media(Path(), MediaSettings(clips=2)).clips[0])
+    script = write_script(plan_media(Path(), clips=2).clips[0])
     assert len(script.actions) == round(len(script.sound) / 22_050 * FPS)

@@ -40,7 +40,7 @@ EXPRESSION: Table = {
     "Admiration": {"brow_inner": 0.55, "brow_outer": 0.4, "smile": 0.35, "pucker": 0.4},
     "Amusement": {"smile": 1.0, "cheek": 0.9, "jaw": 0.6, "nose": 0.6},
     "Determination": {"brow_lower": 1.0, "press": 1.0, "squint": 0.5},
-    "Empathic Pain": {"brow_inner": 0.9, "brow_lower": 0.4, "corner_down": 1.0, "squint": 0.3},
+    "Empathic Pain": {"brow_inner": 0.9, "brow_lower": 0.3, "corner_down": 1.0, "squint": 0.7},
     "Excitement": {"brow_inner": 0.8, "brow_outer": 1.0, "wide": 1.0, "jaw": 0.45},
     "Joy": {"smile": 0.95, "cheek": 0.5, "squint": 0.2},
 }

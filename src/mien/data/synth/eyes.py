@@ -21,7 +21,7 @@ def draw_eye(patch: Patch, person: Identity, act: Mapping[str, float], side: flo
     along = np.clip(x / HALF_LENGTH, -1, 1)
     y = patch.y + person.eye_tilt * along
     arch = np.sqrt(np.maximum(0.0, 1 - along * along))
-    opening = (1 - act["blink"]) * (1 - 0.45 * act["squint"] - 0.15 * act["cheek"] + 0.4 * act["wide"])
+    opening = (1 - act["blink"]) * (1 - 0.45 * act["squint"] - 0.15 * act["cheek"] + 0.55 * act["wide"])
     upper = -0.105 * person.eye_height * opening * arch + 0.05 * act["blink"] * arch
     lower = (0.062 * person.eye_height - 0.035 * act["cheek"] - 0.03 * act["squint"]) * arch + 0.004
     lower = np.maximum(lower, upper)

@@ -73,7 +73,7 @@ class FeaturePlan:
     no_sound: float = 0.005
     no_face: float = 0.02
     ceilings: Mapping[str, Sequence[float]] = field(default_factory=lambda: dict(CEILINGS))
-    overlap: float = 0.4
+    overlap: float = 0.55
     blunt: tuple[str, ...] = BLUNT
     moment_seconds: float = 1.2
     background: float = 0.5

@@ -11,7 +11,7 @@ import numpy as np
 
 from mien.artifacts import atomic_file, read_json
 from mien.data.synth.drawing import head_of
-from mien.data.synth.media import VERSION, ClipSpec, MediaSettings, plan_media, write_script
+from mien.data.synth.media import VERSION, ClipSpec, plan_media, write_script
 from mien.errors import DataError
 from mien.schema import EMOTIONS
 
@@ -30,7 +30,7 @@ def gallery(corpus: Path, picture: Path) -> None:
     made_of = read_json(corpus / "corpus.json")
     if made_of.pop("version", None) != VERSION:
         raise DataError(f"{corpus / 'corpus.json'}: not a media corpus of version {VERSION}")
-    clips = _choose(plan_media(corpus, MediaSettings(**made_of)).clips)
+    clips = _choose(plan_media(corpus, **made_of).clips)
     rows = [np.concatenate(_moments(clip), 1) for clip in clips]
     with atomic_file(picture) as part:
         _, encoded = cv2.imencode(picture.suffix, cv2.cvtColor(np.concatenate(rows), cv2.COLOR_RGB2BGR))

@@ -47,12 +47,12 @@ VERSION = 1
 """Goes up when the same settings give other files."""
 
 FPS = 25
-NOISE = {"text": 0.22, "audio": 0.28, "vision": 0.22, "motion": 0.3}
+NOISE = {"text": 0.18, "audio": 0.28, "vision": 0.24, "motion": 0.36}
 """Standard deviation of each modality's own noise, on signals in [0, 1]."""
 
 
 @dataclass(frozen=True)
-class MediaSettings:
+class Settings:
     """What a corpus is like; the same settings give the same labels and signals.
 
     Attributes:
@@ -118,7 +118,7 @@ class Script:
 class Plan:
     """A corpus before it is filmed; ``clips`` are sorted by participant, so that each person is painted only once."""
 
-    settings: MediaSettings
+    settings: Settings
     labels: Labels
     signals: dict[str, Floats]
     clips: tuple[ClipSpec, ...]
@@ -141,13 +141,16 @@ def draw_signals(labels: Labels, seed: int) -> dict[str, Floats]:
     return signals
 
 
-def plan_media(out: Path, settings: MediaSettings) -> Plan:
-    """Decide everything about a corpus in ``out``; nothing is written yet."""
+def plan_media(
+    out: Path, clips: int = 400, seed: int = 0, test_clips: int = 0, dirt: float = 0.0, provided: bool = False
+) -> Plan:
+    """Decide everything about a corpus in ``out``; nothing is written yet. The arguments are those of ``Settings``."""
+    settings = Settings(clips, seed, test_clips, dirt, provided)
     labels = draw_labels(settings.clips, settings.seed, settings.test_clips)
     signals = draw_signals(labels, settings.seed)
     chance = np.random.default_rng([settings.seed, 0xD127])
     faults = choose_faults(len(labels), settings.dirt, settings.provided, chance)
-    clips = [
+    specs = [
         ClipSpec(
             id=name,
             home=out / "test_data" if labels.split[row] == "test" else out,
@@ -160,7 +163,7 @@ def plan_media(out: Path, settings: MediaSettings) -> Plan:
         )
         for row, name in enumerate(labels.ids)
     ]
-    by_participant = tuple(sorted(clips, key=lambda clip: (clip.participant, clip.number)))
+    by_participant = tuple(sorted(specs, key=lambda clip: (clip.participant, clip.number)))
     return Plan(settings, labels, signals, by_participant)
 
 
@@ -246,19 +249,22 @@ class Filming:
 Run = Callable[[Callable[[ClipSpec], str], Sequence[ClipSpec]], Iterable[str]]
 
 
-def make_media(out: Path, settings: MediaSettings, run: Run = map) -> Plan:
+def make_media(
+    out: Path, clips: int = 400, seed: int = 0, test_clips: int = 0, dirt: float = 0.0, provided: bool = False,
+    run: Run = map,
+) -> Plan:  # fmt: skip
     """Make a corpus in the challenge's layout; the same call continues an interrupted one.
 
     Args:
         out: folder to fill.
-        settings: what the corpus is like.
+        clips, seed, test_clips, dirt, provided: what the corpus is like (``Settings``).
         run: how to film the planned clips; ``map`` films one after another, here.
 
     Raises:
         DataError: the folder already holds a corpus of other settings.
         DependencyMissing: espeakng-loader is not installed.
     """
-    plan = plan_media(out, settings)
+    plan = plan_media(out, clips, seed, test_clips, dirt, provided)
     write_plan(plan, out)
     for _ in run(Filming()(), plan.missing()):
         pass

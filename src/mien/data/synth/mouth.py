@@ -51,7 +51,7 @@ def _curves(x: Floats, person: Identity, act: Mapping[str, float]) -> Curves:
     square = along * along
     within = np.clip(1 - square, 0, 1)
     root = np.sqrt(within)
-    bow = AT - (0.17 * smile - 0.12 * down) * np.minimum(square, 1.2) + 0.045 * smile
+    bow = AT - (0.17 * smile - 0.17 * down) * np.minimum(square, 1.2) + 0.045 * smile
     thick = person.lip_height * (1 - 0.62 * act["press"] - 0.22 * smile + 0.35 * act["pucker"])
     gap = 0.21 * jaw * (root + within) + 0.055 * smile * within * (1 - act["press"])
     upper_in, lower_in = bow - 0.22 * gap - 0.02 * smile * within, bow + 0.78 * gap
