@@ -10,7 +10,19 @@ from pathlib import Path
 import pytest
 
 MIEN = [sys.executable, "-m", "mien.cli"]
-COMMANDS = ["extract", "train", "predict", "evaluate", "compare", "submit", "import-features", "synth", "doctor", "settings", "weights"]
+COMMANDS = [
+    "extract",
+    "train",
+    "predict",
+    "evaluate",
+    "compare",
+    "submit",
+    "import-features",
+    "synth",
+    "doctor",
+    "settings",
+    "weights",
+]
 
 
 def mien(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from mien.data.synth.features import FeaturePlan, draw_clips
 from mien.data.synth.labels import Comparison, check_labels, draw_labels, write_challenge
-from mien.data.synth.media import ClipSpec, Filming, MediaSettings, make_media
+from mien.data.synth.media import ClipSpec, Filming, make_media
 from mien.data.synth.oracle import CEILING, check_ceilings, write_oracle
 from mien.errors import DataError
 from mien.features.synthetic import check_features, file_features
@@ -58,7 +58,7 @@ def synth(
     """
     folder = Path(out)
     if mode == "media":
-        make_media(folder, MediaSettings(clips, seed, test_clips, dirt, provided), _filmed_by(workers, progress))
+        make_media(folder, clips, seed, test_clips, dirt, provided, _filmed_by(workers, progress))
     else:
         _make_features(folder, replace(plan or FeaturePlan(), seed=seed), (clips, seed, test_clips), workers, progress)
     return folder

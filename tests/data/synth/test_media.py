@@ -98,10 +98,10 @@ def test_signals_tell_of_the_labels_in_proportion_to_their_noise():
         for name, values in signals.items()
     }
     assert sorted(agreement, key=agreement.get) == sorted(NOISE, key=NOISE.get, reverse=True)
-    assert 0.4 < min(agreement.values()) < max(agreement.values()) < 0.75
+    assert 0.4 < min(agreement.values()) < max(agreement.values()) < 0.7
     everything = np.mean(list(signals.values()), 0)
     together = np.mean([np.corrcoef(everything[:, e], labels.shares[:, e])[0, 1] for e in range(6)])
-    assert together > max(agreement.values()) + 0.05  # the noises are independent, so fusion gains
+    assert together > max(agreement.values()) + 0.03  # the noises are independent, so fusion gains
 
 
 def test_a_participant_keeps_face_voice_and_room_from_clip_to_clip():
