@@ -8,7 +8,7 @@ clips=${2:-160}
 
 mien weights fetch small
 mien synth "$folder/corpus" --clips "$clips" --test-clips 4
-mien extract "$folder/corpus" --weights small --out "$folder/features"
+mien extract "$folder/corpus" --weights small --set media.vision_fps=2 --out "$folder/features"
 mien train "$folder/corpus" --features "$folder/features" --out "$folder/run"
 echo
 echo "How good it is, on the validation clips:"

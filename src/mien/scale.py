@@ -22,6 +22,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result", covariant=True)
 
 QUEUED_PER_WORKER = 2
+ITEMS_PER_PROCESS = 400
+"""A worker is replaced after this many items, so that what native libraries never give back cannot pile up."""
 
 
 class Make(Hashable, Protocol[Result]):
@@ -73,7 +75,8 @@ def _run_in_processes(
 
     queue = iter(items)
     waiting: dict[Future[Result], Item] = {}
-    pool = ProcessPool(max_workers=workers, context=multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPool(max_workers=workers, max_tasks=ITEMS_PER_PROCESS, context=context)
     try:
         while True:
             while len(waiting) < workers * QUEUED_PER_WORKER and (item := next(queue, None)) is not None:

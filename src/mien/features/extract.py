@@ -18,9 +18,11 @@ from time import perf_counter
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 
+from mien.artifacts import read_json, write_json
 from mien.config import Settings
-from mien.errors import DataError, MediaError, MienError
+from mien.errors import DataError, MediaError, MienError, StoreError
 from mien.features.keys import Keys
 from mien.features.writer import StoreWriter
 from mien.media.observe import Senses, observe
@@ -29,6 +31,11 @@ from mien.modalities.base import Absent, Backbone, Modality, resolve_compute
 from mien.scale import Failed, cores, run
 from mien.schema import Clip, ClipFeatures, Feature, Manifest, Media
 from mien.weights import SETS, Weights, resolve
+
+SETTINGS = "extraction.json"
+"""In a store: the settings that its newest features were made with, for whoever prepares clips in the same way."""
+
+SECTIONS = ("media", "faces", "speech")
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,11 @@ def extract(
     """
     extraction = plan(settings, workers)
     with StoreWriter(store, [clip.id for clip in manifest.clips]) as writer:
+        write_json(
+            store / SETTINGS,
+            {name: getattr(settings, name).model_dump(mode="json") for name in SECTIONS}
+            | {"weights": settings.weights},
+        )
         jobs = (
             Job(clip, {name: (f.key, f.status, f.reason) for name, f in writer.known(clip.id).items()})
             for clip in manifest.clips
@@ -123,6 +135,24 @@ def extract(
             else:
                 writer.passed(job.clip.id)
             yield outcome
+
+
+def as_extracted(settings: Settings, store: Path) -> Settings:
+    """The settings with those parts that say how clips are prepared taken from a store.
+
+    A model must prepare new clips as those were that it learned from. A store without a record of its settings (one
+    that was imported or drawn) changes nothing.
+
+    Raises:
+        StoreError: the record is damaged.
+    """
+    if not (store / SETTINGS).is_file():
+        return settings
+    try:
+        made = read_json(store / SETTINGS)
+        return Settings.model_validate(settings.model_dump() | made)
+    except (DataError, ValidationError, TypeError) as error:
+        raise StoreError(f"{store / SETTINGS}: damaged; run the extraction again") from error
 
 
 class Extractor:

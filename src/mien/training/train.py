@@ -18,6 +18,7 @@ from mien.artifacts import atomic_file, write_json
 from mien.config import Settings
 from mien.data.splits import Split, labels_of, split_clips
 from mien.errors import DataError
+from mien.features.extract import as_extracted
 from mien.features.store import Store
 from mien.metrics import mean_defined, pearson
 from mien.modalities.device import choose_device, choose_precision
@@ -111,7 +112,8 @@ def train(
     Args:
         manifest: rated clips with splits.
         store: their features.
-        settings: all of them; ``modalities`` that the store lacks are left out with a note.
+        settings: all of them; ``modalities`` that the store lacks are left out with a note, and how clips are
+            prepared (weights, media, faces, speech) is taken from the store.
         out: the run folder; an unfinished run of the same settings, data and features is continued.
         progress: told in one line what is going on.
         watch: told of every epoch.
@@ -122,6 +124,7 @@ def train(
         MienError: no validation r could be computed.
     """
     begin = time.monotonic()
+    settings = as_extracted(settings, store.root)
     split = split_clips(manifest, settings.split)
     say = progress or (lambda _: None)
     widths, notes = _widths(store, settings, split)

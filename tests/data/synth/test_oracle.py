@@ -18,7 +18,7 @@ from mien.schema import EMOTIONS
 
 PLAN = FeaturePlan()
 ALL = (0, 1, 2, 3)
-MANY, LEARNT = 60_000, 40_000
+MANY, LEARNT = 36_000, 24_000
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,8 @@ def test_with_nothing_left_open_the_link_is_the_intensity_of_the_labels(half):
 def test_the_moments_of_the_labels_are_those_of_labels_drawn(many):
     mean, deviation = label_moments("valid")
     np.testing.assert_allclose(many[0].mean(0), mean, atol=4 * deviation.max() / MANY**0.5)
-    np.testing.assert_allclose(many[0].std(0), deviation, rtol=0.04)  # Empathic Pain is rare: its deviation scatters
+    kurtosis = (((many[0] - mean) / deviation) ** 4).mean(0)  # 100 for Empathic Pain, which is rare
+    assert (np.abs(many[0].std(0) / deviation - 1) < 4 * np.sqrt(kurtosis / 4 / MANY)).all()
 
 
 def test_every_single_modality_reaches_the_papers_table_and_no_more(corpus, many):
@@ -62,7 +63,7 @@ def test_every_single_modality_reaches_the_papers_table_and_no_more(corpus, many
     for place, (name, row) in enumerate(CEILINGS.items()):
         r = pearson(expected_labels(model, "valid", signals, present, (place,)), shares)
         wanted = np.clip(row, 0, None) / PLAN.presence(name) ** 0.5  # here no clip misses anything
-        error = np.where(np.array(row) > 0, 0.016, 0.05)  # 4 standard errors of r over 60,000 clips
+        error = np.where(np.array(row) > 0, 0.021, 0.05)  # 4 standard errors of r over 36,000 clips
         assert (np.abs(r - wanted) < error).all(), (name, r, wanted)
 
 
@@ -70,8 +71,8 @@ def test_every_single_modality_reaches_the_papers_table_and_no_more(corpus, many
 def test_no_regression_on_the_signals_beats_the_oracle(which, many, answers):
     shares, signals = many
     x = signals[:, list(which)].reshape(MANY, -1)
-    emotions = (0, 5)  # Admiration and Joy
-    for regression in (Ridge(10.0), HistGradientBoostingRegressor(max_depth=4, learning_rate=0.05, random_state=0)):
+    emotions = (0,) if which == ALL else (3, 5)  # Admiration; Empathic Pain and Joy
+    for regression in (Ridge(10.0), HistGradientBoostingRegressor(max_iter=60, max_depth=3, random_state=0)):
         learnt = np.stack(
             [regression.fit(x[:LEARNT], shares[:LEARNT, e]).predict(x[LEARNT:]) for e in emotions], axis=1
         )
@@ -85,7 +86,7 @@ def test_a_regression_on_the_guesses_themselves_attains_the_ceiling_of_one_modal
     guesses = best_guesses(corpus[1].model, signals)[:, 0]
     learnt = Ridge(1.0).fit(guesses[:LEARNT], shares[:LEARNT]).predict(guesses[LEARNT:])
     reached = pearson(learnt, shares[LEARNT:]) / pearson(answers[0,], shares[LEARNT:])
-    np.testing.assert_allclose(reached, 1, atol=0.01)
+    np.testing.assert_allclose(reached, 1, atol=0.015)
 
 
 def test_a_regression_on_all_guesses_comes_close_to_the_fused_ceiling(corpus, many, answers):

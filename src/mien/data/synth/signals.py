@@ -42,7 +42,7 @@ Joy). Source: "Two-Stage Multimodal Framework for Emotion Mimicry Intensity Pred
 """
 
 
-OUTER, INNER, ROUNDS, DAMPING, MOST_TOLD = 16384, 256, 6, 0.75, 0.999
+OUTER, INNER, ROUNDS, DAMPING, MOST_TOLD = 8192, 256, 6, 0.75, 0.999
 """Of the calibration: points that stand for all clips, points for each one's posterior, steps of the fixed point, how
 far each one goes (the answer to a skewed label grows faster than the signal), and the highest correlation of a signal
 with what it tells."""
