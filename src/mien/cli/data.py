@@ -72,16 +72,23 @@ def synth(
         bool, typer.Option("--provided", help="Also write face_images/ and audio/, as the real data have (media).")
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="Only set a corpus beside the published figures.")] = False,
+    gallery: Annotated[
+        Path | None, typer.Option("--gallery", metavar="PNG", help="Only draw a picture of a corpus (media).")
+    ] = None,
     workers: WorkersOption = -1,
     quiet: QuietOption = False,
 ) -> None:
     """Make the stand-in corpus: people who never were, in the challenge's layout, with labels planted in them."""
     from mien.cli.printing import print_comparisons
+    from mien.data.synth.gallery import gallery as draw
     from mien.standin import check as compare
     from mien.standin import synth as make
 
     if check:
         print_comparisons(compare(out))
+    if gallery is not None:
+        draw(out, gallery)
+    if check or gallery is not None:
         return
     if mode not in ("media", "features"):
         raise typer.BadParameter(f"--mode is media or features, not {mode}")
