@@ -9,6 +9,9 @@ clips=${2:-160}
 mien weights fetch small
 mien synth "$folder/corpus" --clips "$clips" --test-clips 4
 mien extract "$folder/corpus" --weights small --set media.vision_fps=2 --out "$folder/features"
+echo
+echo "What the real parts understood of the stand-in corpus:"
+mien synth "$folder/corpus" --check --features "$folder/features"
 mien train "$folder/corpus" --features "$folder/features" --out "$folder/run"
 echo
 echo "How good it is, on the validation clips:"

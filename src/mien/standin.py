@@ -3,6 +3,7 @@
 synth(OUT)                      mp4 files of people who never were, in the challenge's layout
 synth(OUT, mode="features")     its feature store alone, at any size, with the best answers anybody could give
 check(OUT)                      published against made, one table
+check(OUT, features=STORE)      … and what the real parts understood of the films
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from mien.data.synth.features import FeaturePlan, draw_clips
-from mien.data.synth.labels import Comparison, check_labels, draw_labels, write_challenge
+from mien.data.synth.labels import Bound, Comparison, check_labels, draw_labels, write_challenge
 from mien.data.synth.media import ClipSpec, Filming, make_media
 from mien.data.synth.oracle import CEILING, check_ceilings, write_oracle
 from mien.errors import DataError
@@ -64,17 +65,28 @@ def synth(
     return folder
 
 
-def check(folder: str | Path) -> list[Comparison]:
-    """The published figures beside those of a corpus: labels, and for features also lengths, gaps and ceilings.
+def check(folder: str | Path, features: str | Path | None = None) -> list[Comparison | Bound]:
+    """The published figures beside those of a corpus: labels, and in feature mode also lengths, gaps and ceilings.
+
+    Args:
+        folder: the corpus.
+        features: a store made from its films; adds what the real parts understood of them, beside what is asked.
 
     Raises:
-        DataError: there is no corpus in the folder.
+        DataError: there is no corpus in the folder, or it was not filmed but has ``features``.
+        StoreError: there is no store at ``features``.
     """
     root = Path(folder)
     if not (root / "train_split.csv").is_file():
         raise DataError(f"{root}: no stand-in corpus; make one with: mien synth {root}")
-    features = (root / CEILING).is_file()
-    return check_labels(root) + (check_features(root / FEATURES) + check_ceilings(root) if features else [])
+    rows: list[Comparison | Bound] = [*check_labels(root)]
+    if (root / CEILING).is_file():
+        rows += [*check_features(root / FEATURES), *check_ceilings(root)]
+    if features is not None:
+        from mien.features.understood import check_understood  # noqa: PLC0415 - scikit-learn is slow to load
+
+        rows += check_understood(root, Path(features))
+    return rows
 
 
 def _filmed_by(workers: int, progress: bool) -> Callable[[Callable[[ClipSpec], str], Sequence[ClipSpec]], list[str]]:

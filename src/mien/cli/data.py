@@ -72,6 +72,10 @@ def synth(
         bool, typer.Option("--provided", help="Also write face_images/ and audio/, as the real data have (media).")
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="Only set a corpus beside the published figures.")] = False,
+    features: Annotated[
+        Path | None,
+        typer.Option("--features", "-f", metavar="STORE", help="With --check: what was understood of the films."),
+    ] = None,
     gallery: Annotated[
         Path | None, typer.Option("--gallery", metavar="PNG", help="Only draw a picture of a corpus (media).")
     ] = None,
@@ -84,8 +88,10 @@ def synth(
     from mien.standin import check as compare
     from mien.standin import synth as make
 
+    if features is not None and not check:
+        raise typer.BadParameter("--features goes with --check")
     if check:
-        print_comparisons(compare(out))
+        print_comparisons(compare(out, features))
     if gallery is not None:
         draw(out, gallery)
     if check or gallery is not None:

@@ -10,7 +10,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from mien.data.synth.labels import Comparison
+    from mien.data.synth.labels import Bound, Comparison
     from mien.features.tally import Tally
 
 console = Console(highlight=False)
@@ -55,12 +55,10 @@ def print_tally(tally: "Tally", store: Path) -> None:
         console.print(f"work: {total:.0f} s ({stages})")
 
 
-def print_comparisons(rows: "Sequence[Comparison]") -> None:
-    """Published figures beside those of a corpus, and whether each is as close as it should be."""
+def print_comparisons(rows: "Sequence[Comparison | Bound]") -> None:
+    """Figures published, or asked for, beside those of a corpus, and whether each is as close as it should be."""
     table = Table("", "figure", "published", "made", "allowed", box=None)
     for row in rows:
-        table.add_row(
-            "ok" if row.holds else "--", row.name, f"{row.published:.3f}", f"{row.made:.3f}", f"± {row.within:g}"
-        )
+        table.add_row("ok" if row.holds else "--", row.name, f"{row.published:.3f}", f"{row.made:.3f}", row.allowed)
     console.print(table)
     console.print(f"{sum(row.holds for row in rows)} of {len(rows)} hold")

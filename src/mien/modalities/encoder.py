@@ -3,8 +3,8 @@
     steps (B, T, F) → masked single-query attention → (K, B, F) → LayerNorm → Linear → GELU → Dropout → LayerNorm
                                                                                                     → (K, B, D)
 
-It sits on the outputs of a frozen backbone, so its steps are the same for all K models and are read once. What stands
-in padding, even ``nan``, does not reach the embedding, and a clip without the modality gets an embedding of zeros.
+It sits on the outputs of a frozen backbone, so its steps are the same for all K models and are read once. Padding does
+not reach the embedding, and a clip without the modality gets an embedding of zeros.
 
 Source: the unimodal branches of "Two-Stage Multimodal Framework for Emotion Mimicry Intensity Prediction" (2026).
 Shapes: ``K`` models, ``B`` batch, ``T`` steps, ``F`` feature width, ``D`` embedding width.
@@ -25,7 +25,7 @@ class Steps(NamedTuple):
     """One modality of a batch of clips.
 
     Attributes:
-        values: ``(B, T, F)`` float; anything may stand where ``mask`` is false.
+        values: ``(B, T, F)`` float; zeros where ``mask`` is false.
         mask: ``(B, T)`` bool; all false for a clip without this modality.
     """
 
@@ -45,7 +45,7 @@ class AttentionPool(nn.Module):
 
     def forward(self, steps: Steps, scale: Float[Tensor, " F"]) -> Float[Tensor, "K B F"]:
         """Average the steps, weighted by the scores of the scaled steps; zeros for a clip without steps."""
-        values, mask = steps  # values are finite: ``Encoder`` has cleared the padding
+        values, mask = steps
         scores = torch.einsum("btf,kf->bkt", values, (self.query * scale).to(values.dtype)).float()
         scores = torch.where(mask[:, None], scores, -torch.inf)
         scores = torch.where(mask.any(-1)[:, None, None], scores, 0.0)  # a softmax over nothing would be nan
@@ -57,13 +57,6 @@ def mean_pool(steps: Steps) -> Float[Tensor, "1 B F"]:
     """The mean of the steps that count, ``(B, T, F)`` → ``(1, B, F)``; zeros for a clip without steps."""
     count = steps.mask.sum(-1, keepdim=True).clamp(min=1)
     return (steps.values.float().sum(1) / count)[None]
-
-
-def clear_padding(steps: Steps) -> Steps:
-    """The same steps with zeros in the padding, since 0 × nan is nan; by rows, 4 times as fast as by a mask."""
-    padding = torch.nonzero(~steps.mask.flatten()).flatten()
-    values = steps.values.flatten(0, 1).index_fill(0, padding, 0.0).view(steps.values.shape)
-    return Steps(values, steps.mask)
 
 
 class Encoder(nn.Module):
@@ -99,7 +92,6 @@ class Encoder(nn.Module):
 
     def forward(self, steps: Steps, chance: Chance | None = None) -> Float[Tensor, "K B D"]:
         """Embed a batch: ``(K, B, D)``, zeros for a clip without steps."""
-        steps = clear_padding(steps)
         pooled = self.pool(steps, self.scale) if self.pool else mean_pool(steps)
         standard = (pooled - self.offset) * self.scale  # the weights sum to 1, so this is the mean of standard steps
         return self.trunk(standard, steps.mask.any(-1), chance)

@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from mien.artifacts import atomic_file, write_json
 from mien.config import Settings
@@ -25,8 +26,8 @@ from mien.modalities.device import choose_device, choose_precision
 from mien.model.bundle import Bundle, load_bundle, save_bundle
 from mien.model.conformal import calibrate
 from mien.model.emotion import Group, Multimodal, Unimodal, variants
-from mien.model.inputs import Clips, load_clips
-from mien.schema import Clip, Manifest
+from mien.model.inputs import Clips, PackedSteps, load_clips
+from mien.schema import Manifest
 from mien.training.fit import Epoch
 from mien.training.run import EpochLog, open_run, provenance, write_split
 from mien.training.stage1 import Rooms, train_encoder
@@ -74,24 +75,28 @@ class _Run:
     say: Say
     watch: Watch
     scores: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    loaded: dict[tuple[str, str], PackedSteps] = field(default_factory=dict)
 
     @property
     def rated(self) -> npt.NDArray[np.float32]:
         """``(N, E)`` of the validation clips."""
         return labels_of(self.split.valid, len(self.manifest.targets))
 
-    def clips(self, side: tuple[Clip, ...], modalities: tuple[str, ...]) -> Clips:
-        """Features of one side in memory."""
+    def clips(self, side: Literal["train", "valid"], modalities: tuple[str, ...]) -> Clips:
+        """Features of one side of the split in memory, where they stay: stage 2 reads what stage 1 has read."""
         device = choose_device(self.settings.compute)
-        ids = [clip.id for clip in side]
-        return load_clips(
-            {name: self.store.gather(name, ids) for name in modalities},
-            labels_of(side, len(self.manifest.targets)),
-            {name: self.widths[name] for name in modalities},
-            self.settings.stage1.longest_steps,
-            choose_precision(self.settings.compute, device),
-            device,
-        )
+        precision = choose_precision(self.settings.compute, device)
+        clips = self.split.train if side == "train" else self.split.valid
+        labels, ids = labels_of(clips, len(self.manifest.targets)), [clip.id for clip in clips]
+        for name in modalities:
+            if (side, name) not in self.loaded:
+                packed, width = self.store.gather(name, ids), self.widths[name]
+                read = load_clips(
+                    {name: packed}, labels, {name: width}, self.settings.stage1.longest_steps, precision, device
+                )
+                self.loaded[side, name] = read.modalities[name]
+        rated = torch.as_tensor(labels, device=device)
+        return Clips({name: self.loaded[side, name] for name in modalities}, rated, precision)
 
     def rooms(self, folder: Path) -> Rooms:
         """Where a stage keeps its checkpoint."""
@@ -165,9 +170,9 @@ def _widths(store: Store, settings: Settings, split: Split) -> tuple[dict[str, i
 def _stage1(run: _Run, modality: str) -> None:
     """Train one encoder, unless its model folder is there."""
     folder = run.folder / "stage1" / modality
-    valid = run.clips(run.split.valid, (modality,))
+    valid = run.clips("valid", (modality,))
     if not (folder / "model" / "config.json").exists():
-        train_clips = run.clips(run.split.train, (modality,))
+        train_clips = run.clips("train", (modality,))
         log = EpochLog(folder, run.folder / "tensorboard", f"stage1 {modality}")
         models = variants(run.settings, run.settings.stage1)
         run.say(f"stage 1 {modality}: {int(train_clips.present(modality).sum())} clips, {len(models)} models at once")
@@ -185,9 +190,9 @@ def _stage1(run: _Run, modality: str) -> None:
 
 def _stage2(run: _Run, r: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, npt.NDArray[np.float64]]:
     """Train the fused model, unless its model folder is there; r of its models and of their mean."""
-    valid = run.clips(run.split.valid, run.modalities)
+    valid = run.clips("valid", run.modalities)
     if not (run.folder / "model" / "config.json").exists():
-        train_clips = run.clips(run.split.train, run.modalities)
+        train_clips = run.clips("train", run.modalities)
         encoders = _encoders(run, valid)
         log = EpochLog(run.folder / "stage2", run.folder / "tensorboard", "stage2")
         rooms = run.rooms(run.folder / "stage2")

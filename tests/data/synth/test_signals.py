@@ -5,7 +5,7 @@ import pytest
 
 from mien.data.synth.expected import ExpectedShare, label_moments, latent_correlation, signal_model
 from mien.data.synth.quadrature import points
-from mien.data.synth.signals import SMILE, SignalModel, calibrate, label_axes
+from mien.data.synth.signals import BLUNT, CEILINGS, SMILE, SignalModel, calibrate, label_axes
 
 
 def two_modalities(overlap: float) -> SignalModel:
@@ -80,6 +80,11 @@ def test_an_axis_is_blind_to_the_other_labels_best_linear_predictors():
     off = crossed - np.diag(np.diag(crossed))
     assert np.abs(off).max() < 0.05 * np.diag(crossed).min()
     np.testing.assert_allclose(np.diag(axes @ correlation @ axes.T), 1)
+
+
+def test_an_overlap_that_leaves_a_blunt_modality_no_noise_is_refused():
+    with pytest.raises(ValueError, match=r"overlap = 0.9 leaves a blunt modality less than no noise"):
+        signal_model(CEILINGS, 0.9, BLUNT)
 
 
 def test_an_overlap_that_is_no_share_is_refused():

@@ -230,6 +230,31 @@ class Comparison:
         """Whether the corpus is as close as it should be."""
         return abs(self.made - self.published) <= self.within
 
+    @property
+    def allowed(self) -> str:
+        """The difference allowed, in words."""
+        return f"± {self.within:g}"
+
+
+@dataclass(frozen=True)
+class Bound:
+    """One figure that should be at least, or at most, what is asked."""
+
+    name: str
+    published: float
+    made: float
+    at_least: bool = True
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is."""
+        return self.made >= self.published if self.at_least else self.made <= self.published
+
+    @property
+    def allowed(self) -> str:
+        """The bound in words."""
+        return "at least" if self.at_least else "at most"
+
 
 def compare_published(train: Floats, valid: Floats) -> list[Comparison]:
     """Set a corpus' labels beside the published figures.

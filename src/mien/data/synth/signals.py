@@ -47,6 +47,8 @@ OUTER, INNER, ROUNDS, DAMPING, MOST_TOLD = 8192, 256, 6, 0.75, 0.999
 far each one goes (the answer to a skewed label grows faster than the signal), and the highest correlation of a signal
 with what it tells."""
 
+ROUNDING = 1e-9
+
 BLUNT = ("vision", "motion")
 """Modalities that tell a single number, between a smile and a frown."""
 
@@ -90,7 +92,7 @@ class SignalModel:
         positions = latents @ self.axes.T
         shared = rng.standard_normal(positions.shape) * np.sqrt(1 - self.expressed**2)
         signals = np.einsum("mij,nj->nmi", self.mixing, self.expressed * positions + shared)
-        return signals + np.sqrt(self.private) * rng.standard_normal(signals.shape)
+        return signals + np.sqrt(self.private.clip(min=0)) * rng.standard_normal(signals.shape)
 
     def posterior(self, which: Sequence[int]) -> tuple[Array, Array]:
         """What the signals of the modalities ``which`` (rows of ``mixing``) tell of the latents.
@@ -141,7 +143,8 @@ def calibrate(
         blunt: modalities that tell a single number.
 
     Raises:
-        ValueError: ``overlap`` lies outside [0, 1], or a wanted r cannot be reached even without noise.
+        ValueError: ``overlap`` lies outside [0, 1] or is more than a blunt modality's signal has noise for, or a wanted
+            r cannot be reached even without noise.
     """
     if not 0 <= overlap <= 1:
         raise ValueError(f"overlap = {overlap}, but it is a share in [0, 1]")
@@ -150,9 +153,14 @@ def calibrate(
         wanted = np.clip(np.array(row, float), 0, None) * label_sd
         mixing.append(_reach(link, correlation, axes, wanted, name, name in blunt))
     sharp = [np.diag(one) for name, one in zip(ceilings, mixing, strict=True) if name not in blunt]
-    best = np.max(sharp, axis=0, initial=0)
+    best = np.max([np.zeros(len(axes)), *sharp], axis=0)
     expressed = np.sqrt(best**2 + (1 - overlap) * (1 - best**2))
-    return SignalModel(tuple(ceilings), correlation, axes, expressed, np.stack(mixing) / expressed)
+    model = SignalModel(tuple(ceilings), correlation, axes, expressed, np.stack(mixing) / expressed)
+    if (model.private < -ROUNDING).any():
+        raise ValueError(
+            f"overlap = {overlap} leaves a blunt modality less than no noise of its own; choose a lower one"
+        )
+    return model
 
 
 def _reach(link: Link, correlation: Array, axes: Array, wanted: Array, name: str, blunt: bool) -> Array:
