@@ -152,8 +152,6 @@ class Stage1Settings(FitSettings):
     """Width of what the motion encoder gives."""
     motion_epochs: Count = 100
     """``epochs`` of the motion encoder."""
-    standardise: tuple[ModalityName, ...] = ("motion",)
-    """Modalities whose features are first brought to mean 0 and variance 1 over the training clips."""
     longest_steps: Count = 1500
     """Of a longer clip, this many evenly spaced steps are used."""
 

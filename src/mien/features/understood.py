@@ -152,5 +152,5 @@ def recovered(
     Every clip is read by a regression that has seen none of the participant's clips.
     """
     reader = make_pipeline(StandardScaler(), RidgeCV(PENALTIES))
-    read = cross_val_predict(reader, features, signals, groups=list(people), cv=GroupKFold(FOLDS))
+    read = np.asarray(cross_val_predict(reader, features, signals, groups=list(people), cv=GroupKFold(FOLDS)))
     return np.array([np.corrcoef(one, other)[0, 1] for one, other in zip(read.T, signals.T, strict=True)])

@@ -208,6 +208,7 @@ def evaluate(
         for e, name in enumerate(bundle.targets)
     )
     many = subsets and len(bundle.modalities) > 1
+    answers = bundle.score_subsets(scored.inputs, all_subsets(bundle.modalities)) if many else {}
     return Evaluation(
         split=split,
         clips=len(scored.clips),
@@ -217,8 +218,10 @@ def evaluate(
         defined=int(np.isfinite(r).sum()),
         mean_ccc=float(mean_defined(ccc)),
         seeds=mean_defined(pearson(scored.scores, scored.rated)),
-        subsets=_subsets(bundle, scored) if many else {},
-        missing=_missing(bundle, scored, seed) if many else {},
+        subsets={
+            "+".join(subset): float(mean_defined(pearson(answer, scored.rated))) for subset, answer in answers.items()
+        },
+        missing=_missing(bundle.modalities, answers, scored, seed) if many else {},
         shares=SHARES,
         coverage=_coverage(bundle, scored),
         table=_table(bundle, scored),
@@ -253,24 +256,15 @@ def compare(
     return results
 
 
-def _subsets(bundle: Bundle, scored: Scored) -> dict[str, float]:
-    """Mean r when the others are taken away from every clip."""
-    results = {}
-    for subset in all_subsets(bundle.modalities):
-        gone = [name for name in bundle.modalities if name not in subset]
-        scores = bundle.score_each(scored.inputs.without(gone)).mean(0)
-        results["+".join(subset)] = float(mean_defined(pearson(scores, scored.rated)))
-    return results
-
-
-def _missing(bundle: Bundle, scored: Scored, seed: int) -> dict[str, Array]:
+def _missing(
+    modalities: tuple[str, ...], answers: Mapping[tuple[str, ...], npt.NDArray[np.float32]], scored: Scored, seed: int
+) -> dict[str, Array]:
     """Mean r when a growing random share of the clips loses a modality; a clip that lost it stays without."""
     draw = np.random.default_rng(seed).random(len(scored.clips))
     curves = {}
-    whole = scored.scores.mean(0)
-    for name in bundle.modalities:
-        without = bundle.score_each(scored.inputs.without([name])).mean(0)
-        mixed = (np.where((draw < share)[:, None], without, whole) for share in SHARES)
+    for name in modalities:
+        without = answers[tuple(other for other in modalities if other != name)]
+        mixed = (np.where((draw < share)[:, None], without, answers[modalities]) for share in SHARES)
         curves[name] = np.array([float(mean_defined(pearson(scores, scored.rated))) for scores in mixed])
     return curves
 

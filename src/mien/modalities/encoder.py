@@ -43,10 +43,10 @@ class AttentionPool(nn.Module):
         super().__init__()
         self.query = nn.Parameter((chance.uniform(width) * 2 - 1) / math.sqrt(width))  # (K, F)
 
-    def forward(self, steps: Steps, scale: Float[Tensor, " F"]) -> Float[Tensor, "K B F"]:
-        """Average the steps, weighted by the scores of the scaled steps; zeros for a clip without steps."""
+    def forward(self, steps: Steps) -> Float[Tensor, "K B F"]:
+        """Average the steps, weighted by their scores; zeros for a clip without steps."""
         values, mask = steps
-        scores = torch.einsum("btf,kf->bkt", values, (self.query * scale).to(values.dtype)).float()
+        scores = torch.einsum("btf,kf->bkt", values, self.query.to(values.dtype)).float()
         scores = torch.where(mask[:, None], scores, -torch.inf)
         scores = torch.where(mask.any(-1)[:, None, None], scores, 0.0)  # a softmax over nothing would be nan
         weights = torch.softmax(scores, -1).to(values.dtype)
@@ -61,9 +61,6 @@ def mean_pool(steps: Steps) -> Float[Tensor, "1 B F"]:
 
 class Encoder(nn.Module):
     """K encoders of one modality: attention (or mean) pooling, then the trunk."""
-
-    offset: Tensor
-    scale: Tensor
 
     def __init__(self, chance: Chance, width: int, embedding: int, rates: Sequence[float], attention: bool) -> None:
         """K encoders, one per stream of ``chance``.
@@ -82,19 +79,11 @@ class Encoder(nn.Module):
         self.linear = Linear(chance, width, embedding)
         self.dropout = Dropout(rates)
         self.after = LayerNorm(models, embedding)
-        self.register_buffer("offset", torch.zeros(width))
-        self.register_buffer("scale", torch.ones(width))
-
-    def standardise(self, mean: Tensor, deviation: Tensor) -> None:
-        """Bring features to mean 0 and deviation 1 first; a feature that does not vary is only shifted."""
-        self.offset.copy_(mean)
-        self.scale.copy_(1 / torch.where(deviation > 1e-6, deviation, 1))
 
     def forward(self, steps: Steps, chance: Chance | None = None) -> Float[Tensor, "K B D"]:
         """Embed a batch: ``(K, B, D)``, zeros for a clip without steps."""
-        pooled = self.pool(steps, self.scale) if self.pool else mean_pool(steps)
-        standard = (pooled - self.offset) * self.scale  # the weights sum to 1, so this is the mean of standard steps
-        return self.trunk(standard, steps.mask.any(-1), chance)
+        pooled = self.pool(steps) if self.pool else mean_pool(steps)
+        return self.trunk(pooled, steps.mask.any(-1), chance)
 
     def trunk(
         self, pooled: Float[Tensor, "shared B F"], present: Bool[Tensor, " B"], chance: Chance | None

@@ -11,7 +11,7 @@ Shapes: ``K`` models, ``N`` clips, ``E`` emotions.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from mien.errors import DataError, ModelError
 from mien.features.store import Packed
 from mien.modalities.device import choose_device
 from mien.model.card import card
+from mien.model.embedded import embed_all
 from mien.model.emotion import Multimodal, Unimodal, Variant
 from mien.model.inputs import Clips, load_clips, predict_all
 
@@ -103,6 +104,19 @@ class Bundle:
     def score_each(self, clips: Clips) -> npt.NDArray[np.float32]:
         """Score clips with every one of the K models: ``(K, N, E)``, in float32."""
         return predict_all(self.module, clips)
+
+    def score_subsets(
+        self, clips: Clips, subsets: Iterable[tuple[str, ...]]
+    ) -> dict[tuple[str, ...], npt.NDArray[np.float32]]:
+        """Score clips as if they had no other modalities than those of a subset: ``(N, E)`` by subset.
+
+        Every clip is embedded once, in float32; the mean over the models.
+        """
+        inputs, head = clips, self.module
+        if isinstance(head, Multimodal):
+            inputs, head = embed_all(head, clips), head.fusion
+        gone = {subset: [name for name in self.modalities if name not in subset] for subset in subsets}
+        return {subset: predict_all(head, inputs.without(names)).mean(0) for subset, names in gone.items()}
 
     def intervals(
         self, scores: npt.NDArray[np.float32], present: npt.NDArray[np.bool_]

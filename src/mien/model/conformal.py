@@ -39,14 +39,13 @@ def calibrate(bundle: Bundle, clips: Clips, level: float = 0.9) -> dict[str, npt
     rated = clips.labels.cpu().numpy()
     present = np.stack([clips.present(name).cpu().numpy() for name in bundle.modalities], -1)
     half: dict[str, npt.NDArray[np.float32]] = {}
-    for subset in reversed(all_subsets(bundle.modalities)):  # larger sets first
+    answers = bundle.score_subsets(clips, all_subsets(bundle.modalities))
+    for subset in reversed(answers):  # larger sets first
         have = np.array([name in subset for name in bundle.modalities])
         able = (present | ~have).all(-1)
         if not able.any():
             continue
-        gone = [name for name in bundle.modalities if name not in subset]
-        scores = bundle.score_each(clips.without(gone)).mean(0)[able]
-        own = conformal_quantile(np.abs(scores - rated[able]), level)
+        own = conformal_quantile(np.abs(answers[subset][able] - rated[able]), level)
         larger = [half[name] for name in half if set(subset) < set(name.split("+"))]
         half["+".join(subset)] = np.max([own, *larger], 0).astype(np.float32)
     return half

@@ -196,9 +196,10 @@ def _load(packed: Packed, width: int, longest: int, precision: torch.dtype, devi
     begins = np.cumsum(has) - has
     values = torch.empty((int(has.sum()), width), dtype=kept, device=device)
     for begin, count, first, length in zip(begins, has, packed.offsets, packed.lengths, strict=False):
-        steps = packed.values[first : first + length]
-        chosen = steps if count == length else steps[spread(int(length), longest)]
-        values[begin : begin + count].copy_(torch.from_numpy(chosen))
+        if count:
+            steps = packed.values[first : first + length]
+            chosen = steps if count == length else steps[spread(int(length), longest)]
+            values[begin : begin + count].copy_(torch.from_numpy(chosen))
     return PackedSteps(values, torch.from_numpy(begins).to(device), torch.from_numpy(has).to(device))
 
 

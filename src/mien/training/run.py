@@ -17,6 +17,7 @@ import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -137,12 +138,16 @@ class EpochLog:
             self._writer.close()
 
 
+def has_tensorboard() -> bool:
+    """Whether curves can be drawn; ``epochs.jsonl`` holds the same numbers."""
+    return find_spec("tensorboard") is not None
+
+
 def _tensorboard(folder: Path) -> Any:
-    """A TensorBoard writer, or ``None`` where it is not installed (``epochs.jsonl`` holds the same numbers)."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - heavy and optional
-    except ImportError:
+    if not has_tensorboard():
         return None
+    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - heavy and optional
+
     return SummaryWriter(str(folder))
 
 

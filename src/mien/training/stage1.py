@@ -12,7 +12,7 @@ import torch
 
 from mien.config import Settings
 from mien.model.emotion import Unimodal, Variant, variants
-from mien.model.inputs import Clips, PackedSteps
+from mien.model.inputs import Clips
 from mien.training.fit import Epoch, Job, fit
 
 Report = Callable[[str, Epoch], None]
@@ -53,8 +53,6 @@ def train_encoder(
     module = Unimodal(modality, steps.values.shape[1], train.labels.shape[1], stage, models)
     module.to(train.labels.device)
     heard = train.only(torch.nonzero(train.present(modality)).flatten())
-    if modality in stage.standardise:
-        module.encoder.standardise(*mean_and_deviation(heard.modalities[modality]))
     job = Job(
         name=f"stage1 {modality}",
         module=module,
@@ -71,12 +69,3 @@ def train_encoder(
     for epoch in fit(job):
         report(job.name, epoch)
     return module
-
-
-def mean_and_deviation(steps: PackedSteps) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of every feature over all steps of the clips, ``(F,)`` each."""
-    rows = torch.cat(
-        [torch.arange(begin, begin + has) for begin, has in zip(steps.begins.tolist(), steps.has.tolist(), strict=True)]
-    )
-    values = steps.values[rows.to(steps.values.device)].float()
-    return values.mean(0), values.std(0, correction=0)

@@ -29,7 +29,7 @@ from mien.model.emotion import Group, Multimodal, Unimodal, variants
 from mien.model.inputs import Clips, PackedSteps, load_clips
 from mien.schema import Manifest
 from mien.training.fit import Epoch
-from mien.training.run import EpochLog, open_run, provenance, write_split
+from mien.training.run import EpochLog, has_tensorboard, open_run, provenance, write_split
 from mien.training.stage1 import Rooms, train_encoder
 from mien.training.stage2 import train_fusion
 
@@ -133,6 +133,8 @@ def train(
     split = split_clips(manifest, settings.split)
     say = progress or (lambda _: None)
     widths, notes = _widths(store, settings, split)
+    if not has_tensorboard():
+        notes += ("no TensorBoard curves (epochs.jsonl has the numbers); pip install 'mien[train]' brings them",)
     open_run(out, settings, manifest, store.fingerprint())
     write_split(out, split)
     run = _Run(manifest, store, settings, out, split, tuple(widths), widths, say, watch or (lambda _n, _e: None))

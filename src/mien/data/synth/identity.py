@@ -88,7 +88,7 @@ def draw_identity(rng: np.random.Generator) -> Identity:
         nose_length=rng.normal(1.0, 0.05),
         eye_height=rng.normal(0.98 if male else 1.08, 0.07),
         eye_tilt=rng.normal(0.015, 0.012),
-        brow_height=rng.normal(0.0 if male else -0.03, 0.02),
+        brow_height=rng.normal(0.03 if male else 0.0, 0.02),
         brow_weight=rng.normal(1.15 if male else 0.8, 0.12),
         mouth_width=rng.normal(1.0, 0.05),
         lip_height=rng.normal(0.95 if male else 1.15, 0.1),

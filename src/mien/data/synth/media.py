@@ -43,7 +43,7 @@ from mien.schema import EMOTIONS
 
 Floats = npt.NDArray[np.float64]
 
-VERSION = 1
+VERSION = 2
 """Goes up when the same settings give other files."""
 
 FPS = 25
