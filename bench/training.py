@@ -1,4 +1,4 @@
-"""How fast training is: the data path, many models at once, the bootstrap. Prints Markdown; run on a quiet machine.
+"""How fast training is: data path, models at once, both stages, bootstrap. Prints Markdown; run on a quiet machine.
 
     python bench/training.py            # full size, a few minutes, about 3 GB of scratch
     python bench/training.py --quick    # a tenth
@@ -8,6 +8,7 @@ cost is measured on the stand-in corpus and noted in docs/log.md.
 """
 
 import argparse
+import itertools
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,7 +22,8 @@ from torch.utils.data import DataLoader, Dataset
 from mien.config import FitSettings, Settings, read_settings
 from mien.features.store import Packed
 from mien.metrics import bootstrap_pearson, pearson
-from mien.model.emotion import Unimodal, Variant
+from mien.modalities.device import choose_precision
+from mien.model.emotion import Multimodal, Unimodal, Variant
 from mien.model.inputs import Clips, load_clips
 from mien.training.fit import Job, fit
 
@@ -59,7 +61,8 @@ class Plain(nn.Module):
 
 def padded(batch: list[tuple[np.ndarray, np.ndarray]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     longest = max(len(values) for values, _ in batch)
-    x, mask = torch.zeros(len(batch), longest, WIDTH), torch.zeros(len(batch), longest, dtype=torch.bool)
+    x = torch.zeros(len(batch), longest, batch[0][0].shape[1])
+    mask = torch.zeros(len(batch), longest, dtype=torch.bool)
     for i, (values, _) in enumerate(batch):
         x[i, : len(values)], mask[i, : len(values)] = torch.from_numpy(values), True
     return x, mask, torch.from_numpy(np.stack([labels for _, labels in batch]))
@@ -87,6 +90,128 @@ def our_epoch(clips: Clips, valid: Clips, models: int, settings: Settings, preci
     module = Unimodal("audio", clips.modalities["audio"].values.shape[1], 6, settings.stage1, variants)
     job = Job("bench", module, module.groups(), variants, clips, valid, stage, epochs=2, precision=precision)
     return min(epoch.seconds for epoch in fit(job)) / models
+
+
+SHAPES = {"text": (768, 0.0), "audio": (1024, 50.0), "vision": (768, 4.0), "motion": (23, 10.0)}
+"""Feature width, and steps per second (text is one step), as in the feature mode of the stand-in."""
+SECONDS = 6.92
+SEEDS = 10
+
+
+class AllFiles(Dataset):
+    """One .npy per clip and modality."""
+
+    def __init__(self, folder: Path, names: tuple[str, ...], labels: np.ndarray) -> None:
+        self.folder, self.names, self.labels = folder, names, labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, i: int) -> tuple[list[np.ndarray], np.ndarray]:
+        return [np.load(self.folder / n / f"{i}.npy").astype(np.float32) for n in self.names], self.labels[i]
+
+
+class PlainStages(nn.Module):
+    """Encoders and fusion as everybody would write them; with one modality, the encoder and its head."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__()
+        sizes = {name: 128 if name == "motion" else 384 for name in names}
+        self.scores = nn.ModuleList(nn.Linear(SHAPES[n][0], 1) for n in names)
+        self.trunks = nn.ModuleList(
+            nn.Sequential(
+                nn.LayerNorm(SHAPES[n][0]), nn.Linear(SHAPES[n][0], d), nn.GELU(), nn.Dropout(0.45), nn.LayerNorm(d)
+            )
+            for n, d in sizes.items()
+        )
+        wide = sum(sizes.values())
+        self.head = (
+            nn.Sequential(nn.Dropout(0.45), nn.Linear(wide, 6))
+            if len(names) == 1
+            else nn.Sequential(
+                nn.LayerNorm(wide),
+                nn.Dropout(0.45),
+                nn.Linear(wide, 384),
+                nn.GELU(),
+                nn.Dropout(0.45),
+                nn.Linear(384, 6),
+            )
+        )
+
+    def forward(self, batch: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+        parts = []
+        for (x, mask), score, trunk in zip(batch, self.scores, self.trunks, strict=True):
+            weights = torch.softmax(score(x)[..., 0].masked_fill(~mask, -torch.inf), -1)
+            parts.append(trunk((weights[..., None] * x).sum(1)))
+        return self.head(torch.cat(parts, -1))
+
+
+def padded_all(
+    batch: list[tuple[list[np.ndarray], np.ndarray]],
+) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], torch.Tensor]:
+    columns = [padded([(row[m], labels) for row, labels in batch])[:2] for m in range(len(batch[0][0]))]
+    return columns, torch.from_numpy(np.stack([labels for _, labels in batch]))
+
+
+def plain_stage(folder: Path, names: tuple[str, ...], labels: np.ndarray) -> float:
+    """Seconds of one epoch of one model, opening a file per clip and modality."""
+    module = PlainStages(names)
+    adamw = torch.optim.AdamW(module.parameters(), lr=5e-4)
+    begin = time.perf_counter()
+    for batch, rated in DataLoader(AllFiles(folder, names, labels), 64, shuffle=True, collate_fn=padded_all):
+        value = nn.functional.mse_loss(module(batch), rated)
+        adamw.zero_grad()
+        value.backward()
+        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        adamw.step()
+        value.item()
+    return time.perf_counter() - begin
+
+
+def our_stage(clips: Clips, names: tuple[str, ...], precision: torch.dtype) -> float:
+    """Seconds of one epoch of ``SEEDS`` models at once."""
+    settings = read_settings()
+    part = Clips({name: clips.modalities[name] for name in names}, clips.labels, precision)
+    widths = {name: SHAPES[name][0] for name in names}
+    stage = settings.stage1 if len(names) == 1 else settings.stage2
+    variants = tuple(Variant(k, stage.lr, stage.weight_decay, stage.dropout, 0.3) for k in range(SEEDS))
+    if len(names) == 1:
+        module = Unimodal(names[0], widths[names[0]], 6, settings.stage1, variants)
+        groups = module.groups()
+    else:
+        module = Multimodal(widths, 6, settings, variants)
+        groups = module.groups(settings.stage2)
+    few = part.only(torch.arange(2))
+    job = Job("bench", module, groups, variants, part, few, stage, epochs=2, precision=precision)
+    return min(epoch.seconds for epoch in fit(job))
+
+
+def stages(count: int, rng: np.random.Generator) -> None:
+    """Both stages for ten seeds: from a file per clip and modality, one seed after another, and from memory at once."""
+    labels = rng.random((count, 6), np.float32)
+    seconds = np.clip(rng.lognormal(np.log(SECONDS * 0.9), 0.5, count), 0.5, 60)
+    print(f"\n| an epoch of {SEEDS} seeds, {count} clips, published widths | files, s | memory, s | ratio |")
+    print("|---|---|---|---|")
+    packed = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, (width, rate) in SHAPES.items():
+            lengths = np.maximum(1, seconds * rate).astype(np.int64)
+            values = rng.standard_normal((int(lengths.sum()), width), np.float32).astype(np.float16)
+            packed[name] = Packed(values, np.concatenate([[0], np.cumsum(lengths)]))
+            (Path(scratch) / name).mkdir()
+            for i, (begin, end) in enumerate(itertools.pairwise(packed[name].offsets.tolist())):
+                np.save(Path(scratch) / name / f"{i}.npy", values[begin:end])
+        precision = choose_precision(read_settings().compute, torch.device("cpu"))
+        clips = load_clips(packed, labels, {name: width for name, (width, _) in SHAPES.items()}, 1500, precision)
+        whole = np.zeros(2)
+        for names in (*((name,) for name in SHAPES), tuple(SHAPES)):
+            plain_stage(Path(scratch), names, labels[:128])
+            plain = SEEDS * plain_stage(Path(scratch), names, labels)
+            ours = median(lambda names=names: our_stage(clips, names, precision))
+            whole += plain, ours
+            what = f"stage 1 {names[0]}" if len(names) == 1 else "stage 2, encoders following"
+            print(f"| {what} | {plain:.1f} | {ours:.2f} | {plain / ours:.1f} |")
+    print(f"| together | {whole[0]:.1f} | {whole[1]:.2f} | {whole[0] / whole[1]:.1f} |")
 
 
 def median(measure: Callable[[], float], times: int = 3) -> float:
@@ -133,6 +258,7 @@ def main() -> None:
             1000 * median(lambda k=k, s=settings, f=few: our_epoch(clips, f, k, s, torch.float32)) for k in (1, 30)
         )
         print(f"| hidden {hidden}, batch {batch} | {alone:.0f} | {together:.0f} | {alone / together:.1f} |")
+    stages(count // 8, rng)
     bootstrap(rng)
 
 

@@ -153,7 +153,7 @@ class Stage1Settings(FitSettings):
     motion_epochs: Count = 100
     """``epochs`` of the motion encoder."""
     longest_steps: Count = 1500
-    """Of a longer clip, this many evenly spaced steps are used."""
+    """The steps of a longer clip are averaged to this many."""
 
 
 class Stage2Settings(FitSettings):
@@ -208,7 +208,7 @@ def read_settings(file: Path | None = None, overrides: Iterable[str] = ()) -> Se
     """
     values = _read_yaml(file) if file else {}
     for override in overrides:
-        _set_dotted(values, override)
+        set_dotted(values, override)
     try:
         return Settings.model_validate(_tuples(values))
     except ValidationError as error:
@@ -238,7 +238,12 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _set_dotted(values: dict[str, Any], override: str) -> None:
+def set_dotted(values: dict[str, Any], override: str) -> None:
+    """Put ``section.key=value``, the value read as YAML, into nested ``values``.
+
+    Raises:
+        SettingsError: it is not written so.
+    """
     name, equals, text = override.partition("=")
     if not equals or not name.strip():
         raise SettingsError(f"{override!r}: an override is written name=value, for example media.vision_fps=2")

@@ -6,16 +6,19 @@ check(OUT)                      published against made, one table
 check(OUT, features=STORE)      … and what the real parts understood of the films
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
-from mien.data.synth.features import FeaturePlan, draw_clips
-from mien.data.synth.labels import Bound, Comparison, check_labels, draw_labels, write_challenge
+from pydantic import TypeAdapter, ValidationError
+
+from mien.config import set_dotted
+from mien.data.synth.features import VERSION, FeaturePlan, draw_clips
+from mien.data.synth.labels import Bound, Comparison, check_labels, claim, draw_labels, write_challenge
 from mien.data.synth.media import ClipSpec, Filming, make_media
 from mien.data.synth.oracle import CEILING, check_ceilings, write_oracle
-from mien.errors import DataError
+from mien.errors import DataError, SettingsError
 from mien.features.synthetic import check_features, file_features
 from mien.progress import counted
 from mien.scale import Failed, run
@@ -65,6 +68,30 @@ def synth(
     return folder
 
 
+def feature_plan(overrides: Iterable[str]) -> FeaturePlan:
+    """The default plan of the feature mode with ``name=value`` or ``name.modality=value`` changed, values as YAML.
+
+    Raises:
+        SettingsError: there is no such name.
+
+    >>> feature_plan(["no_text=0.3", "widths.text=96"]).widths["text"]
+    96
+    """
+    plain, values = asdict(FeaturePlan()), asdict(FeaturePlan())
+    for override in overrides:
+        set_dotted(values, override)
+    for name, value in values.items():
+        if name not in plain:
+            raise SettingsError(f"{name}: the feature mode has no such setting; known are {', '.join(plain)}")
+        if isinstance(plain[name], dict) and (unknown := set(value) - set(plain[name])):
+            raise SettingsError(f"{name}.{unknown.pop()}: no such modality; known are {', '.join(plain[name])}")
+    try:
+        return TypeAdapter(FeaturePlan).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SettingsError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}, found {first['input']!r}") from error
+
+
 def check(folder: str | Path, features: str | Path | None = None) -> list[Comparison | Bound]:
     """The published figures beside those of a corpus: labels, and in feature mode also lengths, gaps and ceilings.
 
@@ -106,6 +133,8 @@ def _filmed_by(workers: int, progress: bool) -> Callable[[Callable[[ClipSpec], s
 def _make_features(
     folder: Path, plan: FeaturePlan, drawn_from: tuple[int, int, int], workers: int, progress: bool
 ) -> None:
+    clips, _, test_clips = drawn_from
+    claim(folder, {"mode": "features", "version": VERSION, "clips": clips, "test_clips": test_clips, **asdict(plan)})
     labels = draw_labels(*drawn_from)
     drawn = draw_clips(labels, plan)
     write_challenge(labels, folder)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mien.features.store import Packed
-from mien.model.inputs import Clips, load_clips
+from mien.model.inputs import Clips, averaged, load_clips
 
 WIDE = 300
 """Wide enough to be kept in half precision."""
@@ -53,11 +53,16 @@ def test_a_batch_can_be_trained_on_after_one_was_judged() -> None:
     assert weight.grad is not None
 
 
-@pytest.mark.parametrize("longest", [1, 3, 7])
-def test_long_clips_are_thinned_evenly_and_short_ones_are_whole(longest: int) -> None:
-    given = packed([7, 2])
+@pytest.mark.parametrize("longest", [1, 3, 6])
+def test_long_clips_are_averaged_evenly_and_short_ones_are_whole(longest: int) -> None:
+    given = packed([6, 2])
     clips = clips_of(given, longest=longest)
     values = clips.batch(torch.tensor([0]))["audio"].values[0]
-    places = [i * 7 // longest for i in range(longest)]
-    assert torch.equal(values, torch.from_numpy(given.values[places]).float())
+    expected = torch.from_numpy(given.values[:6]).float().view(longest, 6 // longest, WIDE).mean(1)
+    torch.testing.assert_close(values, expected, atol=1e-3, rtol=0)  # kept in half precision
     assert clips.modalities["audio"].has.tolist() == [longest, min(2, longest)]
+
+
+def test_stretches_of_unequal_length_have_true_means() -> None:
+    steps = np.arange(7, dtype=np.float16)[:, None]
+    assert averaged(steps, 3).ravel().tolist() == [0.5, 2.5, 5.0]  # 0-1, 2-3, 4-6

@@ -71,6 +71,10 @@ def synth(
     provided: Annotated[
         bool, typer.Option("--provided", help="Also write face_images/ and audio/, as the real data have (media).")
     ] = False,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Of features, e.g. widths.audio=256; repeatable."),
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Only set a corpus beside the published figures.")] = False,
     features: Annotated[
         Path | None,
@@ -86,6 +90,7 @@ def synth(
     from mien.cli.printing import print_comparisons
     from mien.data.synth.gallery import gallery as draw
     from mien.standin import check as compare
+    from mien.standin import feature_plan
     from mien.standin import synth as make
 
     if features is not None and not check:
@@ -98,10 +103,12 @@ def synth(
         return
     if mode not in ("media", "features"):
         raise typer.BadParameter(f"--mode is media or features, not {mode}")
+    if changes and mode == "media":
+        raise typer.BadParameter("--set goes with --mode features")
     processes = worker_count(workers, clips + test_clips)
     make(
         out, mode=mode, clips=clips, test_clips=test_clips, seed=seed, dirt=dirt, provided=provided,
-        workers=processes, progress=not quiet,
+        workers=processes, progress=not quiet, plan=feature_plan(changes or ()),
     )  # fmt: skip
     typer.echo(f"{out}: {clips} rated and {test_clips} unrated clips")
     if mode == "features":
@@ -110,5 +117,9 @@ def synth(
 
 COMMANDS = [
     (extract, "Example: mien extract hume-vidmimic2/ --weights small --out features"),
-    (synth, "Example: mien synth stand-in --clips 400 --test-clips 20; mien synth stand-in --check"),
+    (
+        synth,
+        "Example: mien synth stand-in --clips 400 --test-clips 20; mien synth stand-in --check; "
+        "mien synth big --mode features --clips 12660 --set no_text=0.3",
+    ),
 ]

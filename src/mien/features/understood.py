@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mien.artifacts import read_json
 from mien.data.synth.drawing import ACTIONS
-from mien.data.synth.labels import Bound
+from mien.data.synth.labels import CORPUS, Bound
 from mien.data.synth.media import FPS, NOISE, ClipSpec, Plan, Settings, plan_media, spoken_words, write_script
 from mien.errors import DataError
 from mien.features.store import Store
@@ -67,9 +68,9 @@ def check_understood(corpus: Path, root: Path) -> list[Bound]:
 
 
 def _plan_of(corpus: Path) -> Plan:
-    if not (corpus / "corpus.json").is_file():
-        raise DataError(f"{corpus}: no filmed corpus (no corpus.json); make one with: mien synth {corpus}")
-    made_of = read_json(corpus / "corpus.json")
+    made_of: dict[str, Any] = read_json(corpus / CORPUS) if (corpus / CORPUS).is_file() else {}
+    if not made_of or "mode" in made_of:
+        raise DataError(f"{corpus}: no filmed corpus; make one with: mien synth OUT")
     return plan_media(corpus, **{field.name: made_of[field.name] for field in fields(Settings)})
 
 

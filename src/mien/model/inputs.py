@@ -133,7 +133,7 @@ def load_clips(
         packed: by modality; a modality that is not there is absent from all clips.
         labels: ``(N, E)``, ``nan`` where unrated.
         widths: the feature width of each modality the model reads.
-        longest: of clips with more steps, this many evenly spaced ones are taken.
+        longest: clips with more steps are averaged to this many (``averaged``).
         precision: what batches come in; narrow modalities always come in float32.
         device: where everything lives.
 
@@ -190,7 +190,7 @@ def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
 
 
 def _load(packed: Packed, width: int, longest: int, precision: torch.dtype, device: torch.device | str) -> PackedSteps:
-    """Clip by clip into memory, thinned and converted on the way, so that nothing large exists twice."""
+    """Clip by clip into memory, averaged and converted on the way, so that nothing large exists twice."""
     kept = torch.float32 if width < _NARROW else torch.bfloat16 if precision == torch.bfloat16 else torch.float16
     has = np.minimum(packed.lengths, longest)
     begins = np.cumsum(has) - has
@@ -198,15 +198,18 @@ def _load(packed: Packed, width: int, longest: int, precision: torch.dtype, devi
     for begin, count, first, length in zip(begins, has, packed.offsets, packed.lengths, strict=False):
         if count:
             steps = packed.values[first : first + length]
-            chosen = steps if count == length else steps[spread(int(length), longest)]
-            values[begin : begin + count].copy_(torch.from_numpy(chosen))
+            values[begin : begin + count].copy_(
+                torch.from_numpy(steps if count == length else averaged(steps, longest))
+            )
     return PackedSteps(values, torch.from_numpy(begins).to(device), torch.from_numpy(has).to(device))
 
 
-def spread(length: int, longest: int) -> npt.NDArray[np.int64]:
-    """``longest`` evenly spaced places among ``length``.
+def averaged(steps: npt.NDArray[np.float16], longest: int) -> npt.NDArray[np.float32]:
+    """``(T, F)`` → ``(longest, F)``: the means of stretches of consecutive steps, of equal length within one step.
 
-    >>> spread(6, 4).tolist()
-    [0, 1, 3, 4]
+    >>> averaged(np.array([[0], [2], [4], [5], [6]], np.float16), 2).ravel().tolist()
+    [1.0, 5.0]
     """
-    return np.arange(longest) * length // longest
+    begins = np.arange(longest) * len(steps) // longest
+    sums = np.add.reduceat(steps, begins, axis=0, dtype=np.float32)
+    return sums / np.diff(np.append(begins, len(steps)))[:, None].astype(np.float32)

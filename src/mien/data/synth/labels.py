@@ -21,19 +21,25 @@ Shapes: ``N`` clips, ``E`` six emotions in the order of ``EMOTIONS``.
 """
 
 import csv
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mien.artifacts import atomic_file
+from mien.artifacts import atomic_file, read_json, write_json
+from mien.errors import DataError
 from mien.schema import EMOTIONS
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+CORPUS = "corpus.json"
+"""What a corpus is made of."""
 
 TRAIN_CLIPS, VALID_CLIPS, TEST_CLIPS = 8072, 4588, 4586
 """Sizes of the real splits."""
@@ -189,6 +195,21 @@ def normal_scores(values: Floats) -> Floats:
     normal = NormalDist()
     quantiles = np.array([normal.inv_cdf((rank + 0.5) / len(values)) for rank in range(len(values))])
     return quantiles[values.argsort(0, kind="stable").argsort(0, kind="stable")]
+
+
+def claim(folder: Path, made_of: Mapping[str, Any]) -> None:
+    """Say in ``corpus.json`` what the corpus in ``folder`` is made of.
+
+    Raises:
+        DataError: the folder already holds a corpus of other settings.
+    """
+    made_of = json.loads(json.dumps(made_of))  # as it is read back
+    if (folder / CORPUS).exists() and (found := read_json(folder / CORPUS)) != made_of:
+        odd = [
+            f"{k}: {found.get(k)!r}, not {made_of.get(k)!r}" for k in found | made_of if found.get(k) != made_of.get(k)
+        ]
+        raise DataError(f"{folder}: holds another corpus ({'; '.join(odd)}); choose another folder or remove it")
+    write_json(folder / CORPUS, made_of)
 
 
 def write_challenge(labels: Labels, folder: Path) -> None:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mien.artifacts import atomic_file, read_json, write_json
+from mien.artifacts import atomic_file
 from mien.data.synth.acting import act, emotional_voice, own_voice
 from mien.data.synth.dirt import (
     FAULTS,
@@ -34,11 +34,10 @@ from mien.data.synth.dirt import (
 from mien.data.synth.drawing import draw_frames, face_box, head_of
 from mien.data.synth.film import Codec, Film, write_film
 from mien.data.synth.identity import Identity, draw_identity
-from mien.data.synth.labels import Labels, draw_labels, write_challenge, write_table
+from mien.data.synth.labels import Labels, claim, draw_labels, write_challenge, write_table
 from mien.data.synth.provided import keep_faces, write_mp3
 from mien.data.synth.voice import VOICE_RATE, Voice, envelope, speak
 from mien.data.synth.words import say, written
-from mien.errors import DataError
 from mien.schema import EMOTIONS
 
 Floats = npt.NDArray[np.float64]
@@ -176,10 +175,7 @@ def write_plan(plan: Plan, out: Path) -> None:
     Raises:
         DataError: the folder already holds a corpus of other settings.
     """
-    made_of = {"version": VERSION, **asdict(plan.settings)}
-    if (out / "corpus.json").exists() and (found := read_json(out / "corpus.json")) != made_of:
-        raise DataError(f"{out}: holds another corpus ({found}), not {made_of}; choose another folder or remove it")
-    write_json(out / "corpus.json", made_of)
+    claim(out, {"version": VERSION, **asdict(plan.settings)})
     write_challenge(plan.labels, out)
     clips = sorted(plan.clips, key=lambda clip: clip.number)
     if plan.settings.dirt:
