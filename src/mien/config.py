@@ -152,7 +152,7 @@ class Stage1Settings(FitSettings):
     """Width of what the motion encoder gives."""
     motion_epochs: Count = 100
     """``epochs`` of the motion encoder."""
-    longest_steps: Count = 1500
+    longest_steps: Count = 100
     """The steps of a longer clip are averaged to this many."""
 
 

@@ -212,4 +212,4 @@ def averaged(steps: npt.NDArray[np.float16], longest: int) -> npt.NDArray[np.flo
     """
     begins = np.arange(longest) * len(steps) // longest
     sums = np.add.reduceat(steps, begins, axis=0, dtype=np.float32)
-    return sums / np.diff(np.append(begins, len(steps)))[:, None].astype(np.float32)
+    return (sums / np.diff(np.append(begins, len(steps)))[:, None]).astype(np.float32)

@@ -1,0 +1,34 @@
+"""Rivals of the fusion by concatenation, on equal footing: same features, same seeds, same training.
+
+Every head is built from ``(chance, widths, hidden, targets, rates, modality_rates, missing)`` and gives ``(K, B, E)``.
+Most read embeddings, ``{modality: Embedding}``, and ``widths`` are those of the embeddings; those in ``READS_STEPS``
+have branches of their own, read ``{modality: Steps}``, and ``widths`` are those of the features.
+
+Reading order: ``presence`` (what is missing or dropped), then ``gated``, ``late``, ``auxiliary``; for those that read
+steps ``steps`` and ``lstm``, then ``cross_attention``, ``recurrent``, ``temporal``.
+"""
+
+from torch import nn
+
+from mien.model.fusion import Fusion
+from mien.model.heads.auxiliary import Auxiliary
+from mien.model.heads.cross_attention import CrossAttention
+from mien.model.heads.gated import Gated
+from mien.model.heads.late import Mean, WeightedLate
+from mien.model.heads.recurrent import Recurrent
+from mien.model.heads.temporal import Temporal
+
+HEADS: dict[str, type[nn.Module]] = {
+    "concat": Fusion,
+    "gated": Gated,
+    "late": WeightedLate,
+    "mean": Mean,
+    "auxiliary": Auxiliary,
+    "cross_attention": CrossAttention,
+    "recurrent": Recurrent,
+    "temporal": Temporal,
+}
+"""Every head by its name in the settings."""
+
+READS_STEPS: frozenset[str] = frozenset({"cross_attention", "recurrent", "temporal"})
+"""Those that read features step by step instead of embeddings."""

@@ -1,0 +1,97 @@
+"""Text asks, the others answer: cross-attention from the clip's text to the steps of every other modality.
+
+    text steps  → mean → normalise → Linear → missing → (K, B, W)   the query
+    other steps → coarse → normalise → attention with 4 heads, by modality → missing → (K, B, W)
+    concatenation → regressor → (K, B, E), no sigmoid
+
+Where the encoders of stage 1 weigh steps alike for all clips, here what is said decides which moments of voice and
+face count. As published, a learned token stands for a missing modality, and asks in place of a missing text
+(``missing="token"``); with ``"zero"`` a clip without text is asked what the offset of the query asks. Where text is not
+among the modalities, the first of them asks.
+
+Source: "TAEMI", Zhu et al. 2026, arXiv:2603.14976; 512 wide there, ``hidden`` here, without the output projection of
+each attention, which the regressor's first layer makes up for.
+Shapes: ``K`` models, ``B`` batch, ``S`` segments, ``F`` feature width, ``W`` width, ``J`` heads of attention,
+``E`` emotions.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mien.modalities.encoder import Steps, mean_pool
+from mien.modalities.stacked import Chance, Linear
+from mien.model.heads.presence import Presence
+from mien.model.heads.regressor import Regressor
+from mien.model.heads.steps import Projection, coarse, normal
+
+_HEADS = 4
+
+
+class Attention(nn.Module):
+    """K attentions with several heads, of one query per clip over its steps.
+
+    With a single query, keys need not be made: ``q · (x W) = x · (W q)``, and the average of values is the value of the
+    average. So the steps are read once for all models.
+    """
+
+    def __init__(self, chance: Chance, width: int, steps: int) -> None:
+        """``width`` is that of the query and the result, ``steps`` that of the features."""
+        super().__init__()
+        self.query = Linear(chance, width, width)
+        self.key = nn.Parameter((chance.uniform(steps, width) * 2 - 1) / math.sqrt(steps))  # an offset would cancel
+        self.value = Linear(chance, steps, width)
+
+    def forward(self, query: Float[Tensor, "K B W"], steps: Steps) -> Float[Tensor, "K B W"]:
+        """What the steps answer; the value of nothing, the offset, for a clip without steps."""
+        values = normal(steps)
+        query, key, value = (x.unflatten(-1, (_HEADS, -1)) for x in (self.query(query), self.key, self.value.weight))
+        asked = torch.einsum("kbjw,kfjw->kbjf", query, key) / math.sqrt(key.shape[-1])
+        scores = torch.einsum("kbjf,bsf->kbjs", asked, values).float()
+        scores = torch.where(steps.mask[:, None], scores, -torch.inf)
+        scores = torch.where(steps.mask.any(-1)[:, None, None], scores, 0.0)  # a softmax over nothing would be nan
+        answer = torch.einsum("kbjs,bsf->kbjf", torch.softmax(scores, -1), values)
+        return torch.einsum("kbjf,kfjw->kbjw", answer, value).flatten(2) + self.value.bias
+
+
+class CrossAttention(nn.Module):
+    """K fusions by cross-attention from text."""
+
+    def __init__(
+        self,
+        chance: Chance,
+        widths: Mapping[str, int],
+        hidden: int,
+        targets: int,
+        rates: Sequence[float],
+        modality_rates: Sequence[float],
+        missing: Literal["zero", "token"],
+    ) -> None:
+        """K heads, one per stream of ``chance``; ``widths`` are those of the features, in a fixed order."""
+        super().__init__()
+        width = _HEADS * max(1, hidden // _HEADS)
+        self.asking = "text" if "text" in widths else next(iter(widths))
+        self.presence = Presence(chance, dict.fromkeys(widths, width), modality_rates, missing)
+        self.project = Projection(chance, widths[self.asking], width)
+        self.attention = nn.ModuleDict(
+            {name: Attention(chance, width, steps) for name, steps in widths.items() if name != self.asking}
+        )
+        self.regressor = Regressor(chance, width * len(widths), hidden, targets, rates)
+
+    def forward(self, inputs: Mapping[str, Steps], chance: Chance | None = None) -> Float[Tensor, "K B E"]:
+        """Regress intensities from whatever is present."""
+        kept = self.presence({name: steps.mask.any(-1) for name, steps in inputs.items()}, chance)
+        parts = {self.asking: self._ask(inputs[self.asking])}
+        query = self.presence.fill(self.asking, parts[self.asking], kept)
+        parts |= {name: attend(query, coarse(inputs[name])) for name, attend in self.attention.items()}
+        return self.regressor(self.presence.concatenate(parts, kept, chance is not None), chance)
+
+    def _ask(self, steps: Steps) -> Float[Tensor, "K B W"]:
+        """The mean of the steps, projected."""
+        here = steps.mask.any(-1, keepdim=True)  # (B, 1)
+        mean = torch.where(here, mean_pool(steps)[0], 0.0)
+        return self.project(Steps(mean[:, None], here)).squeeze(2)

@@ -1,0 +1,80 @@
+"""Late fusion: every modality regresses alone, and the scores are averaged.
+
+    embeddings {modality: (K, B, D)} → missing, dropout of whole modalities
+        → Dropout → Linear, by modality → (K, B, M, E) → mean over the modalities → (K, B, E), no sigmoid
+
+``Mean`` weighs them alike, ``WeightedLate`` by emotion: text may lead for admiration and vision for amusement. Nothing
+that two modalities say only together can be learned, and what each contributed can be read off.
+
+Sources: the mean of unimodal predictions is the baseline of the challenge; weights per emotion: Savchenko 2025,
+arXiv:2503.10399 (there chosen on validation clips, here learned with the rest).
+Shapes: ``K`` models, ``B`` batch, ``M`` modalities, ``D`` embedding width, ``E`` emotions.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from mien.modalities.stacked import Chance
+from mien.model.fusion import Embedding, Head
+from mien.model.heads.presence import Presence
+
+
+class Mean(nn.Module):
+    """K plain means of the scores of the modalities that are there."""
+
+    def __init__(
+        self,
+        chance: Chance,
+        widths: Mapping[str, int],
+        hidden: int,  # noqa: ARG002 - all heads are built alike, but this one is linear
+        targets: int,
+        rates: Sequence[float],
+        modality_rates: Sequence[float],
+        missing: Literal["zero", "token"],
+    ) -> None:
+        """K heads, one per stream of ``chance``; ``widths`` are those of the embeddings, ``hidden`` is not needed."""
+        super().__init__()
+        self.presence = Presence(chance, widths, modality_rates, missing)
+        self.heads = nn.ModuleDict({name: Head(chance, width, targets, rates) for name, width in widths.items()})
+
+    def start_from(self, heads: Mapping[str, Head]) -> None:
+        """Begin with the linear maps of stage 1, by modality: ``Mean`` is then the mean of the unimodal models."""
+        for name, mine in self.heads.items():
+            mine.load_state_dict(heads[name].state_dict())
+
+    def forward(self, embeddings: Mapping[str, Embedding], chance: Chance | None = None) -> Float[Tensor, "K B E"]:
+        """Average what the modalities that are present say."""
+        kept = self.presence({name: part.present for name, part in embeddings.items()}, chance)
+        parts = {name: self.presence.fill(name, embeddings[name].values, kept) for name in self.presence.modalities}
+        scores = torch.stack([self.heads[name](part, chance) for name, part in parts.items()], 2)  # (K, B, M, E)
+        return (scores * self.weights(self.presence.voices(kept))).sum(2)
+
+    def weights(self, voices: Bool[Tensor, "K B M"]) -> Float[Tensor, "K B M _"]:
+        """How much each modality counts; they add up to one over the modalities that have a say."""
+        return (voices / voices.sum(-1, keepdim=True))[..., None]
+
+
+class WeightedLate(Mean):
+    """K averages of the scores, weighted by modality and emotion; at first all weights are equal."""
+
+    def __init__(
+        self,
+        chance: Chance,
+        widths: Mapping[str, int],
+        hidden: int,
+        targets: int,
+        rates: Sequence[float],
+        modality_rates: Sequence[float],
+        missing: Literal["zero", "token"],
+    ) -> None:
+        """K heads, one per stream of ``chance``; ``widths`` are those of the embeddings, ``hidden`` is not needed."""
+        super().__init__(chance, widths, hidden, targets, rates, modality_rates, missing)
+        self.logits = nn.Parameter(torch.zeros(len(chance.generators), len(widths), targets))  # (K, M, E)
+
+    def weights(self, voices: Bool[Tensor, "K B M"]) -> Float[Tensor, "K B M E"]:
+        """How much each modality counts for each emotion."""
+        return torch.softmax(torch.where(voices[..., None], self.logits[:, None], -torch.inf), 2)

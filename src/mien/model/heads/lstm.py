@@ -1,0 +1,46 @@
+"""K long short-term memories that run side by side: a loop over steps, one batched product for all models in each.
+
+``torch.nn.LSTM`` is faster for one model, but K of them would run one after the other. It is the oracle in the tests.
+
+Source: Hochreiter and Schmidhuber 1997, with forget gates.
+Shapes: ``K`` models, ``B`` batch, ``S`` steps, ``W`` width of a step, ``N`` width of the state.
+"""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from mien.modalities.stacked import Chance, Linear
+
+
+class LSTM(nn.Module):
+    """K LSTMs of one layer: ``(K, B, S, W)`` → states ``(K, B, S, N)``; one offset per gate, where torch adds two."""
+
+    def __init__(self, chance: Chance, width: int, state: int) -> None:
+        super().__init__()
+        self.input = Linear(chance, width, 4 * state)  # gates: input, forget, cell, output
+        self.recurrent = nn.Parameter((chance.uniform(state, 4 * state) * 2 - 1) / math.sqrt(state))  # (K, N, 4 N)
+
+    def forward(
+        self, x: Float[Tensor, "K B S W"], mask: Bool[Tensor, "B S"], backward: bool = False
+    ) -> Float[Tensor, "K B S N"]:
+        """The state after every step; over padding it stands still, so the last one is that of the true length.
+
+        Args:
+            x: the steps.
+            mask: which of them count.
+            backward: run from the last step to the first; padding then comes before the clip, and its states are zeros.
+        """
+        gates = self.input(x.flatten(1, 2)).unflatten(1, x.shape[1:3]).unbind(2)  # S of (K, B, 4 N)
+        counts = mask[..., None].unbind(1)
+        state = cell = gates[0].new_zeros((*gates[0].shape[:2], self.recurrent.shape[1]))
+        states = [state] * len(gates)
+        for s in reversed(range(len(gates))) if backward else range(len(gates)):
+            enter, forget, new, leave = torch.baddbmm(gates[s], state, self.recurrent).chunk(4, -1)
+            updated = torch.sigmoid(forget) * cell + torch.sigmoid(enter) * torch.tanh(new)
+            cell = torch.where(counts[s], updated, cell)
+            state = torch.where(counts[s], torch.sigmoid(leave) * torch.tanh(updated), state)
+            states[s] = state
+        return torch.stack(states, 2)

@@ -1,0 +1,104 @@
+"""Temporal fusion: convolutions for what is quick, a recurrence for what is slow, and a weight for how good each is.
+
+    steps → coarse → normalise → Linear → dilated convolutions → gated bidirectional LSTM → mean  (K, B, N), by modality
+        → missing, dropout of whole modalities → Linear → softmax over the modalities             (K, B, M)   quality
+        → concatenation, weighted by quality → regressor → (K, B, E), no sigmoid
+
+``N`` is about a third of ``hidden``, as in ``recurrent``. Quality weighs whole modalities of a clip, so a bad camera
+can be made up for by the voice.
+
+Source: Yu et al. 2025, arXiv:2503.10603, whose first stage, contrastive alignment of each modality with text, is not
+part of it; the sizes and the form of the gate (a sigmoid of what enters the recurrence) are our choice.
+Shapes: ``K`` models, ``B`` batch, ``M`` modalities, ``S`` segments, ``W`` width of a step, ``N`` width of a branch,
+``E`` emotions.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from mien.modalities.encoder import Steps
+from mien.modalities.stacked import Chance, Dropout, Linear
+from mien.model.heads.lstm import LSTM
+from mien.model.heads.presence import Presence
+from mien.model.heads.regressor import Regressor
+from mien.model.heads.steps import Projection, coarse
+
+_DILATIONS = (1, 2, 4)
+
+
+class Convolution(nn.Module):
+    """K dilated convolutions in time with three taps, as residuals: ``(K, B, S, W)`` → the same."""
+
+    def __init__(self, chance: Chance, width: int, dilation: int, rates: Sequence[float]) -> None:
+        super().__init__()
+        self.dilation = dilation
+        self.linear = Linear(chance, 3 * width, width)
+        self.dropout = Dropout(rates)
+
+    def forward(
+        self, x: Float[Tensor, "K B S W"], mask: Bool[Tensor, "B S"], chance: Chance | None
+    ) -> Float[Tensor, "K B S W"]:
+        """Add what each step and its neighbours at ± ``dilation`` say; padding is the same as no neighbour."""
+        x = torch.where(mask[..., None], x, 0.0)
+        wide = nn.functional.pad(x, (0, 0, self.dilation, self.dilation))
+        taps = torch.cat([wide[:, :, : x.shape[2]], x, wide[:, :, 2 * self.dilation :]], -1)
+        heard = nn.functional.gelu(self.linear(taps.flatten(1, 2)))
+        return x + self.dropout(heard, chance).unflatten(1, x.shape[1:3])
+
+
+class Branch(nn.Module):
+    """K readers of one modality in time: ``Steps`` → ``(K, B, N)``, ``N`` twice ``state``."""
+
+    def __init__(self, chance: Chance, width: int, state: int, rates: Sequence[float]) -> None:
+        """``width`` is that of the features."""
+        super().__init__()
+        self.project = Projection(chance, width, 2 * state)
+        self.convolutions = nn.ModuleList([Convolution(chance, 2 * state, d, rates) for d in _DILATIONS])
+        self.forwards, self.backwards = LSTM(chance, 2 * state, state), LSTM(chance, 2 * state, state)
+        self.gate = Linear(chance, 2 * state, 2 * state)
+
+    def forward(self, steps: Steps, chance: Chance | None) -> Float[Tensor, "K B N"]:
+        """The mean over the steps that count; zeros where there are none."""
+        x = self.project(steps)
+        for convolution in self.convolutions:
+            x = convolution(x, steps.mask, chance)
+        states = torch.cat([self.forwards(x, steps.mask), self.backwards(x, steps.mask, backward=True)], -1)
+        gated = states * torch.sigmoid(self.gate(x.flatten(1, 2))).unflatten(1, x.shape[1:3])
+        count = steps.mask.sum(-1, keepdim=True).clamp(min=1)
+        return torch.where(steps.mask[..., None], gated, 0.0).sum(2) / count
+
+
+class Temporal(nn.Module):
+    """K fusions of temporal branches, weighted by quality."""
+
+    def __init__(
+        self,
+        chance: Chance,
+        widths: Mapping[str, int],
+        hidden: int,
+        targets: int,
+        rates: Sequence[float],
+        modality_rates: Sequence[float],
+        missing: Literal["zero", "token"],
+    ) -> None:
+        """K heads, one per stream of ``chance``; ``widths`` are those of the features, in a fixed order."""
+        super().__init__()
+        state = max(1, hidden // 6)
+        self.presence = Presence(chance, dict.fromkeys(widths, 2 * state), modality_rates, missing)
+        self.branches = nn.ModuleDict({name: Branch(chance, width, state, rates) for name, width in widths.items()})
+        self.quality = nn.ModuleDict({name: Linear(chance, 2 * state, 1) for name in widths})
+        self.regressor = Regressor(chance, 2 * state * len(widths), hidden, targets, rates)
+
+    def forward(self, inputs: Mapping[str, Steps], chance: Chance | None = None) -> Float[Tensor, "K B E"]:
+        """Regress intensities from whatever is present."""
+        kept = self.presence({name: steps.mask.any(-1) for name, steps in inputs.items()}, chance)
+        parts = {name: branch(coarse(inputs[name]), chance) for name, branch in self.branches.items()}
+        parts = {name: self.presence.fill(name, part, kept) for name, part in parts.items()}
+        scores = torch.cat([self.quality[name](part) for name, part in parts.items()], -1)  # (K, B, M)
+        weights = torch.softmax(torch.where(self.presence.voices(kept), scores, -torch.inf), -1)
+        weighted = [part * weights[..., m, None] for m, part in enumerate(parts.values())]
+        return self.regressor(torch.cat(weighted, -1), chance)
