@@ -8,7 +8,7 @@ The sections stand in the order in which a clip meets them. An unknown key is an
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -109,6 +109,8 @@ class LossSettings(Section):
     """Weight of the mean squared error."""
     pearson: Annotated[float, Field(ge=0)] = 0.0
     """Weight of 1 - Pearson's r."""
+    pearson_ramp: Annotated[float, Field(ge=0)] = 0.0
+    """The weight of 1 - Pearson's r rises linearly over this many epochs; 0 has it whole from the start."""
     memory_clips: Annotated[int, Field(ge=0)] = 1024
     """Clips that the means and variances in CCC and r remember; 0 takes those of the batch alone."""
 
@@ -116,12 +118,12 @@ class LossSettings(Section):
 class FitSettings(Section):
     """How one stage is trained."""
 
-    lr: Positive = 5e-4
+    lr: Positive = 1e-3
     """Learning rate of AdamW (of the head, where parts differ)."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     """Decoupled weight decay of AdamW."""
-    batch_size: Count = 64
-    """Clips in a batch."""
+    batch_size: Count = 256
+    """Clips in a batch, at most: a small set is cut into eight batches at least."""
     epochs: Count = 50
     """At most this many passes over the training clips."""
     patience: Annotated[int, Field(ge=0)] = 10
@@ -159,6 +161,11 @@ class Stage1Settings(FitSettings):
 class Stage2Settings(FitSettings):
     """The encoders together: fusion, with the encoders adapted as far as is asked."""
 
+    head: Literal["concat", "gated", "late", "mean", "auxiliary", "cross_attention", "recurrent", "temporal"] = "concat"
+    """How the modalities meet: the paper's concatenation, or a rival's way. The last three have branches of their own
+    instead of the stage-1 encoders, and go with ``adaptation: joint``."""
+    auxiliary: Annotated[float, Field(ge=0)] = 0.3
+    """Weight of the squared errors of the modalities alone, for ``head: auxiliary``."""
     hidden: Count = 384
     """Width of the regressor's hidden layer."""
     modality_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
@@ -206,7 +213,7 @@ def read_settings(file: Path | None = None, overrides: Iterable[str] = ()) -> Se
     Traceback (most recent call last):
     mien.errors.SettingsError: media.vison_fps: no such setting; did you mean 'vision_fps'?
     """
-    values = _read_yaml(file) if file else {}
+    values = read_yaml(file) if file else {}
     for override in overrides:
         set_dotted(values, override)
     try:
@@ -215,7 +222,33 @@ def read_settings(file: Path | None = None, overrides: Iterable[str] = ()) -> Se
         raise SettingsError(_first_complaint(error, file)) from error
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
+def settings_of(base: Settings, changes: Mapping[str, Any], where: str) -> Settings:
+    """``base`` with some settings changed by dotted name; ``where`` says in messages what was read.
+
+    Raises:
+        SettingsError: a setting does not exist, or a value is not allowed.
+    """
+    values = base.model_dump()
+    for name, value in changes.items():
+        *sections, key = name.split(".")
+        inner = values
+        for section in sections:
+            inner = inner.get(section)
+            if not isinstance(inner, dict):
+                raise SettingsError(f"{where}: {name}: no such setting")
+        inner[key] = value
+    try:
+        return Settings.model_validate(_tuples(values))
+    except ValidationError as error:
+        raise SettingsError(f"{where}: {_first_complaint(error, None)}") from error
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """What stands in a YAML file, by name.
+
+    Raises:
+        SettingsError: it cannot be read, or is no mapping.
+    """
     try:
         values = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     except OSError as error:

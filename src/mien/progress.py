@@ -21,7 +21,7 @@ from mien.training.fit import Epoch
 Thing = TypeVar("Thing")
 
 
-def counted(things: Iterable[Thing], what: str, total: int, show: bool) -> Iterator[Thing]:
+def counted(things: Iterable[Thing], what: str, total: int, show: bool, unit: str = "clips") -> Iterator[Thing]:
     """The same things, with a bar that counts them, their rate, and the time left."""
     columns = (
         TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn(),
@@ -32,7 +32,7 @@ def counted(things: Iterable[Thing], what: str, total: int, show: bool) -> Itera
         for thing in things:
             yield thing
             speed = bar.tasks[0].speed
-            bar.update(task, advance=1, rate=f"{speed:.2f} clips/s" if speed else "")
+            bar.update(task, advance=1, rate=f"{speed:.2g} {unit}/s" if speed else "")
 
 
 class EpochBar:

@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.options import ConfigOption, DataArgument, LabelScaleOption, QuietOption, SetOption, TargetsOption
+from mien.cli.options import (
+    ConfigOption,
+    DataArgument,
+    LabelScaleOption,
+    QuietOption,
+    SetOption,
+    TargetsOption,
+    WorkersOption,
+    worker_count,
+)
 
 if TYPE_CHECKING:
     from mien.schema import Manifest
@@ -33,6 +42,36 @@ def train(
 
     settings = settings_from(config, overrides)
     print_run(api.train(_manifest(data, targets, label_scale), features, out, settings, progress=not quiet))
+
+
+def study(
+    file: Annotated[Path, typer.Argument(metavar="STUDY", help="A study's file, e.g. studies/two_stage.yaml.")],
+    data: DataArgument,
+    features: FeaturesOption,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the study and its report.")],
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what would be trained, and for how long.")] = False,
+    workers: WorkersOption = 0,
+    targets: TargetsOption = None,
+    label_scale: LabelScaleOption = 1.0,
+    quiet: QuietOption = False,
+) -> None:
+    """Compare ways to train on the same clips, with seeds, intervals and paired tests. Continues where it stopped."""
+    from mien.cli.results import print_estimate, print_study
+    from mien.progress import counted
+    from mien.study.plan import read_study
+    from mien.study.study import estimate, run_study
+
+    asked, manifest = read_study(file), _manifest(data, targets, label_scale)
+    print_estimate(estimate(asked, manifest, features, out), asked)
+    if plan:
+        return
+    results, failed, report = run_study(
+        asked, manifest, features, out, worker_count(workers, len(asked.cells)),
+        lambda done, total: counted(done, "studying", total, not quiet, "trainings"),
+    )  # fmt: skip
+    print_study(results, failed, report)
+    if len(failed) == len(asked.cells):
+        raise typer.Exit(1)
 
 
 def evaluate(
@@ -148,6 +187,7 @@ def _manifest(data: Path, targets: str | None, label_scale: float) -> "Manifest"
 COMMANDS = [
     (import_features, "Example: mien import-features hume-vidmimic2/ --out features"),
     (train, "Example: mien train hume-vidmimic2/ --features features --out runs/first"),
+    (study, "Example: mien study studies/two_stage.yaml hume-vidmimic2/ --features features --out studies/out --plan"),
     (evaluate, "Example: mien evaluate runs/first hume-vidmimic2/ --features features --split valid"),
     (compare, "Example: mien compare runs/first runs/second hume-vidmimic2/ --features features"),
     (submit, "Example: mien submit runs/first hume-vidmimic2/ --features features --out predictions.csv"),

@@ -1,6 +1,7 @@
 """What training and judging print: tables of how good a model is, and how sure we may be of it."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,9 @@ from mien.cli.printing import console
 if TYPE_CHECKING:
     from mien.judging.evaluate import Evaluation
     from mien.metrics import Interval, PairedTest
+    from mien.study.plan import Plan
+    from mien.study.results import Results
+    from mien.study.study import Estimate
     from mien.training import RunSummary
 
 
@@ -23,6 +27,35 @@ def print_run(summary: "RunSummary") -> None:
         table.add_row(name, *cells(r.mean(0)), number(float(means.mean())), spread)
     console.print(table)
     console.print(f"{summary.folder}: trained in {summary.seconds:.0f} s; the model is in {summary.folder / 'model'}")
+
+
+def print_estimate(estimate: "Estimate", plan: "Plan") -> None:
+    """What a study will take."""
+    console.print(
+        f"{plan.title}: {estimate.cells} cells along {', '.join(plan.axes)}; {estimate.done} stand already, "
+        f"{estimate.trainings} trainings to do", markup=False,
+    )  # fmt: skip
+    if estimate.trainings:
+        most, fewest = max(estimate.models), min(estimate.models)
+        console.print(
+            f"{sum(estimate.models)} models, {fewest} to {most} at once; roughly {estimate.seconds / 60:.0f} minutes "
+            "on two cores"
+        )
+
+
+def print_study(results: "Results", failed: Sequence[str], report: Path) -> None:
+    """A row per cell, what failed, and where the report is."""
+    from mien.study.report import cells_table, statements
+
+    header, rows = cells_table(results)
+    shown = len(results.plan.axes) + 6
+    table = Table(*header[:shown], box=None)
+    for row in rows:
+        table.add_row(*row[:shown])
+    console.print(table)
+    for line in (*statements(results), *(f"failed: {reason}" for reason in failed)):
+        console.print(line, markup=False)
+    console.print(f"the report: {report}")
 
 
 def print_evaluation(result: "Evaluation") -> None:

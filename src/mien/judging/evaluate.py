@@ -221,7 +221,7 @@ def evaluate(
         subsets={
             "+".join(subset): float(mean_defined(pearson(answer, scored.rated))) for subset, answer in answers.items()
         },
-        missing=_missing(bundle.modalities, answers, scored, seed) if many else {},
+        missing=missing_curves(answers, scored.rated, seed) if many else {},
         shares=SHARES,
         coverage=_coverage(bundle, scored),
         table=_table(bundle, scored),
@@ -256,16 +256,23 @@ def compare(
     return results
 
 
-def _missing(
-    modalities: tuple[str, ...], answers: Mapping[tuple[str, ...], npt.NDArray[np.float32]], scored: Scored, seed: int
+def missing_curves(
+    answers: Mapping[tuple[str, ...], npt.NDArray[np.float32]], rated: npt.NDArray[np.float32], seed: int
 ) -> dict[str, Array]:
-    """Mean r when a growing random share of the clips loses a modality; a clip that lost it stays without."""
-    draw = np.random.default_rng(seed).random(len(scored.clips))
+    """Mean r when a growing random share of the clips loses a modality, by modality; ``SHARES`` says which shares.
+
+    Args:
+        answers: scores ``(N, E)`` with all modalities, and without each one, by what is left.
+        rated: ``(N, E)``.
+        seed: of who loses it; a clip that lost it at a smaller share stays without.
+    """
+    draw = np.random.default_rng(seed).random(len(rated))
+    every = max(answers, key=len)
     curves = {}
-    for name in modalities:
-        without = answers[tuple(other for other in modalities if other != name)]
-        mixed = (np.where((draw < share)[:, None], without, answers[modalities]) for share in SHARES)
-        curves[name] = np.array([float(mean_defined(pearson(scores, scored.rated))) for scores in mixed])
+    for name in every:
+        without = answers[tuple(other for other in every if other != name)]
+        mixed = (np.where((draw < share)[:, None], without, answers[every]) for share in SHARES)
+        curves[name] = np.array([float(mean_defined(pearson(scores, rated))) for scores in mixed])
     return curves
 
 

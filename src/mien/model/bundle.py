@@ -30,7 +30,7 @@ from mien.errors import DataError, ModelError
 from mien.features.store import Packed
 from mien.modalities.device import choose_device
 from mien.model.card import card
-from mien.model.embedded import embed_all
+from mien.model.embedded import subset_scores
 from mien.model.emotion import Multimodal, Unimodal, Variant
 from mien.model.inputs import Clips, load_clips, predict_all
 
@@ -112,11 +112,7 @@ class Bundle:
 
         Every clip is embedded once, in float32; the mean over the models.
         """
-        inputs, head = clips, self.module
-        if isinstance(head, Multimodal):
-            inputs, head = embed_all(head, clips), head.fusion
-        gone = {subset: [name for name in self.modalities if name not in subset] for subset in subsets}
-        return {subset: predict_all(head, inputs.without(names)).mean(0) for subset, names in gone.items()}
+        return {subset: scores.mean(0) for subset, scores in subset_scores(self.module, clips, subsets).items()}
 
     def intervals(
         self, scores: npt.NDArray[np.float32], present: npt.NDArray[np.bool_]

@@ -5,15 +5,17 @@ Fusion on frozen encoders trains on this, and judging with only some of the moda
 Shapes: ``K`` models, ``N`` clips, ``D`` embedding width, ``E`` emotions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mien.model.emotion import Multimodal
+from mien.model.emotion import Multimodal, Unimodal
 from mien.model.fusion import Embedding
-from mien.model.inputs import Clips
+from mien.model.inputs import Clips, predict_all
 
 _BATCH_CLIPS = 1024
 
@@ -63,3 +65,14 @@ def embed_all(module: Multimodal, clips: Clips) -> Embedded:
         {name: Embedding(torch.cat(values, 1)[:, back], clips.present(name)) for name, values in parts.items()},
         clips.labels,
     )
+
+
+def subset_scores(
+    module: Unimodal | Multimodal, clips: Clips, subsets: Iterable[tuple[str, ...]]
+) -> dict[tuple[str, ...], npt.NDArray[np.float32]]:
+    """Scores of clips as if they had no other modalities than those of a subset: ``(K, N, E)`` by subset."""
+    inputs, head = clips, module
+    if isinstance(head, Multimodal) and not head.reads_steps:
+        inputs, head = embed_all(head, clips), head.fusion
+    gone = {subset: [name for name in clips.modalities if name not in subset] for subset in subsets}
+    return {subset: predict_all(head, inputs.without(names)) for subset, names in gone.items()}

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from mien.config import Settings, Stage1Settings, Stage2Settings
 from mien.modalities.encoder import Encoder, Steps
 from mien.modalities.stacked import Chance
-from mien.model.fusion import Embedding, Fusion, Head
+from mien.model.fusion import Embedding, Head
+from mien.model.heads import HEADS, READS_STEPS
+from mien.model.heads.auxiliary import Auxiliary
 
 Inputs = Mapping[str, Steps]
 
@@ -85,7 +87,12 @@ class Unimodal(nn.Module):
 
 
 class Multimodal(nn.Module):
-    """All encoders and the fusion of what they give."""
+    """All encoders and the fusion of what they give; a head that reads steps has no encoders below it.
+
+    Attributes:
+        modalities: what it reads, in order.
+        reads_steps: whether fusion reads the features themselves.
+    """
 
     def __init__(self, widths: Mapping[str, int], targets: int, settings: Settings, models: Sequence[Variant]) -> None:
         """Models with first weights drawn from their seeds; ``widths`` are those of the features, by modality."""
@@ -94,12 +101,14 @@ class Multimodal(nn.Module):
         chance = Chance([model.seed for model in models], "fusion first weights")
         rates = [model.dropout for model in models]
         self.modalities = tuple(widths)
+        self.reads_steps = stage2.head in READS_STEPS
+        encoded = {} if self.reads_steps else widths
         self.encoders = nn.ModuleDict(
-            {name: make_encoder(name, width, stage1, rates, chance) for name, width in widths.items()}
+            {name: make_encoder(name, width, stage1, rates, chance) for name, width in encoded.items()}
         )
-        self.fusion = Fusion(
+        self.fusion = HEADS[stage2.head](
             chance,
-            {name: embedding_width(name, stage1) for name in widths},
+            widths if self.reads_steps else {name: embedding_width(name, stage1) for name in widths},
             stage2.hidden,
             targets,
             rates,
@@ -122,12 +131,21 @@ class Multimodal(nn.Module):
 
     def forward(self, inputs: Inputs, chance: Chance | None = None) -> Float[Tensor, "K B E"]:
         """Intensities ``(K, B, E)`` from whatever is present."""
-        return self.fusion(self.embed(inputs, chance), chance)
+        return self.fusion(inputs if self.reads_steps else self.embed(inputs, chance), chance)
+
+    def with_branches(
+        self, inputs: Inputs, chance: Chance | None = None
+    ) -> tuple[Float[Tensor, "K B E"], dict[str, Float[Tensor, "K B E"]]]:
+        """Intensities, and what each modality says alone where the head asks for it (``auxiliary``)."""
+        if not isinstance(self.fusion, Auxiliary):
+            return self(inputs, chance), {}
+        embeddings = self.embed(inputs, chance)
+        return self.fusion(embeddings, chance), self.fusion.auxiliary(embeddings, chance)
 
     def groups(self, stage: Stage2Settings) -> tuple[Group, ...]:
         """Who learns how fast at each level of adaptation."""
         rate = {"frozen": 0.0, "encoder": stage.encoder_rate, "joint": 1.0}[stage.adaptation]
-        encoders = (Group(f"encoder.{name}", tuple(self.encoders[name].parameters()), rate) for name in self.modalities)
+        encoders = (Group(f"encoder.{name}", tuple(one.parameters()), rate) for name, one in self.encoders.items())
         return (*encoders, Group("fusion", tuple(self.fusion.parameters()), 1.0))
 
 

@@ -12,10 +12,11 @@ F. Weninger et al., IJCAI 2016.
 Shapes: ``K`` models, ``B`` batch, ``E`` emotions.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mien.config import LossSettings
@@ -87,6 +88,32 @@ def loss(
         total = total + settings.mse * error.sum(1) / known.sum(0).clamp(min=1)
     rated_at_all = known.any(0)
     return torch.where(rated_at_all, total, 0.0).sum(-1) / rated_at_all.sum().clamp(min=1)
+
+
+def branch_loss(
+    branches: Mapping[str, Float[Tensor, "K B E"]],
+    present: Mapping[str, Bool[Tensor, " B"]],
+    rated: Float[Tensor, "B E"],
+) -> Float[Tensor, " K"]:
+    """Mean squared error of what each modality says alone of the clips that have it, averaged over modalities."""
+    known = ~torch.isnan(rated)
+    errors = []
+    for name, predicted in branches.items():
+        counted = known & present[name][:, None]
+        square = torch.where(counted, predicted - torch.where(known, rated, 0.0), 0.0) ** 2
+        errors.append(square.sum((1, 2)) / counted.sum().clamp(min=1))
+    return torch.stack(errors).mean(0)
+
+
+def ramped(settings: LossSettings, epoch: int) -> LossSettings:
+    """The weights in an epoch, counted from 0: that of 1 - r rises over ``pearson_ramp`` epochs (Huang 2026).
+
+    >>> ramped(LossSettings(pearson=1.0, pearson_ramp=4), 1).pearson
+    0.5
+    """
+    if not settings.pearson_ramp:
+        return settings
+    return settings.model_copy(update={"pearson": settings.pearson * min(1.0, (epoch + 1) / settings.pearson_ramp)})
 
 
 def _ratio(above: Tensor, below: Tensor) -> Tensor:

@@ -29,9 +29,9 @@ from mien.config import FitSettings
 from mien.errors import MienError
 from mien.metrics import mean_defined, pearson
 from mien.modalities.stacked import Chance, seeded
-from mien.model.emotion import Group, Variant
+from mien.model.emotion import Group, Multimodal, Variant
 from mien.model.inputs import Data, autocast, predict_all
-from mien.model.losses import Moments, loss
+from mien.model.losses import Moments, branch_loss, loss, ramped
 from mien.training.batches import batch_order
 from mien.training.parameters import Optimiser, ParameterMatrix
 from mien.training.schedule import Progress, step_factor
@@ -51,6 +51,7 @@ class Job:
         epochs: at most this many.
         batch_seed: of the order of batches.
         precision: of matrix products in training; judging the finished model is always done in float32.
+        auxiliary: weight of what ``module.with_branches`` says of each modality alone; 0 asks for no branches.
         checkpoint: a file to continue from and to save to; ``None`` saves nothing.
         checkpoint_seconds: at most this much work is lost.
     """
@@ -65,6 +66,7 @@ class Job:
     epochs: int
     batch_seed: int = 0
     precision: torch.dtype = torch.float32
+    auxiliary: float = 0.0
     checkpoint: Path | None = None
     checkpoint_seconds: float = 60.0
 
@@ -196,10 +198,18 @@ def _epoch(job: Job, state: _State) -> Epoch:
 
 def _step(job: Job, state: _State, index: Tensor, factor: list[float]) -> tuple[Tensor, Tensor]:
     """One batch, all models: ``(K,)`` losses and ``(K,)`` gradient norms."""
-    rated = job.train.labels[index]
+    rated, inputs = job.train.labels[index], job.train.batch(index)
     with autocast(rated.device, job.precision):
-        predicted = job.module(job.train.batch(index), state.chance)
-    value = loss(predicted.float(), rated, state.moments, job.settings.loss)
+        if job.auxiliary:
+            assert isinstance(job.module, Multimodal)
+            predicted, branches = job.module.with_branches(inputs, state.chance)
+        else:
+            predicted, branches = job.module(inputs, state.chance), {}
+    value = loss(predicted.float(), rated, state.moments, ramped(job.settings.loss, state.epoch))
+    if branches:
+        present = {name: steps.mask.any(-1) for name, steps in inputs.items()}
+        alone = branch_loss({name: branch.float() for name, branch in branches.items()}, present, rated)
+        value = value + job.auxiliary * alone
     state.matrix.differentiate(value)
     norm = state.matrix.clip(job.settings.clip_norm)
     state.optimiser.step(factor)

@@ -7,8 +7,11 @@ times faster; any adaptation needs all steps of all clips in every epoch.
 from collections.abc import Mapping
 
 from mien.config import Settings
+from mien.errors import SettingsError
 from mien.model.embedded import embed_all
 from mien.model.emotion import Multimodal, Unimodal, Variant, variants
+from mien.model.heads import READS_STEPS
+from mien.model.heads.late import Mean
 from mien.model.inputs import Clips
 from mien.training.fit import Job, fit
 from mien.training.stage1 import Report, Rooms
@@ -32,14 +35,20 @@ def train_fusion(
         rooms: where and in what precision.
         report: told of every epoch.
         models: how the K models differ; by default only in the seeds of the settings.
+
+    Raises:
+        SettingsError: the head reads steps, and the adaptation wants encoders.
     """
     stage = settings.stage2
+    check_head(settings)
     models = models or variants(settings, stage)
     widths = {name: steps.values.shape[1] for name, steps in train.modalities.items()}
     module = Multimodal(widths, train.labels.shape[1], settings, models).to(train.labels.device)
     if stage.adaptation != "joint":
         for name in widths:
             module.encoders[name].load_state_dict(encoders[name].encoder.state_dict())
+        if isinstance(module.fusion, Mean):
+            module.fusion.start_from({name: encoders[name].head for name in widths})
     frozen = stage.adaptation == "frozen"
     job = Job(
         name="stage2",
@@ -52,8 +61,20 @@ def train_fusion(
         epochs=stage.epochs,
         batch_seed=rooms.batch_seed,
         precision=rooms.precision,
+        auxiliary=stage.auxiliary if stage.head == "auxiliary" and not frozen else 0.0,
         checkpoint=rooms.checkpoint,
     )
     for epoch in fit(job):
         report(job.name, epoch)
     return module
+
+
+def check_head(settings: Settings) -> None:
+    """See that the head and the adaptation go together.
+
+    Raises:
+        SettingsError: the head reads steps, so there are no encoders to adapt or freeze.
+    """
+    stage = settings.stage2
+    if stage.head in READS_STEPS and stage.adaptation != "joint":
+        raise SettingsError(f"stage2.head {stage.head} has no encoders below it: set stage2.adaptation to joint")

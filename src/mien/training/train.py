@@ -7,31 +7,29 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from mien.artifacts import atomic_file, write_json
 from mien.config import Settings
-from mien.data.splits import Split, labels_of, split_clips
-from mien.errors import DataError
+from mien.data.splits import Split, split_clips
 from mien.features.extract import as_extracted
 from mien.features.store import Store
 from mien.metrics import mean_defined, pearson
-from mien.modalities.device import choose_device, choose_precision
 from mien.model.bundle import Bundle, load_bundle, save_bundle
 from mien.model.conformal import calibrate
 from mien.model.emotion import Group, Multimodal, Unimodal, variants
-from mien.model.inputs import Clips, PackedSteps, load_clips
+from mien.model.inputs import Clips
 from mien.schema import Manifest
 from mien.training.fit import Epoch
 from mien.training.run import EpochLog, has_tensorboard, open_run, provenance, write_split
+from mien.training.sides import Sides
 from mien.training.stage1 import Rooms, train_encoder
-from mien.training.stage2 import train_fusion
+from mien.training.stage2 import check_head, train_fusion
 
 Say = Callable[[str], None]
 Watch = Callable[[str, Epoch], None]
@@ -70,38 +68,24 @@ class _Run:
     settings: Settings
     folder: Path
     split: Split
-    modalities: tuple[str, ...]
-    widths: Mapping[str, int]
+    sides: Sides
     say: Say
     watch: Watch
     scores: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
-    loaded: dict[tuple[str, str], PackedSteps] = field(default_factory=dict)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What there are features of, in order."""
+        return tuple(self.sides.widths)
 
     @property
     def rated(self) -> npt.NDArray[np.float32]:
         """``(N, E)`` of the validation clips."""
-        return labels_of(self.split.valid, len(self.manifest.targets))
-
-    def clips(self, side: Literal["train", "valid"], modalities: tuple[str, ...]) -> Clips:
-        """Features of one side of the split in memory, where they stay: stage 2 reads what stage 1 has read."""
-        device = choose_device(self.settings.compute)
-        precision = choose_precision(self.settings.compute, device)
-        clips = self.split.train if side == "train" else self.split.valid
-        labels, ids = labels_of(clips, len(self.manifest.targets)), [clip.id for clip in clips]
-        for name in modalities:
-            if (side, name) not in self.loaded:
-                packed, width = self.store.gather(name, ids), self.widths[name]
-                read = load_clips(
-                    {name: packed}, labels, {name: width}, self.settings.stage1.longest_steps, precision, device
-                )
-                self.loaded[side, name] = read.modalities[name]
-        rated = torch.as_tensor(labels, device=device)
-        return Clips({name: self.loaded[side, name] for name in modalities}, rated, precision)
+        return self.sides.rated("valid")
 
     def rooms(self, folder: Path) -> Rooms:
         """Where a stage keeps its checkpoint."""
-        precision = choose_precision(self.settings.compute, choose_device(self.settings.compute))
-        return Rooms(folder / "checkpoint.safetensors", precision, self.settings.batch_seed)
+        return Rooms(folder / "checkpoint.safetensors", self.sides.precision, self.settings.batch_seed)
 
 
 def train(
@@ -126,18 +110,21 @@ def train(
     Raises:
         DataError: nothing is rated, a side of the split is empty, or the store has no features of these clips.
         ModelError: the folder holds another run.
+        SettingsError: head and adaptation do not go together.
         MienError: no validation r could be computed.
     """
     begin = time.monotonic()
+    check_head(settings)
     settings = as_extracted(settings, store.root)
     split = split_clips(manifest, settings.split)
     say = progress or (lambda _: None)
-    widths, notes = _widths(store, settings, split)
+    sides = Sides(store, split, len(manifest.targets), settings)
+    notes = sides.notes
     if not has_tensorboard():
         notes += ("no TensorBoard curves (epochs.jsonl has the numbers); pip install 'mien[train]' brings them",)
     open_run(out, settings, manifest, store.fingerprint())
     write_split(out, split)
-    run = _Run(manifest, store, settings, out, split, tuple(widths), widths, say, watch or (lambda _n, _e: None))
+    run = _Run(manifest, store, settings, out, split, sides, say, watch or (lambda _n, _e: None))
     for note in (*split.notes, *notes):
         say(note)
     if settings.stage2.adaptation != "joint":
@@ -151,30 +138,12 @@ def train(
     return RunSummary(out, manifest.targets, r, (*split.notes, *notes), time.monotonic() - begin)
 
 
-def _widths(store: Store, settings: Settings, split: Split) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Feature widths of the modalities that at least one training clip has, and notes on the others."""
-    widths, notes = {}, []
-    for name in settings.modalities:
-        rows = {clip.id: store.row(clip.id, name) for clip in split.train}
-        width = next((row.width for row in rows.values() if row and row.steps), 0)
-        without = [clip for clip, row in rows.items() if not (row and row.steps)]
-        if width:
-            widths[name] = width
-        if without and width:
-            notes.append(f"{name}: missing from {len(without)} of {len(rows)} training clips, first {without[0]}")
-        elif without:
-            notes.append(f"{name}: no training clip has it; left out")
-    if not widths:
-        raise DataError(f"{store.root}: no features of the training clips; extract them first with: mien extract")
-    return widths, tuple(notes)
-
-
 def _stage1(run: _Run, modality: str) -> None:
     """Train one encoder, unless its model folder is there."""
     folder = run.folder / "stage1" / modality
-    valid = run.clips("valid", (modality,))
+    valid = run.sides.clips("valid", (modality,))
     if not (folder / "model" / "config.json").exists():
-        train_clips = run.clips("train", (modality,))
+        train_clips = run.sides.clips("train", (modality,))
         log = EpochLog(folder, run.folder / "tensorboard", f"stage1 {modality}")
         models = variants(run.settings, run.settings.stage1)
         run.say(f"stage 1 {modality}: {int(train_clips.present(modality).sum())} clips, {len(models)} models at once")
@@ -192,9 +161,9 @@ def _stage1(run: _Run, modality: str) -> None:
 
 def _stage2(run: _Run, r: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, npt.NDArray[np.float64]]:
     """Train the fused model, unless its model folder is there; r of its models and of their mean."""
-    valid = run.clips("valid", run.modalities)
+    valid = run.sides.clips("valid", run.modalities)
     if not (run.folder / "model" / "config.json").exists():
-        train_clips = run.clips("train", run.modalities)
+        train_clips = run.sides.clips("train", run.modalities)
         encoders = _encoders(run, valid)
         log = EpochLog(run.folder / "stage2", run.folder / "tensorboard", "stage2")
         rooms = run.rooms(run.folder / "stage2")
@@ -228,7 +197,7 @@ def _encoders(run: _Run, valid: Clips) -> dict[str, Unimodal]:
 def _announce(run: _Run, clips: Clips) -> None:
     """Say which parameters learn, and how fast."""
     models = variants(run.settings, run.settings.stage2)
-    shape = Multimodal(run.widths, len(run.manifest.targets), run.settings, models[:1])
+    shape = Multimodal(run.sides.widths, len(run.manifest.targets), run.settings, models[:1])
     run.say(f"stage 2: {len(clips)} clips, {len(models)} models at once, adaptation {run.settings.stage2.adaptation}")
     for line in describe_groups(shape.groups(run.settings.stage2), run.settings.stage2.lr):
         run.say(line)
@@ -248,7 +217,7 @@ def _bundle(run: _Run, module: Unimodal | Multimodal, modalities: tuple[str, ...
     return Bundle(
         module=module,
         targets=run.manifest.targets,
-        widths={name: run.widths[name] for name in modalities},
+        widths={name: run.sides.widths[name] for name in modalities},
         settings=run.settings,
         models=variants(run.settings, stage),
         feature_provenance=made,

@@ -1,0 +1,300 @@
+"""Cells → predictions. Cells of one shape are trained at once, and every finished cell is a folder that stays.
+
+    encoders/<key>/   encoder.safetensors, scores.npy (K, N, E)      a stage-1 model, shared by all cells on it
+    cells/<key>/      scores.npy (K, N, E), result.json              what a cell came to, or why it failed
+
+A key says everything that a result depends on: settings, method, data, features. So the same cell in another study is
+the same result, a study that was killed goes on, and one that has grown computes only what is new.
+
+Shapes: ``K`` models (seeds) per cell, ``N`` validation clips, ``E`` emotions.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load_file, save_file
+
+from mien.artifacts import atomic_folder, key_of, read_json, write_json
+from mien.config import Settings
+from mien.data.splits import Split, split_clips
+from mien.features.store import Store
+from mien.judging.evaluate import SHARES, missing_curves
+from mien.metrics import mean_defined, pearson
+from mien.model.conformal import all_subsets
+from mien.model.embedded import subset_scores
+from mien.model.emotion import Unimodal, Variant, variants
+from mien.model.heads import READS_STEPS
+from mien.model.inputs import predict_all
+from mien.schema import Manifest
+from mien.study.plan import Cell
+from mien.study.ridge import pooled, ridge_scores
+from mien.training.fit import Epoch
+from mien.training.run import fingerprint
+from mien.training.sides import Sides
+from mien.training.stage1 import Rooms, train_encoder
+from mien.training.stage2 import train_fusion
+
+Scores = npt.NDArray[np.float32]
+
+VERSION = 1
+"""Goes up when the same cell gives another result."""
+
+MODELS_AT_ONCE = 40
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A stage-1 training that cells rest on."""
+
+    modality: str
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Cells that differ only in rates and seeds, so that they are trained at once."""
+
+    cells: tuple[Cell, ...]
+
+
+Work = Encoding | Batch
+
+
+@dataclass(frozen=True)
+class Laboratory:
+    """Where a study works: what it is made from, and where its results lie. Called, it gives the function that works.
+
+    Attributes:
+        manifest, features: the data and the store of their features.
+        out: folder of the study.
+        threads: of each process; 0 leaves torch's own.
+    """
+
+    manifest: Manifest
+    features: Path
+    out: Path
+    threads: int = 0
+
+    def __call__(self) -> Callable[[Work], tuple[str, ...]]:
+        """Begin to work in this process: does a piece of work and returns why cells failed, a line each."""
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        return Desk(self).do
+
+    @cached_property
+    def prints(self) -> tuple[str, str]:
+        """Fingerprints of data and features."""
+        return fingerprint(self.manifest), Store(self.features).fingerprint()
+
+    def folder(self, cell: Cell) -> Path:
+        """Where the result of a cell lies."""
+        settings = cell.settings.model_dump(mode="json", include={"modalities", "batch_seed", "split", "stage1"})
+        stage2 = cell.settings.stage2.model_dump(mode="json") if cell.method == "train" else {}
+        seeds = [] if cell.method == "ridge" else list(cell.settings.seeds)
+        return self.out / "cells" / key_of(VERSION, cell.method, settings, stage2, seeds, *self.prints)
+
+    def encoder_folder(self, work: Encoding) -> Path:
+        """Where a stage-1 model lies."""
+        settings = work.settings.model_dump(mode="json", include={"seeds", "batch_seed", "split", "stage1"})
+        return self.out / "encoders" / key_of(VERSION, work.modality, settings, *self.prints)
+
+    def split(self, settings: Settings) -> Split:
+        """Who is trained on, and who is judged."""
+        return split_clips(self.manifest, settings.split)
+
+    def result(self, cell: Cell) -> dict[str, Any] | None:
+        """What a cell came to; ``None`` when it was not done yet."""
+        file = self.folder(cell) / "result.json"
+        return read_json(file) if file.is_file() else None
+
+    def scores(self, cell: Cell) -> Scores:
+        """Predictions of a cell, ``(K, N, E)``."""
+        return np.load(self.folder(cell) / "scores.npy", allow_pickle=False)
+
+
+def plan_work(laboratory: Laboratory, cells: Iterable[Cell]) -> tuple[list[Encoding], list[Batch]]:
+    """What is still to be done: stage-1 trainings, then batches of cells that rest on them.
+
+    A cell that failed before is tried again.
+    """
+    open_cells = [cell for cell in cells if (result := laboratory.result(cell)) is None or result["failed"]]
+    encodings: dict[Path, Encoding] = {}
+    batches: dict[str, list[Cell]] = {}
+    for cell in open_cells:
+        if needs_encoders(cell):
+            works = (Encoding(name, cell.settings) for name in cell.settings.modalities)
+            encodings |= {laboratory.encoder_folder(work): work for work in works}
+        batches.setdefault(shape(cell), []).append(cell)
+    groups = [
+        Batch(tuple(group[begin : begin + most]))
+        for group in batches.values()
+        for most in [max(1, MODELS_AT_ONCE // len(group[0].settings.seeds))]
+        for begin in range(0, len(group), most)
+    ]
+    return [work for folder, work in encodings.items() if not folder.exists()], groups
+
+
+def needs_encoders(cell: Cell) -> bool:
+    """Whether a cell rests on stage-1 models."""
+    stage = cell.settings.stage2
+    apart = stage.adaptation == "joint" or stage.head in READS_STEPS
+    return cell.method == "unimodal_mean" or (cell.method == "train" and not apart)
+
+
+def shape(cell: Cell) -> str:
+    """Equal for cells that can be trained at once: those that differ only in what a ``Variant`` holds."""
+    if cell.method != "train":
+        return key_of(cell.method, cell.settings.model_dump(mode="json"))
+    same = {"lr": 1.0, "weight_decay": 0.0, "dropout": 0.0, "modality_dropout": 0.0}
+    stage2 = cell.settings.stage2.model_copy(update=same)
+    return key_of(cell.settings.model_copy(update={"stage2": stage2}).model_dump(mode="json"))
+
+
+class Desk:
+    """One process at work; it keeps what it has read."""
+
+    def __init__(self, laboratory: Laboratory) -> None:
+        self.laboratory = laboratory
+        self.store = Store(laboratory.features)
+        self._sides: dict[str, Sides] = {}
+        self._pooled: dict[tuple[str, str, str], Any] = {}
+
+    def do(self, work: Work) -> tuple[str, ...]:
+        """Do a piece of work; returns the reasons of what failed. A cell that fails does not take others along."""
+        if isinstance(work, Encoding):
+            self.encoder(work)
+            return ()
+        try:
+            self.cells(work.cells)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it goes into the table as this cell's reason
+            first, *others = work.cells
+            if others:
+                return tuple(reason for cell in work.cells for reason in self.do(Batch((cell,))))
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            self._write(first, None, {"failed": reason})
+            return (f"{first.name}: {reason}",)
+        return ()
+
+    def sides(self, settings: Settings) -> Sides:
+        """The split of these settings, in memory."""
+        key = key_of(settings.split.model_dump(mode="json"), settings.stage1.longest_steps)
+        if key not in self._sides:
+            everything = settings.model_copy(update={"modalities": self.store.modalities})
+            split = self.laboratory.split(settings)
+            self._sides[key] = Sides(self.store, split, len(self.laboratory.manifest.targets), everything)
+        return self._sides[key]
+
+    def modalities(self, settings: Settings) -> tuple[str, ...]:
+        """Those asked for that there are features of."""
+        return tuple(name for name in settings.modalities if name in self.sides(settings).widths)
+
+    def encoder(self, work: Encoding, repeats: int = 1) -> tuple[Unimodal, Scores]:
+        """A stage-1 model with its predictions, trained unless it stands; its models ``repeats`` times over."""
+        folder, settings, sides = self.laboratory.encoder_folder(work), work.settings, self.sides(work.settings)
+        models = variants(settings, settings.stage1)
+        if not folder.exists():
+            train, valid = (sides.clips(side, (work.modality,)) for side in ("train", "valid"))
+            rooms = Rooms(None, sides.precision, settings.batch_seed)
+            module = train_encoder(work.modality, train, valid, settings, rooms, _quietly, models)
+            with atomic_folder(folder) as part:
+                save_file({n: v.detach().cpu().contiguous() for n, v in module.state_dict().items()},
+                          part / "encoder.safetensors")  # fmt: skip
+                np.save(part / "scores.npy", predict_all(module, valid))
+        width, targets = sides.widths[work.modality], sides.targets
+        module = Unimodal(work.modality, width, targets, settings.stage1, models * repeats)
+        state = load_file(folder / "encoder.safetensors")
+        module.load_state_dict({n: v.repeat(repeats, *[1] * (v.dim() - 1)) for n, v in state.items()})
+        return module.to(sides.device), np.load(folder / "scores.npy", allow_pickle=False)
+
+    def cells(self, cells: tuple[Cell, ...]) -> None:
+        """Compute cells of one shape and write down what they came to."""
+        begin = time.monotonic()
+        if cells[0].method == "train":
+            self._train(cells, begin)
+            return
+        for cell in cells:
+            scores = self._ridge(cell.settings) if cell.method == "ridge" else self._unimodal_mean(cell.settings)
+            self._write(cell, scores, {"seconds": time.monotonic() - begin})
+
+    def _train(self, cells: tuple[Cell, ...], begin: float) -> None:
+        settings, sides = cells[0].settings, self.sides(cells[0].settings)
+        names = self.modalities(settings)
+        train, valid = sides.clips("train", names), sides.clips("valid", names)
+        models: tuple[Variant, ...] = sum((variants(cell.settings, cell.settings.stage2) for cell in cells), ())
+        encoders = {}
+        if needs_encoders(cells[0]):
+            encoders = {name: self.encoder(Encoding(name, settings), len(cells))[0] for name in names}
+        epochs: list[Epoch] = []
+        module = train_fusion(
+            train, valid, encoders, settings, Rooms(None, sides.precision, settings.batch_seed),
+            lambda _, epoch: epochs.append(epoch), models,
+        )  # fmt: skip
+        few = [subset for subset in all_subsets(names) if len(subset) >= len(names) - 1]
+        answers = subset_scores(module, valid, few)
+        took = (time.monotonic() - begin) / len(cells)
+        for place, cell in enumerate(cells):
+            mine = slice(place * len(cell.settings.seeds), (place + 1) * len(cell.settings.seeds))
+            means = {subset: scores[mine].mean(0) for subset, scores in answers.items()}
+            curves = missing_curves(means, sides.rated("valid"), seed=0) if len(names) > 1 else {}
+            extra = {
+                "seconds": took,
+                "epochs": [
+                    int(np.argmax([epoch.mean_r[k] for epoch in epochs])) + 1 for k in range(*mine.indices(10**9))
+                ],
+                "missing": {name: curve.tolist() for name, curve in curves.items()},
+                "shares": list(SHARES),
+                "parameters": sum(p[0].numel() for p in module.parameters()),
+            }
+            self._write(cell, answers[names][mine], extra)
+
+    def _ridge(self, settings: Settings) -> Scores:
+        """The floor: no stage at all."""
+        sides, parts = self.sides(settings), {}
+        key = key_of(settings.split.model_dump(mode="json"), settings.stage1.longest_steps)
+        for name in self.modalities(settings):
+            for side in ("train", "valid"):
+                if (key, side, name) not in self._pooled:
+                    self._pooled[key, side, name] = pooled(sides.clips(side, (name,)).modalities[name])
+            parts[name] = (self._pooled[key, "train", name], self._pooled[key, "valid", name])
+        return ridge_scores(parts, sides.rated("train"))[None]
+
+    def _unimodal_mean(self, settings: Settings) -> Scores:
+        """The mean of what the stage-1 models say, of each clip over the modalities that it has."""
+        names, valid = self.modalities(settings), self.sides(settings).clips("valid", self.modalities(settings))
+        present = np.stack([valid.present(name).cpu().numpy() for name in names])  # (M, N)
+        present[:, ~present.any(0)] = True  # nothing at all: the offsets of all heads
+        scores = np.stack([self.encoder(Encoding(name, settings))[1] for name in names])  # (M, K, N, E)
+        weights = (present / present.sum(0))[:, None, :, None]
+        return (scores * weights).sum(0).astype(np.float32)
+
+    def _write(self, cell: Cell, scores: Scores | None, record: Mapping[str, Any]) -> None:
+        result: dict[str, Any] = {"failed": "", "cell": cell.name, "method": cell.method, **record}
+        if scores is not None:
+            rated = self.sides(cell.settings).rated("valid")
+            r = pearson(scores, rated)
+            result |= {"r": r.tolist(), "mean_r": mean_defined(r).tolist()}
+        result["settings"] = cell.settings.model_dump(mode="json")
+        with atomic_folder(self.laboratory.folder(cell)) as part:
+            if scores is not None:
+                np.save(part / "scores.npy", scores)
+            write_json(part / "result.json", _without_nan(result))
+
+
+def _quietly(_: str, __: Epoch) -> None:
+    """Nobody watches single epochs of a study."""
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no nan."""
+    if isinstance(value, dict):
+        return {name: _without_nan(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,144 @@
+"""A study as data: a base recipe, and axes along which it is varied. It becomes a list of cells.
+
+question: Is it the two stages, or the backbones?
+base: ../recipes/default.yaml            # beside this file; without it, the defaults
+settings: {stage1.longest_steps: 48}     # changes of the base, for all cells
+seeds: 10
+axes:
+  regime:                                # label: what it changes
+    adapted: {stage2.adaptation: encoder}
+    joint: {stage2.adaptation: joint}
+    ridge: {method: ridge}
+  stage2.modality_dropout: [0.0, 0.3]    # short for {"0": {stage2.modality_dropout: 0}, …}
+  modalities: all                        # short for all 15 subsets
+grid: full                               # every combination; star: one axis at a time around the reference
+reference: {regime: adapted}             # by default the first label of each axis
+"""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mien.config import Settings, read_settings, read_yaml, settings_of
+from mien.errors import SettingsError
+from mien.model.conformal import all_subsets
+
+Method = Literal["train", "ridge", "unimodal_mean"]
+"""``train`` is stage 1 and 2 as the settings say; ``ridge`` regresses on pooled features, the floor; ``unimodal_mean``
+averages what the stage-1 models say."""
+
+
+class StudyFile(BaseModel):
+    """What stands in a study's file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    question: str = ""
+    """What is to be found out, in a sentence."""
+    base: str | None = None
+    """A recipe, relative to this file."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Changes of the base, by dotted name, for all cells."""
+    seeds: int = Field(10, ge=2)
+    """Models per cell, trained at once."""
+    axes: dict[str, Any]
+    """What is varied: by axis, labels with their changes, or a list of values."""
+    grid: Literal["full", "star"] = "full"
+    """Every combination, or one axis at a time."""
+    reference: dict[str, str] = Field(default_factory=dict)
+    """The label of each axis with which everything is compared."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One thing to be tried.
+
+    Attributes:
+        labels: ``(axis, label)`` in the order of the axes.
+        settings: everything it is trained with, seeds included.
+        method: how its predictions come about.
+    """
+
+    labels: tuple[tuple[str, str], ...]
+    settings: Settings
+    method: Method = "train"
+
+    @property
+    def name(self) -> str:
+        """The labels in one line."""
+        return " · ".join(label for _, label in self.labels)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells of a study; the reference is the one that the others are compared with."""
+
+    title: str
+    question: str
+    axes: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    reference: Cell
+
+
+def read_study(file: Path) -> Plan:
+    """Read a study and spread it out into cells.
+
+    Raises:
+        SettingsError: it cannot be read, or one of its cells has a setting that does not exist or is not allowed.
+    """
+    try:
+        study = StudyFile.model_validate(read_yaml(file))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SettingsError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    base = read_settings(file.parent / study.base if study.base else None)
+    base = settings_of(base, {**study.settings, "seeds": list(range(study.seeds))}, str(file))
+    axes = {name: _labels(name, values, base, file) for name, values in study.axes.items()}
+    reference = _reference(study, axes, file)
+    chosen = list(itertools.product(*axes.values())) if study.grid == "full" else _star(axes, reference)
+    cells = tuple(_cell(base, dict(zip(axes, labels, strict=True)), axes, file) for labels in chosen)
+    middle = next(cell for cell in cells if cell.labels == tuple(reference.items()))
+    return Plan(file.stem, study.question, tuple(axes), cells, middle)
+
+
+def _labels(axis: str, values: Any, base: Settings, file: Path) -> dict[str, Mapping[str, Any]]:
+    """The labels of an axis with what each changes."""
+    if axis == "modalities" and values == "all":
+        return {"+".join(subset): {"modalities": list(subset)} for subset in reversed(all_subsets(base.modalities))}
+    if isinstance(values, list) and values:
+        return {_short(value): {axis: value} for value in values}
+    if isinstance(values, dict) and values and all(isinstance(change, dict) for change in values.values()):
+        return {str(label): change for label, change in values.items()}
+    raise SettingsError(f"{file}: axes.{axis}: expected a list of values, or labels each with its changes")
+
+
+def _short(value: Any) -> str:
+    """A value as a label: a list of modalities joined, anything else as it is written."""
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _reference(study: StudyFile, axes: Mapping[str, Mapping[str, Any]], file: Path) -> dict[str, str]:
+    for axis, label in study.reference.items():
+        if axis not in axes or label not in axes[axis]:
+            raise SettingsError(f"{file}: reference.{axis}: no such label; known are {', '.join(axes.get(axis, axes))}")
+    return {axis: study.reference.get(axis, next(iter(labels))) for axis, labels in axes.items()}
+
+
+def _star(axes: Mapping[str, Mapping[str, Any]], reference: Mapping[str, str]) -> list[tuple[str, ...]]:
+    """The reference, then every other label of each axis with the rest as in the reference."""
+    rays = [{**reference, axis: label} for axis, labels in axes.items() for label in labels if label != reference[axis]]
+    return [tuple(reference.values()), *(tuple(ray.values()) for ray in rays)]
+
+
+def _cell(base: Settings, labels: dict[str, str], axes: Mapping[str, Mapping[str, Any]], file: Path) -> Cell:
+    changes: dict[str, Any] = {}
+    for axis, label in labels.items():
+        changes |= axes[axis][label]
+    method = changes.pop("method", "train")
+    if method not in ("train", "ridge", "unimodal_mean"):
+        raise SettingsError(f"{file}: method {method!r}: known are train, ridge, unimodal_mean")
+    return Cell(tuple(labels.items()), settings_of(base, changes, f"{file}: {' · '.join(labels.values())}"), method)

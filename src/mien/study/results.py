@@ -1,0 +1,253 @@
+"""What the cells of a study allow to say: every number with its intervals, every difference paired.
+
+A difference is taken twice. *Over seeds*: the same seeds, another setting; does it come out again when the training is
+repeated? *Over clips*: the means over seeds, resampled by participant; would it come out on other people? Only what
+holds in both is called a difference, after the share of false discoveries among all differences of the study was held
+below ``ALPHA`` in each (Benjamini and Hochberg 1995).
+
+Shapes: ``K`` seeds, ``N`` validation clips, ``E`` emotions.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from scipy import stats
+
+from mien.metrics import Interval, bootstrap_pearson, interval, mean_defined, pearson
+from mien.study.cells import Laboratory
+from mien.study.plan import Cell, Plan
+
+Array = npt.NDArray[np.float64]
+
+ALPHA = 0.05
+NOWHERE = Interval(math.nan, math.nan, math.nan)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one cell came to.
+
+    Attributes:
+        cell: which.
+        failed: why there is nothing; empty when there is.
+        r: ``(K, E)``; empty when it failed.
+        ensemble: r of the mean over seeds, with its interval over participants (or clips).
+        seconds: of its training, its share of the batch.
+        missing: by modality, mean r with each of ``shares`` of the clips lacking it.
+        shares: in [0, 1].
+    """
+
+    cell: Cell
+    failed: str
+    r: Array
+    ensemble: Interval = NOWHERE
+    seconds: float = math.nan
+    missing: dict[str, list[float]] = field(default_factory=dict)
+    shares: tuple[float, ...] = ()
+
+    @property
+    def mean_r(self) -> Array:
+        """``(K,)`` mean over emotions."""
+        return mean_defined(self.r)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A cell against the cell it is compared with, paired.
+
+    Attributes:
+        cell, other: the cell and what it is compared with.
+        seeds: mean difference of r over seeds, with its 95 % interval (Student's t).
+        clips: difference of the ensembles, with its 95 % interval over participants (or clips).
+        p_seeds, p_clips: two-sided; ``nan`` where there is no spread to judge by.
+        q_seeds, q_clips: the same, corrected for all differences of the study.
+        emotions: ``(E,)`` mean difference over seeds.
+    """
+
+    cell: Cell
+    other: Cell
+    seeds: Interval
+    clips: Interval
+    p_seeds: float
+    p_clips: float
+    emotions: Array
+    q_seeds: float = math.nan
+    q_clips: float = math.nan
+
+    @property
+    def verdict(self) -> str:
+        """``better``, ``worse``, or ``open`` when the intervals do not allow to say."""
+        if not (self.q_seeds < ALPHA and self.q_clips < ALPHA) or self.seeds.value * self.clips.value <= 0:
+            return "open"
+        return "better" if self.clips.value > 0 else "worse"
+
+
+@dataclass(frozen=True)
+class Results:
+    """A study that is through.
+
+    Attributes:
+        plan: what was asked.
+        targets: the emotions.
+        outcomes: by cell, in the order of the plan.
+        against_reference: every other cell against the reference.
+        steps: along each axis, every label against the reference's label, all else equal: ``{axis: differences}``.
+        people: what intervals over clips resample: ``participants`` or ``clips``.
+        clips: ``(training, validation)`` of the reference.
+    """
+
+    plan: Plan
+    targets: tuple[str, ...]
+    outcomes: tuple[Outcome, ...]
+    against_reference: tuple[Difference, ...]
+    steps: dict[str, tuple[Difference, ...]]
+    people: str
+    clips: tuple[int, int]
+
+    def outcome(self, cell: Cell) -> Outcome:
+        """What a cell came to."""
+        return next(outcome for outcome in self.outcomes if outcome.cell.labels == cell.labels)
+
+
+class Judge:
+    """Compares cells; keeps each cell's resampled correlations, so that every pair costs nothing more."""
+
+    def __init__(self, laboratory: Laboratory, resamples: int) -> None:
+        self.laboratory, self.resamples = laboratory, resamples
+        self._drawn: dict[tuple[tuple[str, str], ...], tuple[Array, Array]] = {}
+
+    def outcome(self, cell: Cell) -> Outcome:
+        """What a cell came to."""
+        result: dict[str, Any] = self.laboratory.result(cell) or {"failed": "not computed"}
+        targets = len(self.laboratory.manifest.targets)
+        if result["failed"]:
+            return Outcome(cell, result["failed"], np.empty((0, targets)))
+        r, drawn = self._resampled(cell)
+        return Outcome(
+            cell,
+            "",
+            np.array(result["r"], float),
+            interval(float(mean_defined(r)), mean_defined(drawn)),
+            result["seconds"],
+            result.get("missing", {}),
+            tuple(result.get("shares", ())),
+        )
+
+    def difference(self, one: Outcome, other: Outcome) -> Difference | None:
+        """``one`` minus ``other``; ``None`` when one failed."""
+        if one.failed or other.failed:
+            return None
+        by_seed = one.mean_r - other.mean_r  # a method without chance has one row for all seeds
+        seeds, p_seeds = _student(by_seed)
+        clips, p_clips = NOWHERE, math.nan
+        if one.cell.settings.split == other.cell.settings.split:
+            (r, drawn), (other_r, other_drawn) = self._resampled(one.cell), self._resampled(other.cell)
+            spread = mean_defined(drawn) - mean_defined(other_drawn)
+            known = spread[np.isfinite(spread)]
+            clips = interval(float(mean_defined(r) - mean_defined(other_r)), known)
+            p_clips = min(1.0, 2 * (int(min((known <= 0).sum(), (known >= 0).sum())) + 1) / (len(known) + 1))
+        return Difference(one.cell, other.cell, seeds, clips, p_seeds, p_clips, (one.r - other.r).mean(0))
+
+    def people(self, cell: Cell) -> list[str] | None:
+        """Who the validation clips are of, when every clip says so."""
+        names = [clip.participant for clip in self.laboratory.split(cell.settings).valid]
+        return [str(name) for name in names] if all(names) else None
+
+    def _resampled(self, cell: Cell) -> tuple[Array, Array]:
+        """r ``(E,)`` of the mean over seeds, and of every resample ``(resamples, E)``."""
+        if cell.labels not in self._drawn:
+            valid = self.laboratory.split(cell.settings).valid
+            rated = np.array([clip.labels for clip in valid], np.float32)
+            mean = self.laboratory.scores(cell).mean(0)
+            drawn = bootstrap_pearson(mean, rated, self.people(cell), self.resamples)
+            self._drawn[cell.labels] = (pearson(mean, rated), drawn)
+        return self._drawn[cell.labels]
+
+
+def judge(plan: Plan, laboratory: Laboratory, resamples: int = 10_000) -> Results:
+    """Compare all that has been computed."""
+    desk = Judge(laboratory, resamples)
+    outcomes = tuple(desk.outcome(cell) for cell in plan.cells)
+    by_labels = {outcome.cell.labels: outcome for outcome in outcomes}
+    reference = by_labels[plan.reference.labels]
+    against = [desk.difference(one, reference) for one in outcomes if one is not reference]
+    steps = {axis: _steps(axis, plan, by_labels, desk) for axis in plan.axes}
+    every = [*(d for d in against if d), *(d for row in steps.values() for d in row)]
+    corrected = iter(_corrected(every))
+    against = tuple(next(corrected) for d in against if d)
+    steps = {axis: tuple(next(corrected) for _ in row) for axis, row in steps.items()}
+    split = laboratory.split(plan.reference.settings)
+    return Results(
+        plan, laboratory.manifest.targets, outcomes, against, steps,
+        "participants" if desk.people(plan.reference) else "clips", (len(split.train), len(split.valid)),
+    )  # fmt: skip
+
+
+def _steps(
+    axis: str, plan: Plan, outcomes: dict[tuple[tuple[str, str], ...], Outcome], desk: Judge
+) -> list[Difference]:
+    """Every cell against the one that has the reference's label on this axis and the same labels on all others."""
+    label = dict(plan.reference.labels)[axis]
+    found = []
+    for outcome in outcomes.values():
+        twin = outcomes.get(tuple((a, label if a == axis else other) for a, other in outcome.cell.labels))
+        if twin is not None and twin is not outcome and (difference := desk.difference(outcome, twin)):
+            found.append(difference)
+    return found
+
+
+def _student(differences: Array) -> tuple[Interval, float]:
+    """Mean with its 95 % interval and p; without a spread (one value, or all equal) neither."""
+    known = differences[np.isfinite(differences)]
+    mean = float(known.mean()) if len(known) else math.nan
+    if len(known) < 2 or known.std() == 0:
+        return Interval(mean, math.nan, math.nan), math.nan
+    error = float(known.std(ddof=1)) / math.sqrt(len(known))
+    half = float(stats.t.ppf(0.975, len(known) - 1)) * error
+    return Interval(mean, mean - half, mean + half), float(2 * stats.t.sf(abs(mean) / error, len(known) - 1))
+
+
+def _corrected(differences: Sequence[Difference]) -> list[Difference]:
+    """With q beside each p, by Benjamini and Hochberg over all of them."""
+    return [
+        replace(difference, q_seeds=seeds, q_clips=clips)
+        for difference, seeds, clips in zip(
+            differences,
+            _false_discoveries([d.p_seeds for d in differences]),
+            _false_discoveries([d.p_clips for d in differences]),
+            strict=True,
+        )
+    ]
+
+
+def _false_discoveries(p: Sequence[float]) -> list[float]:
+    values = np.array(p, float)
+    known = np.isfinite(values)
+    if known.any():
+        values[known] = stats.false_discovery_control(values[known])
+    return values.tolist()
+
+
+def results_table(results: Results) -> pa.Table:
+    """A row per cell, seed and emotion (and their mean): the axes, ``method``, ``r``, and ``failed`` where it did."""
+    names, rows = (*results.targets, "mean"), []
+    for outcome in results.outcomes:
+        common = {**dict(outcome.cell.labels), "method": outcome.cell.method}
+        if outcome.failed:
+            rows.append({**common, "seed": None, "emotion": None, "r": None, "failed": outcome.failed})
+            continue
+        seeds = outcome.cell.settings.seeds if len(outcome.r) > 1 else (None,)
+        for seed, values, mean in zip(seeds, outcome.r, outcome.mean_r, strict=True):
+            rows += [
+                {**common, "seed": seed, "emotion": name, "r": float(value), "failed": ""}
+                for name, value in zip(names, (*values, mean), strict=True)
+            ]
+    strings = {name: pa.string() for name in (*results.plan.axes, "method", "emotion", "failed")}
+    schema = {**{axis: strings[axis] for axis in results.plan.axes}, "method": pa.string(), "seed": pa.int64(),
+              "emotion": pa.string(), "r": pa.float64(), "failed": pa.string()}  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=pa.schema(schema))

@@ -1,0 +1,287 @@
+"""A study trains what it says, in any order and company, goes on where it was, and reports what intervals allow."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from scipy import stats
+from typer.testing import CliRunner
+
+from mien.cli import app
+from mien.config import Settings
+from mien.errors import SettingsError
+from mien.schema import EMOTIONS, Manifest
+from mien.study import run_study
+from mien.study.cells import Batch, Laboratory, plan_work
+from mien.study.plan import Cell, Plan, read_study
+from mien.study.results import judge
+from mien.study.study import estimate
+from tests.training.planted import planted
+
+STUDIES = Path(__file__).resolve().parents[2] / "studies"
+
+SMALL = """
+question: Does it matter?
+settings:
+  stage1.embedding: 16
+  stage1.motion_embedding: 8
+  stage1.epochs: 6
+  stage1.motion_epochs: 6
+  stage2.hidden: 16
+  stage2.epochs: 4
+seeds: 3
+"""
+REGIMES = """
+axes:
+  regime:
+    adapted: {stage2.adaptation: encoder}
+    joint: {stage2.adaptation: joint}
+    ridge: {method: ridge}
+    mean: {method: unimodal_mean}
+  modalities: [[text, audio, vision, motion], [text], [motion]]
+"""
+
+
+def study(folder: Path, axes: str, more: str = "") -> Plan:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "study.yaml").write_text(SMALL + axes + more)
+    return read_study(folder / "study.yaml")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, Path]:
+    root = tmp_path_factory.mktemp("data") / "store"
+    manifest, _ = planted(root, train=200, valid=120)
+    return manifest, root
+
+
+@pytest.fixture(scope="module")
+def done(data: tuple[Manifest, Path], tmp_path_factory: pytest.TempPathFactory):
+    manifest, store = data
+    out = tmp_path_factory.mktemp("study")
+    plan = study(out / "file", REGIMES)
+    return plan, Laboratory(manifest, store, out), *run_study(plan, manifest, store, out)
+
+
+def cell_of(plan: Plan, *labels: str) -> Cell:
+    return next(cell for cell in plan.cells if cell.name == " · ".join(labels))
+
+
+@pytest.mark.parametrize("file", sorted(STUDIES.glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_study_that_comes_along_is_read(file: Path) -> None:
+    plan = read_study(file)
+    assert len({cell.labels for cell in plan.cells}) == len(plan.cells)
+    assert all(len(cell.settings.seeds) == 10 for cell in plan.cells)
+
+
+def test_the_two_stage_study_is_three_regimes_and_a_floor_on_all_subsets() -> None:
+    plan = read_study(STUDIES / "two_stage.yaml")
+    assert len(plan.cells) == 4 * 15
+    assert plan.reference.name == "adapted · text+audio+vision+motion"
+    assert {cell.method for cell in plan.cells} == {"train", "ridge"}
+
+
+def test_a_star_changes_one_axis_at_a_time(tmp_path: Path) -> None:
+    axes = "axes: {stage2.hidden: [16, 8], stage2.missing: [zero, token], stage2.modality_dropout: [0.3, 0.0, 0.5]}"
+    plan = study(tmp_path, axes, "\ngrid: star\nreference: {stage2.modality_dropout: '0.0'}")
+    assert [cell.name for cell in plan.cells] == [
+        "16 · zero · 0.0", "8 · zero · 0.0", "16 · token · 0.0", "16 · zero · 0.3", "16 · zero · 0.5",
+    ]  # fmt: skip
+    assert plan.cells[2].settings.stage2.missing == "token"
+
+
+@pytest.mark.parametrize(
+    ("axes", "said"),
+    [
+        ("axes: {stage2.hiden: [1]}", "hiden: no such setting; did you mean 'hidden'"),
+        ("axes: {regime: {a: {method: magic}}}", "method 'magic': known are train, ridge"),
+        ("axes: {regime: joint}", "axes.regime: expected a list of values"),
+        ("axes: {stage2.hidden: [8]}\nreference: {stage2.hidden: '9'}", "no such label; known are 8"),
+        ("axis: 3", "axes: Field required|axis: Extra inputs"),
+    ],
+)
+def test_a_mistake_in_the_file_is_told(tmp_path: Path, axes: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        study(tmp_path, axes)
+
+
+def test_cells_that_differ_in_rates_alone_are_trained_at_once(data: tuple[Manifest, Path], tmp_path: Path) -> None:
+    manifest, store = data
+    plan = study(tmp_path / "file", "axes: {stage2.modality_dropout: [0.3, 0.0, 0.1], stage2.missing: [zero, token]}")
+    encodings, batches = plan_work(Laboratory(manifest, store, tmp_path), plan.cells)
+    assert sorted(work.modality for work in encodings) == ["audio", "motion", "text", "vision"]
+    assert [len(batch.cells) for batch in batches] == [3, 3]
+    told = estimate(plan, manifest, store, tmp_path)
+    assert (told.cells, told.done, told.trainings, sum(told.models)) == (6, 0, 6, 4 * 3 + 2 * 9)
+
+
+def test_a_cell_is_the_same_alone_and_in_company(data: tuple[Manifest, Path], tmp_path: Path) -> None:
+    manifest, store = data
+    plan = study(tmp_path / "file", "axes: {stage2.modality_dropout: [0.3, 0.0]}")
+    together, apart = (Laboratory(manifest, store, tmp_path / name) for name in ("together", "apart"))
+    (batch,) = plan_work(together, plan.cells)[1]
+    together()(batch)
+    for cell in plan.cells:
+        apart()(Batch((cell,)))
+        np.testing.assert_allclose(together.scores(cell), apart.scores(cell), atol=1e-5)
+    assert not np.allclose(together.scores(plan.cells[0]), together.scores(plan.cells[1]), atol=1e-3)
+
+
+def test_what_is_done_is_not_done_again_and_a_larger_study_adds_to_it(done, data: tuple[Manifest, Path]) -> None:
+    plan, laboratory, *_ = done
+    assert plan_work(laboratory, plan.cells) == ([], [])
+    more = study(laboratory.out / "more", REGIMES.replace("[motion]]", "[motion], [audio]]"))
+    encodings, batches = plan_work(laboratory, more.cells)
+    assert encodings == []
+    assert {cell.name for batch in batches for cell in batch.cells} == {
+        f"{regime} · audio" for regime in ("adapted", "joint", "ridge", "mean")
+    }
+
+
+def test_a_cell_that_fails_is_told_and_takes_no_other_along(data: tuple[Manifest, Path], tmp_path: Path) -> None:
+    manifest, store = data
+    axes = "axes: {case: {fine: {}, broken: {stage2.head: recurrent}, fine too: {stage2.adaptation: frozen}}}"
+    plan = study(tmp_path / "file", axes)
+    results, failed, report = run_study(plan, manifest, store, tmp_path)
+    assert [reason.split(":")[0] for reason in failed] == ["broken"]
+    assert "set stage2.adaptation to joint" in report.read_text()
+    assert [bool(outcome.failed) for outcome in results.outcomes] == [False, True, False]
+    rows = pq.read_table(tmp_path / "results.parquet").to_pylist()
+    assert [row["failed"][:13] for row in rows if row["failed"]] == ["SettingsError"]
+
+
+def test_processes_come_to_the_same(done, data: tuple[Manifest, Path], tmp_path: Path) -> None:
+    plan, laboratory, *_ = done
+    manifest, store = data
+    few = replace(plan, cells=plan.cells[:3], reference=plan.cells[0])
+    run_study(few, manifest, store, tmp_path, workers=1)
+    for cell in few.cells:
+        np.testing.assert_allclose(
+            Laboratory(manifest, store, tmp_path).scores(cell), laboratory.scores(cell), atol=1e-5
+        )
+
+
+def test_the_table_has_a_row_per_cell_seed_and_emotion(done) -> None:
+    plan, laboratory, results, _, _ = done
+    table = pq.read_table(laboratory.out / "results.parquet")
+    trained, once = 9, 3  # adapted, joint and mean have a row per seed, ridge has no chance in it
+    assert len(table) == (trained * 3 + once) * (len(EMOTIONS) + 1)
+    rows = [
+        row for row in table.to_pylist() if row["regime"] == "joint" and row["emotion"] == "mean" and row["seed"] == 1
+    ]
+    assert {row["modalities"] for row in rows} == {"text+audio+vision+motion", "text", "motion"}
+    joint = results.outcome(cell_of(plan, "joint", "text"))
+    assert next(row["r"] for row in rows if row["modalities"] == "text") == pytest.approx(joint.mean_r[1])
+
+
+def test_differences_are_paired_by_seed_and_by_clip(done) -> None:
+    plan, _, results, _, _ = done
+    cell = cell_of(plan, "adapted", "motion")
+    difference = next(d for d in results.against_reference if d.cell.labels == cell.labels)
+    mine, home = (results.outcome(c).mean_r for c in (cell, plan.reference))
+    test = stats.ttest_rel(mine, home)
+    assert difference.p_seeds == pytest.approx(test.pvalue)
+    assert difference.seeds.low == pytest.approx(test.confidence_interval().low)
+    assert difference.clips.value < 0
+    assert difference.verdict == "worse"  # motion carries a fifth of what text does
+    twin = next(d for d in results.steps["regime"] if d.cell.labels == cell_of(plan, "ridge", "motion").labels)
+    assert twin.other.labels == cell.labels
+
+
+def test_q_is_not_below_p_and_counts_all_differences(done) -> None:
+    _, _, results, _, _ = done
+    rows = [*results.against_reference, *(d for row in results.steps.values() for d in row)]
+    assert all(d.q_clips >= d.p_clips - 1e-12 for d in rows)
+    best = min(rows, key=lambda d: d.p_clips)
+    assert best.q_clips <= best.p_clips * len(rows) + 1e-12
+
+
+def test_a_modality_that_carries_nothing_is_said_to_carry_nothing(tmp_path: Path) -> None:
+    manifest, store = planted(tmp_path / "store", train=300, valid=300, missing=0.0)
+    rng = np.random.default_rng(5)
+    shuffled = [clip.labels for clip in manifest.clips]
+    rng.shuffle(shuffled)
+    clips = tuple(replace(clip, labels=labels) for clip, labels in zip(manifest.clips, shuffled, strict=True))
+    plan = study(tmp_path / "file", "axes: {modalities: [[text, motion], [text]]}")
+    results, *_ = run_study(plan, replace(manifest, clips=clips), store.root, tmp_path)
+    assert abs(results.outcomes[0].ensemble.value) < 0.2
+    assert [d.verdict for d in results.against_reference] == ["open"]
+
+
+def test_the_report_says_what_was_found_and_shows_it(done) -> None:
+    plan, laboratory, _, failed, report = done
+    assert failed == ()
+    text = report.read_text()
+    for expected in (
+        "# Does it matter?",
+        "## What can be said",
+        "## What cannot be said",
+        "3 seeds each",
+        "participants",
+    ):
+        assert expected in text
+    for picture in ("forest.svg", "subsets.svg", "missing.svg"):
+        assert f"({picture})" in text
+        assert (laboratory.out / picture).read_text().startswith("<?xml")
+    with (laboratory.out / "cells.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(plan.cells)
+    assert rows[0]["verdict"] == "reference"
+    assert (laboratory.out / "cells.tex").read_text().count(r" \\") == len(plan.cells) + 1
+
+
+def test_the_same_results_give_the_same_report(done) -> None:
+    plan, laboratory, *_ = done
+    before = {file.name: file.read_bytes() for file in laboratory.out.iterdir() if file.is_file()}
+    run_study(plan, laboratory.manifest, laboratory.features, laboratory.out)
+    after = {file.name: file.read_bytes() for file in laboratory.out.iterdir() if file.is_file()}
+    assert {name for name in before if before[name] != after[name]} <= {"results.parquet"}
+
+
+def test_cells_on_different_splits_are_not_paired_over_clips(data: tuple[Manifest, Path], tmp_path: Path) -> None:
+    manifest, store = data
+    plan = study(tmp_path / "file", "axes: {split: {official: {}, redrawn: {split.kind: ratio}}}", "\n")
+    laboratory = Laboratory(manifest, store, tmp_path)
+    for batch in plan_work(laboratory, plan.cells)[1]:
+        laboratory()(batch)
+    (difference,) = judge(plan, laboratory, 200).against_reference
+    assert np.isnan(difference.p_clips)
+    assert difference.verdict == "open"
+
+
+def test_the_command_plans_and_runs(data: tuple[Manifest, Path], tmp_path: Path) -> None:
+    manifest, store = data
+    study(tmp_path, "axes: {stage2.adaptation: [encoder, frozen]}")
+    with (tmp_path / "clips.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "path", "split", "participant", *EMOTIONS])
+        writer.writerows([c.id, c.path.name, c.split, c.participant, *(c.labels or ())] for c in manifest.clips)
+    words = [
+        "study",
+        str(tmp_path / "study.yaml"),
+        str(tmp_path / "clips.csv"),
+        "-f",
+        str(store),
+        "-o",
+        str(tmp_path / "o"),
+    ]
+    planned = CliRunner().invoke(app, [*words, "--plan"])
+    assert planned.exit_code == 0, planned.output
+    assert "2 cells along stage2.adaptation; 0 stand already, 6 trainings to do" in planned.output
+    assert not (tmp_path / "o").exists()
+    ran = CliRunner().invoke(app, [*words, "-q"])
+    assert ran.exit_code == 0, ran.output
+    assert "the report:" in ran.output
+    assert (tmp_path / "o" / "report.md").is_file()
+
+
+def test_settings_decide_the_key(data: tuple[Manifest, Path], tmp_path: Path) -> None:
+    laboratory = Laboratory(data[0], data[1], tmp_path)
+    cell = Cell((("a", "1"),), Settings())
+    assert laboratory.folder(cell) == laboratory.folder(replace(cell, labels=(("b", "2"),)))
+    stage2 = Settings().stage2.model_copy(update={"hidden": 7})
+    assert laboratory.folder(cell) != laboratory.folder(replace(cell, settings=Settings(stage2=stage2)))
+    assert laboratory.folder(cell) != laboratory.folder(replace(cell, method="ridge"))
