@@ -126,7 +126,7 @@ class FitSettings(Section):
     """Clips in a batch, at most: a small set is cut into eight batches at least."""
     epochs: Count = 50
     """At most this many passes over the training clips."""
-    patience: Annotated[int, Field(ge=0)] = 10
+    patience: Annotated[int, Field(ge=0)] = 6
     """Stop a model after this many epochs without a better validation r; 0 never stops early."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.45
     """Share of activations dropped in training."""
@@ -136,7 +136,7 @@ class FitSettings(Section):
     """How the learning rate goes: halved on a plateau of validation r, a cosine to zero, or not at all."""
     plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """What a plateau multiplies the learning rate with."""
-    plateau_patience: Annotated[int, Field(ge=0)] = 3
+    plateau_patience: Annotated[int, Field(ge=0)] = 2
     """Epochs without a better validation r that make a plateau."""
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
     """The learning rate rises linearly over this many epochs first."""

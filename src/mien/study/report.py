@@ -50,8 +50,8 @@ def _text(results: Results, tables: dict[str, tuple[Row, list[Row]]], pictures: 
     parts += [
         f"{len(plan.cells)} cells ({', '.join(plan.axes)}), {len(plan.reference.settings.seeds)} seeds each, trained "
         f"on {train} clips and judged on {valid}; {seconds / 60:.0f} minutes of computing. r is Pearson's over "
-        f"the whole split, averaged over {len(results.targets)} emotions. ± is the standard deviation over seeds; intervals are "
-        f"95 %, over clips by resampling {results.people} 10,000 times.",
+        f"the whole split, averaged over {len(results.targets)} emotions. ± is the standard deviation over seeds; "
+        f"intervals are 95 %, over clips by resampling {results.people} 10,000 times.",
         "",
     ]
     if failed:
