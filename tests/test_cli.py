@@ -13,6 +13,7 @@ MIEN = [sys.executable, "-m", "mien.cli"]
 COMMANDS = [
     "extract",
     "train",
+    "study",
     "predict",
     "evaluate",
     "compare",

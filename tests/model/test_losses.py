@@ -7,7 +7,7 @@ from torch.nn.functional import mse_loss
 
 from mien import metrics
 from mien.config import LossSettings
-from mien.model.losses import Moments, loss
+from mien.model.losses import Moments, branch_loss, loss, ramped
 
 CCC = LossSettings(ccc=1.0, mse=0.0)
 
@@ -100,3 +100,17 @@ def test_small_batches_with_memory_point_along_the_gradient_of_all_clips() -> No
         angles[memory] = torch.cosine_similarity(total.flatten(), whole.flatten(), 0).item()
     assert angles[1024] > 0.995
     assert angles[1024] > angles[0]
+
+
+def test_branches_are_judged_on_the_clips_that_have_the_modality() -> None:
+    predicted = {"text": torch.zeros(2, 3, 1), "audio": torch.ones(2, 3, 1)}
+    present = {"text": torch.tensor([True, False, True]), "audio": torch.tensor([False, False, False])}
+    rated = torch.tensor([[1.0], [5.0], [torch.nan]])
+    # text: (0 - 1)² over the one clip that has it and is rated; audio: nothing to judge
+    assert branch_loss(predicted, present, rated).tolist() == [0.5, 0.5]
+
+
+def test_the_weight_of_r_rises_to_its_full_value_and_stays() -> None:
+    settings = LossSettings(ccc=0, mse=1, pearson=0.8, pearson_ramp=4)
+    assert [round(ramped(settings, epoch).pearson, 6) for epoch in (0, 1, 3, 9)] == [0.2, 0.4, 0.8, 0.8]
+    assert ramped(LossSettings(pearson=0.8), 0).pearson == 0.8

@@ -167,7 +167,7 @@ def test_one_step_is_that_of_torchs_adamw() -> None:
 
 
 def test_plateaus_are_those_of_torch() -> None:
-    settings = SETTINGS.stage1.model_copy(update={"patience": 0})
+    settings = SETTINGS.stage1.model_copy(update={"patience": 0, "plateau_patience": 3})
     parameter = torch.nn.Parameter(torch.zeros(1))
     adam = torch.optim.SGD([parameter], lr=1.0)
     torchs = torch.optim.lr_scheduler.ReduceLROnPlateau(
@@ -214,7 +214,13 @@ def test_an_epoch_holds_every_clip_once_in_batches_of_similar_size() -> None:
 
 
 def test_with_few_batches_the_order_is_a_plain_shuffle() -> None:
-    sizes = torch.arange(40)
-    first = batch_order(sizes, 20, torch.Generator().manual_seed(0))[0]
-    assert abs(sizes[first].float().mean().item() - 19.5) < 8  # sorted batches would have means 9.5 and 29.5
+    sizes = torch.arange(400)
+    first = batch_order(sizes, 50, torch.Generator().manual_seed(0))[0]
+    assert abs(sizes[first].float().mean().item() - 199.5) < 60  # 3.9 deviations; sorted, it would be 24.5 + 50 i
     assert all(b >= a for a, b in pairwise(sizes[first].tolist()))
+
+
+def test_a_small_set_is_cut_into_eight_batches_at_least() -> None:
+    batches = batch_order(torch.ones(100), 256, torch.Generator().manual_seed(0))
+    assert [len(batch) for batch in sorted(batches, key=len)] == [9, *[13] * 7]
+    assert len(batch_order(torch.ones(3), 256, torch.Generator().manual_seed(0))) == 3

@@ -10,15 +10,19 @@ import pytest
 import torch
 
 from mien.config import Settings, read_settings
-from mien.data.splits import labels_of
-from mien.errors import DataError, ModelError
+from mien.data.splits import labels_of, split_clips
+from mien.errors import DataError, ModelError, SettingsError
 from mien.features.store import Packed, Store
 from mien.judging.evaluate import compare, evaluate
 from mien.metrics import mean_defined, pearson
 from mien.model.bundle import load_bundle, save_bundle
 from mien.model.conformal import calibrate
+from mien.model.emotion import Multimodal, Unimodal
+from mien.model.heads.late import Mean
+from mien.model.inputs import predict_all
 from mien.schema import Manifest
 from mien.training import train
+from mien.training.sides import Sides
 from mien.training.train import describe_groups
 from tests.training.planted import planted
 
@@ -223,13 +227,47 @@ def test_features_made_otherwise_are_refused(run: Trained) -> None:
         evaluate(bundle, run.manifest, run.store)
 
 
-@pytest.mark.parametrize("override", ["stage2.adaptation=frozen", "stage2.adaptation=joint", "stage2.missing=token",
-                                      "stage2.schedule=cosine", "stage2.ema=0.9", "split.kind=kfold"])  # fmt: skip
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("stage2.adaptation=frozen", "stage2.adaptation=joint", "stage2.missing=token", "stage2.schedule=cosine"),
+        *("stage2.ema=0.9", "split.kind=kfold", "stage2.loss.pearson=1 stage2.loss.pearson_ramp=3"),
+        *("stage2.head=gated", "stage2.head=late", "stage2.head=mean", "stage2.head=auxiliary"),
+        "stage2.head=auxiliary stage2.adaptation=frozen",
+        *(f"stage2.head={head} stage2.adaptation=joint" for head in ("cross_attention", "recurrent", "temporal")),
+    ],
+)
 def test_every_setting_of_stage_2_trains(tmp_path: Path, override: str) -> None:
     manifest, store = planted(tmp_path / "store", train=60, valid=30)
-    quick = ["stage1.epochs=2", "stage1.motion_epochs=2", "stage2.epochs=4", "stage2.warmup_epochs=1", override]
-    summary = train(manifest, store, read_settings(overrides=[*QUICK, *quick]), tmp_path / "run")
+    quick = ["stage1.epochs=2", "stage1.motion_epochs=2", "stage2.epochs=4", "stage2.warmup_epochs=1"]
+    summary = train(manifest, store, read_settings(overrides=[*QUICK, *quick, *override.split()]), tmp_path / "run")
     assert np.isfinite(summary.mean_r["fused"])
+    evaluation = evaluate(load_bundle(tmp_path / "run"), manifest, store, resamples=100)
+    assert len(evaluation.subsets) == 15
+
+
+def test_a_head_that_reads_steps_has_no_encoders_to_adapt(tmp_path: Path) -> None:
+    manifest, store = planted(tmp_path / "store", train=20, valid=10)
+    with pytest.raises(SettingsError, match=r"recurrent has no encoders below it: set stage2\.adaptation to joint"):
+        train(manifest, store, read_settings(overrides=["stage2.head=recurrent"]), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_mean_of_stage_1_is_where_late_fusion_begins(run: Trained) -> None:
+    settings = read_settings(overrides=[*QUICK, "stage2.head=mean", "stage2.adaptation=frozen", "stage2.epochs=1"])
+    sides = Sides(run.store, split_clips(run.manifest, settings.split), 6, settings)
+    names = tuple(sides.widths)
+    bundles = {name: load_bundle(run.folder / "stage1" / name) for name in names}
+    encoders = {name: bundle.module for name, bundle in bundles.items() if isinstance(bundle.module, Unimodal)}
+    fused = Multimodal(sides.widths, 6, settings, bundles["text"].models)
+    assert isinstance(fused.fusion, Mean)
+    fused.fusion.start_from({name: encoder.head for name, encoder in encoders.items()})
+    for name in names:
+        fused.encoders[name].load_state_dict(encoders[name].encoder.state_dict())
+    valid = sides.clips("valid", names)
+    whole = np.flatnonzero(np.stack([valid.present(name).numpy() for name in names]).all(0))
+    alone = np.mean([predict_all(encoders[name], valid) for name in names], 0)
+    np.testing.assert_allclose(predict_all(fused, valid)[:, whole], alone[:, whole], atol=1e-5)
 
 
 def test_a_modality_that_nobody_has_is_left_out_with_a_note(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def batch_order(sizes: Tensor, batch: int, generator: torch.Generator) -> list[T
     count = len(sizes)
     batch = min(batch, -(-count // _FEWEST))
     shuffled = torch.randperm(count, generator=generator)
-    pool = batch * max(1, min(_POOL, count // (4 * batch)))
+    pool = batch * max(1, min(_POOL, count // (8 * batch)))
     sorted_pools = [part[torch.argsort(sizes[part], stable=True)] for part in shuffled.split(pool)]
     batches = [piece for part in sorted_pools for piece in part.split(batch)]
     return [batches[place] for place in torch.randperm(len(batches), generator=generator).tolist()]
