@@ -15,14 +15,14 @@ from mien.standin import check, synth
 
 pytest.importorskip("espeakng_loader")
 
-CLIPS = 100
-"""Of 300, the recovered r are higher still (docs/synth.md); chance is 0 with a deviation of 1 / sqrt(6 · 100) = .04."""
+CLIPS = 60
+"""Of 300, the recovered r are higher still (docs/synth.md); chance is 0 with a deviation of 1 / sqrt(6 · 60) = .05."""
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory, small_weights: object) -> dict[str, Bound]:
     root = tmp_path_factory.mktemp("understood")
-    corpus = synth(root / "corpus", clips=CLIPS, seed=9, dirt=0.05, workers=2, progress=False)
+    corpus = synth(root / "corpus", clips=CLIPS, seed=9, workers=2, progress=False)
     settings = ["media.vision_fps=1", "media.motion_fps=4"]
     extract(corpus, root / "features", read_settings(overrides=settings), workers=2, progress=False)
     everything = check(corpus, root / "features")

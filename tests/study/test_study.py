@@ -13,11 +13,12 @@ from typer.testing import CliRunner
 from mien.cli import app
 from mien.config import Settings
 from mien.errors import SettingsError
+from mien.metrics import Interval
 from mien.schema import EMOTIONS, Manifest
 from mien.study import run_study
 from mien.study.cells import Batch, Laboratory, plan_work
 from mien.study.plan import Cell, Plan, read_study
-from mien.study.results import judge
+from mien.study.results import Difference, judge
 from mien.study.study import estimate
 from tests.training.planted import planted
 
@@ -185,10 +186,30 @@ def test_differences_are_paired_by_seed_and_by_clip(done) -> None:
     test = stats.ttest_rel(mine, home)
     assert difference.p_seeds == pytest.approx(test.pvalue)
     assert difference.seeds.low == pytest.approx(test.confidence_interval().low)
-    assert difference.clips.value < 0
-    assert difference.verdict == "worse"  # motion carries a fifth of what text does
+    assert difference.clips.value < 0  # motion carries a fifth of what text does
+    assert difference.q_clips < 0.05
     twin = next(d for d in results.steps["regime"] if d.cell.labels == cell_of(plan, "ridge", "motion").labels)
     assert twin.other.labels == cell.labels
+
+
+@pytest.mark.parametrize(
+    ("q_seeds", "q_clips", "seeds", "clips", "verdict"),
+    [
+        (0.01, 0.01, 0.02, 0.03, "better"),
+        (0.01, 0.01, -0.02, -0.03, "worse"),
+        (0.20, 0.01, 0.02, 0.03, "open"),
+        (0.01, 0.20, 0.02, 0.03, "open"),
+        (0.01, 0.01, 0.02, -0.03, "open"),
+        (float("nan"), 0.01, 0.02, 0.03, "open"),
+    ],
+)
+def test_a_difference_is_called_one_only_where_seeds_and_clips_agree(
+    q_seeds: float, q_clips: float, seeds: float, clips: float, verdict: str
+) -> None:
+    cell = Cell((("a", "1"),), Settings())
+    by_seeds, by_clips = (Interval(value, value - 0.01, value + 0.01) for value in (seeds, clips))
+    difference = Difference(cell, cell, by_seeds, by_clips, q_seeds, q_clips, np.zeros(6), q_seeds, q_clips)
+    assert difference.verdict == verdict
 
 
 def test_q_is_not_below_p_and_counts_all_differences(done) -> None:
