@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mien.api import extract
+from mien.artifacts import write_json
 from mien.config import read_settings
 from mien.data.synth.labels import Bound
 from mien.errors import DataError
@@ -83,5 +84,13 @@ def test_a_sequence_is_told_by_mean_and_deviation_and_a_single_step_by_itself() 
 def test_a_folder_that_was_not_filmed_is_refused(tmp_path: Path) -> None:
     with StoreWriter(tmp_path / "store", []):
         pass
-    with pytest.raises(DataError, match="no filmed corpus"):
+    with pytest.raises(DataError, match="not a filmed corpus"):
+        check_understood(tmp_path, tmp_path / "store")
+
+
+def test_films_of_another_version_are_not_compared_with_what_this_one_would_draw(tmp_path: Path) -> None:
+    with StoreWriter(tmp_path / "store", []):
+        pass
+    write_json(tmp_path / "corpus.json", {"version": 0, "clips": 20, "seed": 0})
+    with pytest.raises(DataError, match="filmed by another version of mien"):
         check_understood(tmp_path, tmp_path / "store")

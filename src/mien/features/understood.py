@@ -8,9 +8,7 @@ Shapes: ``N`` clips, ``E`` emotions, ``T`` steps, ``F`` feature width.
 
 import re
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +17,9 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mien.artifacts import read_json
 from mien.data.synth.drawing import ACTIONS
-from mien.data.synth.labels import CORPUS, Bound
-from mien.data.synth.media import FPS, NOISE, ClipSpec, Plan, Settings, plan_media, spoken_words, write_script
+from mien.data.synth.labels import Bound
+from mien.data.synth.media import FPS, NOISE, ClipSpec, read_plan, spoken_words, write_script
 from mien.errors import DataError
 from mien.features.store import Store
 from mien.schema import MOTION_WIDTH
@@ -52,11 +49,11 @@ def check_understood(corpus: Path, root: Path) -> list[Bound]:
         root: store made from it by ``extract`` with the landmarker's own motion.
 
     Raises:
-        DataError: the folder is no filmed corpus, or the store holds none of its clips.
+        DataError: the folder is no filmed corpus of this version, or the store holds none of its clips.
         StoreError: there is no store at ``root``.
     """
     store = Store(root)
-    clips = [clip for clip in _plan_of(corpus).clips if not clip.fault and clip.id in store.clips]
+    clips = [clip for clip in read_plan(corpus).clips if not clip.fault and clip.id in store.clips]
     if len(clips) < 2 * FOLDS:
         raise DataError(f"{root}: holds {len(clips)} clean clips of {corpus}; extract them with: mien extract {corpus}")
     rows: list[Bound] = []
@@ -65,13 +62,6 @@ def check_understood(corpus: Path, root: Path) -> list[Bound]:
     if "text" in store.modalities:
         rows.append(Bound("words heard wrongly", WORD_ERRORS, _word_errors(store, clips), at_least=False))
     return rows + [_recovery(store, clips, name) for name in NOISE if name in store.modalities]
-
-
-def _plan_of(corpus: Path) -> Plan:
-    made_of: dict[str, Any] = read_json(corpus / CORPUS) if (corpus / CORPUS).is_file() else {}
-    if not made_of or "mode" in made_of:
-        raise DataError(f"{corpus}: no filmed corpus; make one with: mien synth OUT")
-    return plan_media(corpus, **{field.name: made_of[field.name] for field in fields(Settings)})
 
 
 def _faces_found(store: Store, clips: Sequence[ClipSpec]) -> float:

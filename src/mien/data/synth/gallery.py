@@ -9,10 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mien.artifacts import atomic_file, read_json
+from mien.artifacts import atomic_file
 from mien.data.synth.drawing import head_of
-from mien.data.synth.media import VERSION, ClipSpec, plan_media, write_script
-from mien.errors import DataError
+from mien.data.synth.media import ClipSpec, read_plan, write_script
 from mien.schema import EMOTIONS
 
 SHOWN = ("Joy", "Determination", "Excitement", "Empathic Pain")
@@ -25,12 +24,9 @@ def gallery(corpus: Path, picture: Path) -> None:
     Shown are clips whose faces show one emotion much more than the others, of four people.
 
     Raises:
-        DataError: the folder holds no media corpus, or one made by another version.
+        DataError: as ``read_plan``.
     """
-    made_of = read_json(corpus / "corpus.json")
-    if made_of.pop("version", None) != VERSION:
-        raise DataError(f"{corpus / 'corpus.json'}: not a media corpus of version {VERSION}")
-    clips = _choose(plan_media(corpus, **made_of).clips)
+    clips = _choose(read_plan(corpus).clips)
     rows = [np.concatenate(_moments(clip), 1) for clip in clips]
     with atomic_file(picture) as part:
         _, encoded = cv2.imencode(picture.suffix, cv2.cvtColor(np.concatenate(rows), cv2.COLOR_RGB2BGR))

@@ -13,6 +13,7 @@ Shapes: ``N`` clips, ``E`` six emotions, ``T`` pictures, ``A`` actions.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mien.artifacts import atomic_file
+from mien.artifacts import atomic_file, read_json
 from mien.data.synth.acting import act, emotional_voice, own_voice
 from mien.data.synth.dirt import (
     FAULTS,
@@ -34,10 +35,11 @@ from mien.data.synth.dirt import (
 from mien.data.synth.drawing import draw_frames, face_box, head_of
 from mien.data.synth.film import Codec, Film, write_film
 from mien.data.synth.identity import Identity, draw_identity
-from mien.data.synth.labels import Labels, claim, draw_labels, write_challenge, write_table
+from mien.data.synth.labels import CORPUS, Labels, claim, draw_labels, write_challenge, write_table
 from mien.data.synth.provided import keep_faces, write_mp3
 from mien.data.synth.voice import VOICE_RATE, Voice, envelope, speak
 from mien.data.synth.words import say, written
+from mien.errors import DataError
 from mien.schema import EMOTIONS
 
 Floats = npt.NDArray[np.float64]
@@ -187,6 +189,20 @@ def write_plan(plan: Plan, out: Path) -> None:
         columns |= {f"{name}/{emotion}": pa.array(values[:, which]) for which, emotion in enumerate(EMOTIONS)}
     with atomic_file(out / "signals.parquet") as part:
         pq.write_table(pa.table(columns), part)
+
+
+def read_plan(out: Path) -> Plan:
+    """The plan of the filmed corpus in ``out``, as it was made.
+
+    Raises:
+        DataError: the folder holds no filmed corpus, or one of another version, whose films are not those planned here.
+    """
+    made_of: dict[str, Any] = read_json(out / CORPUS) if (out / CORPUS).is_file() else {}
+    if not made_of or "mode" in made_of:
+        raise DataError(f"{out}: not a filmed corpus; make one with: mien synth OUT")
+    if made_of.pop("version", None) != VERSION:
+        raise DataError(f"{out}: filmed by another version of mien; make it anew in another folder")
+    return plan_media(out, **made_of)
 
 
 def spoken_words(clip: ClipSpec) -> str:
