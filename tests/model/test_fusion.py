@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from mien.modalities.stacked import Chance
-from mien.model.fusion import Embedding, Fusion, keep_modalities
+from mien.model.fusion import Embedding, Fusion
+from mien.model.presence import Design, keep_modalities
 
 WIDTHS = {"text": 3, "audio": 4, "vision": 2}
 
 
 def fusion(missing: str, seeds: tuple[int, ...] = (0, 1), rate: float = 0.3) -> Fusion:
     models = len(seeds)
-    return Fusion(Chance(seeds, "w"), WIDTHS, 8, 2, [0.0] * models, [rate] * models, missing)  # type: ignore[arg-type]
+    return Fusion(Design(Chance(seeds, "w"), WIDTHS, 8, 2, [0.0] * models, [rate] * models, missing))  # type: ignore[arg-type]
 
 
 def embeddings(present: torch.Tensor, models: int = 2, filler: float = 0.0) -> dict[str, Embedding]:
@@ -24,6 +25,11 @@ def embeddings(present: torch.Tensor, models: int = 2, filler: float = 0.0) -> d
         values = torch.randn(models, len(present), width, generator=generator)
         made[name] = Embedding(torch.where(present[:, m, None], values, filler), present[:, m])
     return made
+
+
+def regressed(model: Fusion, fused: torch.Tensor) -> torch.Tensor:
+    layers = model.regressor
+    return layers.out(torch.nn.functional.gelu(layers.hidden(layers.norm(fused))))
 
 
 def test_every_clip_keeps_a_modality_that_it_has() -> None:
@@ -51,18 +57,17 @@ def test_an_absent_modality_even_all_nan_cannot_influence_the_score(missing: str
 def test_survivors_are_scaled_up_in_training_only() -> None:
     present = torch.ones(50, 3, dtype=torch.bool)
     model, given = fusion("zero"), embeddings(present)
-    kept = keep_modalities(present, model.modality_rate, Chance((0, 1), "m"))
+    kept = keep_modalities(present, model.presence.modality_rate, Chance((0, 1), "m"))
     by_hand = torch.cat([torch.where(kept[..., m, None], given[n].values / 0.7, 0) for m, n in enumerate(WIDTHS)], -1)
-    expected = model.out(torch.nn.functional.gelu(model.hidden(model.norm(by_hand))))
+    expected = regressed(model, by_hand)
     torch.testing.assert_close(model(given, Chance((0, 1), "m")), expected)
     whole = torch.cat([given[name].values for name in WIDTHS], -1)
-    torch.testing.assert_close(model(given), model.out(torch.nn.functional.gelu(model.hidden(model.norm(whole)))))
+    torch.testing.assert_close(model(given), regressed(model, whole))
 
 
 def test_a_token_stands_where_a_modality_is_missing() -> None:
     present = torch.tensor([[True, False, True]])
     model, given = fusion("token"), embeddings(present)
-    assert model.tokens is not None
-    parts = [given["text"].values, model.tokens["audio"], given["vision"].values]
-    expected = model.out(torch.nn.functional.gelu(model.hidden(model.norm(torch.cat(parts, -1)))))
-    torch.testing.assert_close(model(given), expected)
+    assert model.presence.tokens is not None
+    parts = [given["text"].values, model.presence.tokens["audio"], given["vision"].values]
+    torch.testing.assert_close(model(given), regressed(model, torch.cat(parts, -1)))

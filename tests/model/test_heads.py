@@ -10,16 +10,16 @@ from torch import Tensor, nn
 
 from mien.modalities.encoder import Steps
 from mien.modalities.stacked import Chance
-from mien.model.fusion import Embedding, Fusion, Head
+from mien.model.fusion import Embedding, Head
 from mien.model.heads import HEADS, READS_STEPS
 from mien.model.heads.auxiliary import Auxiliary
 from mien.model.heads.cross_attention import Attention
 from mien.model.heads.gated import Gated
 from mien.model.heads.late import Mean, WeightedLate
 from mien.model.heads.lstm import LSTM
-from mien.model.heads.presence import Presence
 from mien.model.heads.steps import coarse, normal
 from mien.model.heads.temporal import Convolution, Temporal
+from mien.model.presence import Design
 
 WIDTHS = {"text": 5, "audio": 7, "vision": 6, "motion": 4}
 LONGEST = {"text": 3, "audio": 40, "vision": 9, "motion": 30}
@@ -32,7 +32,7 @@ either = pytest.mark.parametrize("missing", ["zero", "token"])
 
 def head(name: str, missing: str = "zero", seeds: tuple[int, ...] = SEEDS, rate: float = 0.3) -> nn.Module:
     rates = [rate] * len(seeds)
-    return HEADS[name](Chance(seeds, "weights"), WIDTHS, 12, TARGETS, rates, rates, missing)
+    return HEADS[name](Design(Chance(seeds, "weights"), WIDTHS, 12, TARGETS, rates, rates, missing))  # type: ignore[arg-type]
 
 
 def some_absent(clips: int = 12) -> Tensor:
@@ -232,20 +232,6 @@ def test_attention_is_torchs_with_keys_and_values_written_out() -> None:
         torch.testing.assert_close(result[k], expected.transpose(1, 2).flatten(1))
 
 
-@either
-def test_presence_fills_and_scales_as_fusion_does(missing: str) -> None:
-    inputs = given("concat", some_absent())
-    fusion = Fusion(Chance(SEEDS, "w"), WIDTHS, 12, TARGETS, [0.0] * 2, [0.3] * 2, missing)  # type: ignore[arg-type]
-    presence = Presence(Chance(SEEDS, "w"), WIDTHS, [0.3] * 2, missing)  # type: ignore[arg-type]
-    seen: list[Tensor] = []
-    fusion.norm.register_forward_pre_hook(lambda _, read: seen.append(read[0]))
-    for chances in ((None, None), (Chance(SEEDS, "c"), Chance(SEEDS, "c"))):
-        kept = presence({name: part.present for name, part in inputs.items()}, chances[0])
-        parts = {name: part.values for name, part in inputs.items()}
-        fusion(inputs, chances[1])
-        assert torch.equal(presence.concatenate(parts, kept, chances[0] is not None), seen.pop())
-
-
 def test_equal_gates_average_what_is_there() -> None:
     model, present = head("gated"), some_absent()
     assert isinstance(model, Gated)
@@ -263,7 +249,7 @@ def test_late_fusion_starts_as_the_mean_of_the_unimodal_models(kind: type[Mean])
     present = some_absent()
     inputs = given("mean", present)
     heads = {name: Head(Chance(SEEDS, f"{name} alone"), width, TARGETS, [0.0, 0.0]) for name, width in WIDTHS.items()}
-    model = kind(Chance(SEEDS, "w"), WIDTHS, 12, TARGETS, [0.0, 0.0], [0.0, 0.0], "zero")
+    model = kind(Design(Chance(SEEDS, "w"), WIDTHS, 12, TARGETS, [0.0, 0.0], [0.0, 0.0], "zero"))
     model.start_from(heads)
     alone = torch.stack([heads[name](part.values) for name, part in inputs.items()], 2)  # (K, B, M, E)
     scores = model(inputs)
@@ -275,7 +261,7 @@ def test_late_fusion_starts_as_the_mean_of_the_unimodal_models(kind: type[Mean])
 
 
 def test_late_weights_by_hand() -> None:
-    model = WeightedLate(Chance((0,), "w"), {"text": 2, "audio": 2}, 1, 2, [0.0], [0.0], "zero")
+    model = WeightedLate(Design(Chance((0,), "w"), {"text": 2, "audio": 2}, 1, 2, [0.0], [0.0], "zero"))
     model.logits.data[0] = torch.tensor([[math.log(3.0), 0.0], [0.0, 0.0]])
     # both there: 3 : 1 for the first emotion and 1 : 1 for the second; only audio there: all of it
     weights = model.weights(torch.tensor([[[True, True], [False, True]]]))[0]
@@ -285,7 +271,7 @@ def test_late_weights_by_hand() -> None:
 
 def test_a_dropped_modality_leaves_its_weight_to_the_others() -> None:
     # all regressors say 1, whatever they read: so must every average, with and without modality dropout
-    model = WeightedLate(Chance(SEEDS, "w"), WIDTHS, 12, TARGETS, [0.0, 0.0], [0.5, 0.5], "zero")
+    model = WeightedLate(Design(Chance(SEEDS, "w"), WIDTHS, 12, TARGETS, [0.0, 0.0], [0.5, 0.5], "zero"))
     for name, parameter in model.named_parameters():
         parameter.data.fill_(float(name.endswith("bias")))
     inputs = given("late", some_absent())
@@ -308,7 +294,7 @@ def test_auxiliary_heads_leave_the_score_of_fusion_alone() -> None:
 
 def test_the_first_modality_asks_where_there_is_no_text() -> None:
     widths = {"audio": 7, "vision": 6}
-    model = HEADS["cross_attention"](Chance(SEEDS, "w"), widths, 12, TARGETS, [0.0, 0.0], [0.0, 0.0], "token")
+    model = HEADS["cross_attention"](Design(Chance(SEEDS, "w"), widths, 12, TARGETS, [0.0, 0.0], [0.0, 0.0], "token"))
     inputs = given("cross_attention", some_absent())
     assert model.asking == "audio"
     assert model({name: inputs[name] for name in widths}).shape == (2, 12, TARGETS)

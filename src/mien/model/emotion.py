@@ -19,6 +19,7 @@ from mien.modalities.stacked import Chance
 from mien.model.fusion import Embedding, Head
 from mien.model.heads import HEADS, READS_STEPS
 from mien.model.heads.auxiliary import Auxiliary
+from mien.model.presence import Design
 
 Inputs = Mapping[str, Steps]
 
@@ -106,15 +107,16 @@ class Multimodal(nn.Module):
         self.encoders = nn.ModuleDict(
             {name: make_encoder(name, width, stage1, rates, chance) for name, width in encoded.items()}
         )
-        self.fusion = HEADS[stage2.head](
-            chance,
-            widths if self.reads_steps else {name: embedding_width(name, stage1) for name in widths},
-            stage2.hidden,
-            targets,
-            rates,
-            [model.modality_dropout for model in models],
-            stage2.missing,
+        design = Design(
+            chance=chance,
+            widths=widths if self.reads_steps else {name: embedding_width(name, stage1) for name in widths},
+            hidden=stage2.hidden,
+            targets=targets,
+            rates=rates,
+            modality_rates=[model.modality_dropout for model in models],
+            missing=stage2.missing,
         )
+        self.fusion = HEADS[stage2.head](design)
 
     def encoder(self, modality: str) -> Encoder:
         """The encoder of a modality."""

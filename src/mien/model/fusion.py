@@ -1,4 +1,4 @@
-"""From embeddings to intensities: what stands for a missing modality, modality dropout, and the regressor.
+"""From embeddings to intensities: what is missing or dropped (``presence.py``), then the regressor (``regressor.py``).
 
     embeddings {modality: (K, B, D)} → missing → dropout of whole modalities → concatenation (K, B, sum of D)
         → LayerNorm → Dropout → Linear → GELU → Dropout → Linear → (K, B, E), no sigmoid
@@ -9,13 +9,14 @@ Shapes: ``K`` models, ``B`` batch, ``M`` modalities, ``D`` embedding width, ``H`
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from mien.modalities.stacked import Chance, Dropout, LayerNorm, Linear
+from mien.modalities.stacked import Chance, Dropout, Linear
+from mien.model.presence import Design, Presence
+from mien.model.regressor import Regressor
 
 
 class Embedding(NamedTuple):
@@ -46,68 +47,14 @@ class Head(nn.Module):
 class Fusion(nn.Module):
     """K regressors over the concatenated embeddings of several modalities."""
 
-    modality_rate: Tensor
-
-    def __init__(
-        self,
-        chance: Chance,
-        widths: Mapping[str, int],
-        hidden: int,
-        targets: int,
-        rates: Sequence[float],
-        modality_rates: Sequence[float],
-        missing: Literal["zero", "token"],
-    ) -> None:
-        """K regressors, one per stream of ``chance``; ``widths`` are those of the embeddings, in a fixed order."""
+    def __init__(self, design: Design) -> None:
+        """K regressors, one per stream of chance; the design's widths are those of the embeddings."""
         super().__init__()
-        models, width = len(chance.generators), sum(widths.values())
-        self.modalities = tuple(widths)
-        self.tokens = (
-            nn.ParameterDict({name: nn.Parameter(0.02 * chance.uniform(1, d)) for name, d in widths.items()})
-            if missing == "token"
-            else None
-        )
-        self.norm = LayerNorm(models, width)
-        self.first_dropout = Dropout(rates)
-        self.hidden = Linear(chance, width, hidden)
-        self.second_dropout = Dropout(rates)
-        self.out = Linear(chance, hidden, targets)
-        self.register_buffer("modality_rate", torch.tensor(modality_rates, dtype=torch.float32), persistent=False)
+        self.presence = Presence(design)
+        self.regressor = Regressor(design, sum(design.widths.values()))
 
     def forward(self, embeddings: Mapping[str, Embedding], chance: Chance | None = None) -> Float[Tensor, "K B E"]:
         """Regress intensities from whatever is present: ``(K, B, E)``."""
-        present = torch.stack([embeddings[name].present for name in self.modalities], -1)  # (B, M)
-        kept = present.expand(len(self.modality_rate), -1, -1)
-        if chance is not None:
-            kept = keep_modalities(present, self.modality_rate, chance)
-        fused = torch.cat([self._part(name, embeddings[name].values, kept[..., m], chance is not None)
-                           for m, name in enumerate(self.modalities)], -1)  # fmt: skip
-        hidden = self.hidden(self.first_dropout(self.norm(fused), chance))
-        return self.out(self.second_dropout(nn.functional.gelu(hidden), chance))
-
-    def _part(
-        self, name: str, values: Float[Tensor, "K B D"], kept: Bool[Tensor, "K B"], training: bool
-    ) -> Float[Tensor, "K B D"]:
-        """A modality's share of the concatenation: its embedding where kept, else zeros or its token."""
-        if self.tokens is not None:  # a token takes the place of what is dropped, so nothing needs rescaling
-            return torch.where(kept[..., None], values, self.tokens[name])
-        scale = 1 / (1 - self.modality_rate)[:, None, None] if training else 1.0
-        return torch.where(kept[..., None], values * scale, 0.0)
-
-
-def keep_modalities(present: Bool[Tensor, "B M"], rates: Float[Tensor, " K"], chance: Chance) -> Bool[Tensor, "K B M"]:
-    """Which modalities of which training clips survive modality dropout.
-
-    Args:
-        present: ``(B, M)`` bool.
-        rates: ``(K,)`` chance of each present modality to be dropped.
-        chance: one stream per model.
-
-    Returns:
-        ``(K, B, M)`` bool: some of ``present``, and at least one of each clip that has any; where chance would drop
-        all, one of them, equally likely, stays.
-    """
-    draw = torch.where(present, chance.uniform(*present.shape), -1.0)
-    kept = draw >= rates[:, None, None]
-    highest = nn.functional.one_hot(draw.argmax(-1), present.shape[-1]).bool() & present
-    return torch.where(kept.any(-1, keepdim=True), kept, highest) & present
+        kept = self.presence({name: part.present for name, part in embeddings.items()}, chance)
+        parts = {name: part.values for name, part in embeddings.items()}
+        return self.regressor(self.presence.concatenate(parts, kept, chance is not None), chance)

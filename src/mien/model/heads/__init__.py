@@ -1,11 +1,11 @@
 """Rivals of the fusion by concatenation, on equal footing: same features, same seeds, same training.
 
-Every head is built from ``(chance, widths, hidden, targets, rates, modality_rates, missing)`` and gives ``(K, B, E)``.
-Most read embeddings, ``{modality: Embedding}``, and ``widths`` are those of the embeddings; those in ``READS_STEPS``
-have branches of their own, read ``{modality: Steps}``, and ``widths`` are those of the features.
+Every head is built from a ``Design`` and gives ``(K, B, E)``. Most read embeddings, ``{modality: Embedding}``, and the
+design's widths are those of the embeddings; those in ``READS_STEPS`` have branches of their own, read
+``{modality: Steps}``, and the widths are those of the features.
 
-Reading order: ``presence`` (what is missing or dropped), then ``gated``, ``late``, ``auxiliary``; for those that read
-steps ``steps`` and ``lstm``, then ``cross_attention``, ``recurrent``, ``temporal``.
+Reading order: ``gated``, ``late``, ``auxiliary``; for those that read steps ``steps`` and ``lstm``, then
+``cross_attention``, ``recurrent``, ``temporal``.
 """
 
 from torch import nn

@@ -10,8 +10,7 @@ Source: Huang et al. 2026, arXiv:2603.13760.
 Shapes: ``K`` models, ``B`` batch, ``D`` embedding width, ``E`` emotions.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float
@@ -19,24 +18,18 @@ from torch import Tensor, nn
 
 from mien.modalities.stacked import Chance
 from mien.model.fusion import Embedding, Fusion, Head
+from mien.model.presence import Design
 
 
 class Auxiliary(Fusion):
     """K regressors over the concatenation, and one linear head per modality beside each."""
 
-    def __init__(
-        self,
-        chance: Chance,
-        widths: Mapping[str, int],
-        hidden: int,
-        targets: int,
-        rates: Sequence[float],
-        modality_rates: Sequence[float],
-        missing: Literal["zero", "token"],
-    ) -> None:
-        """K heads, one per stream of ``chance``; ``widths`` are those of the embeddings, in a fixed order."""
-        super().__init__(chance, widths, hidden, targets, rates, modality_rates, missing)
-        self.heads = nn.ModuleDict({name: Head(chance, width, targets, rates) for name, width in widths.items()})
+    def __init__(self, design: Design) -> None:
+        """K heads, one per stream of chance; the design's widths are those of the embeddings, in a fixed order."""
+        super().__init__(design)
+        self.heads = nn.ModuleDict(
+            {name: Head(design.chance, width, design.targets, design.rates) for name, width in design.widths.items()}
+        )
 
     def auxiliary(
         self, embeddings: Mapping[str, Embedding], chance: Chance | None = None
@@ -48,5 +41,5 @@ class Auxiliary(Fusion):
         """
         return {
             name: self.heads[name](torch.where(part.present[:, None], part.values, 0.0), chance)
-            for name, part in ((name, embeddings[name]) for name in self.modalities)
+            for name, part in ((name, embeddings[name]) for name in self.presence.modalities)
         }

@@ -16,8 +16,7 @@ Shapes: ``K`` models, ``B`` batch, ``S`` segments, ``F`` feature width, ``W`` wi
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float
@@ -25,9 +24,9 @@ from torch import Tensor, nn
 
 from mien.modalities.encoder import Steps, mean_pool
 from mien.modalities.stacked import Chance, Linear
-from mien.model.heads.presence import Presence
-from mien.model.heads.regressor import Regressor
 from mien.model.heads.steps import Projection, coarse, normal
+from mien.model.presence import Design, Presence
+from mien.model.regressor import Regressor
 
 _HEADS = 4
 
@@ -61,26 +60,18 @@ class Attention(nn.Module):
 class CrossAttention(nn.Module):
     """K fusions by cross-attention from text."""
 
-    def __init__(
-        self,
-        chance: Chance,
-        widths: Mapping[str, int],
-        hidden: int,
-        targets: int,
-        rates: Sequence[float],
-        modality_rates: Sequence[float],
-        missing: Literal["zero", "token"],
-    ) -> None:
-        """K heads, one per stream of ``chance``; ``widths`` are those of the features, in a fixed order."""
+    def __init__(self, design: Design) -> None:
+        """K heads, one per stream of chance; the design's widths are those of the features, in a fixed order."""
         super().__init__()
-        width = _HEADS * max(1, hidden // _HEADS)
+        chance, widths = design.chance, design.widths
+        width = _HEADS * max(1, design.hidden // _HEADS)
         self.asking = "text" if "text" in widths else next(iter(widths))
-        self.presence = Presence(chance, dict.fromkeys(widths, width), modality_rates, missing)
+        self.presence = Presence(design, dict.fromkeys(design.widths, width))
         self.project = Projection(chance, widths[self.asking], width)
         self.attention = nn.ModuleDict(
             {name: Attention(chance, width, steps) for name, steps in widths.items() if name != self.asking}
         )
-        self.regressor = Regressor(chance, width * len(widths), hidden, targets, rates)
+        self.regressor = Regressor(design, width * len(widths))
 
     def forward(self, inputs: Mapping[str, Steps], chance: Chance | None = None) -> Float[Tensor, "K B E"]:
         """Regress intensities from whatever is present."""

@@ -12,8 +12,7 @@ Source: gated multimodal units, Arevalo et al. 2017, arXiv:1702.01992, with a so
 Shapes: ``K`` models, ``B`` batch, ``M`` modalities, ``D`` embedding width, ``H`` hidden width, ``E`` emotions.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float
@@ -21,30 +20,22 @@ from torch import Tensor, nn
 
 from mien.modalities.stacked import Chance, Dropout, LayerNorm, Linear
 from mien.model.fusion import Embedding
-from mien.model.heads.presence import Presence
+from mien.model.presence import Design, Presence
 
 
 class Gated(nn.Module):
     """K gated fusions."""
 
-    def __init__(
-        self,
-        chance: Chance,
-        widths: Mapping[str, int],
-        hidden: int,
-        targets: int,
-        rates: Sequence[float],
-        modality_rates: Sequence[float],
-        missing: Literal["zero", "token"],
-    ) -> None:
-        """K heads, one per stream of ``chance``; ``widths`` are those of the embeddings, in a fixed order."""
+    def __init__(self, design: Design) -> None:
+        """K heads, one per stream of chance; the design's widths are those of the embeddings, in a fixed order."""
         super().__init__()
-        self.presence = Presence(chance, widths, modality_rates, missing)
+        chance, widths = design.chance, design.widths
+        self.presence = Presence(design)
         self.norm = LayerNorm(len(chance.generators), sum(widths.values()))
         self.gate = Linear(chance, sum(widths.values()), len(widths))
-        self.project = nn.ModuleDict({name: Linear(chance, width, hidden) for name, width in widths.items()})
-        self.dropout = Dropout(rates)
-        self.out = Linear(chance, hidden, targets)
+        self.project = nn.ModuleDict({name: Linear(chance, width, design.hidden) for name, width in widths.items()})
+        self.dropout = Dropout(design.rates)
+        self.out = Linear(chance, design.hidden, design.targets)
 
     def forward(self, embeddings: Mapping[str, Embedding], chance: Chance | None = None) -> Float[Tensor, "K B E"]:
         """Regress intensities from whatever is present."""

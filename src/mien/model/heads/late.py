@@ -11,8 +11,7 @@ arXiv:2503.10399 (there chosen on validation clips, here learned with the rest).
 Shapes: ``K`` models, ``B`` batch, ``M`` modalities, ``D`` embedding width, ``E`` emotions.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,26 +19,19 @@ from torch import Tensor, nn
 
 from mien.modalities.stacked import Chance
 from mien.model.fusion import Embedding, Head
-from mien.model.heads.presence import Presence
+from mien.model.presence import Design, Presence
 
 
 class Mean(nn.Module):
     """K plain means of the scores of the modalities that are there."""
 
-    def __init__(
-        self,
-        chance: Chance,
-        widths: Mapping[str, int],
-        hidden: int,  # noqa: ARG002 - all heads are built alike, but this one is linear
-        targets: int,
-        rates: Sequence[float],
-        modality_rates: Sequence[float],
-        missing: Literal["zero", "token"],
-    ) -> None:
-        """K heads, one per stream of ``chance``; ``widths`` are those of the embeddings, ``hidden`` is not needed."""
+    def __init__(self, design: Design) -> None:
+        """K heads, one per stream of chance; the design's widths are those of the embeddings; hidden is not needed."""
         super().__init__()
-        self.presence = Presence(chance, widths, modality_rates, missing)
-        self.heads = nn.ModuleDict({name: Head(chance, width, targets, rates) for name, width in widths.items()})
+        self.presence = Presence(design)
+        self.heads = nn.ModuleDict(
+            {name: Head(design.chance, width, design.targets, design.rates) for name, width in design.widths.items()}
+        )
 
     def start_from(self, heads: Mapping[str, Head]) -> None:
         """Begin with the linear maps of stage 1, by modality: ``Mean`` is then the mean of the unimodal models."""
@@ -61,19 +53,12 @@ class Mean(nn.Module):
 class WeightedLate(Mean):
     """K averages of the scores, weighted by modality and emotion; at first all weights are equal."""
 
-    def __init__(
-        self,
-        chance: Chance,
-        widths: Mapping[str, int],
-        hidden: int,
-        targets: int,
-        rates: Sequence[float],
-        modality_rates: Sequence[float],
-        missing: Literal["zero", "token"],
-    ) -> None:
-        """K heads, one per stream of ``chance``; ``widths`` are those of the embeddings, ``hidden`` is not needed."""
-        super().__init__(chance, widths, hidden, targets, rates, modality_rates, missing)
-        self.logits = nn.Parameter(torch.zeros(len(chance.generators), len(widths), targets))  # (K, M, E)
+    def __init__(self, design: Design) -> None:
+        """K heads, one per stream of chance; the design's widths are those of the embeddings; hidden is not needed."""
+        super().__init__(design)
+        self.logits = nn.Parameter(
+            torch.zeros(len(design.chance.generators), len(design.widths), design.targets)
+        )  # (K, M, E)
 
     def weights(self, voices: Bool[Tensor, "K B M"]) -> Float[Tensor, "K B M E"]:
         """How much each modality counts for each emotion."""

@@ -10,8 +10,7 @@ Source: Hallmen et al. 2025, arXiv:2504.11460; the projection before the LSTM an
 Shapes: ``K`` models, ``B`` batch, ``S`` segments, ``N`` width of a state, ``E`` emotions.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float
@@ -20,31 +19,23 @@ from torch import Tensor, nn
 from mien.modalities.encoder import Steps
 from mien.modalities.stacked import Chance, Dropout, Linear
 from mien.model.heads.lstm import LSTM
-from mien.model.heads.presence import Presence
 from mien.model.heads.steps import Projection, coarse
+from mien.model.presence import Design, Presence
 
 
 class Recurrent(nn.Module):
     """K fusions of the last states of LSTMs."""
 
-    def __init__(
-        self,
-        chance: Chance,
-        widths: Mapping[str, int],
-        hidden: int,
-        targets: int,
-        rates: Sequence[float],
-        modality_rates: Sequence[float],
-        missing: Literal["zero", "token"],
-    ) -> None:
-        """K heads, one per stream of ``chance``; ``widths`` are those of the features, in a fixed order."""
+    def __init__(self, design: Design) -> None:
+        """K heads, one per stream of chance; the design's widths are those of the features, in a fixed order."""
         super().__init__()
-        narrow = max(1, hidden // 3)
-        self.presence = Presence(chance, dict.fromkeys(widths, narrow), modality_rates, missing)
+        chance, widths = design.chance, design.widths
+        narrow = max(1, design.hidden // 3)
+        self.presence = Presence(design, dict.fromkeys(design.widths, narrow))
         self.project = nn.ModuleDict({name: Projection(chance, width, narrow) for name, width in widths.items()})
         self.lstm = nn.ModuleDict({name: LSTM(chance, narrow, narrow) for name in widths})
-        self.dropout = Dropout(rates)
-        self.out = Linear(chance, narrow * len(widths), targets)
+        self.dropout = Dropout(design.rates)
+        self.out = Linear(chance, narrow * len(widths), design.targets)
 
     def forward(self, inputs: Mapping[str, Steps], chance: Chance | None = None) -> Float[Tensor, "K B E"]:
         """Regress intensities from whatever is present."""

@@ -14,7 +14,6 @@ Shapes: ``K`` models, ``B`` batch, ``M`` modalities, ``S`` segments, ``W`` width
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -23,9 +22,9 @@ from torch import Tensor, nn
 from mien.modalities.encoder import Steps
 from mien.modalities.stacked import Chance, Dropout, Linear
 from mien.model.heads.lstm import LSTM
-from mien.model.heads.presence import Presence
-from mien.model.heads.regressor import Regressor
 from mien.model.heads.steps import Projection, coarse
+from mien.model.presence import Design, Presence
+from mien.model.regressor import Regressor
 
 _DILATIONS = (1, 2, 4)
 
@@ -75,23 +74,17 @@ class Branch(nn.Module):
 class Temporal(nn.Module):
     """K fusions of temporal branches, weighted by quality."""
 
-    def __init__(
-        self,
-        chance: Chance,
-        widths: Mapping[str, int],
-        hidden: int,
-        targets: int,
-        rates: Sequence[float],
-        modality_rates: Sequence[float],
-        missing: Literal["zero", "token"],
-    ) -> None:
-        """K heads, one per stream of ``chance``; ``widths`` are those of the features, in a fixed order."""
+    def __init__(self, design: Design) -> None:
+        """K heads, one per stream of chance; the design's widths are those of the features, in a fixed order."""
         super().__init__()
-        state = max(1, hidden // 6)
-        self.presence = Presence(chance, dict.fromkeys(widths, 2 * state), modality_rates, missing)
-        self.branches = nn.ModuleDict({name: Branch(chance, width, state, rates) for name, width in widths.items()})
+        chance, widths = design.chance, design.widths
+        state = max(1, design.hidden // 6)
+        self.presence = Presence(design, dict.fromkeys(design.widths, 2 * state))
+        self.branches = nn.ModuleDict(
+            {name: Branch(chance, width, state, design.rates) for name, width in widths.items()}
+        )
         self.quality = nn.ModuleDict({name: Linear(chance, 2 * state, 1) for name in widths})
-        self.regressor = Regressor(chance, 2 * state * len(widths), hidden, targets, rates)
+        self.regressor = Regressor(design, 2 * state * len(widths))
 
     def forward(self, inputs: Mapping[str, Steps], chance: Chance | None = None) -> Float[Tensor, "K B E"]:
         """Regress intensities from whatever is present."""

@@ -1,27 +1,27 @@
-"""The regressor of the paper, for heads that end in one: ``(K, B, D)`` → ``(K, B, E)``, no sigmoid.
+"""The regressor of the paper, in which most ways of fusion end: ``(K, B, D)`` → ``(K, B, E)``, no sigmoid.
 
     LayerNorm → Dropout → Linear → GELU → Dropout → Linear
 
 Shapes: ``K`` models, ``B`` batch, ``D`` width, ``E`` emotions.
 """
 
-from collections.abc import Sequence
-
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from mien.modalities.stacked import Chance, Dropout, LayerNorm, Linear
+from mien.model.presence import Design
 
 
 class Regressor(nn.Module):
-    """K regressors with one hidden layer, as in ``Fusion``."""
+    """K regressors with one hidden layer."""
 
-    def __init__(self, chance: Chance, width: int, hidden: int, targets: int, rates: Sequence[float]) -> None:
+    def __init__(self, design: Design, width: int) -> None:
+        """``width`` is that of what is regressed on."""
         super().__init__()
-        self.norm = LayerNorm(len(chance.generators), width)
-        self.dropout = Dropout(rates)
-        self.hidden = Linear(chance, width, hidden)
-        self.out = Linear(chance, hidden, targets)
+        self.norm = LayerNorm(len(design.chance.generators), width)
+        self.dropout = Dropout(design.rates)
+        self.hidden = Linear(design.chance, width, design.hidden)
+        self.out = Linear(design.chance, design.hidden, design.targets)
 
     def forward(self, x: Float[Tensor, "K B D"], chance: Chance | None) -> Float[Tensor, "K B E"]:
         """Regress intensities."""
