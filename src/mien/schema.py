@@ -216,6 +216,53 @@ class ClipFeatures:
 
 
 @dataclass(frozen=True)
+class Window:
+    """A stretch of a clip, scored as if it were a clip of its own.
+
+    Attributes:
+        start, end: seconds from the start of the clip.
+        scores, intervals, present: as in ``Prediction``; nothing is present where a stretch has no features at all.
+    """
+
+    start: float
+    end: float
+    scores: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    present: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Attention:
+    """How much each step of one modality counts in the clip's embedding, the mean over the models.
+
+    Attributes:
+        seconds: ``(T,)`` presentation times of the steps.
+        weights: ``(T,)``, not negative, with the sum 1.
+    """
+
+    seconds: tuple[float, ...]
+    weights: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Why:
+    """What moved the scores of a clip.
+
+    Attributes:
+        nothing: by target, what the model says of a clip that has no modality at all.
+        shapley: by modality that is present, by target: Shapley values over the subsets of what is present; together
+            with ``nothing`` they add up to the score.
+        left_out: by modality that is present, by target: the score minus the score without that modality.
+        attention: by modality whose steps are weighed.
+    """
+
+    nothing: Mapping[str, float]
+    shapley: Mapping[str, Mapping[str, float]]
+    left_out: Mapping[str, Mapping[str, float]]
+    attention: Mapping[str, Attention] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Prediction:
     """Intensities for one clip.
 
@@ -227,6 +274,12 @@ class Prediction:
         present: modalities that were heard or seen.
         absent: reason by modality that was not.
         error: why the clip could not be scored at all, or ``None``.
+        path: its file.
+        participant: who is in it, when known.
+        seconds: its length; ``nan`` when it could not be read.
+        transcript: what is said, when the model listens to words.
+        windows: its stretches in order of time, when they were asked for.
+        why: what moved the scores, when that was asked for.
     """
 
     clip: str
@@ -235,3 +288,9 @@ class Prediction:
     present: tuple[str, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
+    path: Path | None = None
+    participant: str | None = None
+    seconds: float = float("nan")
+    transcript: Transcript | None = None
+    windows: tuple[Window, ...] = ()
+    why: Why | None = None
