@@ -39,7 +39,7 @@ def print_estimate(estimate: "Estimate", plan: "Plan") -> None:
         most, fewest = max(estimate.models), min(estimate.models)
         console.print(
             f"{sum(estimate.models)} models, {fewest} to {most} at once; roughly {estimate.seconds / 60:.0f} minutes "
-            "on two cores"
+            "on this machine"
         )
 
 
@@ -54,7 +54,7 @@ def print_study(results: "Results", failed: Sequence[str], report: Path) -> None
         table.add_row(*row[:shown])
     console.print(table)
     for line in (*statements(results), *(f"failed: {reason}" for reason in failed)):
-        console.print(line, markup=False)
+        console.print(f"- {line}", markup=False)
     console.print(f"the report: {report}")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from mien.artifacts import atomic_file
 from mien.study.results import Difference, Outcome, Results
+from mien.study.wording import changed
 
 matplotlib.use("svg")
 
@@ -71,12 +72,6 @@ def subsets(results: Results) -> list[Outcome]:
         if not outcome.failed and labels.pop("modalities", None) and labels == home:
             found.append(outcome)
     return sorted(found, key=lambda outcome: -outcome.ensemble.value)
-
-
-def changed(difference: Difference) -> str:
-    """What a cell has other than the one that it is compared with."""
-    other = dict(difference.other.labels)
-    return " · ".join(label for axis, label in difference.cell.labels if other[axis] != label)
 
 
 def forest(rows: Sequence[Difference]) -> Figure:

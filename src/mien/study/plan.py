@@ -12,12 +12,14 @@ axes:
   stage2.modality_dropout: [0.0, 0.3]    # short for {"0": {stage2.modality_dropout: 0}, …}
   modalities: all                        # short for all 15 subsets
 grid: full                               # every combination; star: one axis at a time around the reference
+rays:                                    # more axes, varied one at a time around the reference only
+  modality dropout: {with: {}, without: {stage2.modality_dropout: 0.0}}
 reference: {regime: adapted}             # by default the first label of each axis
 """
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,6 +51,8 @@ class StudyFile(BaseModel):
     """What is varied: by axis, labels with their changes, or a list of values."""
     grid: Literal["full", "star"] = "full"
     """Every combination, or one axis at a time."""
+    rays: dict[str, Any] = Field(default_factory=dict)
+    """Axes that are varied one at a time around the reference, whatever the grid."""
     reference: dict[str, str] = Field(default_factory=dict)
     """The label of each axis with which everything is compared."""
 
@@ -61,27 +65,40 @@ class Cell:
         labels: ``(axis, label)`` in the order of the axes.
         settings: everything it is trained with, seeds included.
         method: how its predictions come about.
+        unsaid: axes that its name leaves out, because nearly all cells have the same label there.
     """
 
     labels: tuple[tuple[str, str], ...]
     settings: Settings
     method: Method = "train"
+    unsaid: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
         """The labels in one line."""
-        return " · ".join(label for _, label in self.labels)
+        return " · ".join(label for axis, label in self.labels if axis not in self.unsaid)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All cells of a study; the reference is the one that the others are compared with."""
+    """All cells of a study.
+
+    Attributes:
+        title, question: what the file is called, and what it asks.
+        axes: their names, rays last.
+        cells: every one.
+        reference: the cell that the others are compared with.
+        recipe: the file that the settings come from; ``None`` for the defaults.
+        changes: of the recipe, for all cells.
+    """
 
     title: str
     question: str
     axes: tuple[str, ...]
     cells: tuple[Cell, ...]
     reference: Cell
+    recipe: Path | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_study(file: Path) -> Plan:
@@ -95,14 +112,28 @@ def read_study(file: Path) -> Plan:
     except ValidationError as error:
         first = error.errors()[0]
         raise SettingsError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    base = read_settings(file.parent / study.base if study.base else None)
-    base = settings_of(base, {**study.settings, "seeds": list(range(study.seeds))}, str(file))
-    axes = {name: _labels(name, values, base, file) for name, values in study.axes.items()}
+    recipe = file.parent / study.base if study.base else None
+    base = settings_of(read_settings(recipe), {**study.settings, "seeds": list(range(study.seeds))}, str(file))
+    if both := set(study.axes) & set(study.rays):
+        raise SettingsError(f"{file}: rays.{both.pop()}: is an axis already")
+    rays = frozenset(study.rays)
+    axes = {name: _labels(name, values, base, file) for name, values in {**study.axes, **study.rays}.items()}
     reference = _reference(study, axes, file)
-    chosen = list(itertools.product(*axes.values())) if study.grid == "full" else _star(axes, reference)
-    cells = tuple(_cell(base, dict(zip(axes, labels, strict=True)), axes, file) for labels in chosen)
+    chosen = _chosen(axes, reference, rays if study.grid == "full" else frozenset(axes))
+    cells = tuple(_cell(base, labels, axes, frozenset(r for r in rays if labels[r] == reference[r]), file)
+                  for labels in chosen)  # fmt: skip
     middle = next(cell for cell in cells if cell.labels == tuple(reference.items()))
-    return Plan(file.stem, study.question, tuple(axes), cells, middle)
+    return Plan(file.stem, study.question, tuple(axes), cells, middle, recipe, study.settings)
+
+
+def _chosen(
+    axes: Mapping[str, Mapping[str, Any]], reference: Mapping[str, str], rays: frozenset[str]
+) -> list[dict[str, str]]:
+    """Every combination of what is no ray, with the rays as in the reference; then, for each ray, its other labels."""
+    grid = [[reference[axis]] if axis in rays else list(labels) for axis, labels in axes.items()]
+    chosen = [dict(zip(axes, labels, strict=True)) for labels in itertools.product(*grid)]
+    single = ({**reference, axis: label} for axis in axes if axis in rays for label in axes[axis])
+    return chosen + [labels for labels in single if labels != reference]
 
 
 def _labels(axis: str, values: Any, base: Settings, file: Path) -> dict[str, Mapping[str, Any]]:
@@ -128,17 +159,18 @@ def _reference(study: StudyFile, axes: Mapping[str, Mapping[str, Any]], file: Pa
     return {axis: study.reference.get(axis, next(iter(labels))) for axis, labels in axes.items()}
 
 
-def _star(axes: Mapping[str, Mapping[str, Any]], reference: Mapping[str, str]) -> list[tuple[str, ...]]:
-    """The reference, then every other label of each axis with the rest as in the reference."""
-    rays = [{**reference, axis: label} for axis, labels in axes.items() for label in labels if label != reference[axis]]
-    return [tuple(reference.values()), *(tuple(ray.values()) for ray in rays)]
-
-
-def _cell(base: Settings, labels: dict[str, str], axes: Mapping[str, Mapping[str, Any]], file: Path) -> Cell:
+def _cell(
+    base: Settings,
+    labels: dict[str, str],
+    axes: Mapping[str, Mapping[str, Any]],
+    unsaid: frozenset[str],
+    file: Path,
+) -> Cell:
     changes: dict[str, Any] = {}
     for axis, label in labels.items():
         changes |= axes[axis][label]
     method = changes.pop("method", "train")
     if method not in ("train", "ridge", "unimodal_mean"):
         raise SettingsError(f"{file}: method {method!r}: known are train, ridge, unimodal_mean")
-    return Cell(tuple(labels.items()), settings_of(base, changes, f"{file}: {' · '.join(labels.values())}"), method)
+    settings = settings_of(base, changes, f"{file}: {' · '.join(labels.values())}")
+    return Cell(tuple(labels.items()), settings, method, unsaid)

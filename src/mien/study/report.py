@@ -1,75 +1,130 @@
 """A study in words and tables: what was run, what its intervals allow to say, and what they do not."""
 
 import csv
-import math
+import re
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from mien.artifacts import atomic_file
-from mien.metrics import Interval
-from mien.study.pictures import changed, draw, one_step
-from mien.study.results import Difference, Outcome, Results, results_table
+from mien.artifacts import atomic_file, write_json
+from mien.study.pictures import draw, one_step
+from mien.study.referee import Answer
+from mien.study.results import Difference, Results, results_table
+from mien.study.wording import changed, ends, instead_of, spread
 
 Row = Sequence[str]
 
-LIMITS = """\
-- The r of a trained cell is that of its best epoch on the validation clips, for every cell alike; it is a little too
-  high for all of them. Nothing else was chosen on these clips.
-- A difference that is *open* is not shown to be zero: its interval says how large it may be.
-- A difference holds for these features and these data. On a stand-in corpus it checks the training and the method, and
-  says nothing about people.
-"""
+FORMAT, VERSION = "mien-study", 1
+"""Of ``study.json``, the report as data."""
+
+LIMITS = (
+    "The r of a trained cell is that of its best epoch on the validation clips, for every cell alike; it is a little too "
+    "high for all of them. Nothing else was chosen on these clips.",
+    "A difference that is open is not shown to be zero: its interval says how large it may be.",
+    "A difference holds for these features and these data. On a stand-in corpus it checks the training and the method, "
+    "and says nothing about people.",
+)
 
 
-def write_report(results: Results, folder: Path) -> Path:
-    """Write ``results.parquet``, the tables (CSV, LaTeX), the pictures and ``report.md``; returns the last."""
+@dataclass(frozen=True)
+class Table:
+    """A table of text; ``name`` is that of its files."""
+
+    name: str
+    title: str
+    header: Row
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An SVG file in the study's folder, and what it shows."""
+
+    file: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a study has to say, ready to be set as Markdown, HTML or JSON.
+
+    Attributes:
+        title, question: of the study.
+        about: what was run on what, a paragraph each.
+        said: what the intervals allow to say, a line each.
+        open: what they do not.
+        limits: what always has to be kept in mind.
+        referee: the questions of a referee with their answers.
+        tables: all cells first.
+        pictures: in the order in which they are shown.
+    """
+
+    title: str
+    question: str
+    about: list[str]
+    said: list[str]
+    open: list[str]
+    limits: list[str]
+    referee: list[Answer]
+    tables: list[Table]
+    pictures: list[Picture]
+
+
+def write_report(results: Results, answers: list[Answer], folder: Path) -> Path:
+    """Write ``results.parquet``, tables (CSV, LaTeX), pictures, ``study.json`` and ``report.md``; returns the last."""
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_file(folder / "results.parquet") as part:
         pq.write_table(results_table(results), part, compression="zstd")
-    tables = {"cells": cells_table(results), **{f"steps_{axis}": steps_table(results, axis) for axis in results.steps}}
-    for name, (header, rows) in tables.items():
-        if rows:
-            safe = name.replace(".", "_")
-            _write_csv(folder / f"{safe}.csv", header, rows)
-            with atomic_file(folder / f"{safe}.tex") as part:
-                part.write_text(latex(header, rows), encoding="utf-8")
-    pictures = draw(results, folder)
-    with atomic_file(folder / "report.md") as part:
-        part.write_text(_text(results, tables, pictures), encoding="utf-8")
+    report = compose(results, answers, [Picture(*drawn) for drawn in draw(results, folder)])
+    for table in report.tables:
+        _write_csv(folder / f"{table.name}.csv", table.header, table.rows)
+        _write_text(folder / f"{table.name}.tex", latex(table.header, table.rows))
+    write_json(folder / "study.json", {"format": FORMAT, "version": VERSION, **asdict(report)})
+    _write_text(folder / "report.md", as_markdown(report))
     return folder / "report.md"
 
 
-def _text(results: Results, tables: dict[str, tuple[Row, list[Row]]], pictures: Iterable[tuple[str, str]]) -> str:
-    plan, (train, valid) = results.plan, results.clips
-    parts = [f"# {plan.question or plan.title}", ""]
-    failed = [outcome for outcome in results.outcomes if outcome.failed]
-    seconds = sum(outcome.seconds for outcome in results.outcomes if not outcome.failed)
-    parts += [
-        f"{len(plan.cells)} cells ({', '.join(plan.axes)}), {len(plan.reference.settings.seeds)} seeds each, trained "
-        f"on {train} clips and judged on {valid}; {seconds / 60:.0f} minutes of computing. r is Pearson's over "
-        f"the whole split, averaged over {len(results.targets)} emotions. ± is the standard deviation over seeds; "
-        f"intervals are 95 %, over clips by resampling {results.people} 10,000 times.",
-        "",
-    ]
-    if failed:
-        parts += ["Not computed:", "", *(f"- {outcome.cell.name}: {outcome.failed}" for outcome in failed), ""]
-    parts += ["## What can be said", "", *statements(results), ""]
-    for name, what in pictures:
-        parts += [f"![{what}]({name})", "", f"*{what}.*", ""]
-    parts += ["## What cannot be said", "", *openings(results), LIMITS]
-    parts += ["## All cells", "", *markdown(*tables["cells"]), ""]
+def compose(results: Results, answers: list[Answer], pictures: list[Picture]) -> Report:
+    """Put together what a study has to say."""
+    tables = [Table("cells", "All cells", *cells_table(results))]
     for axis in results.steps:
-        if rows := tables[f"steps_{axis}"][1]:
-            label = dict(plan.reference.labels)[axis]
-            parts += [
-                f"## {axis}: against {label}, all else equal",
-                "",
-                *markdown(tables[f"steps_{axis}"][0], rows),
-                "",
-            ]
+        header, rows = steps_table(results, axis)
+        label = dict(results.plan.reference.labels)[axis]
+        name = re.sub(r"\W+", "_", f"steps_{axis}")
+        tables += [Table(name, f"{axis}: against {label}, all else equal", header, rows)] if rows else []
+    title = results.plan.question or results.plan.title
+    return Report(
+        title, results.plan.question, _about(results), statements(results), openings(results), list(LIMITS), answers,
+        tables, pictures,
+    )  # fmt: skip
+
+
+def _about(results: Results) -> list[str]:
+    plan, (train, valid) = results.plan, results.clips
+    seconds = sum(outcome.seconds for outcome in results.outcomes if not outcome.failed)
+    paragraphs = [
+        f"{len(plan.cells)} cells ({', '.join(plan.axes)}), {len(plan.reference.settings.seeds)} seeds each, trained "
+        f"on {train} clips and judged on {valid}; {seconds / 60:.0f} minutes of computing for the cells. r is Pearson's "
+        f"over the whole split, averaged over {len(results.targets)} emotions. ± is the standard deviation over seeds; "
+        f"intervals are 95 %, over clips by resampling {results.people} 10,000 times."
+    ]
+    failed = [f"{outcome.cell.name}: {outcome.failed}" for outcome in results.outcomes if outcome.failed]
+    return [*paragraphs, *([f"Not computed: {'; '.join(failed)}."] if failed else [])]
+
+
+def as_markdown(report: Report) -> str:
+    """The report as Markdown, its pictures beside it."""
+    parts = [f"# {report.title}", "", *(line for text in report.about for line in (text, ""))]
+    parts += ["## What can be said", "", *(f"- {line}" for line in report.said), ""]
+    parts += ["## What a referee asks", "", *(f"- **{a.question}** {a.answer}" for a in report.referee), ""]
+    for picture in report.pictures:
+        parts += [f"![{picture.caption}]({picture.file})", "", f"*{picture.caption}.*", ""]
+    parts += ["## What cannot be said", "", *(f"- {line}" for line in (*report.open, *report.limits)), ""]
+    for table in report.tables:
+        parts += [f"## {table.title}", "", *markdown(table.header, table.rows), ""]
     return "\n".join(parts)
 
 
@@ -77,8 +132,8 @@ def statements(results: Results) -> list[str]:
     """A line per thing that the intervals allow to say."""
     home = results.outcome(results.plan.reference)
     if home.failed:
-        return [f"- The reference ({home.cell.name}) failed: {home.failed}. Nothing can be compared with it."]
-    lines = [f"- Reference, {home.cell.name}: {_spread(home)}; the mean over seeds {_ends(home.ensemble)}."]
+        return [f"The reference ({home.cell.name}) failed: {home.failed}. Nothing can be compared with it."]
+    lines = [f"Reference, {home.cell.name}: {spread(home)}; the mean over seeds {ends(home.ensemble)}."]
     for axis, row in results.steps.items():
         known = [d for d in row if d.verdict != "open"]
         for label in dict.fromkeys(dict(d.cell.labels)[axis] for d in row):
@@ -88,11 +143,11 @@ def statements(results: Results) -> list[str]:
                 continue
             at_home = [d for d in told if d.other.labels == results.plan.reference.labels]
             if len(mine) == 1:
-                lines.append(f"- {_sentence(told[0], results)}")
+                lines.append(_sentence(told[0], results))
                 continue
             better = sum(d.verdict == "better" for d in told)
             line = (
-                f"- {axis} {label}: better in {better}, worse in {len(told) - better}, open in {len(mine) - len(told)}"
+                f"{axis} {label}: better in {better}, worse in {len(told) - better}, open in {len(mine) - len(told)}"
             )
             lines.append(line + f" of {len(mine)} pairs" + (f"; {_sentence(at_home[0], results)}" if at_home else "."))
     return lines
@@ -103,22 +158,17 @@ def openings(results: Results) -> list[str]:
     rows = [d for d in one_step(results) if d.verdict == "open"]
     if not rows:
         return []
-    named = (f"{changed(d)} ({d.clips.value:+.4f} {_ends(d.clips)})" for d in rows)
-    return [f"- Open, as far as seeds and clips go: {'; '.join(named)}."]
+    named = (f"{changed(d)} ({d.clips.value:+.4f} {ends(d.clips)})" for d in rows)
+    return [f"Open, as far as seeds and clips go: {'; '.join(named)}."]
 
 
 def _sentence(d: Difference, results: Results) -> str:
     most = int(np.nanargmax(np.abs(d.emotions)))
     return (
-        f"{changed(d)} instead of {_instead(d)}: {d.seeds.value:+.4f} {_ends(d.seeds)} over seeds, "
-        f"{d.clips.value:+.4f} {_ends(d.clips)} over clips (q = {max(d.q_seeds, d.q_clips):.2g}), {d.verdict}; most on "
+        f"{instead_of(d)}: {d.seeds.value:+.4f} {ends(d.seeds)} over seeds, "
+        f"{d.clips.value:+.4f} {ends(d.clips)} over clips (q = {max(d.q_seeds, d.q_clips):.2g}), {d.verdict}; most on "
         f"{results.targets[most]} ({d.emotions[most]:+.3f})."
     )
-
-
-def _instead(d: Difference) -> str:
-    mine = dict(d.cell.labels)
-    return " · ".join(label for axis, label in d.other.labels if mine[axis] != label)
 
 
 def cells_table(results: Results) -> tuple[Row, list[Row]]:
@@ -136,9 +186,9 @@ def cells_table(results: Results) -> tuple[Row, list[Row]]:
             continue
         d = against.get(outcome.cell.labels)
         compared = _compared(d) if d else ("", "", "", "reference")
-        ensemble = f"{outcome.ensemble.value:.4f} {_ends(outcome.ensemble)}"
+        ensemble = f"{outcome.ensemble.value:.4f} {ends(outcome.ensemble)}"
         by_emotion = [f"{value:.3f}" for value in outcome.r.mean(0)]
-        rows.append((*labels, _spread(outcome), ensemble, *compared, *by_emotion, f"{outcome.seconds:.0f}"))
+        rows.append((*labels, spread(outcome), ensemble, *compared, *by_emotion, f"{outcome.seconds:.0f}"))
     return header, rows
 
 
@@ -154,19 +204,9 @@ def steps_table(results: Results, axis: str) -> tuple[Row, list[Row]]:
 
 def _compared(d: Difference) -> tuple[str, str, str, str]:
     return (
-        f"{d.seeds.value:+.4f} {_ends(d.seeds)}", f"{d.clips.value:+.4f} {_ends(d.clips)}",
+        f"{d.seeds.value:+.4f} {ends(d.seeds)}", f"{d.clips.value:+.4f} {ends(d.clips)}",
         f"{max(d.q_seeds, d.q_clips):.2g}", d.verdict,
     )  # fmt: skip
-
-
-def _spread(outcome: Outcome) -> str:
-    mean = float(np.nanmean(outcome.mean_r))
-    deviation = f"{np.nanstd(outcome.mean_r, ddof=1):.4f}" if len(outcome.r) > 1 else "–"
-    return f"{mean:.4f} ± {deviation}"
-
-
-def _ends(interval: Interval) -> str:
-    return "" if math.isnan(interval.low) else f"[{interval.low:.4f}, {interval.high:.4f}]"
 
 
 def markdown(header: Row, rows: Iterable[Row]) -> list[str]:
@@ -199,3 +239,8 @@ def _escaped(text: str) -> str:
 def _write_csv(path: Path, header: Row, rows: Iterable[Row]) -> None:
     with atomic_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([header, *rows])
+
+
+def _write_text(path: Path, text: str) -> None:
+    with atomic_file(path) as part:
+        part.write_text(text, encoding="utf-8")

@@ -1,8 +1,11 @@
 """A whole study: what is still missing is trained, by several processes, and everything is compared and reported."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from mien.features.store import Store
 from mien.model.heads import READS_STEPS
@@ -10,16 +13,21 @@ from mien.scale import Failed, cores, run
 from mien.schema import Manifest
 from mien.study.cells import Batch, Encoding, Laboratory, Work, plan_work
 from mien.study.plan import Plan
+from mien.study.referee import referee
 from mien.study.report import write_report
 from mien.study.results import Results, judge
+from mien.study.tune import chosen_by
+from mien.training.run import write_split
 
 Done = tuple[Work, tuple[str, ...] | Failed]
 Watch = Callable[[Iterable[Done], int], Iterable[Done]]
 """Passes on pieces of work as they are done, and may count them; told how many there are."""
 
-SECONDS_PER_PARAMETER, SECONDS_PER_NUMBER, EPOCHS = 4e-9, 3e-9, 20
-"""Of one step of one model, and of one number of the features in one epoch of a batch of models, measured on two cores;
-and how many epochs a training takes until it stops. For an estimate only."""
+EPOCHS = 25
+"""How many epochs a training takes until patience ends it."""
+
+SHARE = 0.5
+"""How much of the speed of bare matrix products a training reaches."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,7 @@ class Estimate:
         done: those that need not be computed again.
         trainings: batches of models that are still to be trained, stage 1 and fusion.
         models: in each of them.
-        seconds: roughly, on two cores.
+        seconds: roughly, on this machine, by the arithmetic of the trainings and how fast it is done here.
     """
 
     cells: int
@@ -46,10 +54,10 @@ def estimate(plan: Plan, manifest: Manifest, features: Path, out: Path) -> Estim
     laboratory = Laboratory(manifest, features, out)
     encodings, batches = plan_work(laboratory, plan.cells)
     store = Store(features)
-    costs = [_cost(laboratory, store, work) for work in (*encodings, *batches)]
+    costs = [_arithmetic(laboratory, store, work) for work in (*encodings, *batches)]
     still = sum(len(batch.cells) for batch in batches)
     models = tuple(_models(work) for work in (*encodings, *batches))
-    return Estimate(len(plan.cells), len(plan.cells) - still, len(models), models, sum(costs))
+    return Estimate(len(plan.cells), len(plan.cells) - still, len(models), models, sum(costs) / _speed() if costs else 0.0)
 
 
 def run_study(
@@ -79,15 +87,16 @@ def run_study(
     reasons: list[str] = []
     for work, failed in watch(_all(laboratory, encodings, batches, workers), len(encodings) + len(batches)):
         reasons += [f"{_name(work)}: {failed.reason}"] if isinstance(failed, Failed) else failed
-    results = judge(plan, laboratory)
-    return results, tuple(reasons), write_report(results, out)
+    results, split = judge(plan, laboratory), laboratory.split(plan.reference.settings)
+    write_split(out, split)
+    return results, tuple(reasons), write_report(results, referee(results, split, chosen_by(plan.recipe)), out)
 
 
 def _all(laboratory: Laboratory, encodings: list[Encoding], batches: list[Batch], workers: int) -> Iterator[Done]:
     """Stage 1 before what rests on it; the largest batches first, so that no process is left alone at the end."""
     yield from run(laboratory, encodings, workers=workers)
     store = Store(laboratory.features)
-    yield from run(laboratory, sorted(batches, key=lambda b: -_cost(laboratory, store, b)), workers=workers)
+    yield from run(laboratory, sorted(batches, key=lambda b: -_arithmetic(laboratory, store, b)), workers=workers)
 
 
 def _models(work: Work) -> int:
@@ -95,25 +104,36 @@ def _models(work: Work) -> int:
     return len(settings.seeds) * (1 if isinstance(work, Encoding) else len(work.cells))
 
 
-def _cost(laboratory: Laboratory, store: Store, work: Work) -> float:
-    """Seconds, roughly."""
+def _arithmetic(laboratory: Laboratory, store: Store, work: Work) -> float:
+    """Floating-point operations, roughly: all clips, forward and back, in every epoch."""
     settings = work.settings if isinstance(work, Encoding) else work.cells[0].settings
+    if isinstance(work, Batch) and work.cells[0].method != "train":
+        return 1e12 * len(work.cells)
     names = (work.modality,) if isinstance(work, Encoding) else settings.modalities
     stage = settings.stage1 if isinstance(work, Encoding) else settings.stage2
-    if isinstance(work, Batch) and work.cells[0].method != "train":
-        return 10.0 * len(work.cells)
     rows = [row for (_, name), row in store.rows.items() if name in names and row.steps]
-    widths = {name: row.width for (_, name), row in store.rows.items() if name in names and row.steps}
-    numbers = sum(min(row.steps, settings.stage1.longest_steps) * row.width for row in rows)
-    parameters = sum(widths.values()) * settings.stage1.embedding
+    most = settings.stage1.longest_steps
+    pooling = 4.0 * sum(min(row.steps, most) * row.width for row in rows)  # scores and averages
+    parameters = sum({row.width for row in rows}) * settings.stage1.embedding
     if isinstance(work, Batch):
-        still = settings.stage2.adaptation == "frozen"
-        parameters = (0 if still else parameters) + len(names) * settings.stage1.embedding * settings.stage2.hidden
-        numbers = 0 if still else numbers
+        fusion = len(names) * settings.stage1.embedding * settings.stage2.hidden
         if settings.stage2.head in READS_STEPS:
-            numbers *= 8
-    steps = max(8, len(laboratory.split(settings).train) // stage.batch_size)
-    return EPOCHS * (steps * parameters * _models(work) * SECONDS_PER_PARAMETER + numbers * SECONDS_PER_NUMBER)
+            parameters, pooling = parameters * most, 0.0
+        still = settings.stage2.adaptation == "frozen"
+        parameters, pooling = (fusion, 0.0) if still else (fusion + parameters, pooling)
+    clips = len(laboratory.split(settings).train) + len(laboratory.split(settings).valid) / 3
+    epochs = min(stage.epochs, EPOCHS) if stage.patience else stage.epochs
+    return 3 * epochs * _models(work) * (2 * clips * parameters + pooling)
+
+
+def _speed() -> float:
+    """Floating-point operations per second that training reaches here, from a moment of batched matrix products."""
+    x, weights, offsets = torch.ones(8, 256, 1024), torch.ones(8, 1024, 384), torch.zeros(8, 1, 384)
+    begin, times = time.monotonic(), 0
+    while times < 3 or time.monotonic() - begin < 0.3:
+        torch.baddbmm(offsets, x, weights)
+        times += 1
+    return SHARE * times * 2 * x.numel() * weights.shape[2] / (time.monotonic() - begin)
 
 
 def _name(work: Work) -> str:

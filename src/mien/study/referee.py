@@ -1,0 +1,141 @@
+"""What a referee of a two-stage system asks, answered from the cells of a study, or said not to have been asked.
+
+The questions are those that reviews of multimodal challenge papers leave open: two stages against one, adapted against
+frozen encoders, each modality alone, each part of the recipe taken away, the exact split, and how settings were chosen.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from mien.artifacts import key_of
+from mien.config import Settings
+from mien.data.splits import Split
+from mien.study.plan import Cell
+from mien.study.results import Difference, Results
+from mien.study.wording import ends, instead_of, spread
+
+NOT_ASKED = "Not asked by this study."
+TUNING = "tuning.json"
+"""Beside a recipe that was tuned: what was tried (``tune.py``)."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question and what the study says to it."""
+
+    question: str
+    answer: str
+
+
+def referee(results: Results, split: Split, tuned: str) -> list[Answer]:
+    """All questions with their answers.
+
+    Args:
+        results: the study.
+        split: of its reference.
+        tuned: how the recipe's settings were chosen, in words.
+    """
+    return [
+        Answer("Two stages, or joint training from scratch?", _compared(results, _is("joint"))),
+        Answer("Adapted encoders, or frozen ones with only the regressor trained?", _compared(results, _is("frozen"))),
+        Answer("Trained stages, or a linear regression on pooled backbone features?", _compared(results, _is_ridge)),
+        Answer("How good is each modality alone?", _alone(results)),
+        Answer("What does modality dropout bring?", _compared(results, _without_dropout)),
+        Answer("Which split, exactly?", _split(results, split)),
+        Answer("How were the settings chosen?", _chosen(results, tuned)),
+    ]
+
+
+Asked = Callable[[Cell, Cell], bool]
+
+
+def _is(adaptation: str) -> Asked:
+    """Pairs that differ in how far the encoders are adapted, and in nothing else that is trained."""
+
+    def asked(cell: Cell, other: Cell) -> bool:
+        same = _except_stage2(cell.settings) == _except_stage2(other.settings) and cell.method == other.method
+        mine, its = cell.settings.stage2, other.settings.stage2
+        return same and mine == its.model_copy(update={"adaptation": adaptation}) != its
+
+    return asked
+
+
+def _is_ridge(cell: Cell, other: Cell) -> bool:
+    return cell.method == "ridge" and other.method == "train" and cell.settings.modalities == other.settings.modalities
+
+
+def _without_dropout(cell: Cell, other: Cell) -> bool:
+    same = _except_stage2(cell.settings) == _except_stage2(other.settings) and cell.method == other.method
+    mine, its = cell.settings.stage2, other.settings.stage2
+    return same and its.modality_dropout > 0 and mine == its.model_copy(update={"modality_dropout": 0.0})
+
+
+def _except_stage2(settings: Settings) -> Settings:
+    return settings.model_copy(update={"stage2": Settings().stage2})
+
+
+def _compared(results: Results, asked: Asked) -> str:
+    """The pair at the reference in full, and how the other pairs went."""
+    known = {(d.cell.labels, d.other.labels): d for row in results.steps.values() for d in row}
+    pairs = [d for d in known.values() if asked(d.cell, d.other)]
+    if not pairs:
+        return NOT_ASKED
+    home = next((d for d in pairs if d.other.labels == results.plan.reference.labels), pairs[0])
+    sentence = f"{instead_of(home)}: {_both(home)}, {home.verdict}."
+    if len(pairs) == 1:
+        return sentence
+    counts = ", ".join(f"{word} in {sum(d.verdict == word for d in pairs)}" for word in ("better", "worse", "open"))
+    differences = [d.seeds.value for d in pairs]
+    return f"{sentence} Over {len(pairs)} pairs, all else equal: {counts}; from {min(differences):+.4f} to {max(differences):+.4f} over seeds."
+
+
+def _both(d: Difference) -> str:
+    q = max(d.q_seeds, d.q_clips)
+    said = "" if math.isnan(q) else f" (q = {q:.2g})"
+    return f"{d.seeds.value:+.4f} {ends(d.seeds)} over seeds, {d.clips.value:+.4f} {ends(d.clips)} over clips{said}"
+
+
+def _alone(results: Results) -> str:
+    home = {axis: label for axis, label in results.plan.reference.labels if axis != "modalities"}
+    found = [
+        o for o in results.outcomes
+        if not o.failed and len(o.cell.settings.modalities) == 1
+        and {axis: label for axis, label in o.cell.labels if axis != "modalities"} == home
+    ]  # fmt: skip
+    if not found:
+        return NOT_ASKED
+    lines = [
+        f"{o.cell.settings.modalities[0]} {spread(o)} ("
+        + ", ".join(f"{name} {value:.3f}" for name, value in zip(results.targets, np.mean(o.r, 0), strict=True)) + ")"
+        for o in sorted(found, key=lambda o: -o.ensemble.value)
+    ]  # fmt: skip
+    return "; ".join(lines) + "."
+
+
+def _split(results: Results, split: Split) -> str:
+    if len({cell.settings.split.model_dump_json() for cell in results.plan.cells}) > 1:
+        return "It is varied in this study; split.json has that of the reference."
+    people = "participants are unknown"
+    if split.participants is not None:
+        people = f"{split.participants[0]} and {split.participants[1]} participants, {len(split.shared)} on both sides"
+    sides = ([clip.id for clip in side] for side in (split.train, split.valid))
+    return (
+        f"{split.rule}: {len(split.train)} clips for training, {len(split.valid)} for validation, none on both sides; "
+        f"{people}. split.json names every clip; the key of both lists is {key_of(*sides)}."
+    )
+
+
+def _chosen(results: Results, tuned: str) -> str:
+    stage = results.plan.reference.settings.stage2
+    ended = (
+        f"when {stage.patience} epochs brought no better validation r" if stage.patience else "after a fixed number of epochs"
+    )
+    changed = ", ".join(f"{name} = {value}" for name, value in results.plan.changes.items())
+    return (
+        f"{tuned}{f' Changed for all cells of this study: {changed}.' if changed else ''} No cell has settings of its own "
+        f"but those that its labels name. Training ended {ended}, and the best epoch on the validation clips is judged: "
+        "that is all that was chosen on them, and it makes every r a little too high, for all cells alike."
+    )

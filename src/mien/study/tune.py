@@ -1,0 +1,255 @@
+"""A search for good settings, judged on an inner split of the training clips: the validation clips are never looked at.
+
+    read_space(FILE) → Space → tune(...): Optuna proposes, a cell is trained, its r on the inner split is told
+        → recipe.yaml (the best settings, for --config), trials.csv, tuning.json, trials.log (Optuna's own, resumable)
+
+A trial is a cell of a study (``cells.py``), so it is trained by the same code, stays on the disk by the key of its
+settings, and shares stage-1 models with other trials. What is found is a recipe; how good it is has to be judged
+elsewhere, on the validation clips, once.
+"""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mien.artifacts import atomic_file, key_of, read_json, write_json
+from mien.config import Settings, read_settings, read_yaml, settings_of
+from mien.data.splits import clips_of
+from mien.errors import DependencyMissing, SettingsError
+from mien.schema import Manifest
+from mien.study.cells import Batch, Laboratory
+from mien.study.plan import Cell
+
+TUNING = "tuning.json"
+"""Beside a recipe that was tuned: what was tried."""
+
+Choice = str | int | float | bool
+
+
+class Range(BaseModel):
+    """Numbers from ``low`` to ``high``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Range":
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError("a range has low < high, and with log a low above 0")
+        return self
+
+
+class SpaceFile(BaseModel):
+    """What stands in the file of a search."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    base: str | None = None
+    """A recipe, relative to this file."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Changes of the base, by dotted name, for all trials."""
+    seeds: int = Field(3, ge=1)
+    """Models per trial, trained at once; a trial is worth their mean r."""
+    trials: int = Field(30, ge=1)
+    """How many are made."""
+    folds: int = Field(5, ge=2)
+    """The training clips are dealt into this many folds, by participant where they are known; the first is judged on."""
+    search_seed: int = 0
+    """Of what is proposed."""
+    space: dict[str, Range | list[Choice]] = Field(min_length=1)
+    """By dotted name of a setting: a range of numbers, or a list of values."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """A search that was read: the file's words, the settings it starts from, and where they are from."""
+
+    file: SpaceFile
+    base: Settings
+    path: Path
+
+    def settings(self, chosen: dict[str, Choice]) -> Settings:
+        """The settings of a trial."""
+        return settings_of(self.base, chosen, str(self.path))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One proposal, and what it came to: ``r`` is the mean over seeds on the inner split, ``None`` when it failed."""
+
+    number: int
+    chosen: dict[str, Choice]
+    r: float | None
+    reason: str = ""
+
+
+@dataclass
+class Search:
+    """A search under way: iterate over it for trials as they are done, then ``finish``."""
+
+    space: Space
+    manifest: Manifest
+    features: Path
+    out: Path
+    done: list[Trial] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Trial]:
+        """Trials, those of an earlier call first, until as many are done as the file asks for."""
+        study = _open_study(self.space, self.manifest, self.out)
+        self.done = [_told(trial) for trial in study.trials if trial.state.is_finished()]
+        yield from self.done
+        laboratory = Laboratory(_inner(self.manifest), self.features, self.out)
+        work = laboratory()
+        while len(self.done) < self.space.file.trials:
+            proposed = study.ask()
+            chosen = {name: _suggest(proposed, name, values) for name, values in self.space.file.space.items()}
+            cell = Cell((("trial", str(proposed.number)),), self.space.settings(chosen))
+            reasons = work(Batch((cell,)))
+            result = laboratory.result(cell)
+            r = None if reasons or result is None else float(np.mean(result["mean_r"]))
+            study.tell(proposed, r, state=None if r is not None else _failed())
+            self.done.append(Trial(proposed.number, chosen, r, "; ".join(reasons)))
+            yield self.done[-1]
+
+    @property
+    def best(self) -> Trial | None:
+        """The trial with the highest r; ``None`` when all failed."""
+        return max((trial for trial in self.done if trial.r is not None), key=lambda t: t.r or -1.0, default=None)
+
+    def finish(self) -> Path:
+        """Write the recipe of the best trial with the record of all; returns the recipe.
+
+        Raises:
+            SettingsError: every trial failed.
+        """
+        if self.best is None:
+            why = self.done[0].reason if self.done else "none was made"
+            raise SettingsError(f"{self.space.path}: no trial came to anything ({why})")
+        settings = self.space.settings(self.best.chosen).model_dump(mode="json")
+        recipe = self.out / "recipe.yaml"
+        _write(recipe, yaml.safe_dump(settings, sort_keys=False))
+        with atomic_file(self.out / "trials.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["trial", *self.space.file.space, "r", "failed"])
+            writer.writerows(
+                [t.number, *t.chosen.values(), "" if t.r is None else f"{t.r:.6f}", t.reason] for t in self.done
+            )
+        failed = sum(trial.r is None for trial in self.done)
+        record = {
+            "trials": len(self.done),
+            "failed": failed,
+            "seeds": self.space.file.seeds,
+            "folds": self.space.file.folds,
+            "space": self.space.file.model_dump(mode="json")["space"],
+            "best": {"trial": self.best.number, "r": self.best.r, "settings": self.best.chosen},
+        }
+        write_json(self.out / TUNING, record)
+        return recipe
+
+
+def read_space(file: Path) -> Space:
+    """Read the file of a search.
+
+    Raises:
+        SettingsError: it cannot be read, or names a setting that does not exist or a value that is not allowed.
+    """
+    try:
+        read = SpaceFile.model_validate(read_yaml(file))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SettingsError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    base = read_settings(file.parent / read.base if read.base else None)
+    inner = {"split.kind": "kfold", "split.folds": read.folds, "split.fold": 0, "seeds": list(range(read.seeds))}
+    space = Space(read, settings_of(base, {**read.settings, **inner}, str(file)), file)
+    for end in (0, -1):  # both ends of every range must be settings
+        space.settings({name: _ends(values)[end] for name, values in read.space.items()})
+    return space
+
+
+def chosen_by(recipe: Path | None) -> str:
+    """How the settings of a recipe were chosen, in words: tuned, when the record of a search lies beside it."""
+    if recipe is None:
+        return "The defaults of this version were taken."
+    record = recipe.parent / TUNING
+    if not record.is_file():
+        return f"They are those of {recipe.name}, written before this study."
+    made = read_json(record)
+    return (
+        f"They are those of {recipe.name}, the best of {made['trials']} trials ({made['failed']} failed, {made['seeds']} "
+        f"seeds each) over {', '.join(made['space'])}, by r on one of {made['folds']} folds of the training clips; the "
+        "validation clips took no part."
+    )
+
+
+def _inner(manifest: Manifest) -> Manifest:
+    """The training clips alone: nothing of a search can see the others."""
+    return replace(manifest, clips=clips_of(manifest, "train"))
+
+
+def _open_study(space: Space, manifest: Manifest, out: Path) -> Any:
+    """Optuna's study, continued where it was; a proposal that was being trained when all stopped is proposed again."""
+    optuna = _optuna()
+    out.mkdir(parents=True, exist_ok=True)
+    words = space.file.model_dump(mode="json", exclude={"trials"})
+    name = key_of(words, space.base.model_dump(mode="json"), [clip.id for clip in manifest.clips])
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(out / "trials.log")))
+    known = [summary.study_name for summary in optuna.get_all_study_summaries(storage)]
+    if known and name not in known:
+        raise SettingsError(f"{out}: holds a search of another space or other data; name another folder with --out")
+    before = len(optuna.load_study(study_name=name, storage=storage).trials) if known else 0
+    sampler = optuna.samplers.TPESampler(seed=space.file.search_seed + before)
+    study = optuna.create_study(
+        study_name=name, storage=storage, sampler=sampler, direction="maximize", load_if_exists=True
+    )
+    for trial in study.trials:
+        if not trial.state.is_finished():
+            study.tell(trial.number, state=_failed())
+            study.enqueue_trial(trial.params)
+    return study
+
+
+def _told(trial: Any) -> Trial:
+    value = trial.value if trial.values else None
+    return Trial(trial.number, dict(trial.params), value, "" if value is not None else "interrupted or failed")
+
+
+def _suggest(trial: Any, name: str, values: Range | list[Choice]) -> Choice:
+    if isinstance(values, list):
+        return trial.suggest_categorical(name, values)
+    if values.whole:
+        return trial.suggest_int(name, int(values.low), int(values.high), log=values.log)
+    return trial.suggest_float(name, values.low, values.high, log=values.log)
+
+
+def _ends(values: Range | list[Choice]) -> tuple[Choice, Choice]:
+    if isinstance(values, list):
+        return values[0], values[-1]
+    return (int(values.low), int(values.high)) if values.whole else (values.low, values.high)
+
+
+def _failed() -> Any:
+    return _optuna().trial.TrialState.FAIL
+
+
+def _optuna() -> Any:
+    try:
+        import optuna  # noqa: PLC0415 - optional, and slow to load
+    except ImportError as error:
+        raise DependencyMissing("optuna is not installed; pip install 'mien[study]' brings it") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_file(path) as part:
+        part.write_text(text, encoding="utf-8")
