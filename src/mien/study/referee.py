@@ -18,8 +18,6 @@ from mien.study.results import Difference, Results
 from mien.study.wording import ends, instead_of, spread
 
 NOT_ASKED = "Not asked by this study."
-TUNING = "tuning.json"
-"""Beside a recipe that was tuned: what was tried (``tune.py``)."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,8 @@ def _compared(results: Results, asked: Asked) -> str:
         return sentence
     counts = ", ".join(f"{word} in {sum(d.verdict == word for d in pairs)}" for word in ("better", "worse", "open"))
     differences = [d.seeds.value for d in pairs]
-    return f"{sentence} Over {len(pairs)} pairs, all else equal: {counts}; from {min(differences):+.4f} to {max(differences):+.4f} over seeds."
+    reach = f"from {min(differences):+.4f} to {max(differences):+.4f} over seeds"
+    return f"{sentence} Over {len(pairs)} pairs, all else equal: {counts}; {reach}."
 
 
 def _both(d: Difference) -> str:
@@ -130,12 +129,11 @@ def _split(results: Results, split: Split) -> str:
 
 def _chosen(results: Results, tuned: str) -> str:
     stage = results.plan.reference.settings.stage2
-    ended = (
-        f"when {stage.patience} epochs brought no better validation r" if stage.patience else "after a fixed number of epochs"
-    )
+    patient = f"when {stage.patience} epochs brought no better validation r"
+    ended = patient if stage.patience else "after a fixed number of epochs"
     changed = ", ".join(f"{name} = {value}" for name, value in results.plan.changes.items())
     return (
-        f"{tuned}{f' Changed for all cells of this study: {changed}.' if changed else ''} No cell has settings of its own "
-        f"but those that its labels name. Training ended {ended}, and the best epoch on the validation clips is judged: "
+        f"{tuned}{f' Changed for all cells of this study: {changed}.' if changed else ''} A cell has no settings of its "
+        f"own but those that its labels name. Training ended {ended}, and the best epoch on the validation clips is judged: "
         "that is all that was chosen on them, and it makes every r a little too high, for all cells alike."
     )

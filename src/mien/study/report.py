@@ -146,9 +146,7 @@ def statements(results: Results) -> list[str]:
                 lines.append(_sentence(told[0], results))
                 continue
             better = sum(d.verdict == "better" for d in told)
-            line = (
-                f"{axis} {label}: better in {better}, worse in {len(told) - better}, open in {len(mine) - len(told)}"
-            )
+            line = f"{axis} {label}: better in {better}, worse in {len(told) - better}, open in {len(mine) - len(told)}"
             lines.append(line + f" of {len(mine)} pairs" + (f"; {_sentence(at_home[0], results)}" if at_home else "."))
     return lines
 

@@ -57,7 +57,9 @@ def estimate(plan: Plan, manifest: Manifest, features: Path, out: Path) -> Estim
     costs = [_arithmetic(laboratory, store, work) for work in (*encodings, *batches)]
     still = sum(len(batch.cells) for batch in batches)
     models = tuple(_models(work) for work in (*encodings, *batches))
-    return Estimate(len(plan.cells), len(plan.cells) - still, len(models), models, sum(costs) / _speed() if costs else 0.0)
+    return Estimate(
+        len(plan.cells), len(plan.cells) - still, len(models), models, sum(costs) / _speed() if costs else 0.0
+    )
 
 
 def run_study(
