@@ -1,4 +1,4 @@
-"""``mien import-features``, ``train``, ``evaluate``, ``compare``, ``submit``: features → a model → its worth."""
+"""``mien import-features``, ``train``, ``study``, ``tune``, ``evaluate``, ``compare``, ``submit``: from features on."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -72,6 +72,28 @@ def study(
     print_study(results, failed, report)
     if len(failed) == len(asked.cells):
         raise typer.Exit(1)
+
+
+def tune(
+    file: Annotated[Path, typer.Argument(metavar="SPACE", help="What is tried, e.g. studies/search/fusion.yaml.")],
+    data: DataArgument,
+    features: FeaturesOption,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the search and its recipe.")],
+    targets: TargetsOption = None,
+    label_scale: LabelScaleOption = 1.0,
+    quiet: QuietOption = False,
+) -> None:
+    """Search for good settings on an inner split of the training clips. Continues where it stopped."""
+    from mien.cli.results import print_search
+    from mien.progress import counted
+    from mien.study.tune import Search, read_space
+
+    space = read_space(file)
+    search = Search(space, _manifest(data, targets, label_scale), features, out)
+    for trial in counted(search, "tuning", space.file.trials, not quiet, "trials"):
+        if trial.reason:
+            typer.echo(f"trial {trial.number} failed: {trial.reason}", err=True)
+    print_search(search, search.finish())
 
 
 def evaluate(
@@ -188,6 +210,7 @@ COMMANDS = [
     (import_features, "Example: mien import-features hume-vidmimic2/ --out features"),
     (train, "Example: mien train hume-vidmimic2/ --features features --out runs/first"),
     (study, "Example: mien study studies/two_stage.yaml hume-vidmimic2/ --features features --out studies/out --plan"),
+    (tune, "Example: mien tune studies/search/fusion.yaml hume-vidmimic2/ --features features --out tuned"),
     (evaluate, "Example: mien evaluate runs/first hume-vidmimic2/ --features features --split valid"),
     (compare, "Example: mien compare runs/first runs/second hume-vidmimic2/ --features features"),
     (submit, "Example: mien submit runs/first hume-vidmimic2/ --features features --out predictions.csv"),

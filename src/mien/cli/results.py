@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mien.study.plan import Plan
     from mien.study.results import Results
     from mien.study.study import Estimate
+    from mien.study.tune import Search
     from mien.training import RunSummary
 
 
@@ -56,6 +57,21 @@ def print_study(results: "Results", failed: Sequence[str], report: Path) -> None
     for line in (*statements(results), *(f"failed: {reason}" for reason in failed)):
         console.print(f"- {line}", markup=False)
     console.print(f"the report: {report}")
+
+
+def print_search(search: "Search", recipe: Path) -> None:
+    """The best trials, and where the recipe is."""
+    names = list(search.space.file.space)
+    table = Table("trial", *names, "r on the inner split", box=None)
+    ranked = sorted((trial for trial in search.done if trial.r is not None), key=lambda trial: -(trial.r or 0.0))
+    for trial in ranked[:10]:
+        chosen = (f"{value:.4g}" if isinstance(value, float) else str(value) for value in trial.chosen.values())
+        table.add_row(str(trial.number), *chosen, number(trial.r or 0.0))
+    console.print(table)
+    console.print(
+        f"the best of {len(search.done)} trials is in {recipe}; how good it is says: mien train … --config {recipe}",
+        markup=False,
+    )
 
 
 def print_evaluation(result: "Evaluation") -> None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from mien.artifacts import key_of
-from mien.config import Settings
 from mien.data.splits import Split
 from mien.study.plan import Cell
 from mien.study.results import Difference, Results
@@ -51,28 +50,22 @@ Asked = Callable[[Cell, Cell], bool]
 
 
 def _is(adaptation: str) -> Asked:
-    """Pairs that differ in how far the encoders are adapted, and in nothing else that is trained."""
+    """Pairs that differ in how far the encoders are adapted, and in nothing else."""
+    return lambda cell, other: _differs(cell, other, {"adaptation": adaptation})
 
-    def asked(cell: Cell, other: Cell) -> bool:
-        same = _except_stage2(cell.settings) == _except_stage2(other.settings) and cell.method == other.method
-        mine, its = cell.settings.stage2, other.settings.stage2
-        return same and mine == its.model_copy(update={"adaptation": adaptation}) != its
 
-    return asked
+def _without_dropout(cell: Cell, other: Cell) -> bool:
+    return _differs(cell, other, {"modality_dropout": 0.0})
 
 
 def _is_ridge(cell: Cell, other: Cell) -> bool:
     return cell.method == "ridge" and other.method == "train" and cell.settings.modalities == other.settings.modalities
 
 
-def _without_dropout(cell: Cell, other: Cell) -> bool:
-    same = _except_stage2(cell.settings) == _except_stage2(other.settings) and cell.method == other.method
-    mine, its = cell.settings.stage2, other.settings.stage2
-    return same and its.modality_dropout > 0 and mine == its.model_copy(update={"modality_dropout": 0.0})
-
-
-def _except_stage2(settings: Settings) -> Settings:
-    return settings.model_copy(update={"stage2": Settings().stage2})
+def _differs(cell: Cell, other: Cell, change: dict[str, str | float]) -> bool:
+    """Whether a change of stage 2, which is one, makes ``other`` into ``cell``."""
+    changed = other.settings.model_copy(update={"stage2": other.settings.stage2.model_copy(update=change)})
+    return cell.method == other.method and cell.settings == changed != other.settings
 
 
 def _compared(results: Results, asked: Asked) -> str:
@@ -133,7 +126,7 @@ def _chosen(results: Results, tuned: str) -> str:
     ended = patient if stage.patience else "after a fixed number of epochs"
     changed = ", ".join(f"{name} = {value}" for name, value in results.plan.changes.items())
     return (
-        f"{tuned}{f' Changed for all cells of this study: {changed}.' if changed else ''} A cell has no settings of its "
-        f"own but those that its labels name. Training ended {ended}, and the best epoch on the validation clips is judged: "
-        "that is all that was chosen on them, and it makes every r a little too high, for all cells alike."
+        f"{tuned}{f' Changed for all cells of this study: {changed}.' if changed else ''} A cell has no settings of "
+        f"its own but those that its labels name. Training ended {ended}, and the best epoch on the validation clips "
+        "is judged: that is all that was chosen on them, and it makes every r a little too high, for all cells alike."
     )

@@ -21,8 +21,8 @@ FORMAT, VERSION = "mien-study", 1
 """Of ``study.json``, the report as data."""
 
 LIMITS = (
-    "The r of a trained cell is that of its best epoch on the validation clips, for every cell alike; it is a little too "
-    "high for all of them. Nothing else was chosen on these clips.",
+    "The r of a trained cell is that of its best epoch on the validation clips, for every cell alike; it is a little "
+    "too high for all of them. Nothing else was chosen on these clips.",
     "A difference that is open is not shown to be zero: its interval says how large it may be.",
     "A difference holds for these features and these data. On a stand-in corpus it checks the training and the method, "
     "and says nothing about people.",
@@ -107,8 +107,8 @@ def _about(results: Results) -> list[str]:
     seconds = sum(outcome.seconds for outcome in results.outcomes if not outcome.failed)
     paragraphs = [
         f"{len(plan.cells)} cells ({', '.join(plan.axes)}), {len(plan.reference.settings.seeds)} seeds each, trained "
-        f"on {train} clips and judged on {valid}; {seconds / 60:.0f} minutes of computing for the cells. r is Pearson's "
-        f"over the whole split, averaged over {len(results.targets)} emotions. ± is the standard deviation over seeds; "
+        f"on {train} clips and judged on {valid}; {seconds / 60:.0f} minutes of computing. r is Pearson's over "
+        f"the whole split, averaged over {len(results.targets)} emotions. ± is the standard deviation over seeds; "
         f"intervals are 95 %, over clips by resampling {results.people} 10,000 times."
     ]
     failed = [f"{outcome.cell.name}: {outcome.failed}" for outcome in results.outcomes if outcome.failed]

@@ -63,7 +63,7 @@ class SpaceFile(BaseModel):
     trials: int = Field(30, ge=1)
     """How many are made."""
     folds: int = Field(5, ge=2)
-    """The training clips are dealt into this many folds, by participant where they are known; the first is judged on."""
+    """The training clips are dealt into so many folds, by participant where they are known; the first is judged on."""
     search_seed: int = 0
     """Of what is proposed."""
     space: dict[str, Range | list[Choice]] = Field(min_length=1)
@@ -185,9 +185,9 @@ def chosen_by(recipe: Path | None) -> str:
         return f"They are those of {recipe.name}, written before this study."
     made = read_json(record)
     return (
-        f"They are those of {recipe.name}, the best of {made['trials']} trials ({made['failed']} failed, {made['seeds']} "
-        f"seeds each) over {', '.join(made['space'])}, by r on one of {made['folds']} folds of the training clips; the "
-        "validation clips took no part."
+        f"They are those of {recipe.name}, the best of {made['trials']} trials ({made['failed']} failed, "
+        f"{made['seeds']} seeds each) over {', '.join(made['space'])}, by r on one of {made['folds']} "
+        "folds of the training clips; the validation clips took no part."
     )
 
 
