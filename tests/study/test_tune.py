@@ -1,0 +1,147 @@
+"""A search sees the training clips alone, goes on where it was, and what it found is a recipe that says how."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from mien.artifacts import read_json
+from mien.cli import app
+from mien.config import read_settings
+from mien.errors import SettingsError
+from mien.schema import Manifest
+from mien.study import run_study
+from mien.study.plan import read_study
+from mien.study.tune import Search, chosen_by, read_space
+from tests.study.test_study import REGIMES, SMALL
+from tests.training.planted import planted
+
+SPACE = """
+settings:
+  stage1.embedding: 16
+  stage1.motion_embedding: 8
+  stage1.epochs: 3
+  stage1.motion_epochs: 3
+  stage2.hidden: 8
+  stage2.epochs: 3
+  stage2.adaptation: frozen
+seeds: 2
+trials: 3
+folds: 3
+space:
+  stage2.lr: {low: 1.0e-4, high: 1.0e-2, log: true}
+  stage2.missing: [zero, token]
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, Path]:
+    root = tmp_path_factory.mktemp("data") / "store"
+    return planted(root, train=120, valid=40)[0], root
+
+
+def written(folder: Path, text: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "space.yaml").write_text(text)
+    return folder / "space.yaml"
+
+
+def search(folder: Path, data: tuple[Manifest, Path], text: str = SPACE) -> Search:
+    return Search(read_space(written(folder, text)), *data, folder / "out")
+
+
+def test_a_search_goes_on_where_it_was_and_finds_the_best(data: tuple[Manifest, Path], tmp_path: Path) -> None:
+    first = search(tmp_path, data)
+    begun = [next(trial) for trial in [iter(first)]]
+    again = search(tmp_path, data)
+    trials = list(again)
+    assert trials[0] == begun[0]
+    assert [trial.number for trial in trials] == [0, 1, 2]
+    assert again.best is not None
+    assert again.best.r == max(trial.r or -1 for trial in trials)
+    found = read_settings(again.finish())
+    assert found.stage2.lr == pytest.approx(again.best.chosen["stage2.lr"])
+    record = read_json(tmp_path / "out" / "tuning.json")
+    assert (record["trials"], record["failed"]) == (3, 0)
+    assert len((tmp_path / "out" / "trials.csv").read_text().splitlines()) == 1 + 3
+
+
+def test_the_validation_clips_cannot_move_a_search(data: tuple[Manifest, Path], tmp_path: Path) -> None:
+    manifest, store = data
+    spoiled = tuple(
+        replace(clip, labels=(0.5, *(clip.labels or ())[1:])) if clip.split == "valid" else clip
+        for clip in manifest.clips
+    )
+    one, other = search(tmp_path / "a", data), search(tmp_path / "b", (replace(manifest, clips=spoiled), store))
+    assert next(iter(one)).r == next(iter(other)).r
+
+
+def test_a_study_on_a_tuned_recipe_says_how_many_trials_were_made(data: tuple[Manifest, Path], tmp_path: Path) -> None:
+    made = search(tmp_path, data)
+    recipe = list(made) and made.finish()
+    said = chosen_by(recipe)
+    assert "the best of 3 trials (0 failed, 2 seeds each) over stage2.lr, stage2.missing" in said
+    assert "the validation clips took no part" in said
+    assert chosen_by(None) == "The defaults of this version were taken."
+
+
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        ("space: {stage2.lrr: [1.0]}", "did you mean 'lr'"),
+        ("space: {stage2.lr: {low: 2.0, high: 1.0}}", "low < high"),
+        ("space: {stage2.dropout: {low: 0.2, high: 1.5}}", "stage2.dropout"),
+        ("space: {}", "space"),
+        ("seeds: 2", "space: Field required"),
+    ],
+)
+def test_a_mistake_in_the_space_is_told_before_anything_is_tried(tmp_path: Path, space: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        read_space(written(tmp_path, space))
+
+
+def test_a_folder_of_another_search_is_refused(data: tuple[Manifest, Path], tmp_path: Path) -> None:
+    next(iter(search(tmp_path, data)))
+    other = search(tmp_path, data, SPACE.replace("[zero, token]", "[token, zero]"))
+    with pytest.raises(SettingsError, match="another space or other data"):
+        next(iter(other))
+
+
+def test_a_trial_that_fails_is_told_and_the_others_go_on(data: tuple[Manifest, Path], tmp_path: Path) -> None:
+    text = SPACE.replace("stage2.adaptation: frozen", "stage2.adaptation: encoder").split("space:")[0]
+    made = search(tmp_path, data, text + "space: {stage2.head: [recurrent, concat]}")
+    trials = list(made)
+    assert {bool(trial.reason) for trial in trials if trial.chosen["stage2.head"] == "recurrent"} <= {True}
+    assert all(trial.r is not None for trial in trials if trial.chosen["stage2.head"] == "concat")
+
+
+def test_the_search_that_comes_along_is_read_and_the_command_helps() -> None:
+    root = Path(__file__).resolve().parents[2]
+    assert read_space(root / "studies" / "search" / "fusion.yaml").file.trials == 30
+    assert CliRunner().invoke(app, ["tune", "--help"]).exit_code == 0
+
+
+def test_a_ray_is_varied_at_the_reference_only_and_the_referee_gets_answers(
+    data: tuple[Manifest, Path], tmp_path: Path
+) -> None:
+    regimes = REGIMES.replace("    mean: {method: unimodal_mean}\n", "    frozen: {stage2.adaptation: frozen}\n")
+    rays = "\nrays: {modality dropout: {with: {}, without: {stage2.modality_dropout: 0.0}}}"
+    (tmp_path / "study.yaml").write_text(SMALL + regimes + rays)
+    plan = read_study(tmp_path / "study.yaml")
+    assert len(plan.cells) == 4 * 3 + 1
+    assert plan.reference.name == "adapted · text+audio+vision+motion"
+    assert plan.cells[-1].name == "adapted · text+audio+vision+motion · without"
+    run_study(plan, *data, tmp_path / "out")
+    report = read_json(tmp_path / "out" / "study.json")
+    answers = {row["question"]: row["answer"] for row in report["referee"]}
+    assert len(answers) == 7
+    assert not any("Not asked" in answer for answer in answers.values())
+    assert answers["Two stages, or joint training from scratch?"].startswith("joint instead of adapted:")
+    assert "Over 3 pairs" in answers["Adapted encoders, or frozen ones with only the regressor trained?"]
+    assert answers["What does modality dropout bring?"].startswith("without instead of with:")
+    assert "120 clips for training, 40 for validation, none on both sides" in answers["Which split, exactly?"]
+    assert read_json(tmp_path / "out" / "split.json")["clips_on_both_sides"] == 0
+    assert report["format"] == "mien-study"
+    for picture in report["pictures"]:
+        assert (tmp_path / "out" / picture["file"]).is_file()
