@@ -14,6 +14,7 @@ COMMANDS = [
     "extract",
     "train",
     "study",
+    "tune",
     "predict",
     "evaluate",
     "compare",
