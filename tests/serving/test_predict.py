@@ -16,7 +16,7 @@ from mien.data.manifest import read_manifest
 from mien.errors import DataError, ModelError, SettingsError
 from mien.features.store import Packed
 from mien.schema import ClipFeatures, Feature
-from mien.serving.predict import pack
+from mien.serving.scored import pack
 from mien.serving.tables import check_suffix, write_table
 from tests.media.clips import make_clip, tone
 

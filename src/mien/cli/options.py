@@ -27,6 +27,24 @@ TargetsOption = Annotated[
 LabelScaleOption = Annotated[float, typer.Option("--label-scale", help="The highest possible rating, e.g. 100.")]
 
 
+def seconds(text: str) -> float:
+    """A length of time as it is typed: ``4``, ``4s``, ``0.5 s``."""
+    try:
+        return float(text.strip().removesuffix("s"))
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no length of time; write seconds, e.g. 4s") from error
+
+
+WindowsOption = Annotated[
+    float | None,
+    typer.Option("--windows", parser=seconds, metavar="SECONDS", help="Also score windows of this length, e.g. 4s."),
+]
+HopOption = Annotated[
+    float | None,
+    typer.Option("--hop", parser=seconds, metavar="SECONDS", help="From window to window; default: a quarter of one."),
+]
+
+
 def settings_from(config: Path | None, overrides: list[str] | None, **given: str | None) -> "Settings":
     """Settings from ``--config``, then options of their own (``given``, where not ``None``), then ``--set``."""
     from mien.config import read_settings

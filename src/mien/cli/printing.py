@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from mien.data.synth.labels import Bound, Comparison
     from mien.features.tally import Tally
+    from mien.schema import Prediction
 
 console = Console(highlight=False)
 if not console.is_terminal:
@@ -24,7 +25,7 @@ def print_scores(scores: "pa.Table", targets: Sequence[str]) -> None:
     table = Table("clip", *targets, "scored from", box=None)
     rows = scores.to_pylist()
     for row in rows:
-        cells = ["–" if row[name] is None or row[name] != row[name] else f"{row[name]:.3f}" for name in targets]
+        cells = [score(row[name]) for name in targets]
         table.add_row(row["clip"], *cells, row["present"] or "nothing")
     console.print(table)
     for row in rows:
@@ -32,6 +33,31 @@ def print_scores(scores: "pa.Table", targets: Sequence[str]) -> None:
             console.print(f"{row['clip']}: not scored: {row['error']}", markup=False)
         elif row["absent"]:
             console.print(f"{row['clip']}: without {row['absent']}", markup=False)
+
+
+def print_windows(windows: "pa.Table", targets: Sequence[str]) -> None:
+    """A row per window: when, its scores, and what they come from."""
+    table = Table("clip", "seconds", *targets, "scored from", box=None)
+    for row in windows.to_pylist():
+        span = f"{row['start']:g}–{row['end']:g}"
+        table.add_row(row["clip"], span, *(score(row[name]) for name in targets), row["present"] or "nothing")
+    console.print(table)
+
+
+def print_why(predictions: "Sequence[Prediction]", targets: Sequence[str]) -> None:
+    """How much each modality of each clip moved each score; nothing and all of them add up to the scores."""
+    table = Table("clip", "moved by", *targets, box=None)
+    for made in (made for made in predictions if made.why is not None):
+        assert made.why is not None
+        table.add_row(made.clip, "nothing", *(score(made.why.nothing[name]) for name in targets))
+        for modality, moved in made.why.shapley.items():
+            table.add_row("", modality, *(f"{moved[name]:+.3f}" for name in targets))
+    console.print(table)
+
+
+def score(value: float | None) -> str:
+    """A score as it is shown."""
+    return "–" if value is None or value != value else f"{value:.3f}"
 
 
 def print_tally(tally: "Tally", store: Path) -> None:

@@ -24,10 +24,12 @@ from mien.artifacts import read_json, write_json
 from mien.config import Settings
 from mien.errors import DataError, MediaError, MienError, StoreError
 from mien.features.keys import Keys
+from mien.features.windows import Stretch, Windows, stretches
 from mien.features.writer import StoreWriter
 from mien.media.observe import Senses, observe
 from mien.modalities import MODALITIES
 from mien.modalities.base import Absent, Backbone, Modality, resolve_compute
+from mien.modalities.text import spoken
 from mien.scale import Failed, cores, run
 from mien.schema import Clip, ClipFeatures, Feature, Manifest, Media
 from mien.weights import SETS, Weights, resolve
@@ -55,6 +57,7 @@ class Outcome:
         reused: the modalities that stood already.
         seconds_taken: time by stage.
         failure: why the clip could not be read; ``None`` when it could.
+        stretches: its windows, when they were asked for and its length is known.
     """
 
     clip: Clip
@@ -62,6 +65,7 @@ class Outcome:
     reused: tuple[str, ...] = ()
     seconds_taken: Mapping[str, float] = field(default_factory=dict)
     failure: str | None = None
+    stretches: tuple[Stretch, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class Extraction:
     settings: Settings
     weights: tuple[tuple[str, Weights], ...]
     threads: int = 1
+    windows: Windows | None = None
 
     def __call__(self) -> "Extractor":
         """Make the extractor of this process and fix its thread count."""
@@ -83,8 +88,10 @@ class Extraction:
         return tuple(modality for modality in MODALITIES.values() if modality.name in self.settings.modalities)
 
 
-def plan(settings: Settings, workers: int = 0) -> Extraction:
+def plan(settings: Settings, workers: int = 0, windows: Windows | None = None) -> Extraction:
     """What extraction needs: weights are looked up (not loaded) and threads are shared among the workers.
+
+    With ``windows``, outcomes also hold the stretches of each clip.
 
     Raises:
         WeightsMissing: a set of weights is not in the cache; the message names the command that brings it.
@@ -93,7 +100,7 @@ def plan(settings: Settings, workers: int = 0) -> Extraction:
     roles = {role for modality in modalities for role in (modality.backbone_role, *modality.front_roles) if role}
     weights = resolve(settings.weights, sorted(roles & SETS[settings.weights].keys()))
     threads = settings.compute.threads or max(1, cores() // max(1, workers))
-    return Extraction(settings, tuple(sorted(weights.items())), threads)
+    return Extraction(settings, tuple(sorted(weights.items())), threads, windows)
 
 
 def extract(
@@ -160,6 +167,7 @@ class Extractor:
 
     def __init__(self, extraction: Extraction) -> None:
         self._settings = extraction.settings
+        self._windows = extraction.windows
         self._modalities = extraction.modalities
         self._weights = dict(extraction.weights)
         self._compute = resolve_compute(extraction.settings.compute)
@@ -200,7 +208,7 @@ class Extractor:
                 taken[modality.name] = perf_counter() - began
         said = media.transcript if "text" in fresh else None
         made = ClipFeatures(job.clip.id, media.seconds, tuple(features), said, tuple(media.notes))
-        return Outcome(job.clip, made, reused, taken)
+        return Outcome(job.clip, made, reused, taken, stretches=self._stretches(media, features))
 
     def _features(self, modality: Modality, media: Media, key: str) -> list[Feature]:
         """What one backbone makes of the media; an absent modality keeps its reason."""
@@ -216,6 +224,23 @@ class Extractor:
             reason = "; ".join(filter(None, (prepared.remark, output.remark)))
             features.append(Feature(name, key, made, values, output.seconds.astype(np.float32), reason=reason))
         return features
+
+    def _stretches(self, media: Media, features: Iterable[Feature]) -> tuple[Stretch, ...]:
+        """The windows of a clip, each with its words embedded where words have times, else with the text of all."""
+        if self._windows is None or math.isnan(media.seconds):
+            return ()
+        bare, said = stretches(self._windows, media.seconds), media.transcript
+        whole = next((feature for feature in features if feature.modality == "text"), None)
+        if whole is None or whole.values is None or said is None or not said.words:
+            return tuple(replace(stretch, text=whole) for stretch in bare)
+        texts: dict[str, Feature] = {}  # windows that share their words share their text
+        made = []
+        for stretch in bare:
+            part = spoken(said, stretch.start, stretch.until)
+            if part.text not in texts:
+                texts[part.text] = self._features(MODALITIES["text"], replace(media, transcript=part), "")[0]
+            made.append(replace(stretch, text=texts[part.text]))
+        return tuple(made)
 
     def _backbone(self, modality: Modality) -> Backbone:
         if modality.name not in self._backbones:

@@ -45,12 +45,16 @@ class AttentionPool(nn.Module):
 
     def forward(self, steps: Steps) -> Float[Tensor, "K B F"]:
         """Average the steps, weighted by their scores; zeros for a clip without steps."""
+        weights = self.weights(steps).to(steps.values.dtype)
+        return torch.bmm(weights, steps.values).transpose(0, 1).float()  # (B, K, F) → (K, B, F)
+
+    def weights(self, steps: Steps) -> Float[Tensor, "B K T"]:
+        """How much each step counts; the weights of a clip's steps add up to 1, padding has none."""
         values, mask = steps
         scores = torch.einsum("btf,kf->bkt", values, self.query.to(values.dtype)).float()
         scores = torch.where(mask[:, None], scores, -torch.inf)
         scores = torch.where(mask.any(-1)[:, None, None], scores, 0.0)  # a softmax over nothing would be nan
-        weights = torch.softmax(scores, -1).to(values.dtype)
-        return torch.bmm(weights, values).transpose(0, 1).float()  # (B, K, F) → (K, B, F)
+        return torch.softmax(scores, -1)
 
 
 def mean_pool(steps: Steps) -> Float[Tensor, "1 B F"]:

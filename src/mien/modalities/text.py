@@ -4,6 +4,7 @@ The sentence vector is what the paper trains on; the token states cost little an
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,14 +58,36 @@ def load(folder: Path | None, compute: Compute) -> Backbone:
 
 def token_seconds(said: Transcript, offsets: np.ndarray) -> np.ndarray:
     """``(T,)`` when the word of each token begins; ``nan`` for special tokens and for a transcript without times."""
-    starts, position = [], 0
+    starts = _places(said)
+    return np.array([_start_of(begin, end, starts) for begin, end in offsets], np.float32)
+
+
+def spoken(said: Transcript, start: float, end: float) -> Transcript:
+    """What is said of a transcript from ``start`` until ``end`` seconds: the words whose middle lies there.
+
+    Its text is cut from the whole text, so that all words together are the transcript itself.
+
+    >>> words = (Word("so", 0.0, 0.4, 1.0), Word("happy,", 0.5, 1.3, 1.0), Word("really", 1.4, 2.0, 1.0))
+    >>> spoken(Transcript("so happy, really", "tiny", words), 0.5, 1.5).text
+    'happy,'
+    """
+    places = _places(said)
+    edges = [0, *(place for place, _ in places[1:]), len(said.text)]
+    chosen = [n for n, (_, word) in enumerate(places) if start <= (word.start + word.end) / 2 < end]
+    text = said.text[edges[chosen[0]] : edges[chosen[-1] + 1]] if chosen else ""
+    return replace(said, text=text.strip(), words=tuple(places[n][1] for n in chosen))
+
+
+def _places(said: Transcript) -> list[tuple[int, Word]]:
+    """Where in the text each word begins, up to the first that is not in it."""
+    places, position = [], 0
     for word in said.words:
         position = said.text.find(word.text.strip(), position)
         if position < 0:
             break
-        starts.append((position, word))
+        places.append((position, word))
         position += len(word.text.strip())
-    return np.array([_start_of(begin, end, starts) for begin, end in offsets], np.float32)
+    return places
 
 
 def _start_of(begin: int, end: int, starts: list[tuple[int, Word]]) -> float:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mien.config import Settings, Stage1Settings, Stage2Settings
-from mien.modalities.encoder import Encoder, Steps
+from mien.modalities.encoder import AttentionPool, Encoder, Steps
 from mien.modalities.stacked import Chance
 from mien.model.fusion import Embedding, Head
 from mien.model.heads import HEADS, READS_STEPS
@@ -79,6 +79,11 @@ class Unimodal(nn.Module):
         """Intensities ``(K, B, E)``; those of a clip without the modality are the head's offset."""
         return self.head(self.encoder(inputs[self.modality], chance), chance)
 
+    @property
+    def pools(self) -> dict[str, AttentionPool]:
+        """What weighs the steps, by modality; empty for text."""
+        return {} if self.encoder.pool is None else {self.modality: self.encoder.pool}
+
     def groups(self) -> tuple[Group, ...]:
         """All of it learns at the full rate."""
         return (
@@ -123,6 +128,12 @@ class Multimodal(nn.Module):
         encoder = self.encoders[modality]
         assert isinstance(encoder, Encoder)
         return encoder
+
+    @property
+    def pools(self) -> dict[str, AttentionPool]:
+        """What weighs the steps, by modality; not text, and empty below a head that reads steps."""
+        pools = {name: self.encoder(name).pool for name in self.encoders}
+        return {name: pool for name, pool in pools.items() if pool is not None}
 
     def embed(self, inputs: Inputs, chance: Chance | None = None) -> dict[str, Embedding]:
         """Every modality through its encoder."""

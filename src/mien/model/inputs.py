@@ -204,7 +204,7 @@ def _load(packed: Packed, width: int, longest: int, precision: torch.dtype, devi
     return PackedSteps(values, torch.from_numpy(begins).to(device), torch.from_numpy(has).to(device))
 
 
-def averaged(steps: npt.NDArray[np.float16], longest: int) -> npt.NDArray[np.float32]:
+def averaged(steps: npt.NDArray[np.floating], longest: int) -> npt.NDArray[np.float32]:
     """``(T, F)`` → ``(longest, F)``: the means of stretches of consecutive steps, of equal length within one step.
 
     >>> averaged(np.array([[0], [2], [4], [5], [6]], np.float16), 2).ravel().tolist()

@@ -1,32 +1,36 @@
 """The way of one clip from its file to six scores: the calls in order.
 
-    Model.load(folder) ─▶ model.predict(clips):
+    Model.load(folder) ─▶ model.predictions(clips):
         features.extract.Extractor    file → what the frozen backbones make of it
-        pack                          → one packed array per modality
-        bundle.score                  → (N, E) intensities
+        score_features                → (N, E) intensities, with intervals
+        score_windows, explain        → those of stretches of it; what moved them; when asked
         table                         → a row per clip
 
-A clip is scored from whatever it has; only one that has nothing, or cannot be read, gets no scores, and says why.
+A clip is scored from whatever it has; only one that has nothing, or cannot be read, gets no scores, and says why. What
+was made of a clip is let go of when the clip is scored.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from mien.data.manifest import clips_of
-from mien.errors import ModelError
 from mien.features.extract import Job, Outcome, plan
-from mien.features.store import Packed
+from mien.features.windows import Windows, windows_of
 from mien.model.bundle import Bundle, load_bundle
 from mien.progress import counted
 from mien.scale import Failed, run
-from mien.schema import Clip, ClipFeatures, Prediction
+from mien.schema import Clip, Manifest, Prediction
+from mien.serving.rows import table
+from mien.serving.scored import score_features
+from mien.serving.timeline import score_windows
+from mien.serving.why import explain
 
-NO_INTERVAL = (math.nan, math.nan)
+Source = str | Path | Manifest | Iterable[str | Path]
+"""A video file, a folder, a table of clips (see ``mien.read_manifest``), several of them, or a manifest."""
 
 
 @dataclass(frozen=True)
@@ -49,59 +53,98 @@ class Model:
         """What the model looks at and listens to."""
         return self.bundle.modalities
 
-    def predict(
-        self, clips: str | Path | Iterable[str | Path], *, workers: int = 0, progress: bool = False
-    ) -> pa.Table:
+    def predict(self, clips: Source, *, why: bool = False, workers: int = 0, progress: bool = False) -> pa.Table:
         """Score clips.
 
         Args:
             clips: a video file, a folder, a table of clips (see ``mien.read_manifest``), or several of them.
+            why: also say what each modality moved.
             workers: processes; 0 works in this one.
             progress: show a bar.
 
         Returns:
-            A row per clip: ``clip``, one column per target, its ``lower`` and ``upper`` ends, the ``present`` and
-            ``absent`` modalities (with reasons), and ``error`` when it could not be scored.
+            A row per clip: ``clip``, one column per target, its ``lower`` and ``upper`` ends, with ``why`` a column
+            per modality and target, the ``present`` and ``absent`` modalities (with reasons), and ``error`` when it
+            could not be scored.
 
         Raises:
             DataError: a file that was named does not exist.
             WeightsMissing: the pretrained weights that the model builds on are not in the cache.
         """
-        named = [clips] if isinstance(clips, str | Path) else clips
-        manifest = clips_of(Path(name) for name in named)
-        made = self.score(manifest.clips, workers=workers)
-        shown = counted(made, "scoring", len(manifest.clips), progress)
-        predictions = {prediction.clip: prediction for prediction in shown}
-        return table([predictions[clip.id] for clip in manifest.clips], self.targets)
+        return table(self.predictions(clips, why=why, workers=workers, progress=progress), self.targets)
 
-    def score(self, clips: Sequence[Clip], *, workers: int = 0) -> Iterator[Prediction]:
+    def predictions(
+        self,
+        clips: Source,
+        *,
+        windows: float | None = None,
+        hop: float | None = None,
+        why: bool = False,
+        workers: int = 0,
+        progress: bool = False,
+    ) -> list[Prediction]:
+        """Score clips; ``table`` and ``windows_table`` (``mien.serving.rows``) make tables of what comes.
+
+        Args:
+            clips: as for ``predict``.
+            windows: also score windows of this many seconds.
+            hop: seconds from one window to the next; a quarter of their length when not given.
+            why: also find out what moved the scores.
+            workers: as for ``predict``.
+            progress: as for ``predict``.
+
+        Returns:
+            A prediction per clip, in the order of the clips.
+
+        Raises:
+            SettingsError: the windows are none, or would leave gaps.
+            DataError: as for ``predict``.
+            WeightsMissing: as for ``predict``.
+        """
+        wanted, manifest = windows_of(windows, hop), manifest_of(clips)
+        made = self.score(manifest.clips, windows=wanted, why=why, workers=workers)
+        by_clip = {one.clip: one for one in counted(made, "scoring", len(manifest.clips), progress)}
+        return [by_clip[clip.id] for clip in manifest.clips]
+
+    def score(
+        self, clips: Sequence[Clip], *, windows: Windows | None = None, why: bool = False, workers: int = 0
+    ) -> Iterator[Prediction]:
         """Score clips one by one, in the order of completion."""
-        extraction = plan(self.bundle.settings, workers)
+        extraction = plan(self.bundle.settings, workers, windows)
         for job, result in run(extraction, (Job(clip) for clip in clips), workers=workers):
             if isinstance(result, Failed):
-                yield self._nothing(job.clip.id, f"{job.clip.path.name}: {result.reason}")
+                yield replace(self._unscored(job.clip), error=f"{job.clip.path.name}: {result.reason}")
+            elif result.failure is not None:
+                yield replace(self._unscored(job.clip), error=result.failure)
             else:
-                yield self._prediction(result)
+                yield self._prediction(result, why)
 
-    def _prediction(self, outcome: Outcome) -> Prediction:
-        clip = outcome.clip.id
-        if outcome.failure is not None:
-            return self._nothing(clip, outcome.failure)
-        features = {feature.modality: feature for feature in outcome.made.features}
-        present = tuple(name for name in self.modalities if features[name].values is not None)
-        absent = {name: features[name].reason for name in self.modalities if name not in present}
-        if not present:
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in absent.items())
-            return self._nothing(clip, f"{outcome.clip.path.name}: nothing to score ({reasons})", absent)
-        scores = self.bundle.score(pack([outcome.made], self.modalities, self.bundle.widths))  # (1, E)
-        here = np.array([[name in present for name in self.modalities]])
-        lower, upper = self.bundle.intervals(scores, here)
-        ends = {name: (float(lower[0, e]), float(upper[0, e])) for e, name in enumerate(self.targets)}
-        return Prediction(clip, dict(zip(self.targets, map(float, scores[0]), strict=True)), ends, present, absent)
+    def _prediction(self, outcome: Outcome, why: bool) -> Prediction:
+        made = outcome.made
+        whole = score_features(self.bundle, [made])[0]
+        reasons = {feature.modality: feature.reason for feature in made.features}
+        absent = {name: reasons[name] for name in self.modalities if name not in whole.present}
+        known = replace(
+            self._unscored(outcome.clip),
+            present=whole.present,
+            absent=absent,
+            seconds=made.seconds,
+            transcript=made.transcript,
+        )
+        if not whole.present:
+            told = "; ".join(f"{name}: {reason}" for name, reason in absent.items())
+            return replace(known, error=f"{outcome.clip.path.name}: nothing to score ({told})")
+        return replace(
+            known,
+            scores=whole.scores,
+            intervals=whole.intervals,
+            windows=score_windows(self.bundle, made, outcome.stretches),
+            why=explain(self.bundle, made) if why else None,
+        )
 
-    def _nothing(self, clip: str, error: str, absent: Mapping[str, str] | None = None) -> Prediction:
+    def _unscored(self, clip: Clip) -> Prediction:
         nothing = dict.fromkeys(self.targets, math.nan)
-        return Prediction(clip, nothing, absent=absent or {}, error=error)
+        return Prediction(clip.id, nothing, path=clip.path, participant=clip.participant)
 
 
 def load(folder: str | Path) -> Model:
@@ -113,36 +156,13 @@ def load(folder: str | Path) -> Model:
     return Model(load_bundle(Path(folder)))
 
 
-def pack(clips: Sequence[ClipFeatures], modalities: Iterable[str], widths: Mapping[str, int]) -> dict[str, Packed]:
-    """Features of clips, one packed array per modality.
+def manifest_of(clips: Source) -> Manifest:
+    """The clips that are to be scored.
 
     Raises:
-        ModelError: features are of another width than the model was trained on.
+        DataError: a file that was named does not exist.
     """
-    packed = {}
-    for name in modalities:
-        found = [{f.modality: f.values for f in clip.features}.get(name) for clip in clips]
-        values = [np.empty((0, widths[name]), np.float16) if steps is None else steps for steps in found]
-        wrong = next((steps.shape[1] for steps in values if steps.shape[1] != widths[name]), None)
-        if wrong is not None:
-            raise ModelError(f"{name} features are {wrong} wide, but the model was trained on {widths[name]}")
-        offsets = np.concatenate([[0], np.cumsum([len(steps) for steps in values])]).astype(np.int64)
-        packed[name] = Packed(np.concatenate(values), offsets)
-    return packed
-
-
-def table(predictions: Sequence[Prediction], targets: Sequence[str]) -> pa.Table:
-    """Predictions as a table, a row per clip; lists and reasons are joined as text, so that it opens anywhere."""
-    columns: dict[str, list[object]] = {"clip": [made.clip for made in predictions]}
-    columns |= {target: [made.scores[target] for made in predictions] for target in targets}
-    for end, name in enumerate(("lower", "upper")):
-        columns |= {
-            f"{target} {name}": [made.intervals.get(target, NO_INTERVAL)[end] for made in predictions]
-            for target in targets
-        }
-    columns["present"] = [" ".join(made.present) for made in predictions]
-    columns["absent"] = ["; ".join(f"{n}: {why}" for n, why in made.absent.items()) for made in predictions]
-    columns["error"] = [made.error or "" for made in predictions]
-    words = ("clip", "present", "absent", "error")
-    kinds = [(name, pa.string() if name in words else pa.float64()) for name in columns]
-    return pa.table(columns, schema=pa.schema(kinds))
+    if isinstance(clips, Manifest):
+        return clips
+    named = [clips] if isinstance(clips, str | Path) else clips
+    return clips_of(Path(name) for name in named)

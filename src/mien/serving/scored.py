@@ -1,0 +1,69 @@
+"""Features to scores: clips, or windows of them, packed as a model takes them and scored from whatever they have.
+
+Shapes: ``N`` clips, ``M`` modalities, ``E`` emotions.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mien.errors import ModelError
+from mien.features.store import Packed
+from mien.model.bundle import Bundle
+from mien.schema import ClipFeatures
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores and their intervals by target, and the modalities they come from; all ``nan`` when there are none."""
+
+    scores: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]]
+    present: tuple[str, ...]
+
+
+def score_features(bundle: Bundle, clips: Sequence[ClipFeatures]) -> list[Scored]:
+    """Score clips in one go, each with intervals by the modalities that it has.
+
+    Raises:
+        ModelError: features are of another width than the model was trained on.
+    """
+    present = [present_in(clip, bundle.modalities) for clip in clips]
+    has = np.array([[name in names for name in bundle.modalities] for names in present])  # (N, M)
+    scores = bundle.score(pack(clips, bundle.modalities, bundle.widths))  # (N, E)
+    scores = np.where(has.any(-1, keepdims=True), scores, np.float32(math.nan))
+    lower, upper = (ends.tolist() for ends in bundle.intervals(scores, has))
+    return [
+        Scored(
+            dict(zip(bundle.targets, row, strict=True)),
+            dict(zip(bundle.targets, zip(low, high, strict=True), strict=True)),
+            names,
+        )
+        for row, low, high, names in zip(scores.tolist(), lower, upper, present, strict=True)
+    ]
+
+
+def present_in(clip: ClipFeatures, modalities: Iterable[str]) -> tuple[str, ...]:
+    """The modalities, of those given and in their order, that a clip has."""
+    has = {feature.modality for feature in clip.features if feature.values is not None}
+    return tuple(name for name in modalities if name in has)
+
+
+def pack(clips: Sequence[ClipFeatures], modalities: Iterable[str], widths: Mapping[str, int]) -> dict[str, Packed]:
+    """Features of clips, one packed array per modality.
+
+    Raises:
+        ModelError: features are of another width than the model was trained on.
+    """
+    packed = {}
+    for name in modalities:
+        found = [{f.modality: f.values for f in clip.features}.get(name) for clip in clips]
+        values = [np.empty((0, widths[name]), np.float16) if steps is None else steps for steps in found]
+        wrong = next((steps.shape[1] for steps in values if steps.shape[1] != widths[name]), None)
+        if wrong is not None:
+            raise ModelError(f"{name} features are {wrong} wide, but the model was trained on {widths[name]}")
+        offsets = np.concatenate([[0], np.cumsum([len(steps) for steps in values])]).astype(np.int64)
+        packed[name] = Packed(np.concatenate(values), offsets)
+    return packed
