@@ -50,7 +50,7 @@ class Windows:
         >>> Windows(4, 2).spans(8), Windows(4, 2).spans(1.5)
         ([(0, 4), (2, 6), (4, 8)], [(0, 1.5)])
         """
-        more = math.ceil(round(max(0.0, length - self.seconds) / self.hop, 6))
+        more = math.ceil(max(0.0, length - self.seconds - 1e-6) / self.hop)
         starts = [round(n * self.hop, 6) for n in range(more + 1)]
         return [*((start, round(start + self.seconds, 6)) for start in starts[:-1]), (starts[-1], length)]
 
@@ -62,7 +62,7 @@ class Stretch:
     Attributes:
         start, end: seconds from the start of the clip.
         until: where what belongs to it ends: ``end``, but the last window has everything from its start on.
-        text: the text feature that counts in it; ``None`` where text is not wanted.
+        text: the text feature of its words; ``None`` leaves it that of the whole clip, which cannot be cut.
     """
 
     start: float
@@ -101,8 +101,7 @@ def cut(made: ClipFeatures, stretch: Stretch, modalities: Iterable[str]) -> Clip
     """The features of some modalities within a window; steps belong to it from its start until just before its end."""
     whole = {feature.modality: feature for feature in made.features if feature.modality in set(modalities)}
     parts = [
-        stretch.text if name == "text" and stretch.text is not None else _within(feature, stretch)
-        for name, feature in whole.items()
+        (stretch.text or feature) if name == "text" else _within(feature, stretch) for name, feature in whole.items()
     ]
     return ClipFeatures(made.clip, stretch.end - stretch.start, tuple(parts))
 
