@@ -21,7 +21,6 @@ COMMANDS = [
     "import-features",
     "import-elan",
     "export",
-    "summarize",
     "schema",
     "synth",
     "doctor",

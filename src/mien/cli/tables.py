@@ -1,4 +1,4 @@
-"""``mien export``, ``import-elan``, ``summarize``, ``schema``: scores to other programs, and labels back from them."""
+"""``mien export``, ``import-elan``, ``schema``: scores to other programs, and labels back from them."""
 
 import json
 from pathlib import Path
