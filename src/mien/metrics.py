@@ -150,6 +150,25 @@ def bootstrap_pearson(
     return np.where((p_variance > tiny[:, 0]) & (y_variance > tiny[:, 1]), np.clip(r, -1, 1), np.nan)
 
 
+def bootstrap_mean(values: npt.ArrayLike, resamples: int = 10_000, seed: int = 0) -> Array:
+    """The mean of every column in every resample of the rows.
+
+    Args:
+        values: ``(N, E)``, a row per independent unit (a participant's own mean, say); ``nan`` where there is none.
+        resamples, seed: as in ``bootstrap_pearson``.
+
+    Returns:
+        ``(R, E)``; ``nan`` where a resample holds no value of the column.
+    """
+    rows = np.asarray(values, np.float64)
+    known = np.isfinite(rows)
+    table = np.concatenate([np.where(known, rows, 0), known], 1)
+    total = np.concatenate([_counts(draws) @ table for draws in resample(len(rows), resamples, seed)])
+    sums, counts = np.split(total, 2, axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return sums / counts
+
+
 def interval(value: float, distribution: npt.ArrayLike, level: float = 0.95) -> Interval:
     """The central ``level`` of a bootstrap distribution; ``nan`` bounds when it is nowhere defined."""
     known = np.asarray(distribution, np.float64)

@@ -275,6 +275,7 @@ class Prediction:
         absent: reason by modality that was not.
         error: why the clip could not be scored at all, or ``None``.
         path: its file.
+        start: where it begins in its file, seconds.
         participant: who is in it, when known.
         seconds: its length; ``nan`` when it could not be read.
         transcript: what is said, when the model listens to words.
@@ -294,3 +295,4 @@ class Prediction:
     transcript: Transcript | None = None
     windows: tuple[Window, ...] = ()
     why: Why | None = None
+    start: float = 0.0

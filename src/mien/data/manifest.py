@@ -95,7 +95,7 @@ def _from_challenge(root: Path, targets: Sequence[str] | None, label_scale: floa
     for split, file in CHALLENGE_SPLITS.items():
         if not (root / file).is_file():
             continue
-        rows = _read_rows(root / file)
+        rows = read_rows(root / file)
         if rows and "Filename" not in rows[0][1]:
             raise DataError(f"{root / file}:1: no column 'Filename' (found: {', '.join(rows[0][1])})")
         found, labels = _labels(root / file, rows, [c for c in rows[0][1] if c != "Filename"] if rows else [],
@@ -136,7 +136,7 @@ def _participants(file: Path) -> dict[str, str]:
     """Who is in which clip, from a companion table ``Filename,Participant,…``; empty when there is none."""
     if not file.is_file():
         return {}
-    named = [(line, {key.lower(): value for key, value in row.items()}) for line, row in _read_rows(file)]
+    named = [(line, {key.lower(): value for key, value in row.items()}) for line, row in read_rows(file)]
     if named and not {"filename", "participant"} <= set(named[0][1]):
         raise DataError(f"{file}:1: expected columns Filename and Participant (found: {', '.join(named[0][1])})")
     return {row["filename"]: row["participant"] for _, row in named if row["participant"]}
@@ -154,7 +154,7 @@ def _padded(names: list[str], file: Path, notes: list[str]) -> list[str]:
 
 
 def _from_table(file: Path, targets: Sequence[str] | None, label_scale: float) -> Manifest:
-    rows = _read_rows(file)
+    rows = read_rows(file)
     columns = list(rows[0][1]) if rows else []
     if rows and "path" not in columns:
         raise DataError(
@@ -194,7 +194,7 @@ def _table_clip(file: Path, line: int, row: Mapping[str, str], labels: tuple[flo
     )
 
 
-def _read_rows(file: Path) -> Rows:
+def read_rows(file: Path) -> Rows:
     """The rows of a table as text, each with its line (or row) number; empty cells are ``""``."""
     if file.suffix.lower() == ".parquet":
         try:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -109,6 +109,8 @@ class ClipNote(_Part):
     words: list[WordNote] = Field(default_factory=list)
     windows: list[WindowNote] = Field(default_factory=list)
     why: WhyNote | None = None
+    start: float = 0.0
+    """Where the clip begins in its file, seconds; all other times count from there."""
 
 
 class ScoresDocument(_Part):
@@ -125,6 +127,12 @@ class ScoresDocument(_Part):
 def document(predictions: Iterable[Prediction], targets: Iterable[str], model: ModelNote) -> ScoresDocument:
     """Predictions as a document."""
     return ScoresDocument(model=model, targets=list(targets), clips=[_clip(made) for made in predictions])
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a document; ``docs/schema/`` has a copy of it."""
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": f"urn:{FORMAT}:{VERSION}"}
+    return head | ScoresDocument.model_json_schema(mode="serialization")
 
 
 def write_document(made: ScoresDocument, file: Path) -> None:
@@ -171,6 +179,7 @@ def _clip(made: Prediction) -> ClipNote:
             for w in made.windows
         ],
         why=_why(made),
+        start=made.start,
     )
 
 

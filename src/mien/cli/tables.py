@@ -1,0 +1,76 @@
+"""``mien export``, ``import-elan``, ``schema``: scores to other programs, and labels back from them."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ScoresArgument = Annotated[
+    Path, typer.Argument(metavar="SCORES.json", help="The document that mien predict --out SCORES.json writes.")
+]
+
+
+def export(
+    scores: ScoresArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file, or the folder for eaf and textgrid.")],
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="wide, long, words, why (tables: .csv, .tsv, .parquet, .json), eaf, textgrid, hume, json. "
+            "By default the file's ending says: json, or a wide table.",
+        ),
+    ] = None,
+) -> None:
+    """Hand scores on: as a table, to ELAN or Praat, or in the JSON of Hume's retired service."""
+    from mien.serving.document import read_document
+    from mien.serving.exports import check_form, write_scores
+
+    check_form(out, form)
+    document = read_document(scores)
+    for note in write_scores(document, out, form):
+        typer.echo(f"note: {note}", err=True)
+    typer.echo(f"{out}: {len(document.clips)} clips")
+
+
+def import_elan(
+    source: Annotated[Path, typer.Argument(metavar="EAF", help="An .eaf file, or a folder of them.")],
+    tiers: Annotated[str, typer.Option("--tiers", metavar="A,B,…", help="Tiers that hold ratings, one per target.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="CSV", help="The table of clips to write.")],
+    transcript: Annotated[
+        str | None, typer.Option("--transcript", metavar="TIER", help="A tier that holds what is said.")
+    ] = None,
+) -> None:
+    """Take ratings from ELAN: every rated stretch becomes a clip with its labels, to train on or to judge by."""
+    from mien.data.elan import read_elan, write_clips
+
+    manifest = read_elan(source, [name.strip() for name in tiers.split(",") if name.strip()], transcript)
+    for note in manifest.notes:
+        typer.echo(f"note: {note}", err=True)
+    write_clips(manifest, out)
+    typer.echo(f"{out}: {len(manifest.clips)} clips, rated for {', '.join(manifest.targets)}")
+
+
+def schema(
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write to a file instead.")] = None,
+) -> None:
+    """Print the JSON Schema of the scores that mien predict --out SCORES.json writes."""
+    from mien.serving.document import json_schema
+
+    text = json.dumps(json_schema(), indent=2)
+    if out is None:
+        print(text)
+    else:
+        out.write_text(text + "\n", encoding="utf-8")
+
+
+COMMANDS = [
+    (
+        export,
+        "Example: mien export scores.json --format eaf --out elan; mien export scores.json --format long --out x.csv",
+    ),
+    (import_elan, "Example: mien import-elan ratings/ --tiers Joy,Amusement --transcript words --out clips.csv"),
+    (schema, "Example: mien schema --out mien-scores.json"),
+]

@@ -1,0 +1,282 @@
+"""ELAN annotation files (``.eaf``) → labelled clips: every stretch that was rated becomes a clip of its own.
+
+Ratings stand on tiers: one tier per target, the rating as the text of an annotation. Annotations of several tiers that
+begin and end together are one clip with several labels. The trade-off: no slack is given to stretches that nearly
+agree, since a tool that guesses would join what the rater kept apart; the note on clips with missing labels shows them.
+
+Files come from strangers: a document type or an entity, which ELAN never writes, is refused before it is expanded.
+Read ``read_elan`` first; then ``_clips``, ``_annotations``, ``_span``.
+"""
+
+import csv
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from mien.artifacts import atomic_file
+from mien.data.manifest import VIDEO_SUFFIXES
+from mien.errors import DataError
+from mien.schema import Clip, Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """A text over a stretch of the recording; ``start`` and ``end`` in milliseconds of the annotation file."""
+
+    id: str
+    start: int
+    end: int
+    text: str
+    participant: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What an annotation file says of a recording.
+
+    Attributes:
+        file: the annotation file.
+        media: the video it is about; it may not exist.
+        origin: milliseconds of the video that lie before the annotation file's time 0.
+        tiers: annotations by the tier's name as it was asked for.
+        names: of all tiers that it has.
+    """
+
+    file: Path
+    media: Path
+    origin: int
+    tiers: Mapping[str, tuple[Annotation, ...]]
+    names: tuple[str, ...]
+
+
+def read_elan(source: Path, targets: Sequence[str], transcript: str | None = None) -> Manifest:
+    """Rated stretches of video from ELAN annotation files.
+
+    Args:
+        source: an ``.eaf`` file, or a folder (every ``.eaf`` below it).
+        targets: tiers that hold ratings; ``Joy`` also takes ``Joy@Anna``, ELAN's custom for a tier of Anna's.
+        transcript: a tier of what is said; a clip gets the annotations whose middle lies in it.
+
+    Returns:
+        A clip per stretch, in order of file and time: its video, ``start`` and ``end`` in that video, the tier's
+        participant, and a label per target, ``nan`` where that tier has no such stretch or no text in it. Ratings are
+        as they were written; a scale other than 0-1 is for ``read_manifest`` to divide.
+
+    Raises:
+        DataError: nothing is there, a file is no annotation file or names no video, no file has one of the tiers, or
+            an annotation has no time, no number, begins before its video, or stands beside another on the same
+            stretch and tier.
+    """
+    files = sorted(source.rglob("*.eaf")) if source.is_dir() else [source]
+    if not files:
+        raise DataError(f"{source}: no .eaf files found")
+    wanted = [*targets, *([transcript] if transcript else [])]
+    recordings = [_recording(file, wanted) for file in files]
+    for name in wanted:
+        if not any(name in recording.tiers for recording in recordings):
+            found = ", ".join(recordings[0].names) or "none"
+            raise DataError(f"{source}: no tier {name!r} in {len(files)} files (in {files[0].name}: {found})")
+    root = source if source.is_dir() else source.parent
+    clips = [clip for recording in recordings for clip in _clips(recording, targets, transcript, root)]
+    if not clips:
+        raise DataError(f"{source}: the tiers {', '.join(targets)} hold no annotations")
+    return Manifest(source, tuple(targets), tuple(clips), tuple(_notes(source, clips, recordings, targets)))
+
+
+def write_clips(manifest: Manifest, out: Path) -> None:
+    """Write a manifest of stretches as the CSV table that ``read_manifest`` reads; paths are relative to it."""
+    spoken = any(clip.transcript is not None for clip in manifest.clips)
+    columns = ["id", "path", "start", "end", "participant", *(["transcript"] if spoken else []), *manifest.targets]
+    with atomic_file(out) as part, part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        for clip in manifest.clips:
+            labels = ["" if math.isnan(label) else label for label in clip.labels or ()]
+            said = [clip.transcript or ""] if spoken else []
+            path = Path(os.path.relpath(clip.path.absolute(), out.absolute().parent)).as_posix()
+            writer.writerow([clip.id, path, clip.start, clip.end, clip.participant or "", *said, *labels])
+
+
+def _clips(recording: Recording, targets: Sequence[str], transcript: str | None, root: Path) -> Iterator[Clip]:
+    """The stretches of a recording that are rated on any tier."""
+    rated: dict[tuple[int, int, str], dict[str, Annotation]] = {}
+    for target in targets:
+        for note in recording.tiers.get(target, ()):
+            before = rated.setdefault((note.start, note.end, note.participant), {}).setdefault(target, note)
+            if before is not note:
+                raise DataError(
+                    f"{recording.file}:{note.id}: {target} is rated twice on one stretch (first by {before.id})"
+                )
+    several = len({participant for _, _, participant in rated}) > 1
+    stem = recording.file.relative_to(root).with_suffix("").as_posix()
+    for (start, end, participant), found in sorted(rated.items()):
+        if start + recording.origin < 0:
+            raise DataError(
+                f"{recording.file}:{next(iter(found.values())).id}: begins before its video, {recording.media.name}"
+            )
+        whose = f"_{participant}" if several and participant else ""
+        yield Clip(
+            id=f"{stem}_{start}-{end}{whose}",
+            path=recording.media,
+            start=(start + recording.origin) / 1000,
+            end=(end + recording.origin) / 1000,
+            participant=participant or None,
+            transcript=None if transcript is None else _said(recording, transcript, start, end, participant),
+            labels=tuple(_rating(recording.file, found[name]) if name in found else math.nan for name in targets),
+        )
+
+
+def _rating(file: Path, note: Annotation) -> float:
+    try:
+        value = float(note.text or "nan")
+    except ValueError:
+        value = math.inf
+    if math.isinf(value) or (note.text and math.isnan(value)):
+        raise DataError(f"{file}:{note.id}: {note.text[:40]!r} is not a number; a rating is written like 0.5")
+    return value
+
+
+def _said(recording: Recording, tier: str, start: int, end: int, participant: str) -> str:
+    """What the person said (or what is said, where the tier or the clip is nobody's) in a stretch."""
+    return " ".join(
+        note.text
+        for note in sorted(recording.tiers.get(tier, ()), key=lambda note: note.start)
+        if start <= (note.start + note.end) / 2 < end and note.participant in (participant, "")
+    )
+
+
+def _notes(
+    source: Path, clips: Sequence[Clip], recordings: Sequence[Recording], targets: Sequence[str]
+) -> Iterator[str]:
+    unrated = [recording for recording in recordings if not any(name in recording.tiers for name in targets)]
+    if unrated:
+        yield f"{source}: {len(unrated)} files have none of the tiers (first: {unrated[0].file.name})"
+    partly = [clip for clip in clips if any(math.isnan(label) for label in clip.labels or ())]
+    if partly:
+        yield f"{source}: {len(partly)} of {len(clips)} clips are not rated on every tier (first: {partly[0].id})"
+    lost = [recording for recording in recordings if not recording.media.is_file()]
+    if lost:
+        yield f"{source}: {len(lost)} videos are not where their files say (first: {lost[0].media})"
+
+
+# -- one file -----------------------------------------------------------------------------------------------------
+
+
+def _recording(file: Path, wanted: Sequence[str]) -> Recording:
+    root = _root(file)
+    units = root.find("HEADER[@TIME_UNITS]")
+    if units is not None and units.get("TIME_UNITS") != "milliseconds":
+        raise DataError(f"{file}: times are in {units.get('TIME_UNITS')}, but only milliseconds are read")
+    found: dict[str, list[Annotation]] = {}
+    spans = _spans(file, root)
+    for tier in root.iterfind("TIER"):
+        name, _, owner = tier.get("TIER_ID", "").partition("@")
+        asked = next((want for want in wanted if want in (tier.get("TIER_ID"), name)), None)
+        if asked is not None:
+            notes = _annotations(file, tier, spans, tier.get("PARTICIPANT") or (owner if asked == name else ""))
+            found.setdefault(asked, []).extend(notes)
+    names = tuple(tier.get("TIER_ID", "") for tier in root.iterfind("TIER"))
+    media, origin = _media(file, root)
+    return Recording(file, media, origin, {name: tuple(notes) for name, notes in found.items()}, names)
+
+
+def _root(file: Path) -> Element:
+    try:
+        root = fromstring(file.read_bytes(), forbid_dtd=True)
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror})") from error
+    except DefusedXmlException as error:
+        raise DataError(f"{file}: holds a document type or entities, which ELAN does not write; not read") from error
+    except ParseError as error:
+        raise DataError(f"{file}:{error.position[0]}: not an ELAN file ({error})") from error
+    except (ValueError, LookupError) as error:
+        raise DataError(f"{file}: not an ELAN file ({error})") from error
+    if root.tag != "ANNOTATION_DOCUMENT":
+        raise DataError(f"{file}: not an ELAN file, but XML of another kind ({root.tag[:40]})")
+    return root
+
+
+Ends = tuple[int | None, int | None]
+
+
+def _spans(file: Path, root: Element) -> dict[str, Ends | str]:
+    """By annotation, its two times; or, for one that has none of its own, the annotation that it belongs to."""
+    slots = {
+        slot.get("TIME_SLOT_ID"): _whole(file, slot, "TIME_VALUE") for slot in root.iterfind("TIME_ORDER/TIME_SLOT")
+    }
+    spans: dict[str, Ends | str] = {}
+    for note in root.iterfind("TIER/ANNOTATION/ALIGNABLE_ANNOTATION"):
+        ends = (slots.get(note.get("TIME_SLOT_REF1")), slots.get(note.get("TIME_SLOT_REF2")))
+        spans[note.get("ANNOTATION_ID", "")] = ends
+    for note in root.iterfind("TIER/ANNOTATION/REF_ANNOTATION"):
+        spans[note.get("ANNOTATION_ID", "")] = note.get("ANNOTATION_REF", "")
+    return spans
+
+
+def _annotations(file: Path, tier: Element, spans: Mapping[str, Ends | str], participant: str) -> Iterator[Annotation]:
+    for note in tier.iterfind("ANNOTATION/*"):
+        name = note.get("ANNOTATION_ID", "")
+        text = " ".join((note.findtext("ANNOTATION_VALUE") or "").split())
+        yield Annotation(name, *_span(file, name, spans), text, participant)
+
+
+def _span(file: Path, name: str, spans: Mapping[str, Ends | str]) -> tuple[int, int]:
+    """The times of an annotation, or of the one that it hangs on."""
+    at, passed = name, set()
+    while isinstance(ends := spans.get(at), str):
+        passed.add(at)
+        if ends in passed:
+            raise DataError(f"{file}:{name}: belongs to itself, by way of {at}")
+        at = ends
+    start, end = ends or (None, None)
+    if start is None or end is None:
+        raise DataError(f"{file}:{name}: has no time of its own; in ELAN, align it or its parent")
+    if end <= start:
+        raise DataError(f"{file}:{name}: ends at {end} ms, but begins at {start} ms")
+    return start, end
+
+
+def _media(file: Path, root: Element) -> tuple[Path, int]:
+    """The first video (or sound) that the file is linked to, and its offset."""
+    linked = root.findall("HEADER/MEDIA_DESCRIPTOR")
+    if not linked:
+        raise DataError(f"{file}: names no video; in ELAN, add it under Edit, Linked Files")
+    urls = [(entry, entry.get("RELATIVE_MEDIA_URL") or entry.get("MEDIA_URL") or "") for entry in linked]
+    entry, url = next((pair for pair in urls if PurePosixPath(pair[1]).suffix.lower() in VIDEO_SUFFIXES), urls[0])
+    scheme = url.partition("://")[0]
+    if not url or (scheme != url and scheme != "file"):
+        raise DataError(f"{file}: its video is {url or 'not named'}; expected a file on this machine")
+    return _found(file, entry), _whole(file, entry, "TIME_ORIGIN") or 0
+
+
+def _found(file: Path, entry: Element) -> Path:
+    """Where the video lies: by its relative path, its full path, or beside the file; else where it should lie."""
+    relative, full = (entry.get(name, "").replace("\\", "/") for name in ("RELATIVE_MEDIA_URL", "MEDIA_URL"))
+    full = "/" + full.removeprefix("file:").lstrip("/") if full.startswith("file:") else full
+    places = [file.parent / path for given in (relative, full) if given for path in (given, unquote(given))]
+    places += [file.parent / PurePosixPath(path).name for path in (str(places[0]), unquote(str(places[0])))]
+    found = next((place for place in places if _is_file(place)), places[0])
+    return Path(os.path.normpath(found))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a stranger's name that no file can have
+        return False
+
+
+def _whole(file: Path, element: Element, attribute: str) -> int | None:
+    text = element.get(attribute)
+    if text is None:
+        return None
+    if not text.strip().lstrip("-").isascii() or not text.strip().lstrip("-").isdigit() or len(text) > 15:
+        raise DataError(f"{file}: {attribute} = {text[:40]!r} is not a whole number of milliseconds")
+    return int(text)
