@@ -15,7 +15,8 @@ from mien.model.conformal import all_subsets
 from mien.model.emotion import variants
 from mien.model.heads import HEADS, READS_STEPS
 from mien.schema import ClipFeatures, Feature, Prediction, Transcript, Why, Word
-from mien.serving.rows import table, windows_table
+from mien.serving.document import ModelNote, document
+from mien.serving.exports import tabular
 from mien.serving.scored import score_features
 from mien.serving.timeline import score_windows, window_notes
 from mien.serving.why import explain, shapley
@@ -190,22 +191,25 @@ def predictions() -> list[Prediction]:
     return [good, Prediction("b", dict.fromkeys(TARGETS, math.nan), error="b.mp4: no such file")]
 
 
+NOTE = ModelNote(name="m", weights="tiny", modalities=list(WIDTHS), interval_level=0.9, random_weights=True)
+
+
 def test_reasons_are_columns_when_they_are_known() -> None:
     good, bad = predictions()
-    rows = table([good, bad], TARGETS).to_pylist()
+    rows = tabular.wide(document([good, bad], TARGETS, NOTE)).to_pylist()
     assert good.why is not None
-    assert rows[0]["why audio Joy"] == good.why.shapley["audio"]["Joy"]
-    assert math.isnan(rows[0]["why vision Joy"])
-    assert math.isnan(rows[1]["why audio Joy"])
-    assert not any(name.startswith("why") for name in table([bad], TARGETS).column_names)
+    assert rows[0]["Joy from audio"] == good.why.shapley["audio"]["Joy"]
+    assert rows[0]["Joy from vision"] is None
+    assert rows[1]["Joy from audio"] is None
+    assert not any(" from " in name for name in tabular.wide(document([bad], TARGETS, NOTE)).column_names)
 
 
 def test_windows_are_a_table_of_their_own() -> None:
-    rows = windows_table(predictions(), TARGETS).to_pylist()
+    rows = tabular.windows(document(predictions(), TARGETS, NOTE)).to_pylist()
     assert [(row["clip"], row["start"], row["end"]) for row in rows] == [("a", 0, 4), ("a", 1, 5), ("a", 2, 6)]
     assert rows[1]["present"] == "text audio motion"
     assert rows[1]["Joy lower"] < rows[1]["Joy"] < rows[1]["Joy upper"]
-    assert windows_table([], TARGETS).num_rows == 0
+    assert tabular.windows(document([], TARGETS, NOTE)).num_rows == 0
 
 
 def test_what_windows_cannot_show_is_said_once() -> None:

@@ -19,7 +19,7 @@ def export(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="wide, long, words, why (tables: .csv, .tsv, .parquet, .json), eaf, textgrid, hume, json. "
+            help="wide, long, windows, words, why (tables: .csv, .tsv, .parquet, .json), eaf, textgrid, hume, json. "
             "By default the file's ending says: json, or a wide table.",
         ),
     ] = None,

@@ -4,7 +4,7 @@
         features.extract.Extractor    file → what the frozen backbones make of it
         score_features                → (N, E) intensities, with intervals
         score_windows, explain        → those of stretches of it; what moved them; when asked
-        table                         → a row per clip
+        document                      → everything that is known of the clips; tables and files are made from it
 
 A clip is scored from whatever it has; only one that has nothing, or cannot be read, gets no scores, and says why. What
 was made of a clip is let go of when the clip is scored.
@@ -24,7 +24,8 @@ from mien.model.bundle import Bundle, load_bundle
 from mien.progress import counted
 from mien.scale import Failed, run
 from mien.schema import Clip, Manifest, Prediction
-from mien.serving.rows import table
+from mien.serving.document import ModelNote, ScoresDocument, document
+from mien.serving.exports.tabular import wide
 from mien.serving.scored import score_features
 from mien.serving.timeline import score_windows
 from mien.serving.why import explain
@@ -39,9 +40,11 @@ class Model:
 
     Attributes:
         bundle: encoders, fusion head, and the settings that clips were prepared with.
+        name: what scores say it is called.
     """
 
     bundle: Bundle
+    name: str = "model"
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -63,15 +66,27 @@ class Model:
             progress: show a bar.
 
         Returns:
-            A row per clip: ``clip``, one column per target, its ``lower`` and ``upper`` ends, with ``why`` a column
-            per modality and target, the ``present`` and ``absent`` modalities (with reasons), and ``error`` when it
-            could not be scored.
+            A row per clip, as ``wide`` (``mien.serving.exports.tabular``) makes it: ``clip``, one column per target,
+            its ``lower`` and ``upper`` ends, with ``why`` what each modality moved, the ``present`` and ``absent``
+            modalities (with reasons), and ``error`` when it could not be scored.
 
         Raises:
             DataError: a file that was named does not exist.
             WeightsMissing: the pretrained weights that the model builds on are not in the cache.
         """
-        return table(self.predictions(clips, why=why, workers=workers, progress=progress), self.targets)
+        return wide(self.document(self.predictions(clips, why=why, workers=workers, progress=progress)))
+
+    def document(self, predictions: Iterable[Prediction]) -> ScoresDocument:
+        """Everything that is known of scored clips, with what is to be known of this model."""
+        intervals = self.bundle.provenance.get("intervals", {})
+        note = ModelNote(
+            name=self.name,
+            weights=self.bundle.settings.weights,
+            modalities=list(self.modalities),
+            interval_level=intervals.get("level"),
+            random_weights=self.bundle.random_weights,
+        )
+        return document(predictions, self.targets, note)
 
     def predictions(
         self,
@@ -83,7 +98,7 @@ class Model:
         workers: int = 0,
         progress: bool = False,
     ) -> list[Prediction]:
-        """Score clips; ``table`` and ``windows_table`` (``mien.serving.rows``) make tables of what comes.
+        """Score clips; ``document`` takes what comes, and ``mien.serving.exports`` makes tables and files of it.
 
         Args:
             clips: as for ``predict``.
@@ -144,7 +159,8 @@ class Model:
 
     def _unscored(self, clip: Clip) -> Prediction:
         nothing = dict.fromkeys(self.targets, math.nan)
-        return Prediction(clip.id, nothing, path=clip.path, participant=clip.participant)
+        begins = clip.start or 0.0
+        return Prediction(clip.id, nothing, path=clip.path, participant=clip.participant, start=begins)
 
 
 def load(folder: str | Path) -> Model:
@@ -153,7 +169,7 @@ def load(folder: str | Path) -> Model:
     Raises:
         ModelError: the folder holds no model, a damaged one, or one of a newer version.
     """
-    return Model(load_bundle(Path(folder)))
+    return Model(load_bundle(Path(folder)), Path(folder).resolve().name)
 
 
 def manifest_of(clips: Source) -> Manifest:

@@ -3,7 +3,7 @@
     form      written as                                      made in
     json      the versioned document, everything there is     document.py
     wide      a table: .csv .tsv .parquet .json               tabular.py
-    long, words, why   as wide                                tabular.py
+    long, windows, words, why   as wide                       tabular.py
     eaf       a folder with one ELAN file per clip            elan.py, tiers.py
     textgrid  a folder with one Praat TextGrid per clip       praat.py, tiers.py
     hume      one .json file                                  hume.py
@@ -24,7 +24,13 @@ from mien.serving.exports.hume import hume
 from mien.serving.exports.praat import textgrid
 from mien.serving.tables import check_suffix, write_table
 
-TABLES = {"wide": tabular.wide, "long": tabular.long, "words": tabular.words, "why": tabular.why}
+TABLES = {
+    "wide": tabular.wide,
+    "long": tabular.long,
+    "windows": tabular.windows,
+    "words": tabular.words,
+    "why": tabular.why,
+}
 FOLDERS = {"eaf": ".eaf", "textgrid": ".TextGrid"}
 FORMS = ("json", *TABLES, *FOLDERS, "hume")
 

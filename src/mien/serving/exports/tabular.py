@@ -1,9 +1,10 @@
 """Scored clips as tables, for a spreadsheet and for statistics.
 
-    wide   a row per clip, a column per target        what most people want
-    long   a row per clip (or window) and target      what R's tidyverse, pandas' groupby and plots want
-    words  a row per spoken word
-    why    a row per clip, modality and target        what moved the scores
+    wide     a row per clip, a column per target      what most people want
+    long     a row per clip (or window) and target    what R's tidyverse, pandas' groupby and plots want
+    windows  a row per window, a column per target    curves over time
+    words    a row per spoken word
+    why      a row per clip, modality and target      what moved the scores
 
 The trade-off: a missing number is a null and never a ``nan``, so that a column's mean is not lost to one bad clip.
 Times are seconds from the start of the clip.
@@ -28,9 +29,7 @@ def wide(scored: ScoresDocument) -> pa.Table:
         scores, also ``<target> from nothing`` and ``<target> from <modality>``: they add up to the score.
     """
     moved = _movers(scored)
-    kinds = {"clip": TEXT, "participant": TEXT, "seconds": NUMBER, **dict.fromkeys(scored.targets, NUMBER)}
-    for end in ("lower", "upper"):
-        kinds |= {f"{target} {end}": NUMBER for target in scored.targets}
+    kinds = {"clip": TEXT, "participant": TEXT, "seconds": NUMBER, **_score_kinds(scored.targets)}
     kinds |= {f"{target} from {mover}": NUMBER for target in scored.targets for mover in moved}
     kinds |= dict.fromkeys(("present", "absent", "error"), TEXT)
     return _table((_wide_row(clip, scored.targets, moved) for clip in scored.clips), kinds)
@@ -50,6 +49,18 @@ def long(scored: ScoresDocument) -> pa.Table:
          "lower": part.lower.get(target), "upper": part.upper.get(target), "present": " ".join(part.present),
          "error": clip.error or ""}
         for clip in scored.clips for unit, start, end, part in _parts(clip) for target in scored.targets
+    )  # fmt: skip
+    return _table(rows, kinds)
+
+
+def windows(scored: ScoresDocument) -> pa.Table:
+    """A row per window: ``clip``, ``participant``, ``start``, ``end``, scores and their ends, ``present``."""
+    kinds = {"clip": TEXT, "participant": TEXT, "start": NUMBER, "end": NUMBER, **_score_kinds(scored.targets),
+             "present": TEXT}  # fmt: skip
+    rows = (
+        {**_named(clip), "start": window.start, "end": window.end, **_scores(window, scored.targets),
+         "present": " ".join(window.present)}
+        for clip in scored.clips for window in clip.windows
     )  # fmt: skip
     return _table(rows, kinds)
 
@@ -76,10 +87,7 @@ def why(scored: ScoresDocument) -> pa.Table:
 
 
 def _wide_row(clip: ClipNote, targets: list[str], moved: list[str]) -> dict[str, Any]:
-    row: dict[str, Any] = {**_named(clip), "seconds": clip.seconds}
-    row |= {target: clip.scores.get(target) for target in targets}
-    row |= {f"{target} lower": clip.lower.get(target) for target in targets}
-    row |= {f"{target} upper": clip.upper.get(target) for target in targets}
+    row: dict[str, Any] = {**_named(clip), "seconds": clip.seconds, **_scores(clip, targets)}
     if clip.why:
         parts = {"nothing": clip.why.nothing, **clip.why.shapley}
         row |= {f"{target} from {mover}": parts.get(mover, {}).get(target) for target in targets for mover in moved}
@@ -87,6 +95,17 @@ def _wide_row(clip: ClipNote, targets: list[str], moved: list[str]) -> dict[str,
     row["absent"] = "; ".join(f"{name}: {reason}" for name, reason in clip.absent.items())
     row["error"] = clip.error or ""
     return row
+
+
+def _score_kinds(targets: list[str]) -> dict[str, pa.DataType]:
+    ends = [f"{target} {end}" for end in ("lower", "upper") for target in targets]
+    return dict.fromkeys((*targets, *ends), NUMBER)
+
+
+def _scores(part: ClipNote | WindowNote, targets: list[str]) -> dict[str, float | None]:
+    scores = {target: part.scores.get(target) for target in targets}
+    ends = (("lower", part.lower), ("upper", part.upper))
+    return scores | {f"{target} {end}": values.get(target) for end, values in ends for target in targets}
 
 
 def _movers(scored: ScoresDocument) -> list[str]:
