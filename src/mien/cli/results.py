@@ -11,6 +11,7 @@ from mien.cli.printing import console
 
 if TYPE_CHECKING:
     from mien.judging.evaluate import Evaluation
+    from mien.judging.summary import Summary
     from mien.metrics import Interval, PairedTest
     from mien.study.plan import Plan
     from mien.study.results import Results
@@ -124,6 +125,29 @@ def print_comparison(tests: "Mapping[str, PairedTest]") -> None:
     for name, test in tests.items():
         table.add_row(name, f"{test.difference.value:+.4f}", between(test.difference, "+.4f"), f"{test.p:.4f}")
     console.print(table)
+
+
+def print_summary(made: "Summary") -> None:
+    """Means, then differences, then who does not count."""
+    less = f", less that in {made.baseline}" if made.baseline else ""
+    table = Table("condition", "target", f"mean over people{less}", "95 % interval", "people", "clips", box=None)
+    for mean in made.means:
+        found = mean.mean
+        table.add_row(
+            mean.condition, mean.target, number(found.value), between(found), str(mean.people), str(mean.clips)
+        )
+    console.print(table)
+    table = Table("difference", "target", "value", "95 % interval", "people", "effect", "p", "q", box=None)
+    for c in made.contrasts:
+        name, found = f"{c.second} - {c.first} ({c.design})", c.difference
+        table.add_row(name, c.target, f"{found.value:+.3f}", between(found, "+.3f"), str(c.people), f"{c.effect:.2f}",
+                      f"{c.p:.4f}", f"{c.q:.4f}")  # fmt: skip
+    if made.contrasts:
+        console.print(table)
+    for entry in made.excluded:
+        console.print(f"{entry.clips} clips do not count: {entry.reason} (first: {entry.first})", markup=False)
+    for note in made.notes:
+        console.print(f"note: {note}", markup=False)
 
 
 def between(found: "Interval", digits: str = ".3f") -> str:

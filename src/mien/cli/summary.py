@@ -1,0 +1,49 @@
+"""``mien summarize``: do scores differ between conditions?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def summarize(
+    scores: Annotated[Path, typer.Argument(metavar="SCORES", help="What mien predict --out wrote: .json or a table.")],
+    by: Annotated[str, typer.Option("--by", metavar="COLUMN", help="The column that holds each clip's condition.")],
+    about: Annotated[
+        Path | None,
+        typer.Option("--about", metavar="TABLE", help="A table with the columns clip, participant, and --by."),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option("--baseline", help="A condition whose mean is taken off each person's scores, e.g. neutral."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Also write a tidy table: .csv, .tsv, .parquet or .json.")
+    ] = None,
+    resamples: Annotated[int, typer.Option("--resamples", min=100, help="Of people.")] = 10_000,
+) -> None:
+    """Compare conditions: means and differences over people, with intervals, p, and q for many comparisons."""
+    from mien.cli.results import print_summary
+    from mien.judging.summary import summarize as summarized
+    from mien.judging.tidy import tidy
+    from mien.serving.conditions import read_scored
+    from mien.serving.tables import check_suffix, write_table
+
+    if out is not None:
+        check_suffix(out)
+    scored, notes = read_scored(scores, by, about)
+    made = summarized(scored, baseline, resamples)
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+    print_summary(made)
+    if out is not None:
+        write_table(tidy(made), out)
+        typer.echo(f"{out}: written")
+
+
+COMMANDS = [
+    (
+        summarize,
+        "Example: mien summarize scores.csv --by condition --about people.csv --baseline neutral --out summary.csv",
+    )
+]
