@@ -15,6 +15,7 @@ COMMANDS = [
     "train",
     "study",
     "tune",
+    "summarize",
     "predict",
     "evaluate",
     "compare",
@@ -26,6 +27,7 @@ COMMANDS = [
     "synth",
     "doctor",
     "settings",
+    "licences",
     "weights",
 ]
 

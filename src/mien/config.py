@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mien.errors import SettingsError
 
-ModalityName = Literal["text", "audio", "vision", "motion"]
+ModalityName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -185,7 +185,7 @@ class Settings(Section):
     weights: Literal["small", "paper", "tiny"] = "small"
     """Which set of pretrained weights (``mien weights list``)."""
     modalities: tuple[ModalityName, ...] = ("text", "audio", "vision", "motion")
-    """Which modalities are extracted, trained and used."""
+    """Which modalities of the table (``mien.modalities``) are extracted, trained and used."""
     media: MediaSettings = MediaSettings()
     faces: FaceSettings = FaceSettings()
     speech: SpeechSettings = SpeechSettings()

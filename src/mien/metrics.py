@@ -150,23 +150,26 @@ def bootstrap_pearson(
     return np.where((p_variance > tiny[:, 0]) & (y_variance > tiny[:, 1]), np.clip(r, -1, 1), np.nan)
 
 
-def bootstrap_mean(values: npt.ArrayLike, resamples: int = 10_000, seed: int = 0) -> Array:
-    """The mean of every column in every resample of the rows.
+def bootstrap_mean(
+    values: npt.ArrayLike, clusters: Sequence[str] | None = None, resamples: int = 10_000, seed: int = 0
+) -> Array:
+    """The mean of each column in every resample of the rows, whole clusters at a time.
 
     Args:
-        values: ``(N, E)``, a row per independent unit (a participant's own mean, say); ``nan`` where there is none.
-        resamples, seed: as in ``bootstrap_pearson``.
+        values: ``(N, E)``; ``nan`` where there is none.
+        clusters, resamples, seed: as in ``bootstrap_pearson``, and the same resamples.
 
     Returns:
-        ``(R, E)``; ``nan`` where a resample holds no value of the column.
+        ``(R, E)``; ``nan`` where a resample has no value.
     """
-    rows = np.asarray(values, np.float64)
-    known = np.isfinite(rows)
-    table = np.concatenate([np.where(known, rows, 0), known], 1)
-    total = np.concatenate([_counts(draws) @ table for draws in resample(len(rows), resamples, seed)])
-    sums, counts = np.split(total, 2, axis=1)
+    v = np.asarray(values, np.float64)
+    known = ~np.isnan(v)
+    sums, places = _by_cluster(np.stack([known, np.where(known, v, 0)], -1), clusters)
+    table = sums.reshape(places, -1)
+    total = np.concatenate([_counts(draws) @ table for draws in resample(places, resamples, seed)])
+    n, total_v = np.moveaxis(total.reshape(resamples, *sums.shape[1:]), -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return sums / counts
+        return total_v / n
 
 
 def interval(value: float, distribution: npt.ArrayLike, level: float = 0.95) -> Interval:
@@ -243,7 +246,11 @@ def _cluster_sums(predicted: npt.ArrayLike, rated: npt.ArrayLike, clusters: Sequ
     known = (~np.isnan(np.asarray(rated, np.float64))).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         p, y = (np.where(known > 0, x - x.sum(0) / count, 0) for x in (p, y))
-    terms = np.stack([known, p, y, p * p, y * y, p * y], -1)
+    return _by_cluster(np.stack([known, p, y, p * p, y * y, p * y], -1), clusters)
+
+
+def _by_cluster(terms: Array, clusters: Sequence[str] | None) -> tuple[Array, int]:
+    """Terms ``(N, …)`` summed within clusters ``(C, …)``, and how many clusters there are."""
     if clusters is None:
         return terms, len(terms)
     _, place = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)

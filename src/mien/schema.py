@@ -39,6 +39,8 @@ class Clip:
         start, end: the part of the file that counts, seconds; ``None`` is the file's own start or end.
         split: ``train``, ``valid``, ``test`` or the owner's own word; ``None`` when unknown.
         participant: who is in the clip; ``None`` when unknown.
+        group: the group of people that the participant belongs to (an age band, a language …), for which results are
+            also given by group; nothing else reads it. ``None`` when unknown.
         transcript: what is said, when known; it is used instead of speech recognition; ``""`` says: nothing.
         labels: one intensity per target of the manifest, ``nan`` where unrated; ``None`` for an unlabelled clip.
         sound: a sound file to hear instead of the video's own track.
@@ -52,6 +54,7 @@ class Clip:
     end: float | None = None
     split: str | None = None
     participant: str | None = None
+    group: str | None = None
     transcript: str | None = None
     labels: tuple[float, ...] | None = None
     sound: Path | None = None

@@ -1,6 +1,7 @@
 """The commands around a model work on a table of clips as somebody would type them."""
 
 import csv
+import json
 import pickle
 from pathlib import Path
 
@@ -49,6 +50,24 @@ def test_compare_prints_a_difference_with_p(folder: Path) -> None:
     text = folder / "run" / "stage1" / "text"
     said = mien("compare", text, folder / "run", folder / "clips.csv", "-f", folder / "store", "--resamples", 200)
     assert said.splitlines()[-1].startswith(" mean")
+
+
+def test_licences_are_listed_from_the_run_and_as_json(folder: Path) -> None:
+    assert "unknown" in mien("licences", folder / "run")  # the features were planted, not made by weights of the table
+    record = json.loads(mien("licences", folder / "run", "--json"))
+    assert record == json.loads((folder / "run" / "model" / "licences.json").read_text())
+    assert record["non_commercial"] is False
+    assert "your own responsibility" in record["data"]
+
+
+def test_groups_are_judged_where_the_table_has_them(folder: Path, tmp_path: Path) -> None:
+    rows = list(csv.reader((folder / "clips.csv").read_text().splitlines()))
+    grouped = [[*rows[0], "group"], *([*row, "young" if n % 2 else "old"] for n, row in enumerate(rows[1:]))]
+    with (folder / "grouped.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(grouped)
+    said = mien("evaluate", folder / "run", folder / "grouped.csv", "-f", folder / "store", "--resamples", 200)
+    assert "group old: 10 clips of 5 participants, r " in said
+    assert "group young: 10 clips of 5 participants, r " in said
 
 
 def test_submit_writes_what_its_check_accepts(folder: Path, tmp_path: Path) -> None:

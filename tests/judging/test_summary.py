@@ -96,7 +96,8 @@ def test_resampled_means_equal_the_plain_loop_on_the_same_draws() -> None:
     values = np.random.default_rng(0).normal(size=(30, 2))
     values[::4, 1] = np.nan
     draws = np.concatenate(list(resample(30, 50, 3)))
-    np.testing.assert_allclose(bootstrap_mean(values, 50, 3), [np.nanmean(values[draw], 0) for draw in draws])
+    drawn = bootstrap_mean(values, resamples=50, seed=3)
+    np.testing.assert_allclose(drawn, [np.nanmean(values[draw], 0) for draw in draws])
 
 
 def test_permutation_tests_by_hand_and_without_enough_people() -> None:

@@ -92,6 +92,12 @@ def print_evaluation(result: "Evaluation") -> None:
             f"the {len(result.seeds)} models alone: r {np.mean(result.seeds):.4f} ± {np.std(result.seeds, ddof=1):.4f}"
         )
     _print_subsets(result)
+    for group in result.groups:
+        people = "" if group.participants is None else f" of {group.participants} participants"
+        console.print(
+            f"group {group.group}: {group.clips} clips{people}, r {number(group.r.value)} {between(group.r)}, "
+            f"mean error {number(group.error.value)} {between(group.error)}", markup=False,
+        )  # fmt: skip
     if result.coverage is not None:
         width = float(np.mean(result.coverage.width))
         extent = f"width {width:.3f}" if np.isfinite(width) else "some without end: too few clips to calibrate them"

@@ -29,10 +29,12 @@ CHALLENGE_SPLITS = {"train": "train_split.csv", "valid": "valid_split.csv", "tes
 
 _MISSING = frozenset(("", "nan", "na", "n/a", "null", "none", "-"))
 _KNOWN_COLUMNS = (
-    "id", "path", "start", "end", "split", "participant", "transcript", "sound", "crops", "openface"
+    "id", "path", "start", "end", "split", "participant", "group", "transcript", "sound", "crops", "openface"
 )  # fmt: skip
 
 Rows = list[tuple[int, dict[str, str]]]
+_People = Mapping[str, tuple[str | None, str | None]]
+"""Participant and group by clip."""
 
 
 def read_manifest(source: Path, *, targets: Sequence[str] | None = None, label_scale: float = 1.0) -> Manifest:
@@ -41,8 +43,8 @@ def read_manifest(source: Path, *, targets: Sequence[str] | None = None, label_s
     Args:
         source: the challenge's folder (it holds ``train_split.csv`` or its companions), any other folder (every video
             and sound file below it), a video file, or a CSV, TSV or Parquet table with at least a column ``path``
-            and optionally ``id``, ``start``, ``end`` (seconds), ``split``, ``participant``, ``transcript``, ``sound``,
-            ``crops``, ``openface``. Paths are relative to the table.
+            and optionally ``id``, ``start``, ``end`` (seconds), ``split``, ``participant``, ``group``,
+            ``transcript``, ``sound``, ``crops``, ``openface``. Paths are relative to the table.
         targets: the label columns, in order; by default every other column that holds numbers.
         label_scale: what the highest possible rating is; labels are divided by it.
 
@@ -91,7 +93,7 @@ def _from_challenge(root: Path, targets: Sequence[str] | None, label_scale: floa
     notes: list[str] = []
     clips: list[Clip] = []
     names: tuple[str, ...] = tuple(targets or ())
-    participants = _participants(root / "participants.csv")
+    people = _people(root / "participants.csv")
     for split, file in CHALLENGE_SPLITS.items():
         if not (root / file).is_file():
             continue
@@ -107,24 +109,24 @@ def _from_challenge(root: Path, targets: Sequence[str] | None, label_scale: floa
         _no_twins(root / file, [(line, name) for (line, _), name in zip(rows, ids, strict=True)])
         unlabelled = split == "test" and not any(any(x for x in row if x == x) for row in labels if row)
         for name, rated in zip(ids, labels, strict=True):
-            clips.append(_challenge_clip(root, name, split, participants.get(name), None if unlabelled else rated))
+            clips.append(_challenge_clip(root, name, split, people, None if unlabelled else rated))
     if not any(clip.split == "test" for clip in clips):
         videos = sorted((root / "test_data" / "raw").glob("*.mp4"))
-        clips += [_challenge_clip(root, video.stem, "test", participants.get(video.stem), None) for video in videos]
+        clips += [_challenge_clip(root, video.stem, "test", people, None) for video in videos]
     _no_twins(root, [(0, clip.id) for clip in clips])
     return Manifest(root, names, tuple(clips), tuple(notes))
 
 
-def _challenge_clip(
-    root: Path, name: str, split: str, participant: str | None, labels: tuple[float, ...] | None
-) -> Clip:
+def _challenge_clip(root: Path, name: str, split: str, people: _People, labels: tuple[float, ...] | None) -> Clip:
     home = root / "test_data" if split == "test" and (root / "test_data" / "raw").is_dir() else root
     sound, crops = home / "audio" / f"{name}.mp3", home / "face_images" / name
+    participant, group = people.get(name, (None, None))
     return Clip(
         id=name,
         path=home / "raw" / f"{name}.mp4",
         split=split,
         participant=participant,
+        group=group,
         transcript=_sidecar(home, name),
         labels=labels,
         sound=sound if sound.is_file() else None,
@@ -132,14 +134,14 @@ def _challenge_clip(
     )
 
 
-def _participants(file: Path) -> dict[str, str]:
-    """Who is in which clip, from a companion table ``Filename,Participant,…``; empty when there is none."""
+def _people(file: Path) -> _People:
+    """Who is in which clip, from a companion table ``Filename,Participant[,Group],…``; empty when there is none."""
     if not file.is_file():
         return {}
     named = [(line, {key.lower(): value for key, value in row.items()}) for line, row in read_rows(file)]
     if named and not {"filename", "participant"} <= set(named[0][1]):
         raise DataError(f"{file}:1: expected columns Filename and Participant (found: {', '.join(named[0][1])})")
-    return {row["filename"]: row["participant"] for _, row in named if row["participant"]}
+    return {row["filename"]: (row["participant"] or None, row.get("group") or None) for _, row in named}
 
 
 def _padded(names: list[str], file: Path, notes: list[str]) -> list[str]:
@@ -186,6 +188,7 @@ def _table_clip(file: Path, line: int, row: Mapping[str, str], labels: tuple[flo
         end=end,
         split=row.get("split") or None,
         participant=row.get("participant") or None,
+        group=row.get("group") or None,
         transcript=said if said else _sidecar(file.parent, name),
         labels=labels,
         sound=sound,

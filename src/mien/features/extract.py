@@ -27,7 +27,7 @@ from mien.features.keys import Keys
 from mien.features.windows import Stretch, Windows, stretches
 from mien.features.writer import StoreWriter
 from mien.media.observe import Senses, observe
-from mien.modalities import MODALITIES
+from mien.modalities import MODALITIES, named
 from mien.modalities.base import Absent, Backbone, Modality, resolve_compute
 from mien.modalities.text import spoken
 from mien.scale import Failed, cores, run
@@ -85,7 +85,7 @@ class Extraction:
     @property
     def modalities(self) -> tuple[Modality, ...]:
         """The modalities that are wanted, in their own order."""
-        return tuple(modality for modality in MODALITIES.values() if modality.name in self.settings.modalities)
+        return named(self.settings.modalities)
 
 
 def plan(settings: Settings, workers: int = 0, windows: Windows | None = None) -> Extraction:
@@ -94,10 +94,15 @@ def plan(settings: Settings, workers: int = 0, windows: Windows | None = None) -
     With ``windows``, outcomes also hold the stretches of each clip.
 
     Raises:
+        SettingsError: a modality does not exist.
         WeightsMissing: a set of weights is not in the cache; the message names the command that brings it.
     """
-    modalities = [MODALITIES[name] for name in settings.modalities]
-    roles = {role for modality in modalities for role in (modality.backbone_role, *modality.front_roles) if role}
+    roles = {
+        role
+        for modality in named(settings.modalities)
+        for role in (modality.backbone_role, *modality.front_roles)
+        if role
+    }
     weights = resolve(settings.weights, sorted(roles & SETS[settings.weights].keys()))
     threads = settings.compute.threads or max(1, cores() // max(1, workers))
     return Extraction(settings, tuple(sorted(weights.items())), threads, windows)
@@ -196,7 +201,8 @@ class Extractor:
             return Outcome(job.clip, ClipFeatures(job.clip.id, math.nan, ()), reused)
         began = perf_counter()
         try:
-            media = observe(job.clip, fresh, self._senses, self._settings)
+            senses = {modality.sense for modality in self._modalities if modality.name in fresh}
+            media = observe(job.clip, senses, self._senses, self._settings)
         except MediaError as error:
             return _failed(job, [modality for modality in self._modalities if modality.name in fresh], str(error))
         taken = {"media": perf_counter() - began}
@@ -206,7 +212,7 @@ class Extractor:
                 began = perf_counter()
                 features += self._features(modality, media, keys[modality.name])
                 taken[modality.name] = perf_counter() - began
-        said = media.transcript if "text" in fresh else None
+        said = media.transcript if "text" in senses else None
         made = ClipFeatures(job.clip.id, media.seconds, tuple(features), said, tuple(media.notes))
         return Outcome(job.clip, made, reused, taken, stretches=self._stretches(media, features))
 
@@ -250,8 +256,10 @@ class Extractor:
 
     def provenance(self, modality: Modality) -> str:
         """How a modality's features are made, in words."""
-        weights = self._weights.get(modality.backbone_role or modality.front_roles[0])
-        assert weights is not None
+        role = modality.backbone_role or next(iter(modality.front_roles), None)
+        if role is None:
+            return f"{modality.name} v{modality.version}"
+        weights = self._weights[role]
         return f"{weights.name}{' (random)' if weights.random else ''} {self._compute.precision} v{modality.version}"
 
 

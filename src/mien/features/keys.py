@@ -36,7 +36,7 @@ class Keys:
             DataError: the file that they would be made from cannot be read.
         """
         clip = self._clip
-        given = modality.name == "text" and clip.transcript is not None
+        given = modality.sense == "text" and clip.transcript is not None
         settings = () if given else modality.settings
         roles = (modality.backbone_role, *(() if given else modality.front_roles))
         return key_of(
@@ -57,11 +57,11 @@ class Keys:
 
 def _source(clip: Clip, modality: Modality, settings: Settings) -> Path:
     """The file or folder that a modality's features of a clip are made from."""
-    if modality.name in ("text", "audio") and settings.speech.source == "provided":
+    if modality.sense in ("text", "audio") and settings.speech.source == "provided":
         return clip.sound or clip.path
-    if modality.name == "vision" and settings.faces.source == "provided":
+    if modality.sense == "vision" and settings.faces.source == "provided":
         return clip.crops or clip.path
-    return clip.openface or clip.path if modality.name == "motion" else clip.path
+    return clip.openface or clip.path if modality.sense == "motion" else clip.path
 
 
 def _hash(path: Path) -> str:

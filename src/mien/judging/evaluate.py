@@ -31,6 +31,7 @@ from mien.metrics import (
 )
 from mien.model.bundle import Bundle
 from mien.model.conformal import all_subsets
+from mien.model.groups import GroupResult, by_group, participants_of
 from mien.model.inputs import Clips
 from mien.schema import Clip, Manifest
 
@@ -86,6 +87,7 @@ class Evaluation:
         coverage: of the model's prediction intervals; ``None`` when it has none.
         table: a row per clip: rated, predicted, and which modalities it had.
         notes: what a reader must know, one line each.
+        groups: by group of people, where the manifest has groups.
     """
 
     split: str
@@ -102,6 +104,7 @@ class Evaluation:
     coverage: Coverage | None
     table: pa.Table
     notes: tuple[str, ...]
+    groups: tuple[GroupResult, ...] = ()
 
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -129,8 +132,7 @@ class Scored:
     @property
     def clusters(self) -> list[str] | None:
         """Participants, when every clip has one."""
-        people = [clip.participant for clip in self.clips]
-        return [str(p) for p in people] if all(people) else None
+        return participants_of(self.clips)
 
 
 def score_split(bundle: Bundle, manifest: Manifest, store: Store, split: str) -> Scored:
@@ -226,6 +228,7 @@ def evaluate(
         coverage=_coverage(bundle, scored),
         table=_table(bundle, scored),
         notes=_notes(bundle, scored, r),
+        groups=by_group(mean, scored.rated, scored.clips, resamples, seed),
     )
 
 

@@ -166,7 +166,7 @@ def _contrasts(
 def _resampled(values: Array, resamples: int, seed: int) -> Array:
     """``(R, E)`` means over resampled people, of those who have any value."""
     rows = values[np.isfinite(values).any(-1)]
-    return bootstrap_mean(rows, resamples, seed) if len(rows) else np.full((1, values.shape[-1]), np.nan)
+    return bootstrap_mean(rows, resamples=resamples, seed=seed) if len(rows) else np.full((1, values.shape[-1]), np.nan)
 
 
 def _intervals(means: Array, drawn: Array, people: npt.NDArray[np.int64]) -> list[Interval]:

@@ -61,7 +61,7 @@ def observe(clip: Clip, wanted: Set[str], senses: Senses, settings: Settings) ->
 
     Args:
         clip: the clip; its own transcript, sound, crops or OpenFace table are used where the settings say so.
-        wanted: modalities that something is needed for: ``text``, ``audio``, ``vision``, ``motion``.
+        wanted: senses that something is needed for: ``text``, ``audio``, ``vision``, ``motion``.
         senses: face finder and recogniser.
         settings: rates, sources, limits.
 

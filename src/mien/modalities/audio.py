@@ -89,6 +89,7 @@ def _whisper(folder: Path, compute: Compute) -> Callable[[torch.Tensor], torch.T
 
 AUDIO = Modality(
     name="audio",
+    sense="audio",
     backbone_role="audio",
     front_roles=(),
     settings=("speech.source",),

@@ -13,7 +13,7 @@ Shapes: ``B`` batch, ``T`` steps, ``F`` backbone width, ``D`` encoder width.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,8 @@ from transformers.utils.logging import disable_progress_bar
 from mien.config import ComputeSettings
 from mien.modalities.device import choose_device, choose_precision
 from mien.schema import Media
+
+Sense = Literal["text", "audio", "vision", "motion"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,9 @@ class Modality:
     """One way of looking at a person.
 
     Attributes:
-        name: ``text``, ``audio``, ``vision`` or ``motion``.
+        name: ``text``, ``audio``, ``vision``, ``motion``, or whatever stands in the table.
+        sense: what of the media ``prepare`` reads: ``text`` (words), ``audio`` (sound), ``vision`` (crops) or
+            ``motion`` (descriptors of faces). Only what somebody reads is decoded.
         backbone_role: the role of its backbone in a set of weights; ``None`` when ``prepare`` gives the features.
         front_roles: roles of the weights that shape what ``prepare`` reads (recogniser, face detector).
         settings: names of the settings, as dotted paths, that its features depend on.
@@ -94,6 +98,7 @@ class Modality:
     """
 
     name: str
+    sense: Sense
     backbone_role: str | None
     front_roles: tuple[str, ...]
     settings: tuple[str, ...]

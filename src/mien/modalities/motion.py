@@ -47,6 +47,7 @@ def scale_of(width: int) -> np.ndarray:
 
 MOTION = Modality(
     name="motion",
+    sense="motion",
     backbone_role=None,
     front_roles=("landmarker", "full_range"),
     settings=("faces.full_range", "media.motion_fps"),

@@ -97,6 +97,7 @@ def _start_of(begin: int, end: int, starts: list[tuple[int, Word]]) -> float:
 
 TEXT = Modality(
     name="text",
+    sense="text",
     backbone_role="text",
     front_roles=("vad", "asr"),
     settings=("speech",),

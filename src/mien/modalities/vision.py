@@ -57,6 +57,7 @@ def load(folder: Path | None, compute: Compute) -> Backbone:
 
 VISION = Modality(
     name="vision",
+    sense="vision",
     backbone_role="vision",
     front_roles=("landmarker", "full_range"),
     settings=("faces", "media.vision_fps"),

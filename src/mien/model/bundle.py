@@ -3,6 +3,7 @@
     config.json          what it is: targets, modalities, widths, settings, the models in it
     model.safetensors    the weights of all K models, and the intervals' quantiles
     provenance.json      what it was trained on and with, and how well it did
+    licences.json        whose weights it builds on, and on what terms
     README.md            the model card
 
 The scores of a bundle are the mean over its K models (seeds), which costs nearly nothing and is steadier than any one.
@@ -33,6 +34,7 @@ from mien.model.card import card
 from mien.model.embedded import subset_scores
 from mien.model.emotion import Multimodal, Unimodal, Variant
 from mien.model.inputs import Clips, load_clips, predict_all
+from mien.model.licences import licences_of
 
 FORMAT = "mien-model"
 VERSION = 1
@@ -170,8 +172,10 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
     with atomic_folder(folder) as part:
         write_json(part / "config.json", config)
         write_json(part / "provenance.json", dict(bundle.provenance))
+        licences = licences_of(config)
+        write_json(part / "licences.json", licences.record())
         _save_tensors(bundle, part / "model.safetensors")
-        (part / "README.md").write_text(card(config, bundle.provenance), encoding="utf-8")
+        (part / "README.md").write_text(card(config, bundle.provenance, licences), encoding="utf-8")
 
 
 def load_bundle(folder: Path, device: str | torch.device | None = None) -> Bundle:
@@ -184,8 +188,8 @@ def load_bundle(folder: Path, device: str | torch.device | None = None) -> Bundl
     Raises:
         ModelError: there is no model, it is damaged, foreign, or newer than this version of mien.
     """
-    folder = folder / "model" if (folder / "model" / "config.json").is_file() else folder
-    config = _read_config(folder)
+    folder = home_of(folder)
+    config = read_config(folder)
     try:
         settings = Settings.model_validate_json(json.dumps(config["settings"]))
         models = tuple(Variant(**model) for model in config["models"])
@@ -221,7 +225,17 @@ def _save_tensors(bundle: Bundle, path: Path) -> None:
         save_file(tensors, part, metadata={"format": "pt"})
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def home_of(folder: Path) -> Path:
+    """The model folder itself, where a run was named."""
+    return folder / "model" if (folder / "model" / "config.json").is_file() else folder
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What a model says it is, without its weights.
+
+    Raises:
+        ModelError: there is no model, it is foreign, or newer than this version of mien.
+    """
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder}: not a model (no config.json); make one with: mien train DATA --features STORE")
     config = _read(folder / "config.json")

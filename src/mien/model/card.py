@@ -1,53 +1,207 @@
-"""The model card: what somebody must know before trusting a score, written from the model's own record."""
+"""The model card: what somebody must know before trusting a score, written from the model's own record.
 
-from collections.abc import Mapping
+    front matter    what model hubs read: licence, tags, metrics (a YAML head, with a ``model-index``)
+    text            use, data, results, licences, limits, law
+
+Only rendering: every number was computed when the model was trained, and stands in ``provenance.json``.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import yaml
 
-def card(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
+from mien.model.licences import Licences
+from mien.model.notice import notice_markdown
+from mien.weights.licences import UNKNOWN
+
+TASK = "emotion mimicry intensity"
+FEW = 20
+"""Participants below which a bootstrap interval is called rough."""
+
+USE = (
+    "Estimating how strongly raters would say that emotions show in short videos of one person: for research on "
+    "mimicry and expression, for comparing conditions over many clips and people, for annotating material that "
+    "somebody checks.",
+    "On people, languages, cameras and situations like those of the training data, as far as the results below go.",
+)
+NOT_FOR = (
+    "Telling what a person feels, means or will do, or whether somebody lies.",
+    "Decisions about persons: hiring, schooling, insurance, policing, credit, diagnosis.",
+    "Watching workers, pupils or students, and people who do not know that they are being scored.",
+)
+LIMITS = (
+    "A score is an estimate of ratings. Raters see what shows, and disagree; nobody's feelings are measured.",
+    "The validation clips also stopped the training and set the widths of the prediction intervals, so the figures "
+    "here are somewhat too good; how much, only clips of another split can tell.",
+    "An emotion that is rare in the training data is scored near its mean.",
+    "People who are missing or rare in the training data may be scored worse, and no figure here would show it.",
+)
+
+
+def card(config: Mapping[str, Any], provenance: Mapping[str, Any], licences: Licences) -> str:
     """A model card in Markdown, with the head that model hubs read.
 
     Args:
         config: what stands in ``config.json``.
         provenance: what stands in ``provenance.json``.
+        licences: of what the model builds on.
     """
-    lines = ["---", "library_name: mien", "tags: [affective-computing, emotion-mimicry-intensity, video]", "---", ""]
-    lines += ["# Emotion mimicry intensity model", ""]
-    if config["random_weights"]:
-        lines += ["**Made with random backbones: for tests only. Its scores mean nothing.**", ""]
-    reads = ", ".join(f"{name} ({width})" for name, width in config["widths"].items())
-    lines += [
-        f"Scores {', '.join(config['targets'])} for a short video clip. A score is the mean of "
-        f"{len(config['models'])} models that differ in their seeds.",
-        "",
-        f"- Reads (feature width): {reads}",
-        f"- Backbones: the {config['settings']['weights']} set; frozen",
-        *[f"  - {name}: {made}" for name, made in config["feature_provenance"].items()],
-        *[f"- {key.replace('_', ' ').capitalize()}: {provenance[key]}" for key in _FACTS if key in provenance],
-        "",
-        *_results(provenance.get("results", {})),
-        "## Limits",
-        "",
-        "The scores estimate how strongly raters would say an emotion shows, on people and recordings like those of "
-        "the training data. They do not tell what anybody feels. Not for decisions about persons.",
-        "",
+    results = provenance.get("results", {})
+    sections = [
+        ("", _about(config)),
+        ("Intended use", _list(USE)),
+        ("Not for", _list(NOT_FOR)),
+        ("Data", _data(config, provenance)),
+        ("Results", _results(results)),
+        ("Results by group", _groups(results)),
+        ("Licences", _licences(licences)),
+        ("Limits", _list(LIMITS)),
+        ("Law", notice_markdown()),
+        ("Made with", _made_with(config, provenance)),
     ]
+    head = yaml.safe_dump(front_matter(config, provenance, licences), sort_keys=False, allow_unicode=True, width=120)
+    lines = ["---", head.rstrip(), "---", "", "# Emotion mimicry intensity model", ""]
+    for title, body in sections:
+        if body:
+            lines += [f"## {title}", "", *body, ""] if title else [*body, ""]
     return "\n".join(lines)
 
 
-_FACTS = ("trained_on", "split", "created", "versions")
+def front_matter(config: Mapping[str, Any], provenance: Mapping[str, Any], licences: Licences) -> dict[str, Any]:
+    """What model hubs read. The licence of a trained model is its maker's choice, so none is named."""
+    results = provenance.get("results", {})
+    tags = ["affective-computing", "emotion-mimicry-intensity", "video"]
+    tags += ["non-commercial-weights"] if licences.non_commercial else []
+    head: dict[str, Any] = {
+        "library_name": "mien",
+        "license": "other",
+        "license_name": "not-chosen",
+        "license_link": "licences.json",
+        "tags": tags + (["random-weights"] if config["random_weights"] else []),
+    }
+    metrics = [
+        {"type": "pearsonr", "name": f"Pearson's r, {row['target']}", "value": row["r"][0]}
+        for row in results.get("scores", ())
+        if row["r"][0] is not None
+    ]
+    if metrics:
+        name = provenance.get("data", {}).get("name", "unknown")
+        dataset = {"type": name, "name": name, "split": "validation"}
+        one = {"task": {"type": "video-classification", "name": TASK}, "dataset": dataset, "metrics": metrics}
+        head["model-index"] = [{"name": f"mien {config['kind']}", "results": [one]}]
+    return head
+
+
+def _about(config: Mapping[str, Any]) -> list[str]:
+    reads = ", ".join(f"{name} ({width})" for name, width in config["widths"].items())
+    lines = ["**Made with random backbones: for tests only. Its scores mean nothing.**", ""]
+    return [
+        *(lines if config["random_weights"] else ()),
+        f"Scores {', '.join(config['targets'])} for a short video clip. A score is the mean of "
+        f"{len(config['models'])} models that differ in their seeds. It reads (width of the features): {reads}.",
+    ]
+
+
+def _data(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> list[str]:
+    data = provenance.get("data")
+    if data is None:
+        return []
+    people = data["participants"]
+    known = "participants are unknown" if people is None else f"{people[0]} and {people[1]} participants"
+    both = data["participants_on_both_sides"]
+    return [
+        f"- {data['name']}: {data['train']} clips to learn from, {data['valid']} for validation; {known}"
+        + (f", **{both} of them on both sides**" if both else ""),
+        f"- Rated for: {', '.join(config['targets'])}",
+        f"- Split: {provenance['split']}; fingerprint of both sides `{data['split_fingerprint']}`",
+        f"- Fingerprint of clips, splits, participants and ratings `{provenance['data_fingerprint']}`, of the features "
+        f"`{provenance['features_fingerprint']}`",
+    ]
 
 
 def _results(results: Mapping[str, Any]) -> list[str]:
     if not results:
         return []
-    lines = ["## Validation", "", "Pearson's r over the whole validation split, mean over seeds.", ""]
-    lines += ["| model | " + " | ".join(results["targets"]) + " | mean |"]
-    lines += ["|" + "---|" * (len(results["targets"]) + 2)]
-    for name, row in results["r"].items():
-        lines += [f"| {name} | " + " | ".join(_number(value) for value in row) + " |"]
-    return [*lines, ""]
+    people = results["participants"]
+    unit = (
+        f"{people} participants" if people else "clips (participants are unknown, so the intervals may be too narrow)"
+    )
+    few = " So few people make rough intervals." if people and people < FEW else ""
+    return [
+        f"On {results['clips']} validation clips, over all at once; in brackets {results['level']:.0%} intervals of a "
+        f"bootstrap over {unit}, {results['resamples']:,} resamples.{few}",
+        "",
+        *_table(
+            ("", "Pearson's r", "mean absolute error", "clips"),
+            [(row["target"], _ends(row["r"]), _ends(row["error"]), str(row["rated"])) for row in results["scores"]],
+        ),
+        "",
+        "Pearson's r of each part, mean over seeds:",
+        "",
+        *_table(
+            ("", *results["targets"], "mean"),
+            [(name, *map(_number, row)) for name, row in results["r"].items()],
+        ),
+    ]
+
+
+def _groups(results: Mapping[str, Any]) -> list[str]:
+    groups = results.get("groups")
+    if results and not groups:
+        return ["Groups are unknown: the data's table had no column `group`. Nothing is known of how groups differ."]
+    if not groups:
+        return []
+    rows = [
+        (g["group"], str(g["clips"]), str(g["participants"] or "–"), _ends(g["r"]), _ends(g["error"])) for g in groups
+    ]
+    return [
+        "Validation clips by the data's own groups. r is the mean over emotions; the error is score minus rating, "
+        "above 0 where a group is scored too high.",
+        "",
+        *_table(("group", "clips", "participants", "Pearson's r", "mean error"), rows),
+    ]
+
+
+def _licences(licences: Licences) -> list[str]:
+    rows = [
+        (one.role, one.name, one.licence + (" **non-commercial**" if one.non_commercial else ""), one.source)
+        for one in licences.weights
+    ]
+    return [
+        "Pretrained weights that it builds on, and cannot score without (`licences.json` has their hashes):",
+        "",
+        *_table(("for", "weights", "licence", "source"), rows),
+        "",
+        *_list([*licences.follows, licences.data]),
+    ]
+
+
+def _made_with(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> list[str]:
+    made = [f"{name}: {way or UNKNOWN}" for name, way in config["feature_provenance"].items()]
+    versions = ", ".join(f"{name} {version}" for name, version in provenance.get("versions", {}).items())
+    facts = [f"Features: {'; '.join(made)}"]
+    facts += [f"Software: {versions}"] if versions else []
+    facts += [f"Made: {provenance['created']}"] if "created" in provenance else []
+    return _list(facts)
+
+
+def _list(items: Iterable[str]) -> list[str]:
+    return [f"- {item}" for item in items]
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
+    return [f"| {' | '.join(lines[0])} |", "|" + "---|" * len(header), *(f"| {' | '.join(row)} |" for row in lines[1:])]
+
+
+def _ends(ends: Sequence[float | None]) -> str:
+    """Value and interval, as far as they are defined."""
+    value, low, high = ends
+    if value is None or low is None or high is None:
+        return _number(value)
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _number(value: float | None) -> str:
-    return "undefined" if value is None or value != value else f"{value:.3f}"
+    return "undefined" if value is None else f"{value:.3f}"

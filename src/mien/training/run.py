@@ -156,6 +156,14 @@ def provenance(manifest: Manifest, split: Split, store: str, results: Mapping[st
     return {
         "trained_on": f"{len(split.train)} clips of {manifest.source.name}, {len(split.valid)} for validation",
         "split": split.rule,
+        "data": {
+            "name": manifest.source.name,
+            "train": len(split.train),
+            "valid": len(split.valid),
+            "participants": split.participants,
+            "participants_on_both_sides": len(split.shared),
+            "split_fingerprint": key_of([clip.id for clip in split.train], [clip.id for clip in split.valid]),
+        },
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
         "data_fingerprint": fingerprint(manifest),

@@ -11,6 +11,7 @@ from mien.config import Settings
 from mien.data.splits import Split, labels_of
 from mien.errors import DataError
 from mien.features.store import Store
+from mien.modalities import named
 from mien.modalities.device import choose_device, choose_precision
 from mien.model.inputs import Clips, PackedSteps, load_clips
 
@@ -65,7 +66,9 @@ def feature_widths(store: Store, settings: Settings, split: Split) -> tuple[Mapp
 
     Raises:
         DataError: there are none.
+        SettingsError: a modality does not exist.
     """
+    named(settings.modalities)
     widths, notes = {}, []
     for name in settings.modalities:
         rows = {clip.id: store.row(clip.id, name) for clip in split.train}

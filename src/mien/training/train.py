@@ -30,6 +30,7 @@ from mien.training.run import EpochLog, has_tensorboard, open_run, provenance, w
 from mien.training.sides import Sides
 from mien.training.stage1 import Rooms, train_encoder
 from mien.training.stage2 import check_head, train_fusion
+from mien.training.worth import results_record
 
 Say = Callable[[str], None]
 Watch = Callable[[str, Epoch], None]
@@ -229,19 +230,11 @@ def _save(run: _Run, bundle: Bundle, valid: Clips, folder: Path, r: Mapping[str,
     """Calibrate the intervals on the validation clips, and write the model folder."""
     level = run.settings.interval_level
     bundle.quantiles = calibrate(bundle, valid, level)
-    results: dict[str, Any] = {
-        "targets": [*run.manifest.targets],
-        "r": {name: _cells([*values.mean(0), mean_defined(values).mean()]) for name, values in r.items()},
-    }
+    results = results_record(bundle.score_each(valid), run.rated, run.split.valid, run.manifest.targets, r)
     intervals = {"level": level, "clips": len(valid), "calibrated_on": "validation"}
     record = provenance(run.manifest, run.split, run.store.fingerprint(), results)
     bundle.provenance = record | {"intervals": intervals}
     save_bundle(bundle, folder)
-
-
-def _cells(values: list[float]) -> list[float | None]:
-    """Numbers for JSON, which has no nan."""
-    return [None if np.isnan(value) else round(float(value), 6) for value in values]
 
 
 def _write_predictions(run: _Run) -> None:

@@ -1,0 +1,41 @@
+"""``mien licences``: what a model builds on, on whose terms."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mien.weights.licences import WeightLicence
+
+
+def licences(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, or the run that holds one.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+) -> None:
+    """List the pretrained weights that a model builds on, with their licences, and flag non-commercial ones."""
+    from rich.table import Table
+
+    from mien.cli.printing import console
+    from mien.model.bundle import home_of, read_config
+    from mien.model.licences import licences_of
+
+    found = licences_of(read_config(home_of(model)))
+    if as_json:
+        print(json.dumps(found.record(), indent=2, ensure_ascii=False))
+        return
+    table = Table("for", "weights", "licence", "packaging", "commercial use", "source and SHA-256", box=None)
+    for one in found.weights:
+        table.add_row(one.role, one.name, one.licence, one.packaging or "–", _verdict(one), one.source)
+        table.add_row("", "", "", "", "", f"{one.sha256} {one.file}" if one.sha256 else "no hash known")
+    console.print(table)
+    for line in (*found.follows, found.data):
+        console.print(line, markup=False)
+
+
+def _verdict(one: "WeightLicence") -> str:
+    return "unknown" if one.non_commercial is None else "FORBIDDEN" if one.non_commercial else "not forbidden"
+
+
+COMMANDS = [(licences, "Example: mien licences runs/first")]

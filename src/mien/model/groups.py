@@ -1,0 +1,76 @@
+"""How well a model does for each group of people, where the manifest says who belongs to which.
+
+Two figures per group and no more: r says whether the model follows the ratings within the group, the mean error whether
+it scores the group too high or too low. A small group has a wide interval, and that is its result; groups are not
+compared with each other here, since they may differ in what their clips show.
+
+Shapes: ``N`` clips, ``E`` emotions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mien.metrics import Interval, bootstrap_mean, bootstrap_pearson, interval, mean_defined, pearson
+from mien.schema import Clip
+
+
+@dataclass(frozen=True, slots=True)
+class GroupResult:
+    """One group of people.
+
+    Attributes:
+        group: its name.
+        clips: how many rated clips are of its people.
+        participants: how many people they show; ``None`` when somebody is unknown.
+        r: mean Pearson over the emotions for which it is defined within the group; ``nan`` where it is for none.
+        error: mean of score minus rating over clips, then emotions, in the unit of the ratings; above 0 is too high.
+    """
+
+    group: str
+    clips: int
+    participants: int | None
+    r: Interval
+    error: Interval
+
+
+def by_group(
+    scores: npt.ArrayLike, rated: npt.ArrayLike, clips: Sequence[Clip], resamples: int = 10_000, seed: int = 0
+) -> tuple[GroupResult, ...]:
+    """Results of each group, in the order of their names; none when no clip has a group.
+
+    Args:
+        scores: ``(N, E)``.
+        rated: ``(N, E)``, ``nan`` where unrated.
+        clips: whose scores these are.
+        resamples, seed: of the bootstrap, within each group: over participants where all are known, else over clips.
+    """
+    scores, rated = np.asarray(scores, np.float64), np.asarray(rated, np.float64)
+    names = sorted({clip.group for clip in clips if clip.group})
+    return tuple(_one(name, scores, rated, clips, resamples, seed) for name in names)
+
+
+def participants_of(clips: Sequence[Clip]) -> list[str] | None:
+    """Who is in each clip, for resampling whole people; ``None`` when anybody is unknown."""
+    people = [clip.participant for clip in clips if clip.participant]
+    return people if len(people) == len(clips) else None
+
+
+def _one(
+    name: str, scores: npt.NDArray, rated: npt.NDArray, clips: Sequence[Clip], resamples: int, seed: int
+) -> GroupResult:
+    rows = [row for row, clip in enumerate(clips) if clip.group == name]
+    p, y, people = scores[rows], rated[rows], participants_of([clips[row] for row in rows])
+    error = bootstrap_mean(p - y, people, resamples, seed)
+    r = bootstrap_pearson(p, y, people, resamples, seed)
+    known = ~np.isnan(y)
+    off = [(p - y)[known[:, e], e].mean() for e in range(y.shape[1]) if known[:, e].any()]
+    return GroupResult(
+        name,
+        len(rows),
+        len(set(people)) if people else None,
+        interval(float(mean_defined(pearson(p, y))), mean_defined(r)),
+        interval(float(np.mean(off)) if off else float("nan"), mean_defined(error)),
+    )

