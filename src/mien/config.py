@@ -77,8 +77,12 @@ class ComputeSettings(Section):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """``auto`` takes a GPU when there is one."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """``auto`` takes bfloat16 where the device computes in it, else float32."""
+    engine: Literal["auto", "torch", "openvino"] = "auto"
+    """What runs the frozen backbones: ``auto`` takes OpenVINO where it is installed and the device is a processor, else
+    PyTorch."""
+    precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
+    """``auto`` takes bfloat16 where the device computes in it, else float32; ``int8`` is for backbones under OpenVINO
+    (weights in 8 bits, activations quantised as they come), and is ``auto`` in training."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Threads per worker; 0 shares the processor's cores among the workers."""
 

@@ -6,8 +6,8 @@ A worker takes a whole clip from its file to its features, because on a processo
 without moving pictures between processes. What it makes is on the disk before the next outcome is yielded.
 
 A feature's key is the content of everything it depends on: the bytes and the range of the clip, the settings, the
-weights, the version of the code and the number format. A feature whose key stands in the store already is not made
-again; one that failed is tried again.
+weights, the version of the code, the engine and its number format. A feature whose key stands in the store already is
+not made again; one that failed is tried again.
 """
 
 import math
@@ -94,9 +94,10 @@ def plan(settings: Settings, workers: int = 0, windows: Windows | None = None) -
     With ``windows``, outcomes also hold the stretches of each clip.
 
     Raises:
-        SettingsError: a modality does not exist.
+        SettingsError: a modality does not exist, or an engine is wanted that is not installed.
         WeightsMissing: a set of weights is not in the cache; the message names the command that brings it.
     """
+    resolve_compute(settings.compute)  # complains before any worker is started
     roles = {
         role
         for modality in named(settings.modalities)
@@ -190,7 +191,7 @@ class Extractor:
             return _failed(job, self._modalities, f"{job.clip.path.name}: {type(error).__name__}: {error}")
 
     def _extract(self, job: Job) -> Outcome:
-        of_clip = Keys(job.clip, self._settings, self._weights, self._compute.precision)
+        of_clip = Keys(job.clip, self._settings, self._weights, self._compute)
         try:
             keys = {modality.name: of_clip.of(modality) for modality in self._modalities}
         except DataError as error:  # the file cannot be opened: what is stored of it stays
@@ -259,8 +260,8 @@ class Extractor:
         role = modality.backbone_role or next(iter(modality.front_roles), None)
         if role is None:
             return f"{modality.name} v{modality.version}"
-        weights = self._weights[role]
-        return f"{weights.name}{' (random)' if weights.random else ''} {self._compute.precision} v{modality.version}"
+        weights, arithmetic = self._weights[role], modality.arithmetic(self._compute)
+        return f"{weights.name}{' (random)' if weights.random else ''} {arithmetic} v{modality.version}"
 
 
 def _is_known(job: Job, modality: Modality, key: str) -> bool:

@@ -1,8 +1,8 @@
 """What a feature depends on, as one key: equal keys mean equal features, so nothing is computed twice.
 
 The content of the clip's file (not its name or date), its range, the settings that touch the modality, the weights,
-the version of the preparing code and the number format. What a modality does not depend on is not in its key: other
-vision weights leave the transcripts standing.
+the version of the preparing code, the engine and its number format. What a modality does not depend on is not in its
+key: other vision weights leave the transcripts standing.
 """
 
 import errno
@@ -14,7 +14,7 @@ from mien.artifacts import key_of, sha256_of
 from mien.config import Section, Settings
 from mien.data.manifest import VIDEO_SUFFIXES
 from mien.errors import DataError
-from mien.modalities.base import Modality
+from mien.modalities.base import Compute, Modality
 from mien.schema import Clip
 from mien.weights import Weights
 
@@ -22,11 +22,11 @@ from mien.weights import Weights
 class Keys:
     """Makes the keys of one clip's features; each file is hashed once."""
 
-    def __init__(self, clip: Clip, settings: Settings, weights: Mapping[str, Weights], precision: str) -> None:
+    def __init__(self, clip: Clip, settings: Settings, weights: Mapping[str, Weights], compute: Compute) -> None:
         self._clip = clip
         self._settings = settings
         self._weights = weights
-        self._precision = precision
+        self._compute = compute
         self._hashes: dict[Path, str] = {}
 
     def of(self, modality: Modality) -> str:
@@ -44,7 +44,7 @@ class Keys:
             modality.version,
             clip.transcript if given else self._content(_source(clip, modality, self._settings)),
             None if given else (clip.start, clip.end),
-            self._precision,
+            modality.arithmetic(self._compute),
             {name: _setting(self._settings, name) for name in settings},
             {role: self._weights[role].fingerprint for role in roles if role and role in self._weights},
         )

@@ -5,7 +5,7 @@ length instead of on 30 padded seconds. Long sound is read in pieces of 30 s, so
 a step does not see beyond its piece.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from mien.modalities.base import (
     slices,
     to_numpy,
 )
+from mien.modalities.engine import States, frozen
 from mien.schema import SAMPLE_RATE, Media
 
 PIECE_SECONDS = 30
@@ -48,10 +49,11 @@ def load(folder: Path | None, compute: Compute) -> Backbone:
     """A speech encoder: Whisper's when the folder holds a Whisper, else wav2vec 2.0 or a relative of it."""
     assert folder is not None
     extractor = AutoFeatureExtractor.from_pretrained(folder)
-    whisper = AutoConfig.from_pretrained(folder).model_type == "whisper"
-    encode = _whisper(folder, compute) if whisper else _wav2vec2(folder, compute)
+    if AutoConfig.from_pretrained(folder).model_type == "whisper":
+        encode = frozen(lambda on: _WhisperEncoder(pretrained(WhisperModel, folder, on)), folder, compute, free=((2,),))
+    else:
+        encode = frozen(lambda on: States(pretrained(AutoModel, folder, on)), folder, compute, free=((1,),))
 
-    @torch.inference_mode()
     def hear(prepared: Prepared) -> Mapping[str, Output]:
         sound: np.ndarray = prepared.inputs
         pieces = []
@@ -59,32 +61,28 @@ def load(folder: Path | None, compute: Compute) -> Backbone:
             if piece.stop - piece.start < SHORTEST_SAMPLES:
                 continue  # under 25 ms left over
             inputs = extractor(sound[piece], sampling_rate=SAMPLE_RATE, return_tensors="pt", padding="longest")
-            pieces.append(encode(next(iter(inputs.values())).to(compute.device, compute.dtype)))
+            pieces.append(encode(next(iter(inputs.values())))[0])
         values = to_numpy(torch.cat(pieces))
         return {"audio": Output(values, ((np.arange(len(values)) + 0.5) / STEPS_PER_SECOND).astype(np.float32))}
 
     return hear
 
 
-def _wav2vec2(folder: Path, compute: Compute) -> Callable[[torch.Tensor], torch.Tensor]:
-    model = pretrained(AutoModel, folder, compute)
-    return lambda sound: model(sound).last_hidden_state[0].float()  # (1, N) → (T, F)
-
-
-def _whisper(folder: Path, compute: Compute) -> Callable[[torch.Tensor], torch.Tensor]:
+class _WhisperEncoder(torch.nn.Module):
     """The encoder by its layers: transformers' own ``forward`` accepts 30 s and nothing else."""
-    encoder: Any = pretrained(WhisperModel, folder, compute).get_encoder()
 
-    def encode(mel: torch.Tensor) -> torch.Tensor:
-        """``(1, 80, 2T)`` log-mel frames, 100 a second → ``(T, F)``."""
-        states = torch.nn.functional.gelu(encoder.conv1(mel))
-        states = torch.nn.functional.gelu(encoder.conv2(states)).transpose(1, 2)  # (1, T, F)
-        states = states + encoder.embed_positions.weight[: states.shape[1]]
-        for layer in encoder.layers:
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.encoder = model.get_encoder()
+
+    def forward(self, mel: torch.Tensor) -> torch.Tensor:
+        """``(1, 80, 2T)`` log-mel frames, 100 a second → ``(1, T, F)``."""
+        states = torch.nn.functional.gelu(self.encoder.conv1(mel))
+        states = torch.nn.functional.gelu(self.encoder.conv2(states)).transpose(1, 2)  # (1, T, F)
+        states = states + self.encoder.embed_positions.weight[: states.shape[1]]
+        for layer in self.encoder.layers:
             states = layer(states, None)
-        return encoder.layer_norm(states)[0].float()
-
-    return encode
+        return self.encoder.layer_norm(states)
 
 
 AUDIO = Modality(

@@ -21,6 +21,7 @@ from mien.modalities.base import (
     pretrained,
     to_numpy,
 )
+from mien.modalities.engine import States, frozen
 from mien.schema import Media, Transcript, Word
 
 LONGEST_TOKENS = 512
@@ -36,16 +37,15 @@ def prepare(media: Media) -> Prepared | Absent:
 def load(folder: Path | None, compute: Compute) -> Backbone:
     """A sentence embedding model (MiniLM, GTE): masked mean over the last hidden states, L2-normalised."""
     tokenizer = AutoTokenizer.from_pretrained(str(folder))
-    model = pretrained(AutoModel, folder, compute)
+    model = frozen(lambda on: States(pretrained(AutoModel, folder, on)), folder, compute, free=((1,), (1,)))
 
-    @torch.inference_mode()
     def embed(prepared: Prepared) -> Mapping[str, Output]:
         said: Transcript = prepared.inputs
         batch = tokenizer(
             said.text, return_tensors="pt", truncation=True, max_length=LONGEST_TOKENS, return_offsets_mapping=True
         )
         offsets = batch.pop("offset_mapping")[0].numpy()  # (T, 2) characters
-        states = model(**batch.to(compute.device)).last_hidden_state[0].float()  # (T, F)
+        states = model(batch["input_ids"], batch["attention_mask"])[0]  # (T, F)
         sentence = torch.nn.functional.normalize(states.mean(0, keepdim=True))  # (1, F); one text: nothing is masked
         cut = f"transcript cut to {LONGEST_TOKENS} tokens" if len(states) == LONGEST_TOKENS else ""
         return {

@@ -22,6 +22,7 @@ from mien.modalities.base import (
     slices,
     to_numpy,
 )
+from mien.modalities.engine import frozen
 from mien.schema import Media
 
 BATCH_CROPS = 16
@@ -40,19 +41,28 @@ def prepare(media: Media) -> Prepared | Absent:
 
 def load(folder: Path | None, compute: Compute) -> Backbone:
     """DINOv2: the normalised class token of each picture."""
-    model = pretrained(AutoModel, folder, compute)
+    model = frozen(lambda on: _ClassToken(pretrained(AutoModel, folder, on)), folder, compute, free=((0,),))
     mean, std = (torch.tensor(v, device=compute.device).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
 
-    @torch.inference_mode()
     def look(prepared: Prepared) -> Mapping[str, Output]:
         tokens = []
         for part in slices(len(prepared.inputs), BATCH_CROPS):
             pictures = torch.from_numpy(prepared.inputs[part]).to(compute.device).permute(0, 3, 1, 2)  # (B, 3, S, S)
-            pictures = ((pictures.float() / 255 - mean) / std).to(compute.dtype)
-            tokens.append(to_numpy(model(pictures).pooler_output))
+            tokens.append(to_numpy(model((pictures.float() / 255 - mean) / std)))
         return {"vision": Output(np.concatenate(tokens), prepared.seconds)}
 
     return look
+
+
+class _ClassToken(torch.nn.Module):
+    """``(B, 3, S, S)`` pictures → ``(B, F)``."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return self.model(pictures).pooler_output
 
 
 VISION = Modality(
