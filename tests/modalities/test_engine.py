@@ -1,4 +1,4 @@
-"""What runs the backbones: whatever the engine, the steps are those of PyTorch, and what is stored says which it was."""
+"""What runs the backbones: the steps are those of PyTorch, and what is stored says by whom."""
 
 import importlib.util
 import subprocess
@@ -116,9 +116,9 @@ def test_what_cannot_be_had_is_refused_with_the_remedy(monkeypatch: pytest.Monke
         choose_engine(ComputeSettings(precision="int8"), cpu)
     with pytest.raises(DependencyMissing, match="openvino needs openvino;"):
         choose_engine(ComputeSettings(engine="openvino"), cpu)
-    with pytest.raises(SettingsError, match="compute.engine is torch"):
+    with pytest.raises(SettingsError, match=r"compute\.engine is torch"):
         choose_engine(ComputeSettings(engine="torch", precision="int8"), cpu)
-    with pytest.raises(SettingsError, match="compute.device is cuda; take cpu"):
+    with pytest.raises(SettingsError, match=r"compute\.device is cuda; take cpu"):
         choose_engine(ComputeSettings(precision="int8"), torch.device("cuda"))
 
 

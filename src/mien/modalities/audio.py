@@ -50,9 +50,11 @@ def load(folder: Path | None, compute: Compute) -> Backbone:
     assert folder is not None
     extractor = AutoFeatureExtractor.from_pretrained(folder)
     if AutoConfig.from_pretrained(folder).model_type == "whisper":
-        encode = frozen(lambda on: _WhisperEncoder(pretrained(WhisperModel, folder, on)), folder, compute, free=((2,),))
+        encode = frozen(
+            lambda on: _WhisperEncoder(pretrained(WhisperModel, folder, on)), folder, compute, free=({2: 200},)
+        )
     else:
-        encode = frozen(lambda on: States(pretrained(AutoModel, folder, on)), folder, compute, free=((1,),))
+        encode = frozen(lambda on: States(pretrained(AutoModel, folder, on)), folder, compute, ({1: 4000},))
 
     def hear(prepared: Prepared) -> Mapping[str, Output]:
         sound: np.ndarray = prepared.inputs

@@ -1,6 +1,6 @@
 """What a frozen backbone is run by: PyTorch, or OpenVINO on a processor, which is about twice as fast again.
 
-    run = frozen(make, folder, compute, free=((2,),))    # of one input, axis 2 differs from clip to clip
+    run = frozen(make, folder, compute, free=({2: 200},))    # axis 2 of the one input differs from clip to clip
     states = run(mel)                                    # tensors in, float32 tensor out, whoever computes it
 
 OpenVINO reads a graph and not Python, so a backbone is traced once and kept in the cache, as XML and numbers:
@@ -15,7 +15,7 @@ import fcntl
 import importlib.metadata
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,14 @@ Run = Callable[..., torch.Tensor]
 VERSION = 1
 """Raised when the same weights are turned into another graph."""
 
-TRACED = 24
-"""Size of the free axes of what a graph is traced with; any will do, so long as it is not one."""
+Free = Sequence[Mapping[int, int]]
+"""For each input, the axes whose size differs from call to call, each with a size to trace the module with."""
 
 ACTIVATION_GROUP = 128
+
+SHAPES_PREPARED = 40
+"""Kernels kept for input sizes that were met before. Without this bound (5,000), memory grows by a megabyte with every
+length of sound that is new; with it, nothing gets slower."""
 
 
 class States(torch.nn.Module):
@@ -49,14 +53,14 @@ class States(torch.nn.Module):
         return self.model(inputs, attention_mask=mask).last_hidden_state
 
 
-def frozen(make: Make, folder: Path | None, compute: Compute, free: Sequence[tuple[int, ...]]) -> Run:
+def frozen(make: Make, folder: Path | None, compute: Compute, free: Free) -> Run:
     """A frozen backbone, ready to be called with tensors.
 
     Args:
         make: makes the module, whose ``forward`` takes the inputs in order and gives one tensor.
         folder: the weights that ``make`` reads; their bytes are the identity of what is kept.
         compute: what to run it on.
-        free: for each input, the axes whose size differs from call to call.
+        free: the axes whose size differs from call to call, and a small size that the module accepts, but not one.
 
     Returns:
         A function of tensors, on any device and of any float format, that gives a float32 tensor.
@@ -80,7 +84,7 @@ def _fit(tensor: torch.Tensor, compute: Compute) -> torch.Tensor:
 class _Graphs:
     """One backbone as OpenVINO graphs, one for each combination of fixed sizes, each compiled when it is first met."""
 
-    def __init__(self, make: Make, folder: Path, compute: Compute, free: Sequence[tuple[int, ...]]) -> None:
+    def __init__(self, make: Make, folder: Path, compute: Compute, free: Free) -> None:
         self._make, self._compute, self._free = make, compute, free
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         self._weights = key_of([(path.relative_to(folder).as_posix(), sha256_of(path)) for path in files])
@@ -111,8 +115,8 @@ class _Graphs:
     def _trace(self, shapes: Sequence[tuple[int, ...]], inputs: Sequence[torch.Tensor]) -> Any:
         """The module as a graph of float32, or of 8-bit weights; traced with ones, so that no clip has a part in it."""
         like = [
-            torch.ones([TRACED if size < 0 else size for size in shape], dtype=_fit(tensor, _PLAIN).dtype)
-            for shape, tensor in zip(shapes, inputs, strict=True)
+            torch.ones([free.get(axis, size) for axis, size in enumerate(shape)], dtype=_fit(tensor, _PLAIN).dtype)
+            for shape, tensor, free in zip(shapes, inputs, self._free, strict=True)
         ]
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter(
@@ -127,22 +131,15 @@ class _Graphs:
         return graph
 
     def _compile(self, file: Path) -> Any:
-        return (
-            _openvino()
-            .Core()
-            .compile_model(
-                file,
-                "CPU",
-                {
-                    "INFERENCE_PRECISION_HINT": "bf16" if self._compute.dtype == torch.bfloat16 else "f32",
-                    "DYNAMIC_QUANTIZATION_GROUP_SIZE": ACTIVATION_GROUP if self._compute.quantized else 0,
-                    "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-                    "PERFORMANCE_HINT": "LATENCY",
-                    "ENABLE_CPU_PINNING": False,  # or two workers would share one core
-                },
-            )
-            .create_infer_request()
-        )
+        ways = {
+            "INFERENCE_PRECISION_HINT": "bf16" if self._compute.dtype == torch.bfloat16 else "f32",
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": ACTIVATION_GROUP if self._compute.quantized else 0,
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,  # or two workers would share one core
+            "CPU_RUNTIME_CACHE_CAPACITY": SHAPES_PREPARED,
+        }
+        return _openvino().Core().compile_model(file, "CPU", ways).create_infer_request()
 
 
 _PLAIN = Compute(torch.device("cpu"), torch.float32)

@@ -37,7 +37,7 @@ def prepare(media: Media) -> Prepared | Absent:
 def load(folder: Path | None, compute: Compute) -> Backbone:
     """A sentence embedding model (MiniLM, GTE): masked mean over the last hidden states, L2-normalised."""
     tokenizer = AutoTokenizer.from_pretrained(str(folder))
-    model = frozen(lambda on: States(pretrained(AutoModel, folder, on)), folder, compute, free=((1,), (1,)))
+    model = frozen(lambda on: States(pretrained(AutoModel, folder, on)), folder, compute, ({1: 8}, {1: 8}))
 
     def embed(prepared: Prepared) -> Mapping[str, Output]:
         said: Transcript = prepared.inputs

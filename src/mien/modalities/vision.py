@@ -41,7 +41,7 @@ def prepare(media: Media) -> Prepared | Absent:
 
 def load(folder: Path | None, compute: Compute) -> Backbone:
     """DINOv2: the normalised class token of each picture."""
-    model = frozen(lambda on: _ClassToken(pretrained(AutoModel, folder, on)), folder, compute, free=((0,),))
+    model = frozen(lambda on: _ClassToken(pretrained(AutoModel, folder, on)), folder, compute, ({0: 2},))
     mean, std = (torch.tensor(v, device=compute.device).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
 
     def look(prepared: Prepared) -> Mapping[str, Output]:
