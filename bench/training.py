@@ -1,21 +1,20 @@
-"""How fast training is: data path, models at once, both stages, bootstrap. Prints Markdown; run on a quiet machine.
-
-    python bench/training.py            # full size, a few minutes, about 3 GB of scratch
-    python bench/training.py --quick    # a tenth
+"""How fast training is: data path, models at once, both stages, bootstrap; about 3 GB of scratch at full size.
 
 Random features of published widths: only speed is measured here. What accuracy bucketing, bfloat16 and shared batches
 cost is measured on the stand-in corpus and noted in docs/log.md.
 """
 
-import argparse
 import itertools
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from section import Section, Table, at_least
+from timing import in_turns, ratio
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -186,13 +185,11 @@ def our_stage(clips: Clips, names: tuple[str, ...], precision: torch.dtype) -> f
     return min(epoch.seconds for epoch in fit(job))
 
 
-def stages(count: int, rng: np.random.Generator) -> None:
+def stages(count: int, rng: np.random.Generator) -> Table:
     """Both stages for ten seeds: from a file per clip and modality, one seed after another, and from memory at once."""
     labels = rng.random((count, 6), np.float32)
     seconds = np.clip(rng.lognormal(np.log(SECONDS * 0.9), 0.5, count), 0.5, 60)
-    print(f"\n| an epoch of {SEEDS} seeds, {count} clips, published widths | files, s | memory, s | ratio |")
-    print("|---|---|---|---|")
-    packed = {}
+    packed, rows = {}, []
     with tempfile.TemporaryDirectory() as scratch:
         for name, (width, rate) in SHAPES.items():
             lengths = np.maximum(1, seconds * rate).astype(np.int64)
@@ -210,18 +207,19 @@ def stages(count: int, rng: np.random.Generator) -> None:
             ours = median(lambda names=names: our_stage(clips, names, precision))
             whole += plain, ours
             what = f"stage 1 {names[0]}" if len(names) == 1 else "stage 2, encoders following"
-            print(f"| {what} | {plain:.1f} | {ours:.2f} | {plain / ours:.1f} |")
-    print(f"| together | {whole[0]:.1f} | {whole[1]:.2f} | {whole[0] / whole[1]:.1f} |")
+            rows.append((what, f"{plain:.1f}", f"{ours:.2f}", f"{plain / ours:.1f}"))
+    rows.append(("together", f"{whole[0]:.1f}", f"{whole[1]:.2f}", f"{whole[0] / whole[1]:.1f}"))
+    return Table(
+        (f"an epoch of {SEEDS} seeds, {count} clips, published widths", "files, s", "memory, s", "ratio"), rows
+    )
 
 
 def median(measure: Callable[[], float], times: int = 3) -> float:
     return float(np.median([measure() for _ in range(times)]))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true")
-    count = 800 if parser.parse_args().quick else 8000
+def measure(quick: bool) -> Section:
+    count = 800 if quick else 8000
     rng = np.random.default_rng(0)
     lengths = np.clip(rng.lognormal(np.log(STEPS * 0.9), 0.5, count), 1, 400).astype(np.int64)
     packed = Packed(
@@ -229,40 +227,60 @@ def main() -> None:
         np.concatenate([[0], np.cumsum(lengths)]),
     )
     labels = rng.random((count, 6), np.float32)
-    print(
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}, {count} clips, {lengths.sum()} steps, D {WIDTH}"
+    path, best = data_path(packed, labels)
+    parts = [
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}, {count} clips, {lengths.sum()} steps, D {WIDTH}.",
+        path,
+        at_once(count, labels, rng),
+        stages(count // 8, rng),
+        bootstrap(rng),
+    ]
+    limit = "the arithmetic of the encoder itself, which is most of an epoch"
+    return Section(
+        "Training", parts, [at_least("training epoch, one model, from memory against files", 4.0, best, limit)]
     )
-    print("\n| one encoder with head, batch 64 | s per epoch and model | ratio |\n|---|---|---|")
-    with tempfile.TemporaryDirectory() as folder:
-        for i in range(count):
-            np.save(Path(folder) / f"{i}.npy", packed.values[packed.offsets[i] : packed.offsets[i + 1]])
-        plain_epoch(Path(folder), labels)
-        floor = median(lambda: plain_epoch(Path(folder), labels))
-    print(f"| a .npy per clip, DataLoader, one model | {floor:.2f} | 1 |")
+
+
+def data_path(packed: Packed, labels: np.ndarray) -> tuple[Table, float]:
+    """One encoder with its head: files against memory, one model and ten; also the ratio for one at its best.
+
+    The two take turns, so that what else the machine does hits both.
+    """
     settings = read_settings(overrides=[f"stage1.embedding={HIDDEN}"])
-    for precision in (torch.float32, torch.bfloat16):
-        clips = load_clips({"audio": packed}, labels, {"audio": WIDTH}, 1500, precision)
-        few = clips.only(torch.arange(2))  # validation is not part of the comparison
-        for models in (1, 10):
-            seconds = median(lambda c=clips, f=few, k=models, p=precision: our_epoch(c, f, k, settings, p))
-            print(
-                f"| packed, bucketed, {str(precision)[6:]}, {models} at once | {seconds:.2f} | {floor / seconds:.1f} |"
-            )
-    print("\n| models of one 256-wide vector, ms per epoch and model | alone | 30 at once | ratio |\n|---|---|---|---|")
+    ways: dict[str, Callable[[], float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for i in range(len(labels)):
+            np.save(Path(folder) / f"{i}.npy", packed.values[packed.offsets[i] : packed.offsets[i + 1]])
+        ways["a .npy per clip, DataLoader, one model"] = lambda: plain_epoch(Path(folder), labels)
+        for precision in (torch.float32, torch.bfloat16):
+            clips = load_clips({"audio": packed}, labels, {"audio": WIDTH}, 1500, precision)
+            few = clips.only(torch.arange(2))  # validation is not part of the comparison
+            for models in (1, 10):
+                name = f"packed, bucketed, {str(precision)[6:]}, {models} at once"
+                ways[name] = partial(our_epoch, clips, few, models, settings, precision)
+        taken = in_turns(ways, 3)
+    plain = taken["a .npy per clip, DataLoader, one model"]
+    ratios = {name: ratio(plain, seconds) for name, seconds in taken.items()}
+    rows = [(name, f"{np.median(seconds):.2f}", f"{ratios[name]:.1f}") for name, seconds in taken.items()]
+    best = max(value for name, value in ratios.items() if name.endswith(" 1 at once"))
+    return Table(("one encoder with head, batch 64", "s per epoch and model", "ratio"), rows), best
+
+
+def at_once(count: int, labels: np.ndarray, rng: np.random.Generator) -> Table:
+    """Thirty small models together against one alone."""
     vectors = Packed(rng.standard_normal((count, 256), np.float32).astype(np.float16), np.arange(count + 1))
-    clips = load_clips({"audio": vectors}, labels, {"audio": 256}, 1500)
+    clips, rows = load_clips({"audio": vectors}, labels, {"audio": 256}, 1500), []
+    few = clips.only(torch.arange(2))
     for hidden, batch in ((64, 256), (256, 64)):
         settings = read_settings(overrides=[f"stage1.embedding={hidden}", f"stage1.batch_size={batch}"])
-        few = clips.only(torch.arange(2))
         alone, together = (
-            1000 * median(lambda k=k, s=settings, f=few: our_epoch(clips, f, k, s, torch.float32)) for k in (1, 30)
+            1000 * median(lambda k=k, s=settings: our_epoch(clips, few, k, s, torch.float32)) for k in (1, 30)
         )
-        print(f"| hidden {hidden}, batch {batch} | {alone:.0f} | {together:.0f} | {alone / together:.1f} |")
-    stages(count // 8, rng)
-    bootstrap(rng)
+        rows.append((f"hidden {hidden}, batch {batch}", f"{alone:.0f}", f"{together:.0f}", f"{alone / together:.1f}"))
+    return Table(("models of one 256-wide vector, ms per epoch and model", "alone", "30 at once", "ratio"), rows)
 
 
-def bootstrap(rng: np.random.Generator) -> None:
+def bootstrap(rng: np.random.Generator) -> Table:
     """The clustered bootstrap against the plain loop."""
     rated = rng.random((4588, 6))
     predicted = rated + rng.normal(size=rated.shape)
@@ -274,17 +292,15 @@ def bootstrap(rng: np.random.Generator) -> None:
         bootstrap_pearson(predicted, rated, clusters)
         return time.perf_counter() - begin
 
-    rows = [np.flatnonzero(person == p) for p in range(557)]
+    rows_of = [np.flatnonzero(person == p) for p in range(557)]
     begin = time.perf_counter()
     for _ in range(100):
-        picked = np.concatenate([rows[p] for p in rng.integers(0, 557, 557)])
+        picked = np.concatenate([rows_of[p] for p in rng.integers(0, 557, 557)])
         pearson(predicted[picked], rated[picked])
     plain = 100 * (time.perf_counter() - begin)
     fast = median(ours, 5)
-    print("\n| 10,000 participant-clustered resamples of 4,588 x 6 | s |\n|---|---|")
-    print(f"| plain loop (100 of them, times 100) | {plain:.1f} |")
-    print(f"| matrix product | {fast:.3f} ({plain / fast:.0f} x) |")
-
-
-if __name__ == "__main__":
-    main()
+    rows = [
+        ("plain loop (100 of them, times 100)", f"{plain:.1f}"),
+        ("matrix product", f"{fast:.3f} ({plain / fast:.0f} ×)"),
+    ]
+    return Table(("10,000 participant-clustered resamples of 4,588 × 6", "s"), rows)

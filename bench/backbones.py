@@ -1,0 +1,125 @@
+"""The frozen backbones: PyTorch in float32 and bfloat16, OpenVINO in bfloat16 and 8 bits, on real inputs.
+
+Called as extraction calls them, one clip at a time, with whatever belongs to that (tokens, spectrogram). The set
+``small`` with its weights; that of the paper with random ones: its arithmetic is the same, its cosines say little.
+"""
+
+import os
+import statistics
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from material import films, paper_folders
+from section import Section, Table, Target, at_least
+from timing import in_turns, ratio
+
+from mien.config import ComputeSettings, Settings
+from mien.features.extract import plan
+from mien.media.observe import Senses, observe
+from mien.modalities import MODALITIES
+from mien.modalities.base import Absent, Prepared, resolve_compute
+from mien.modalities.device import choose_precision
+
+WAYS = {
+    "torch float32": ("torch", "float32"),
+    "torch bfloat16": ("torch", "bfloat16"),
+    "OpenVINO bfloat16": ("openvino", "bfloat16"),
+    "OpenVINO int8": ("openvino", "int8"),
+}
+PLAIN = "torch float32"
+AIMS = {"torch bfloat16": 2.0, "OpenVINO bfloat16": 2.6, "OpenVINO int8": 4.0}
+COSINES = {"torch bfloat16": 0.999, "OpenVINO bfloat16": 0.999, "OpenVINO int8": 0.99}
+ROLES = ("text", "audio", "vision")
+
+
+def compute_of(way: str) -> ComputeSettings:
+    engine, precision = WAYS[way]
+    return ComputeSettings.model_validate({"device": "cpu", "engine": engine, "precision": precision})
+
+
+def prepared_inputs(count: int) -> dict[str, list[Prepared]]:
+    """What the backbones read of this many films, by modality."""
+    extraction = plan(Settings())
+    senses = Senses({role: weights.path for role, weights in extraction.weights}, Settings())
+    prepared: dict[str, list[Prepared]] = {role: [] for role in ROLES}
+    for clip in films(max(count, 6))[:count]:
+        media = observe(clip, set(ROLES), senses, Settings())
+        for role in ROLES:
+            one = MODALITIES[role].prepare(media)
+            if not isinstance(one, Absent):
+                prepared[role].append(one)
+    return prepared
+
+
+def cosine(ours: np.ndarray, plain: np.ndarray) -> np.ndarray:
+    """``(T,)`` cosine of each step."""
+    return (ours * plain).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(plain, axis=1)
+
+
+def compare(role: str, folder: Path, inputs: list[Prepared], rounds: int) -> tuple[list[str], Mapping, Mapping]:
+    """A row of the table; ratio to PyTorch in float32, and the lowest cosine of any step, by way."""
+    loaded = {way: MODALITIES[role].load(folder, resolve_compute(compute_of(way))) for way in WAYS}
+    feature = MODALITIES[role].features[-1]
+    made = {way: [backbone(one)[feature].values for one in inputs] for way, backbone in loaded.items()}
+    lowest = {
+        way: min(float(cosine(a, b).min()) for a, b in zip(values, made[PLAIN], strict=True))
+        for way, values in made.items()
+    }
+    calls = {way: partial(_all, backbone, inputs) for way, backbone in loaded.items()}
+    taken = in_turns(calls, rounds, warm=False)
+    ratios = {way: ratio(taken[PLAIN], seconds) for way, seconds in taken.items()}
+    cells = [f"{ratios[way]:.1f} ({lowest[way]:.4f})" for way in WAYS if way != PLAIN]
+    return [f"{len(inputs) / statistics.median(taken[PLAIN]):.2f}", *cells], ratios, lowest
+
+
+def _all(backbone, inputs: list[Prepared]) -> None:
+    for one in inputs:
+        backbone(one)
+
+
+def measure(quick: bool) -> Section:
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    if choose_precision(ComputeSettings(), torch.device("cpu")) != torch.bfloat16:
+        text = "This processor does not compute in bfloat16; what is measured here needs one that does."
+        return Section("Backbones", [text])
+    inputs = prepared_inputs(2 if quick else 6)
+    small = {role: dict(plan(Settings()).weights)[role].path for role in ROLES}
+    rows, ratios, lowest = [], [], []
+    for name, folders, rounds in (("small", small, 2 if quick else 5), ("paper", paper_folders(), 1 if quick else 3)):
+        for role, folder in folders.items():
+            few = inputs[role] if name == "small" else inputs[role][:2]
+            row, ratio_of, lowest_of = compare(role, folder, few, rounds)
+            rows.append((name, role, *row))
+            ratios.append(ratio_of)
+            lowest += [lowest_of] if name == "small" else []
+    parts = [
+        "Clips a second in PyTorch float32, then how many times as fast the others are, and in brackets the lowest "
+        f"cosine of any step with float32. {torch.get_num_threads()} threads, one clip at a time, tokens and "
+        "spectrograms included. The set `paper` here has random weights.",
+        Table(("set", "backbone", PLAIN, *AIMS), rows),
+    ]
+    return Section("Backbones", parts, targets(ratios, lowest))
+
+
+def targets(ratios: list[Mapping[str, float]], lowest: list[Mapping[str, float]]) -> list[Target]:
+    limit = "spectrograms and tokens, which no engine speeds up, and the memory that all weights come from for one clip"
+    speed = [
+        at_least(
+            f"backbones, {way} against {PLAIN}, median of six", aim, statistics.median(r[way] for r in ratios), limit
+        )
+        for way, aim in AIMS.items()
+    ]
+    cosines = [
+        Target(
+            f"backbones, {way}: lowest cosine of any step with {PLAIN}",
+            f"≥ {aim:g}",
+            f"{min(c[way] for c in lowest):.4f}",
+            min(c[way] for c in lowest) >= aim,
+            "rounding of activations",
+        )
+        for way, aim in COSINES.items()
+    ]
+    return [*speed, *cosines]

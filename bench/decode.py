@@ -1,0 +1,218 @@
+"""Decoding: 16 evenly spaced exact pictures at 224 pixels and the whole sound, from clips of 12 s.
+
+Beside mien's one pass stand the ways that people take: every picture to RGB and a second opening for the sound; in
+sequence, converting only what is wanted; torchcodec, as its documentation has it, in an environment of its own.
+"""
+
+import importlib.metadata
+import importlib.util
+import os
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+
+import av
+import numpy as np
+from material import SCRATCH, SECONDS, clips_of_ones_own, streams
+from section import Section, Table, Target, at_least, at_most
+from timing import in_turns, ratio
+
+from mien.config import MediaSettings
+from mien.media.decode import Recording
+from mien.scale import run
+
+PICTURES, SIDE = 16, 224
+RATES = {"look": PICTURES / SECONDS}
+TORCHCODEC = "torchcodec==0.13.0"
+ALL_TO_RGB, WANTED_ONLY, TORCH, MIEN = "all to RGB", "in sequence", "torchcodec", "mien"
+
+
+def ours(path: Path, side: int = SIDE) -> tuple[list[tuple[float, np.ndarray]], np.ndarray | None]:
+    """mien: one pass; the wanted pictures with their times, and the sound."""
+    with Recording(path, MediaSettings(largest_side=side), rates=RATES) as recording:
+        pictures = [(frame.seconds, frame.rgb) for frame in recording.frames()]
+        return pictures, recording.sound()
+
+
+def all_to_rgb(path: Path) -> tuple[list[np.ndarray], np.ndarray]:
+    """Every picture becomes an array, of which 16 are kept; the sound by a second opening."""
+    with av.open(str(path)) as file:
+        whole = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+    kept = [whole[i] for i in np.linspace(0, len(whole) - 1, min(PICTURES, len(whole))).astype(int)]
+    return [_small(av.VideoFrame.from_ndarray(picture, format="rgb24")) for picture in kept], _sound(path)
+
+
+def wanted_only(path: Path) -> tuple[list[np.ndarray], np.ndarray]:
+    """Every picture is decoded, and the wanted ones converted."""
+    pictures, due = [], 0.0
+    with av.open(str(path)) as file:
+        for frame in file.decode(video=0):
+            if frame.time is not None and frame.time >= due - 1e-6:
+                pictures.append(_small(frame))
+                due += SECONDS / PICTURES
+    return pictures, _sound(path)
+
+
+def _small(frame: av.VideoFrame) -> np.ndarray:
+    scale = SIDE / max(frame.width, frame.height)
+    return frame.to_ndarray(width=round(frame.width * scale), height=round(frame.height * scale), format="rgb24")
+
+
+def _sound(path: Path) -> np.ndarray:
+    with av.open(str(path)) as file:
+        if not file.streams.audio:
+            return np.zeros(0, np.float32)
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=16_000)
+        parts = [part.to_ndarray()[0] for frame in file.decode(audio=0) for part in resampler.resample(frame)]
+        return np.concatenate([*parts, *(part.to_ndarray()[0] for part in resampler.resample(None))])
+
+
+class Torchcodec:
+    """A process with torchcodec in it, that decodes a file when told its name and answers with the seconds it took."""
+
+    def __init__(self) -> None:
+        """Bring torchcodec into a folder of its own and start it, with the codecs that PyAV brought.
+
+        Raises:
+            RuntimeError: it cannot be installed or started here.
+        """
+        folder = SCRATCH / "torchcodec"
+        if not (folder / "torchcodec").exists():
+            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), TORCHCODEC]
+            if subprocess.run(pip, check=False, capture_output=True).returncode:
+                raise RuntimeError(f"{TORCHCODEC} could not be installed from the package index")
+        paths = {"PYTHONPATH": str(folder), "LD_LIBRARY_PATH": str(_codecs())}
+        script = str(Path(__file__).with_name("plain_torchcodec.py"))
+        self._process = subprocess.Popen(
+            [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            text=True, env=os.environ | paths,
+        )  # fmt: skip
+        if self._answer() != "ready":
+            raise RuntimeError(f"{TORCHCODEC} does not start with torch {importlib.metadata.version('torch')}")
+
+    def __call__(self, path: Path) -> float:
+        assert self._process.stdin
+        self._process.stdin.write(f"{path}\n")
+        self._process.stdin.flush()
+        return float(self._answer())
+
+    def _answer(self) -> str:
+        assert self._process.stdout
+        return self._process.stdout.readline().strip()
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
+def _codecs() -> Path:
+    """PyAV's FFmpeg libraries under their ordinary names, so that both decode with the same code."""
+    folder = SCRATCH / "codecs"
+    folder.mkdir(parents=True, exist_ok=True)
+    found = importlib.util.find_spec("av")
+    assert found and found.origin
+    for library in (Path(found.origin).parents[1] / "av.libs").glob("*.so*"):
+        ordinary = re.sub(r"-[0-9a-f]{8}(\.so\.\d+).*", r"\1", library.name)
+        for name in {library.name, ordinary}:
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).symlink_to(library)
+    return folder
+
+
+def wrong_pictures(path: Path) -> tuple[int, int]:
+    """How many of mien's pictures look more like another than like the one shown at their time, and of how many."""
+    with av.open(str(path)) as file:
+        every = [(float(frame.time or 0), _thin(frame.to_ndarray(format="rgb24"))) for frame in file.decode(video=0)]
+    pictures, wrong = ours(path, 4000)[0], 0
+    for seconds, picture in pictures:
+        near = [(time - every[0][0], like) for time, like in every if abs(time - every[0][0] - seconds) < 0.2]
+        nearest = min(near, key=lambda one: float(np.abs(one[1] - _thin(picture)).mean()))
+        wrong += abs(nearest[0] - seconds) > 1e-3
+    return wrong, len(pictures)
+
+
+def _thin(picture: np.ndarray) -> np.ndarray:
+    return picture[::4, ::4].astype(np.int16)
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """Makes the decoder of a worker."""
+
+    def __call__(self) -> Callable[[Path], int]:
+        return lambda path: len(ours(path)[0])
+
+
+def workers_ratio(path: Path, clips: int, rounds: int) -> float:
+    """How many times as many clips two workers decode as one, once they have started."""
+
+    def seconds(workers: int) -> float:
+        begin = 0.0
+        for n, _ in enumerate(run(Decoding(), [path] * (clips + 2 * workers), workers=workers)):
+            begin = perf_counter() if n < 2 * workers else begin
+        return perf_counter() - begin
+
+    taken = in_turns({"one": lambda: seconds(1), "two": lambda: seconds(2)}, rounds, warm=False)
+    return ratio(taken["one"], taken["two"])
+
+
+def measure(quick: bool) -> Section:
+    rounds = 2 if quick else 7
+    try:
+        torch, why = Torchcodec(), ""
+    except RuntimeError as error:
+        torch, why = None, f"torchcodec is not measured: {error}."
+    ways: dict[str, Callable[[Path], object]] = {ALL_TO_RGB: all_to_rgb, WANTED_ONLY: wanted_only}
+    ways |= {TORCH: torch, MIEN: ours} if torch else {MIEN: ours}
+    rows, ratios, wrong = [], {}, np.zeros(2, int)
+    for name, path in (streams(2 if quick else 5) | clips_of_ones_own()).items():
+        if not _has_pictures(path):
+            continue
+        taken = in_turns({way: partial(decode, path) for way, decode in ways.items()}, rounds)
+        ratios[name] = {way: ratio(seconds, taken[MIEN]) for way, seconds in taken.items() if way != MIEN}
+        wrong += wrong_pictures(path)
+        times = [f"{1000 * statistics.median(seconds):.0f}" for seconds in taken.values()]
+        rows.append((name, *times, f"{ratios[name][ALL_TO_RGB]:.2f}", f"{min(ratios[name].values()):.2f}"))
+    if torch:
+        torch.close()
+    two = workers_ratio(next(iter(streams(1).values())), 8 if quick else 60, 1 if quick else 3)
+    parts = [
+        f"{PICTURES} evenly spaced pictures at {SIDE} pixels and the whole sound at 16 kHz; streams of {SECONDS} s, "
+        f"1280 × 720, 30 fps, one thread. Milliseconds a clip, median of {rounds}; then how many times as fast mien is "
+        "as all to RGB, and as the best other way. torchcodec: `VideoDecoder.get_frames_played_at` and "
+        "`AudioDecoder`, with the FFmpeg that PyAV brings.",
+        Table(("stream", *ways, "× all", "× best"), rows),
+        f"Exact by time: {wrong[0]} of {wrong[1]} pictures are not the one shown at their time. Two workers decode "
+        f"{two:.2f} times as many clips as one.",
+        *[why] * bool(why),
+    ]
+    return Section("Decoding", parts, targets(ratios, two, why, wrong[0]))
+
+
+def targets(ratios: dict[str, dict[str, float]], two: float, why: str, wrong: int) -> list[Target]:
+    first = ratios[next(iter(ratios))]
+    worst, where = min((min(values.values()), name) for name, values in list(ratios.items())[1:])
+    every = "the decoder itself: every picture of such a stream is needed for the next one, whoever decodes it"
+    beside = (
+        at_least("decode, H.264 with B-frames, against torchcodec", 1.4, first[TORCH], "the decoder itself")
+        if TORCH in first
+        else Target("decode, H.264 with B-frames, against torchcodec", "≥ 1.4 ×", "–", False, why)
+    )
+    return [
+        at_least("decode, H.264 with B-frames, against all to RGB", 2.2, first[ALL_TO_RGB], "the decoder itself"),
+        beside,
+        at_least(f"decode, other streams, against the best other way ({where})", 0.95, worst, every),
+        at_least("decode, two workers against one", 1.75, two, "memory and caches that two cores share"),
+        at_most("decode, pictures that are not those of their time", 0, wrong, ""),
+    ]
+
+
+def _has_pictures(path: Path) -> bool:
+    with av.open(str(path)) as file:
+        return bool(file.streams.video)
