@@ -71,10 +71,8 @@ def text(films: list[Path], out: Path) -> None:
 
 def audio(films: list[Path], out: Path) -> None:
     folder = locate("whisper-tiny.en-hf")
-    extractor, encoder = (
-        AutoFeatureExtractor.from_pretrained(folder),
-        WhisperModel.from_pretrained(folder).eval().encoder,
-    )
+    extractor = AutoFeatureExtractor.from_pretrained(folder)
+    encoder = WhisperModel.from_pretrained(folder).eval().encoder
     for path in films:
         sound = read_sound(path)
         if not len(sound):

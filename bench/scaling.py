@@ -1,7 +1,8 @@
 """Time and peak memory against the length of a clip, and against the number of clips: both have to be straight lines,
 the second a level one.
 
-Each point is a process of its own (`python bench/scaling.py clip FILM`, `… clips N STORE`), so that its peak is its own.
+Each point is a process of its own (`python bench/scaling.py clip FILM`, `… clips N STORE`), so that
+its peak is its own.
 """
 
 import json
@@ -42,9 +43,7 @@ def measure(quick: bool) -> Section:
     targets = [
         at_most("memory, from 20 s on, per minute of clip", 10, growth, "MB", sound),
         at_most("time per second of clip, longest against second longest", 1.15, slower, "×", "other load"),
-        at_most(
-            f"memory of {corpus[-1][0]:,} stored clips above that of {corpus[0][0]}", 60, heavier, "MB", "the index"
-        ),
+        at_most(f"memory of {corpus[-1][0]:,} stored clips above {corpus[0][0]}", 60, heavier, "MB", "the index"),
         at_most("time per stored clip, most against second most", 1.15, slower_store, "×", "the disk"),
     ]
     parts = [
@@ -53,9 +52,8 @@ def measure(quick: bool) -> Section:
         "Features of clips of seven seconds written one by one, as extraction does, and the store opened and read:",
         Table(("clips", "s", "clips/s", "peak MB"), filed),
     ]
-    return Section(
-        "Long clips and many clips", parts, targets, plots=[draw("scaling", lambda axes: _plot(axes, clip, corpus))]
-    )
+    plot = draw("scaling-quick" if quick else "scaling", lambda axes: _plot(axes, clip, corpus))
+    return Section("Long clips and many clips", parts, targets, plots=[plot])
 
 
 def _plot(axes, clip: list, corpus: list) -> None:

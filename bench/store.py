@@ -40,9 +40,8 @@ def measure(quick: bool) -> Section:
         ("audio of all clips gathered", f"{statistics.median(gathered):.2f}"),
     ]
     text = f"{count:,} clips with five features each, median of {rounds}, in the page cache."
-    target = at_most(
-        f"opening a store of {count:,} clips", 1.0, statistics.median(opened), "s", "a row a feature in Python"
-    )
+    limit = "a Python object for each clip and feature"
+    target = at_most(f"opening a store of {count:,} clips", 1.0, statistics.median(opened), "s", limit)
     return Section("Feature store", [text, Table(("", "s"), rows)], [target])
 
 

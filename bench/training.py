@@ -209,9 +209,8 @@ def stages(count: int, rng: np.random.Generator) -> Table:
             what = f"stage 1 {names[0]}" if len(names) == 1 else "stage 2, encoders following"
             rows.append((what, f"{plain:.1f}", f"{ours:.2f}", f"{plain / ours:.1f}"))
     rows.append(("together", f"{whole[0]:.1f}", f"{whole[1]:.2f}", f"{whole[0] / whole[1]:.1f}"))
-    return Table(
-        (f"an epoch of {SEEDS} seeds, {count} clips, published widths", "files, s", "memory, s", "ratio"), rows
-    )
+    what = f"an epoch of {SEEDS} seeds, {count} clips, published widths"
+    return Table((what, "files, s", "memory, s", "ratio"), rows)
 
 
 def median(measure: Callable[[], float], times: int = 3) -> float:
@@ -229,7 +228,7 @@ def measure(quick: bool) -> Section:
     labels = rng.random((count, 6), np.float32)
     path, best = data_path(packed, labels)
     parts = [
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}, {count} clips, {lengths.sum()} steps, D {WIDTH}.",
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}, {count} clips, {lengths.sum()} steps, D {WIDTH}",
         path,
         at_once(count, labels, rng),
         stages(count // 8, rng),
