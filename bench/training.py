@@ -228,7 +228,7 @@ def measure(quick: bool) -> Section:
     labels = rng.random((count, 6), np.float32)
     path, best = data_path(packed, labels)
     parts = [
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}, {count} clips, {lengths.sum()} steps, D {WIDTH}",
+        f"{torch.get_num_threads()} threads, {count} clips, {lengths.sum()} steps, D {WIDTH}.",
         path,
         at_once(count, labels, rng),
         stages(count // 8, rng),
