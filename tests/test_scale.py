@@ -42,7 +42,7 @@ def test_workers_are_other_processes() -> None:
 
 
 def test_a_dead_and_a_hanging_worker_cost_only_their_items() -> None:
-    results = dict(run(Squares(), [1, -1, 2, -2, 3, 4], workers=2, seconds_each=4))
+    results = dict(run(Squares(), [1, -1, 2, -2, 3, 4], workers=2, seconds_each=lambda _: 4))
     lost = {item: result for item, result in results.items() if isinstance(result, Failed)}
     assert set(lost) == {-1, -2}
     assert "died" in lost[-1].reason

@@ -47,7 +47,7 @@ def cores() -> int:
 
 
 def run(
-    make: Make[Result], items: Iterable[Item], *, workers: int, seconds_each: float | None = None
+    make: Make[Result], items: Iterable[Item], *, workers: int, seconds_each: Callable[[Item], float] | None = None
 ) -> Iterator[tuple[Item, Result | Failed]]:
     """Run a function over items.
 
@@ -56,7 +56,7 @@ def run(
         items: picklable; taken as they are needed.
         workers: processes; 0 runs in this one, where a fault of the machine's code cannot be survived and no time limit
             holds.
-        seconds_each: an item that takes longer is given up; ``None`` waits for ever.
+        seconds_each: how long an item may take before it is given up; ``None`` waits for ever.
 
     Yields:
         ``(item, result)`` in the order of completion. An exception raised by the function is raised here.
@@ -69,36 +69,38 @@ def run(
 
 
 def _run_in_processes(
-    make: Make[Result], items: Iterable[Item], workers: int, seconds_each: float | None
+    make: Make[Result], items: Iterable[Item], workers: int, seconds_each: Callable[[Item], float] | None
 ) -> Iterator[tuple[Item, Result | Failed]]:
     from pebble import ProcessPool  # noqa: PLC0415 - only when processes are wanted
 
     queue = iter(items)
-    waiting: dict[Future[Result], Item] = {}
+    waiting: dict[Future[Result], tuple[Item, float | None]] = {}
     context = multiprocessing.get_context("spawn")
     pool = ProcessPool(max_workers=workers, max_tasks=ITEMS_PER_PROCESS, context=context)
     try:
         while True:
             while len(waiting) < workers * QUEUED_PER_WORKER and (item := next(queue, None)) is not None:
-                waiting[pool.schedule(_call, args=(make, item), timeout=seconds_each)] = item
+                seconds = None if seconds_each is None else seconds_each(item)
+                waiting[pool.schedule(_call, args=(make, item), timeout=seconds)] = (item, seconds)
             if not waiting:
                 break
             done, _ = wait(waiting, return_when=FIRST_COMPLETED)
             for future in done:
-                yield waiting.pop(future), _outcome(future, seconds_each)
+                item, seconds = waiting.pop(future)
+                yield item, _outcome(future, seconds)
         pool.close()
     finally:
         pool.stop()
         pool.join()
 
 
-def _outcome(future: Future[Result], seconds_each: float | None) -> Result | Failed:
+def _outcome(future: Future[Result], seconds: float | None) -> Result | Failed:
     from pebble import ProcessExpired  # noqa: PLC0415
 
     try:
         return future.result()
     except TimeoutError:
-        return Failed(f"gave up after {seconds_each:g} s")
+        return Failed(f"gave up after {seconds:g} s")
     except ProcessExpired as error:
         return Failed(f"the worker process died (exit code {error.exitcode})")
 

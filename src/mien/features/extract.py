@@ -26,6 +26,7 @@ from mien.errors import DataError, MediaError, MienError, StoreError
 from mien.features.keys import Keys
 from mien.features.windows import Stretch, Windows, stretches
 from mien.features.writer import StoreWriter
+from mien.media.decoder import seconds_for
 from mien.media.observe import Senses, observe
 from mien.modalities import MODALITIES, named
 from mien.modalities.base import Absent, Backbone, Modality, resolve_compute
@@ -38,6 +39,8 @@ SETTINGS = "extraction.json"
 """In a store: the settings that its newest features were made with, for whoever prepares clips in the same way."""
 
 SECTIONS = ("media", "faces", "speech")
+
+GRACE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -108,17 +111,14 @@ def plan(settings: Settings, workers: int = 0, windows: Windows | None = None) -
     return Extraction(settings, tuple(sorted(weights.items())), threads, windows)
 
 
-def extract(
-    manifest: Manifest, store: Path, settings: Settings, *, workers: int = 0, seconds_each: float | None = None
-) -> Iterator[Outcome]:
+def extract(manifest: Manifest, store: Path, settings: Settings, *, workers: int = 0) -> Iterator[Outcome]:
     """Make the features of every clip that does not have them yet.
 
     Args:
         manifest: the clips; the store takes over their order.
         store: the folder of the feature store; made when it is not there.
-        settings: weights, modalities, rates.
-        workers: processes; 0 works in this one.
-        seconds_each: a clip that takes longer is given up (with workers only).
+        settings: weights, modalities, rates, limits.
+        workers: processes; 0 works in this one. Files are decoded in other processes in any case.
 
     Yields:
         An outcome for every clip, in the order of completion, after its features are on the disk.
@@ -138,15 +138,28 @@ def extract(
             Job(clip, {name: (f.key, f.status, f.reason) for name, f in writer.known(clip.id).items()})
             for clip in manifest.clips
         )
-        for job, result in run(extraction, jobs, workers=workers, seconds_each=seconds_each):
-            if isinstance(result, Failed):
-                result = _failed(job, extraction.modalities, f"{job.clip.path.name}: {result.reason}")
+        for job, result in outcomes(extraction, jobs, workers):
             outcome = _without_repeated_failure(job, result)
             if outcome.made.features:
                 writer.add(outcome.made)
             else:
                 writer.passed(job.clip.id)
             yield outcome
+
+
+def outcomes(extraction: Extraction, jobs: Iterable[Job], workers: int) -> Iterator[tuple[Job, Outcome]]:
+    """What becomes of each clip, in the order of completion; a clip that its worker is lost with fails like any other.
+
+    Without workers, a clip's time is up while its file is decoded, in another process, or not at all. With workers,
+    it is up wherever they are; they get a little more, so that a decoder's own complaint comes first.
+    """
+
+    def seconds(job: Job) -> float:
+        return seconds_for(job.clip.path, extraction.settings.compute) + GRACE_SECONDS
+
+    for job, result in run(extraction, jobs, workers=workers, seconds_each=seconds):
+        lost = isinstance(result, Failed)
+        yield job, _failed(job, extraction.modalities, f"{job.clip.path.name}: {result.reason}") if lost else result
 
 
 def as_extracted(settings: Settings, store: Path) -> Settings:

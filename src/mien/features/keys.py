@@ -68,6 +68,8 @@ def _hash(path: Path) -> str:
     if path.is_dir() and path.suffix.lower() not in VIDEO_SUFFIXES:
         return key_of([(file.name, sha256_of(file)) for file in sorted(path.iterdir()) if file.is_file()])
     try:
+        if not (path.is_file() or path.is_dir() or not path.exists()):
+            raise DataError(f"{path}: a pipe, socket or device, not a clip")  # which may never end
         return sha256_of(path)
     except OSError as error:
         raise DataError(f"{path}: {_why(error)}") from error
