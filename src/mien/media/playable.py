@@ -1,7 +1,7 @@
 """Can a browser play a file? By its container, codecs and pixel format, without decoding anything.
 
-The trade-off: a file counts as playable when the big browsers of today all play it. HEVC in QuickTime, which some do, is
-not; a report that plays here and is dark at a reader's is worse than one that says so at once.
+The trade-off: a file counts as playable when the big browsers of today all play it. HEVC, which some of them do, does
+not: a page that plays here and is dark at a reader's is worse than one that says so at once.
 """
 
 from pathlib import Path

@@ -6,7 +6,9 @@ A film that is missing, or that browsers do not play, is not silently left out: 
 
 import base64
 import os
-from collections.abc import Iterable
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -46,31 +48,38 @@ class Films:
         films: each once, in order.
         of: the film's id by clip.
         missing: clips without their file, in order.
-        unplayable: file names by the reason why browsers do not play them.
+        unplayable: by clip, its file's name and why browsers do not play it.
     """
 
-    films: tuple[Film, ...]
-    of: dict[str, str]
-    missing: tuple[str, ...]
-    unplayable: dict[str, tuple[str, ...]]
+    films: tuple[Film, ...] = ()
+    of: Mapping[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    unplayable: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
-    def notes(self) -> list[str]:
-        """What is missing or cannot be played, a line each, with counts and the first example."""
+    def notes(self) -> list[tuple[str, str]]:
+        """What is missing or cannot be played, with counts and the first example, and what to do about it."""
         made = []
         if self.missing:
-            made.append(
-                f"{_clips(len(self.missing))} without a film (first: {self.missing[0]}): the file is not where it was "
-                "when it was scored; say where with --videos DIR"
-            )
+            what = f"{_clips(len(self.missing))} without a film (first: {self.missing[0]}): no file where it was scored"
+            made.append((f"{what}. If it has moved, say where to", "mien report SCORES.json --videos FOLDER"))
         if self.unplayable:
-            kinds = "; ".join(f"{reason}: {len(names)}, first {names[0]}" for reason, names in self.unplayable.items())
-            made.append(
-                f"{_clips(sum(map(len, self.unplayable.values())))} in a form that browsers do not play ({kinds}); "
-                "convert them into another folder with ffmpeg -i IN -c:v libx264 -pix_fmt yuv420p -c:a aac OUT.mp4, and "
-                "name it with --videos DIR"
-            )
+            name, _ = next(iter(self.unplayable.values()))
+            kinds = Counter(reason for _, reason in self.unplayable.values())
+            what = "; ".join(f"{reason}: {count}" for reason, count in kinds.items())
+            text = f"{_clips(len(self.unplayable))} whose film browsers do not play ({what}; first: {name})"
+            way = f"ffmpeg -i {shlex.quote(name)} -c:v libx264 -pix_fmt yuv420p -c:a aac {{}}"
+            to = shlex.quote(str(Path("films") / Path(name).with_suffix(".mp4")))
+            made.append((f"{text}. Converted into a folder, they are found there", f"{way.format(to)}\n"
+                         "mien report SCORES.json --videos films"))  # fmt: skip
         return made
+
+    def says(self, clip: str) -> str:
+        """Why a clip has no film; empty when it has one."""
+        if clip in self.of:
+            return ""
+        name, reason = self.unplayable.get(clip, ("", ""))
+        return f"Browsers do not play {name} ({reason})." if name else "Its film was not found."
 
 
 def find_films(clips: Iterable[ClipNote], page: Path, scores: Path, videos: Path | None, embed: bool) -> Films:
@@ -92,15 +101,14 @@ def find_films(clips: Iterable[ClipNote], page: Path, scores: Path, videos: Path
         there = [path for path in candidates(clip, scores, videos) if path.is_file()]
         reasons = [_why_not(path) for path in there]
         if None in reasons:
-            path = Path(os.path.abspath(there[reasons.index(None)]))  # noqa: PTH100 - as written, links not followed
+            path = _absolute(there[reasons.index(None)])
             film = found.setdefault(path, Film(f"film-{len(found)}", path.name, media_type(path), link(path, page)))
             of[clip.clip] = film.id
         elif there:
-            unplayable.setdefault(reasons[0], []).append(there[0].name)
+            unplayable[clip.clip] = there[0].name, str(reasons[0])
         else:
             missing.append(clip.clip)
-    films = _inside(found) if embed else tuple(found.values())
-    return Films(films, of, tuple(missing), {reason: tuple(names) for reason, names in unplayable.items()})
+    return Films(_inside(found) if embed else tuple(found.values()), of, tuple(missing), unplayable)
 
 
 def candidates(clip: ClipNote, scores: Path, videos: Path | None) -> list[Path]:
@@ -121,7 +129,12 @@ def link(film: Path, page: Path) -> str:
     >>> link(Path("/data/films/anna #1.mp4"), Path("/data/pages/report.html"))
     '../films/anna%20%231.mp4'
     """
-    return quote(Path(os.path.relpath(film, Path(os.path.abspath(page)).parent)).as_posix())  # noqa: PTH100
+    return quote(os.path.relpath(_absolute(film), _absolute(page).parent))
+
+
+def _absolute(path: Path) -> Path:
+    """A path from the root, with its symbolic links as they are: a browser does not follow them either."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow them
 
 
 def _why_not(path: Path) -> str | None:

@@ -175,8 +175,9 @@ def _parts(clip: ClipNote, seconds: float, targets: Sequence[str]) -> tuple[Part
 def _part(
     part: ClipNote | WindowNote, span: tuple[float, float], own: tuple[float, float], targets: Sequence[str]
 ) -> Part:
-    scores, lower, upper = (_numbers(values, targets) for values in (part.scores, part.lower, part.upper))
-    return Part(*map(_short, (*span, *own)), scores, lower, upper)
+    (start, end), (since, until) = span, own
+    ends = _numbers(part.lower, targets), _numbers(part.upper, targets)
+    return Part(_short(start), _short(end), _short(since), _short(until), _numbers(part.scores, targets), *ends)
 
 
 def _strip(modality: str, clip: ClipNote, parts: Sequence[Part]) -> Strip:

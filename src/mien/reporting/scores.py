@@ -59,8 +59,9 @@ class Stage:
     @property
     def data(self) -> dict[str, Any]:
         """What the script reads."""
-        films = [{"id": film.id, "name": film.name, "media": film.media, "link": film.link} for film in self.films.films]
-        clips = [plain(player) | {"film": self.films.of.get(player.clip)} for player in self.players]
+        films = [{"id": f.id, "name": f.name, "media": f.media, "link": f.link} for f in self.films.films]
+        clips = [plain(player) | {"film": self.films.of.get(player.clip), "dark": self.films.says(player.clip)}
+                 for player in self.players]  # fmt: skip
         return {"targets": [key.name for key in self.targets], "scale": self.scale, "films": films, "clips": clips}
 
 
@@ -128,7 +129,8 @@ def _title(scored: ScoresDocument) -> str:
 
 def _about(scored: ScoresDocument) -> list[str]:
     model, level = scored.model, scored.model.interval_level
-    heard = f"{', '.join(model.modalities[:-1])} and {model.modalities[-1]}" if model.modalities[1:] else model.modalities[0]
+    *others, last = model.modalities
+    heard = f"{', '.join(others)} and {last}" if others else last
     kept = f" Intervals are meant to hold {level:.0%} of ratings." if level else " The model states no intervals."
     return [f"Scored by the model {model.name} (weights: {model.weights}) from {heard}.{kept}"]
 
@@ -147,7 +149,7 @@ def _head(scored: ScoresDocument, films: Films) -> list[object]:
     return [
         *([Facts(facts, big=True)] if len(clips) > 1 else []),
         *([Notice(warning, "warning")] if scored.model.random_weights else []),
-        *(Notice(note) for note in films.notes),
+        *(Notice(f"{text}:", command=command) for text, command in films.notes),
     ]
 
 
@@ -159,9 +161,9 @@ def _stage(
         return []
     band = "Bands are the intervals, cut where they leave the picture. " if scored.model.interval_level else ""
     legend = (
-        f"All curves are drawn from {scale[0]:.2f} to {scale[1]:.2f}; the thin line is 0, the dotted one the score of the "
-        f"whole clip. {band}Below: where each modality was there (pale), and how much each moment counted (dark), where "
-        "that is known."
+        f"All curves are drawn from {scale[0]:.2f} to {scale[1]:.2f}; the thin line is 0, the dotted one the score of "
+        f"the whole clip. {band}Below: where each modality was there (pale), and how much each moment counted (dark), "
+        "where that is known."
     ).replace("-", "−")
     explained = any(player.shapley for player in shown)
     lead = "" if len(players) <= PLAYED else f"The first {PLAYED} of {len(players):,} clips; the table has all of them."
@@ -175,7 +177,7 @@ def _one_clip(scored: ScoresDocument) -> Section:
         return Section("clips", "Scores", "", [Notice(f"Not scored: {clip.error}", "warning")])
     columns = [Column("emotion"), Column("score", ".3f"), Column("lower", ".3f"), Column("upper", ".3f")]
     rows = [(name, clip.scores.get(name), clip.lower.get(name), clip.upper.get(name)) for name in scored.targets]
-    bars = [charts.Bar(name, *(float("nan") if v is None else v for v in values)) for name, *values in rows]
+    bars = [charts.Bar(name, _or_nan(score), _or_nan(low), _or_nan(high)) for name, score, low, high in rows]
     strongest = max(((score, name) for name, score, *_ in rows if score is not None), default=(0.0, "nothing"))
     figure = Figure(
         "scores", "The clip as a whole", "Bars are scores, thin lines their intervals.",
@@ -191,7 +193,13 @@ def _all_clips(scored: ScoresDocument) -> Section:
         Column("scored from"), Column("lacks, or why not scored"),
     ]  # fmt: skip
     rows = [
-        (clip.clip, clip.seconds, *(clip.scores.get(name) for name in scored.targets), _from(clip, scored), _lacks(clip))
+        (
+            clip.clip,
+            clip.seconds,
+            *(clip.scores.get(name) for name in scored.targets),
+            _from(clip, scored),
+            _lacks(clip),
+        )
         for clip in scored.clips
     ]
     ends = [(clip.clip, *(_interval(clip, name) for name in scored.targets)) for clip in scored.clips]
@@ -200,6 +208,10 @@ def _all_clips(scored: ScoresDocument) -> Section:
     intervals = Table("intervals", "Intervals, sorted by their lower end", interval_columns, ends)
     folded = [Folded("Intervals of every clip", intervals)] if scored.model.interval_level else []
     return Section("clips", "Clips", "", [table, *folded])
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
 
 
 def _from(clip: ClipNote, scored: ScoresDocument) -> str:
@@ -278,7 +290,8 @@ def _moved(scored: ScoresDocument, players: Sequence[Player]) -> list[Section]:
 
 
 def _mean_size(players: Sequence[Player], modality: str, target: int) -> float | None:
-    sizes = [abs(value) for player in players for value in player.shapley.get(modality, ())[target : target + 1] if value is not None]
+    moved = [player.shapley[modality][target] for player in players if modality in player.shapley]
+    sizes = [abs(value) for value in moved if value is not None]
     return float(np.mean(sizes)) if sizes else None
 
 
@@ -290,8 +303,8 @@ def _missing(scored: ScoresDocument) -> list[Section]:
             kind = (name, _kind(reason))
             count, first = counts.get(kind, (0, f"{clip.clip}: {reason}"))
             counts[kind] = (count + 1, first)
-    rows = [(name, reason, count, count / len(done), first) for (name, reason), (count, first) in
-            sorted(counts.items(), key=lambda item: (scored.model.modalities.index(item[0][0]), -item[1][0]))]  # fmt: skip
+    rows = [(name, reason, count, count / len(done), first) for (name, reason), (count, first) in counts.items()]
+    rows.sort(key=lambda row: (scored.model.modalities.index(row[0]), -row[2]))
     columns = [Column("modality"), Column("reason"), Column("clips", ","), Column("share", ".0%"), Column("first")]
     failed = [(clip.clip, clip.error) for clip in scored.clips if clip.error is not None]
     blocks: list[object] = [Table("absent", "What was absent, by reason", columns, rows)] if rows else []

@@ -42,7 +42,7 @@
     shown.url = "";
     film.hidden = !source;
     one(".missing").hidden = Boolean(source);
-    one(".missing").textContent = shown.clip.nofilm;
+    one(".missing").textContent = shown.clip.dark;
     if (!source) return film.removeAttribute("src");
     film.classList.toggle("sound", source.media.startsWith("audio/"));
     film.setAttribute("aria-label", `Film of ${shown.clip.clip}`);
@@ -128,7 +128,7 @@
   function say() {
     const said = shown.clip.words;
     words.classList.toggle("timed", said.length > 0);
-    if (!said.length) return words.replaceChildren(shown.clip.transcript || shown.clip.unsaid);
+    if (!said.length) return words.replaceChildren(shown.clip.transcript || shown.clip.strips.find((strip) => strip.modality === "text")?.reason || "No words are known.");
     words.replaceChildren(...said.flatMap((word, index) => {
       const button = document.createElement("button");
       Object.assign(button, { type: "button", className: "word", textContent: word.text, tabIndex: index ? -1 : 0 });
