@@ -9,7 +9,7 @@ Shapes: ``W`` windows, ``E`` targets in the order of the document.
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from mien.serving.document import AttentionNote, ClipNote, Scores, ScoresDocument, WindowNote
@@ -38,7 +38,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """How much a stretch of time counted: ``share`` is 1 for the stretch that counted most per second."""
+    """How much a step, which stands for a stretch of time, counted: ``share`` is 1 for the one that counted most."""
 
     since: float
     until: float
@@ -139,14 +139,10 @@ def weights_of(attention: AttentionNote, seconds: float) -> tuple[Weight, ...]:
         (max(0.0, time - before / 2), min(seconds, time + after / 2), weight)
         for time, before, after, weight in zip(times, gaps[:-1], gaps[1:], attention.weights, strict=True)
     ]
-    merged = [_merged(cells[first : first + -(-len(cells) // FINEST)])
-              for first in range(0, len(cells), -(-len(cells) // FINEST) or 1)]  # fmt: skip
-    rates = [weight / (until - since) if until > since else 0.0 for since, until, weight in merged]
-    most = max(rates, default=0.0) or 1.0
-    return tuple(
-        Weight(_short(since), _short(until), _short(rate / most))
-        for (since, until, _), rate in zip(merged, rates, strict=True)
-    )
+    many = -(-len(cells) // FINEST) or 1
+    merged = [_merged(cells[first : first + many]) for first in range(0, len(cells), many)]
+    most = max((weight for *_, weight in merged), default=0.0) or 1.0
+    return tuple(Weight(_short(since), _short(until), _short(weight / most)) for since, until, weight in merged)
 
 
 def scale_of(players: Iterable[Player]) -> tuple[float, float]:
@@ -189,7 +185,7 @@ def _strip(modality: str, clip: ClipNote, parts: Sequence[Part]) -> Strip:
 
 
 def _merged(cells: Sequence[tuple[float, float, float]]) -> tuple[float, float, float]:
-    return cells[0][0], cells[-1][1], sum(weight for _, _, weight in cells)
+    return cells[0][0], cells[-1][1], mean(weight for *_, weight in cells)
 
 
 def _numbers(values: Scores, targets: Sequence[str]) -> Numbers:

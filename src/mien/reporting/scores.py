@@ -123,8 +123,8 @@ def _title(scored: ScoresDocument) -> str:
     if len(scored.clips) == 1:
         return scored.clips[0].clip
     folders = {Path(clip.path).parent.name for clip in scored.clips if clip.path}
-    where = f"{folders.pop()}: " if len(folders) == 1 and folders != {""} else ""
-    return f"{where}{len(scored.clips):,} clips"
+    where = f" in {folders.pop()}" if len(folders) == 1 and folders != {""} else ""
+    return f"{len(scored.clips):,} clips{where}"
 
 
 def _about(scored: ScoresDocument) -> list[str]:
@@ -142,8 +142,8 @@ def _head(scored: ScoresDocument, films: Films) -> list[object]:
     facts = [
         ("clips scored", f"{len(clips) - failed:,}"),
         ("could not be scored", f"{failed:,}"),
-        ("lack something", f"{gaps:,}"),
-        ("in all", f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"),
+        ("lack a modality", f"{gaps:,}"),
+        ("of film", f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"),
     ]
     warning = "The model was made with random weights: its scores mean nothing."
     return [
@@ -188,26 +188,15 @@ def _one_clip(scored: ScoresDocument) -> Section:
 
 
 def _all_clips(scored: ScoresDocument) -> Section:
-    columns = [
-        Column("clip"), Column("seconds", ".1f"), *(Column(name, ".2f") for name in scored.targets),
-        Column("scored from"), Column("lacks, or why not scored"),
-    ]  # fmt: skip
+    emotions = [Column(name, ".2f") for name in scored.targets]
+    columns = [Column("clip"), Column("seconds", ".1f"), *emotions, Column("scored from")]
     rows = [
-        (
-            clip.clip,
-            clip.seconds,
-            *(clip.scores.get(name) for name in scored.targets),
-            _from(clip, scored),
-            _lacks(clip),
-        )
-        for clip in scored.clips
+        (clip.clip, clip.seconds, *map(clip.scores.get, scored.targets), _from(clip, scored)) for clip in scored.clips
     ]
     ends = [(clip.clip, *(_interval(clip, name) for name in scored.targets)) for clip in scored.clips]
-    interval_columns = [Column("clip"), *(Column(name, ".2f") for name in scored.targets)]
-    table = Table("scores", "Every clip", columns, rows)
-    intervals = Table("intervals", "Intervals, sorted by their lower end", interval_columns, ends)
+    intervals = Table("intervals", "Intervals, sorted by their lower ends", [Column("clip"), *emotions], ends)
     folded = [Folded("Intervals of every clip", intervals)] if scored.model.interval_level else []
-    return Section("clips", "Clips", "", [table, *folded])
+    return Section("clips", "Clips", "", [Table("scores", "Every clip", columns, rows), *folded])
 
 
 def _or_nan(value: float | None) -> float:
@@ -215,11 +204,9 @@ def _or_nan(value: float | None) -> float:
 
 
 def _from(clip: ClipNote, scored: ScoresDocument) -> str:
-    return "everything" if clip.present == scored.model.modalities else " ".join(clip.present) or "nothing"
-
-
-def _lacks(clip: ClipNote) -> str:
-    return clip.error or "; ".join(f"{name}: {reason}" for name, reason in clip.absent.items())
+    if clip.error is not None:
+        return "not scored"
+    return "everything" if clip.present == scored.model.modalities else ", ".join(clip.present)
 
 
 def _interval(clip: ClipNote, target: str) -> Cell | None:
@@ -306,8 +293,12 @@ def _missing(scored: ScoresDocument) -> list[Section]:
     rows = [(name, reason, count, count / len(done), first) for (name, reason), (count, first) in counts.items()]
     rows.sort(key=lambda row: (scored.model.modalities.index(row[0]), -row[2]))
     columns = [Column("modality"), Column("reason"), Column("clips", ","), Column("share", ".0%"), Column("first")]
+    each = [(clip.clip, name, reason) for clip in done for name, reason in clip.absent.items()]
+    reasons = Table("reasons", "What was absent, by clip", [Column("clip"), Column("modality"), Column("reason")], each)
     failed = [(clip.clip, clip.error) for clip in scored.clips if clip.error is not None]
     blocks: list[object] = [Table("absent", "What was absent, by reason", columns, rows)] if rows else []
+    if rows and len(scored.clips) > 1:
+        blocks.append(Folded("What was absent, by clip", reasons))
     if failed and len(scored.clips) > 1:
         blocks.append(Table("failed", "Clips that could not be scored", [Column("clip"), Column("reason")], failed))
     return [Section("missing", "What was missing", "", blocks)] if blocks else []

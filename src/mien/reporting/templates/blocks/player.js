@@ -18,10 +18,10 @@
     shown.clip = clips[index];
     Object.assign(shown, { now: 0, part: -1, word: -1 });
     if (chooser) chooser.value = index;
+    if (chooser) one(".title").textContent = shown.clip.clip;
     all("[data-step]").forEach((button) => {
       button.disabled = !clips[index + Number(button.dataset.step)];
     });
-    one(".title").textContent = shown.clip.clip;
     slider.setAttribute("aria-valuemax", shown.clip.seconds.toFixed(1));
     load(films.find((each) => each.id === shown.clip.film));
     all("[data-curve]").forEach((track) => draw(track, Number(track.dataset.curve)));
@@ -128,7 +128,10 @@
   function say() {
     const said = shown.clip.words;
     words.classList.toggle("timed", said.length > 0);
-    if (!said.length) return words.replaceChildren(shown.clip.transcript || shown.clip.strips.find((strip) => strip.modality === "text")?.reason || "No words are known.");
+    if (!said.length) {
+      const reason = shown.clip.strips.find((strip) => strip.modality === "text")?.reason;
+      return words.replaceChildren(shown.clip.transcript || (reason ? `No words: ${reason}.` : "No words are known."));
+    }
     words.replaceChildren(...said.flatMap((word, index) => {
       const button = document.createElement("button");
       Object.assign(button, { type: "button", className: "word", textContent: word.text, tabIndex: index ? -1 : 0 });
@@ -174,6 +177,7 @@
       const [modality, target] = cell.dataset.moved.split(" ");
       const value = shapley[modality]?.[target] ?? null, out = left[modality]?.[target] ?? null;
       const bar = cell.querySelector(".bar");
+      cell.classList.toggle("nothing", value === null);
       bar.classList.toggle("less", value < 0);
       bar.style.width = value === null ? "0" : `${(50 * Math.abs(value)) / most}%`;
       cell.querySelector(".amount").textContent = signed(value);
@@ -310,10 +314,10 @@
   // ---- how things are written ---------------------------------------------------------------------------------------
 
   function number(score) {
-    return score === null || score === undefined ? "–" : score.toFixed(2).replace("-", "−");
+    return score === null || score === undefined ? "–" : score.toFixed(2).replace(/^-(?=.*[1-9])/, "−").replace("-", "");
   }
   function signed(score) {
-    return score === null ? "–" : (score < 0 ? "−" : "+") + Math.abs(score).toFixed(2);
+    return score > 0 && number(score) !== "0.00" ? `+${number(score)}` : number(score);
   }
   function clock(seconds, digits) {
     if (shown.clip.seconds < 60) return seconds.toFixed(digits);
