@@ -5,9 +5,13 @@ a record here or anywhere else, and a template. Every figure carries its numbers
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
+
+NARROW = 460
+"""Units up to which a single panel leaves room for its caption beside it."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,12 @@ class Figure:
     panels: Sequence[str]
     table: Table
     legend: Sequence[Key] = ()
+
+    @property
+    def narrow(self) -> bool:
+        """Whether there is room for words beside its one panel."""
+        width = re.match(r'<svg viewBox="0 0 (\d+)', self.panels[0]) if len(self.panels) == 1 else None
+        return width is not None and int(width[1]) <= NARROW
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.collections import PathCollection
+from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 from matplotlib.ticker import MaxNLocator
 
@@ -120,31 +120,29 @@ def calibrated(predicted: npt.ArrayLike, rated: npt.ArrayLike, bins: int = 8) ->
     return np.array(mean_p), np.array(mean_r), np.array(error), [len(part) for part in parts]
 
 
-def bars(rows: Sequence[Bar], label: str, width: int = 440, low: float = 0.0) -> str:
-    """Lying bars, the first on top, their values written behind them."""
+def bars(rows: Sequence[Bar], label: str, width: int = 360, mark: float = float("nan")) -> str:
+    """Lying bars, the first on top, their values written behind them; ``mark`` draws a line to reach."""
+    ends = [float(np.nanmax([row.value, row.high, 0.0])) for row in rows]
+    starts = [float(np.nanmin([row.value, row.low, 0.0])) for row in rows]
+    most = max([*ends, mark if np.isfinite(mark) else 0.0], default=0.0) or 1.0
     with sheet(width, 46 + 23 * len(rows)) as made:
         axes, places = made.axes, np.arange(len(rows))[::-1]
         axes.grid(False, axis="y")
-        axes.barh(places, [row.value for row in rows], 0.62, color=[paint(row.colour) for row in rows], alpha=0.85)
-        ends = []
-        for place, row in zip(places, rows, strict=True):
+        axes.barh(places, [row.value for row in rows], 0.62, color=[paint(row.colour) for row in rows])
+        for place, row, end in zip(places, rows, ends, strict=True):
             if np.isfinite(row.low):
                 axes.plot([row.low, row.high], [place, place], color=paint("ink"), linewidth=1.3)
-            ends.append(np.nanmax([row.value, row.high, 0.0]))
-        most = max(ends, default=1.0) or 1.0
-        for place, row, end in zip(places, rows, ends, strict=True):
             text = f"{row.value:.3f}" if np.isfinite(row.value) else "–"
-            axes.text(end + 0.015 * most, place, text, va="center", fontsize=9, color=paint("soft"))
-        axes.set_xlim(
-            min(low, *(row.value for row in rows), *(row.low for row in rows if np.isfinite(row.low)), 0.0)
-            if rows
-            else 0,
-            1.13 * most,
-        )
+            axes.text(end + 0.02 * most, place, text, va="center", fontsize=9, color=paint("soft"))
+        if np.isfinite(mark):
+            axes.axvline(mark, color=paint("ink"), linewidth=1.1, dashes=(4, 3))
+        axes.set_xlim(1.1 * min(starts, default=0.0), 1.16 * most)
         axes.set_yticks(places, [row.name for row in rows])
         axes.spines["left"].set_visible(False)
         axes.axvline(0, color=paint("axis"), linewidth=0.9)
         axes.set_xlabel(label)
+        axes.xaxis.set_major_locator(_ticks(5))
+        axes.xaxis.set_major_formatter("{x:g}")
     return made.svg
 
 
@@ -184,10 +182,10 @@ def lines(
         axes.set_title(title)
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=not share))
+        axes.xaxis.set_major_locator(_ticks(5, not share))
         if share:
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_locator(_ticks(5))
         if span:
             axes.set_ylim(*span)
     return made.svg
@@ -209,7 +207,7 @@ def histogram(
         made.axes.set_title(title)
         made.axes.set_xlabel(labels[0])
         made.axes.set_ylabel(labels[1])
-        made.axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+        made.axes.yaxis.set_major_locator(_ticks(4, True))
         made.axes.grid(False, axis="x")
     return made.svg
 
@@ -220,7 +218,7 @@ def memberships(rows: Sequence[Bar], members: Sequence[frozenset[str]], names: S
         top, bottom = made.all
         places = np.arange(len(rows))
         top.grid(False, axis="x")
-        top.bar(places, [row.value for row in rows], 0.68, color=[paint(row.colour) for row in rows], alpha=0.85)
+        top.bar(places, [row.value for row in rows], 0.68, color=[paint(row.colour) for row in rows])
         for place, row in zip(places, rows, strict=True):
             if np.isfinite(row.low):
                 top.plot([place, place], [row.low, row.high], color=paint("ink"), linewidth=1.3)
@@ -240,6 +238,11 @@ def memberships(rows: Sequence[Bar], members: Sequence[frozenset[str]], names: S
     return made.svg
 
 
+def _ticks(most: int, whole: bool = False) -> MaxNLocator:
+    """Ticks at round numbers."""
+    return MaxNLocator(most, steps=[1, 2, 2.5, 5, 10] if not whole else [1, 2, 5, 10], integer=whole)
+
+
 def _known(x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Array, Array]:
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     known = np.isfinite(x) & np.isfinite(y)
@@ -255,7 +258,8 @@ def _square(made: Sheet, title: str, labels: tuple[str, str], span: Span) -> Non
     axes.set_ylim(*span)
     axes.set_aspect("equal")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(4))
+        axis.set_major_locator(_ticks(4))
+        axis.set_major_formatter("{x:g}")
 
 
 def _density(made: Sheet, x: Array, y: Array, colour: str, span: Span) -> None:
@@ -270,12 +274,5 @@ def _density(made: Sheet, x: Array, y: Array, colour: str, span: Span) -> None:
         if len(corners):
             vertices = (np.stack([xs[corners[:, 0]], ys[corners[:, 1]]], 1)[:, None] + square).reshape(-1, 2)
             outline = Outline(vertices, np.tile(codes, len(corners)))
-            made.axes.add_collection(
-                PathCollection(
-                    [outline],
-                    facecolor=paint(colour),
-                    linewidth=0,
-                    alpha=shade / SHADES,
-                    transOffset=made.axes.transData,
-                )
-            )
+            patch = PathPatch(outline, facecolor=paint(colour), linewidth=0, alpha=shade / SHADES)
+            made.axes.add_patch(patch)

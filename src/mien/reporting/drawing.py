@@ -91,8 +91,8 @@ def _for_page(text: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(r'<style type="text/css">.*?</style>', "", text, flags=re.DOTALL)
-    head = r'<svg viewBox="\1" aria-hidden="true" focusable="false">'
-    text = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', head, text, count=1)
+    head = r'<svg viewBox="\1" style="--w: \2" aria-hidden="true" focusable="false">'
+    text = re.sub(r'<svg [^>]*?viewBox="(0 0 ([^" ]+) [^"]+)"[^>]*>', head, text, count=1)
     for name, colour in _SENTINEL.items():
         text = text.replace(colour, f"var(--{name})")
     text = re.sub(r"<[^>]+>", lambda tag: re.sub(r"-?\d+\.\d{2,}", _shorter, tag[0]), text)

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from mien.errors import DataError, MediaError
 from mien.media.playable import TYPES, media_type, why_unplayable
+from mien.reporting.wording import plural
 from mien.serving.document import ClipNote
 
 LARGEST = 400_000_000
@@ -61,13 +62,13 @@ class Films:
         """What is missing or cannot be played, with counts and the first example, and what to do about it."""
         made = []
         if self.missing:
-            what = f"{_clips(len(self.missing))} without a film (first: {self.missing[0]}): no file where it was scored"
+            what = f"{plural(len(self.missing), 'clip')} without a film (first: {self.missing[0]}): no file where it was scored"
             made.append((f"{what}. If it has moved, say where to", "mien report SCORES.json --videos FOLDER"))
         if self.unplayable:
             name, _ = next(iter(self.unplayable.values()))
             kinds = Counter(reason for _, reason in self.unplayable.values())
             what = "; ".join(f"{reason}: {count}" for reason, count in kinds.items())
-            text = f"{_clips(len(self.unplayable))} whose film browsers do not play ({what}; first: {name})"
+            text = f"{plural(len(self.unplayable), 'clip')} whose film browsers do not play ({what}; first: {name})"
             way = f"ffmpeg -i {shlex.quote(name)} -c:v libx264 -pix_fmt yuv420p -c:a aac {{}}"
             to = shlex.quote(str(Path("films") / Path(name).with_suffix(".mp4")))
             made.append((f"{text}. Converted into a folder, they are found there", f"{way.format(to)}\n"
@@ -155,7 +156,3 @@ def _inside(found: dict[Path, Film]) -> tuple[Film, ...]:
         Film(film.id, film.name, film.media, inside=base64.b64encode(path.read_bytes()).decode())
         for path, film in found.items()
     )
-
-
-def _clips(count: int) -> str:
-    return "1 clip" if count == 1 else f"{count} clips"

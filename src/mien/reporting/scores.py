@@ -15,9 +15,10 @@ import numpy as np
 from mien.reporting import charts
 from mien.reporting.blocks import Cell, Column, Facts, Figure, Key, Notice, Page, Prose, Section, Table
 from mien.reporting.drawing import series
-from mien.reporting.films import Films, find_films
+from mien.reporting.films import Films
 from mien.reporting.player import Player, plain, player_of, scale_of
 from mien.reporting.sparks import SHOWN, Sparks, height, spark_of
+from mien.reporting.wording import listed, plural
 from mien.serving.document import ClipNote, ScoresDocument
 
 PLAYED = 200
@@ -85,27 +86,23 @@ class Folded:
     table: Table
 
 
-def page_of(scored: ScoresDocument, scores: Path, page: Path, videos: Path | None = None, embed: bool = False) -> Page:
+def played(scored: ScoresDocument) -> list[ClipNote]:
+    """The clips whose films the page shows."""
+    return [clip for clip in scored.clips if clip.error is None][:PLAYED]
+
+
+def page(scored: ScoresDocument, films: Films, title: str = "") -> Page:
     """The page about scored clips.
 
     Args:
         scored: the scores.
-        scores: the file they come from; films are looked for as they were named, from here or from its folder.
-        page: the file that the page will be: films are linked by the way from it.
-        videos: the folder to look for films in instead.
-        embed: put the films inside the page.
+        films: of the clips that are ``played``.
+        title: of the page; the clip's name, or how many there are, by default.
 
     Raises:
-        DataError: windows are not in order of time; films are too large to be put inside.
+        DataError: windows are not in order of time, or lie within each other.
     """
-    done = [clip for clip in scored.clips if clip.error is None]
-    players = [player_of(clip, scored) for clip in done]
-    films = find_films(done[:PLAYED], page, scores, videos, embed)
-    return compose(scored, players, films)
-
-
-def compose(scored: ScoresDocument, players: Sequence[Player], films: Films) -> Page:
-    """The page about scored clips, of which ``players`` are those without an error, in order."""
+    players = [player_of(clip, scored) for clip in scored.clips if clip.error is None]
     alone = len(scored.clips) == 1
     keys = [Key(name, series(place)) for place, name in enumerate(scored.targets)]
     scale = scale_of(players)
@@ -116,7 +113,7 @@ def compose(scored: ScoresDocument, players: Sequence[Player], films: Films) -> 
         *_missing(scored),
         Section("reading", "How to read this", "", [Prose(points=HOW_TO_READ)]),
     ]
-    return Page(_title(scored), "scores", _about(scored), sections, _head(scored, films))
+    return Page(title or _title(scored), "scores", _about(scored), sections, _head(scored, films))
 
 
 def _title(scored: ScoresDocument) -> str:
@@ -124,15 +121,13 @@ def _title(scored: ScoresDocument) -> str:
         return scored.clips[0].clip
     folders = {Path(clip.path).parent.name for clip in scored.clips if clip.path}
     where = f" in {folders.pop()}" if len(folders) == 1 and folders != {""} else ""
-    return f"{len(scored.clips):,} clips{where}"
+    return f"{plural(len(scored.clips), 'clip')}{where}"
 
 
 def _about(scored: ScoresDocument) -> list[str]:
     model, level = scored.model, scored.model.interval_level
-    *others, last = model.modalities
-    heard = f"{', '.join(others)} and {last}" if others else last
     kept = f" Intervals are meant to hold {level:.0%} of ratings." if level else " The model states no intervals."
-    return [f"Scored by the model {model.name} (weights: {model.weights}) from {heard}.{kept}"]
+    return [f"Scored by the model {model.name} (weights: {model.weights}) from {listed(model.modalities)}.{kept}"]
 
 
 def _head(scored: ScoresDocument, films: Films) -> list[object]:
