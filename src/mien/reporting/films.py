@@ -62,7 +62,9 @@ class Films:
         """What is missing or cannot be played, with counts and the first example, and what to do about it."""
         made = []
         if self.missing:
-            what = f"{plural(len(self.missing), 'clip')} without a film (first: {self.missing[0]}): no file where it was scored"
+            what = (
+                f"{plural(len(self.missing), 'clip')} without a film, no file where it was (first: {self.missing[0]})"
+            )
             made.append((f"{what}. If it has moved, say where to", "mien report SCORES.json --videos FOLDER"))
         if self.unplayable:
             name, _ = next(iter(self.unplayable.values()))

@@ -9,7 +9,7 @@ Shapes: ``W`` windows, ``E`` targets in the order of the document.
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from statistics import mean, median
+from statistics import mean, median_low
 from typing import Any
 
 from mien.serving.document import AttentionNote, ClipNote, Scores, ScoresDocument, WindowNote
@@ -133,7 +133,7 @@ def weights_of(attention: AttentionNote, seconds: float) -> tuple[Weight, ...]:
     [(0.0, 1.0, 0.5), (1.0, 2.0, 0.5), (5.0, 6.0, 1.0)]
     """
     times = attention.seconds
-    usual = median(later - time for time, later in pairwise(times)) if len(times) > 1 else seconds
+    usual = median_low(later - time for time, later in pairwise(times)) if len(times) > 1 else seconds
     gaps = [usual, *(min(usual, later - time) for time, later in pairwise(times)), usual]
     cells = [
         (max(0.0, time - before / 2), min(seconds, time + after / 2), weight)

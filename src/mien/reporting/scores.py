@@ -184,9 +184,9 @@ def _one_clip(scored: ScoresDocument) -> Section:
 
 def _all_clips(scored: ScoresDocument) -> Section:
     emotions = [Column(name, ".2f") for name in scored.targets]
-    columns = [Column("clip"), Column("seconds", ".1f"), *emotions, Column("scored from")]
+    columns = [Column("clip"), *emotions, Column("scored from"), Column("seconds", ".1f")]
     rows = [
-        (clip.clip, clip.seconds, *map(clip.scores.get, scored.targets), _from(clip, scored)) for clip in scored.clips
+        (clip.clip, *map(clip.scores.get, scored.targets), _from(clip, scored), clip.seconds) for clip in scored.clips
     ]
     ends = [(clip.clip, *(_interval(clip, name) for name in scored.targets)) for clip in scored.clips]
     intervals = Table("intervals", "Intervals, sorted by their lower ends", [Column("clip"), *emotions], ends)
