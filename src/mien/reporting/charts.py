@@ -128,7 +128,8 @@ def bars(rows: Sequence[Bar], label: str, width: int = 360, mark: float = float(
     with sheet(width, 46 + 23 * len(rows)) as made:
         axes, places = made.axes, np.arange(len(rows))[::-1]
         axes.grid(False, axis="y")
-        axes.barh(places, [row.value for row in rows], 0.62, color=[paint(row.colour) for row in rows])
+        for colours, alpha in (([paint("surface")] * len(rows), 1.0), ([paint(row.colour) for row in rows], 0.66)):
+            axes.barh(places, [row.value for row in rows], 0.62, color=colours, alpha=alpha)  # no grid shines through
         for place, row, end in zip(places, rows, ends, strict=True):
             if np.isfinite(row.low):
                 axes.plot([row.low, row.high], [place, place], color=paint("ink"), linewidth=1.3)
@@ -218,7 +219,8 @@ def memberships(rows: Sequence[Bar], members: Sequence[frozenset[str]], names: S
         top, bottom = made.all
         places = np.arange(len(rows))
         top.grid(False, axis="x")
-        top.bar(places, [row.value for row in rows], 0.68, color=[paint(row.colour) for row in rows])
+        for colours, alpha in (([paint("surface")] * len(rows), 1.0), ([paint(row.colour) for row in rows], 0.66)):
+            top.bar(places, [row.value for row in rows], 0.68, color=colours, alpha=alpha)
         for place, row in zip(places, rows, strict=True):
             if np.isfinite(row.low):
                 top.plot([place, place], [row.low, row.high], color=paint("ink"), linewidth=1.3)
