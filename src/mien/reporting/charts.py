@@ -204,7 +204,7 @@ def histogram(
     known = np.asarray(values, np.float64)
     known = known[np.isfinite(known)]
     with sheet(260, 200) as made:
-        made.axes.hist(known, bins, span, color=paint(colour), alpha=0.85, rwidth=0.9)
+        made.axes.hist(known, bins, range=span, color=paint(colour), alpha=0.85, rwidth=0.9)
         made.axes.set_title(title)
         made.axes.set_xlabel(labels[0])
         made.axes.set_ylabel(labels[1])
