@@ -26,6 +26,11 @@ def report(
     features: Annotated[
         Path | None, typer.Option("--features", "-f", metavar="STORE", help="The features of --data.")
     ] = None,
+    videos: Annotated[
+        Path | None,
+        typer.Option("--videos", metavar="DIR", help="Of scores: where the films are, if not where scored."),
+    ] = None,
+    embed: Annotated[bool, typer.Option("--embed", help="Of scores: put the films inside the page.")] = False,
     title: Annotated[str, typer.Option("--title", help="Heading of the page.")] = "",
 ) -> None:
     """Make one HTML file of a run, a study or scores: figures with their numbers, readable anywhere, no network."""
@@ -33,7 +38,12 @@ def report(
 
     if (data is None) != (features is None):
         raise typer.BadParameter("--data and --features go together")
-    page = _page(source, title, data, features)
+    if source.is_file() and data is None:
+        page = _scores(source, out, title, videos, embed)
+    elif videos is not None or embed:
+        raise typer.BadParameter(f"--videos and --embed are for scores; {source} is no file of scores")
+    else:
+        page = _page(source, title, data, features)
     write_page(page, out)
     typer.echo(f"{out}: {page.subtitle}, {len(page.sections)} sections, {out.stat().st_size / 1e6:.1f} MB")
 
@@ -52,6 +62,18 @@ def _page(source: Path, title: str, data: Path | None, features: Path | None) ->
         f"{source}: nothing to report on; expected a run folder (run.json), a study's folder (study.json), or scores "
         "as mien predict --out scores.json writes them"
     )
+
+
+def _scores(file: Path, out: Path, title: str, videos: Path | None, embed: bool) -> "Page":
+    from mien.reporting import scores
+    from mien.reporting.films import find_films
+    from mien.serving.document import read_document
+
+    scored = read_document(file)
+    films = find_films(scores.played(scored), out, file, videos, embed)
+    for text, command in films.notes:
+        typer.echo(f"note: {text}:\n{command}", err=True)
+    return scores.page(scored, films, title)
 
 
 def _run(folder: Path, title: str, data: Path | None, features: Path | None) -> "Page":

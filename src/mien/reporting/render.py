@@ -1,8 +1,9 @@
 """A page as one HTML file that asks nothing of any network: style, script and pictures are in it.
 
-The content security policy in its head forbids every request; the script is allowed by its hash. Text is escaped by the
-templates; only SVG from ``charts`` and the package's own style and script pass as they are. A kind of block may bring
-style and script of its own (``blocks/KIND.css``, ``blocks/KIND.js``); a page holds those of the kinds that it shows.
+The content security policy in its head forbids every request, but for films that lie beside the page; the script is
+allowed by its hash. Text is escaped by the templates; only SVG from ``charts`` and the package's own style and script
+pass as they are. A kind of block may bring style and script of its own (``blocks/KIND.css``, ``blocks/KIND.js``); a
+page holds those of the kinds that it shows.
 """
 
 import base64
@@ -43,11 +44,11 @@ def render(page: Page) -> str:
 
 
 def policy(script: str) -> str:
-    """The content security policy of a page with this script: no request leaves it."""
+    """The content security policy of a page with this script: it plays films beside it and asks for nothing else."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data: blob:; "
-        "media-src data: blob:; base-uri 'none'; form-action 'none'"
+        "media-src 'self' file: blob:; base-uri 'none'; form-action 'none'"
     )
 
 
