@@ -205,7 +205,7 @@ class Settings(Section):
     stage2: Stage2Settings = Stage2Settings()
 
 
-def read_settings(file: Path | None = None, overrides: Iterable[str] = ()) -> Settings:
+def read_settings(file: str | Path | None = None, overrides: Iterable[str] = ()) -> Settings:
     """Settings from a YAML file (or the defaults), then ``section.key=value`` overrides, the value read as YAML.
 
     Raises:
@@ -217,6 +217,7 @@ def read_settings(file: Path | None = None, overrides: Iterable[str] = ()) -> Se
     Traceback (most recent call last):
     mien.errors.SettingsError: media.vison_fps: no such setting; did you mean 'vision_fps'?
     """
+    file = Path(file) if file else None
     values = read_yaml(file) if file else {}
     for override in overrides:
         set_dotted(values, override)

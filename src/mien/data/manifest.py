@@ -37,7 +37,7 @@ _People = Mapping[str, tuple[str | None, str | None]]
 """Participant and group by clip."""
 
 
-def read_manifest(source: Path, *, targets: Sequence[str] | None = None, label_scale: float = 1.0) -> Manifest:
+def read_manifest(source: str | Path, *, targets: Sequence[str] | None = None, label_scale: float = 1.0) -> Manifest:
     """The clips of a data set.
 
     Args:
@@ -56,6 +56,7 @@ def read_manifest(source: Path, *, targets: Sequence[str] | None = None, label_s
         DataError: there is no such file or no clip in it, the table has no header, an id stands twice, or a label is
             not a number in [0, 1] after scaling.
     """
+    source = Path(source)
     if not source.exists():
         raise DataError(f"{source}: no such file or folder")
     if source.is_dir():
