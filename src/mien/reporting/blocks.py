@@ -108,6 +108,11 @@ class Figure:
     legend: Sequence[Key] = ()
 
     @property
+    def columns(self) -> int:
+        """How many panels stand beside each other where there is room."""
+        return 2 if len(self.panels) == 4 else min(len(self.panels), 3)
+
+    @property
     def narrow(self) -> bool:
         """Whether there is room for words beside its one panel."""
         width = re.match(r'<svg viewBox="0 0 (\d+)', self.panels[0]) if len(self.panels) == 1 else None
@@ -116,11 +121,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class Prose:
-    """Paragraphs of plain text; ``points`` follow as a list."""
+    """Paragraphs of plain text; ``points`` follow as a list, of which those after the first ``shown`` are folded."""
 
     kind: ClassVar[str] = "prose"
     paragraphs: Sequence[str] = ()
     points: Sequence[str] = ()
+    shown: int = 100
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ Array = npt.NDArray[np.float64]
 
 FEW = 400
 """Above this many points, a scatter shows how many lie in each square instead of every point."""
-SQUARES = 32
+SQUARES = 28
 SHADES = 5
 
 Span = tuple[float, float]
@@ -134,7 +134,7 @@ def bars(rows: Sequence[Bar], label: str, width: int = 360, mark: float = float(
             if np.isfinite(row.low):
                 axes.plot([row.low, row.high], [place, place], color=paint("ink"), linewidth=1.3)
             text = f"{row.value:.3f}" if np.isfinite(row.value) else "–"
-            axes.text(end + 0.02 * most, place, text, va="center", fontsize=9, color=paint("soft"))
+            axes.text(end + 0.02 * most, float(place), text, va="center", fontsize=9, color=paint("soft"))
         if np.isfinite(mark):
             axes.axvline(mark, color=paint("ink"), linewidth=1.1, dashes=(4, 3))
         axes.set_xlim(1.1 * min(starts, default=0.0), 1.16 * most)
@@ -147,7 +147,7 @@ def bars(rows: Sequence[Bar], label: str, width: int = 360, mark: float = float(
     return made.svg
 
 
-def forest(rows: Sequence[Effect], label: str, width: int = 520) -> str:
+def forest(rows: Sequence[Effect], label: str, width: int = 400) -> str:
     """Every difference as a dot with both its intervals, and the line of no difference."""
     with sheet(width, 46 + 22 * len(rows)) as made:
         axes, places = made.axes, np.arange(len(rows))[::-1]
@@ -174,12 +174,13 @@ def lines(
         axes = made.axes
         for curve in curves:
             here = x[: len(curve.y)]
-            style = {"dashes": [float(part) for part in curve.dash.split()]} if curve.dash else {}
             if len(curve.low):
                 axes.fill_between(here, curve.low, curve.high, color=paint(curve.colour), alpha=0.16, linewidth=0)
-            axes.plot(
-                here, curve.y, "o-" if dots else "-", color=paint(curve.colour), linewidth=1.7, markersize=3.5, **style
+            (drawn,) = axes.plot(
+                here, curve.y, "o-" if dots else "-", color=paint(curve.colour), linewidth=1.7, markersize=3.5
             )
+            if curve.dash:
+                drawn.set_dashes([float(part) for part in curve.dash.split()])
         axes.set_title(title)
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
@@ -225,7 +226,7 @@ def memberships(rows: Sequence[Bar], members: Sequence[frozenset[str]], names: S
             if np.isfinite(row.low):
                 top.plot([place, place], [row.low, row.high], color=paint("ink"), linewidth=1.3)
             end = float(np.nanmax([row.value, row.high, 0.0]))
-            top.text(place, end, f"{row.value:.2f}", ha="center", va="bottom", fontsize=8.5, color=paint("soft"))
+            top.text(float(place), end, f"{row.value:.2f}", ha="center", va="bottom", fontsize=8.5, color=paint("soft"))
         top.set_ylabel(label)
         top.margins(y=0.12)
         for place, inside in enumerate(members):

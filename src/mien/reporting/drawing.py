@@ -11,17 +11,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
+from mien.errors import DependencyMissing
+
+try:
+    import matplotlib as mpl
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+except ImportError as error:
+    raise DependencyMissing("reports need matplotlib; pip install 'mien[report]' brings it") from error
 
 SERIES = tuple(f"series-{n}" for n in range(1, 9))
 TOKENS = ("ink", "soft", "grid", "axis", "accent", "better", "worse", "open", "surface", *SERIES)
 """Colours of the page, by name; ``report.css`` gives them their values in light and in dark."""
 
 _SENTINEL = {name: f"#0a{n:02x}0b" for n, name in enumerate(TOKENS)}
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "mien",
     "font.family": "DejaVu Sans",

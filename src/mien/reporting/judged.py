@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from mien.judging.evaluate import Evaluation
 from mien.metrics import mean_defined
-from mien.reporting.blocks import Column, Figure, Key, Prose, Table
+from mien.reporting.blocks import Column, Figure, Key, Prose, Row, Table
 from mien.reporting.charts import FEW, Bar, Line, bars, calibrated, calibration, lines, memberships, scatter
 from mien.reporting.drawing import series
 from mien.reporting.rundata import Array, Run, matrix
@@ -25,7 +25,7 @@ def result_table(judged: Evaluation) -> Table:
         Column("95 % interval", ".3f"), Column("CCC", ".3f", "concordance: less than r for a wrong mean or spread"),
         Column("MAE", ".3f", "mean absolute error"), Column("RMSE", ".3f", "root mean square error"),
     ]  # fmt: skip
-    rows = [(t.target, t.rated, t.r.value, between(t.r), t.ccc, t.mae, t.rmse) for t in judged.targets]
+    rows: list[Row] = [(t.target, t.rated, t.r.value, between(t.r), t.ccc, t.mae, t.rmse) for t in judged.targets]
     means = (float(mean_defined([getattr(t, name) for t in judged.targets])) for name in ("ccc", "mae", "rmse"))
     of = "" if judged.defined == len(judged.targets) else f" of {judged.defined}"
     rows.append((f"mean{of}", judged.clips, judged.mean_r.value, between(judged.mean_r), *means))
@@ -149,8 +149,8 @@ def subsets(judged: Evaluation, run: Run) -> list[Any]:
             [memberships(rows, members, run.modalities, "mean r")], table,
         ))  # fmt: skip
     if alone:
-        table = Table("alone-numbers", "Mean r of encoders trained alone", [Column("modality"), Column("mean r", ".4f")],
-                      [(bar.name, bar.value) for bar in alone])  # fmt: skip
+        columns = [Column("modality"), Column("mean r", ".4f")]
+        table = Table("alone-numbers", "Mean r of encoders trained alone", columns, [(b.name, b.value) for b in alone])
         made.append(Figure(
             "alone", "Each encoder alone, after stage 1",
             "Mean over emotions, then over seeds, on the validation clips.",
@@ -170,13 +170,14 @@ def robustness(judged: Evaluation) -> list[Figure]:
     columns = [Column("modality taken away"), *(Column(f"from {share:.0%}", ".4f") for share in judged.shares)]
     fall = {name: float(r[-1] - r[0]) for name, r in judged.missing.items()}
     worst = min(fall, key=lambda name: fall[name])
+    labels, span = ("share of clips without it", "mean r"), (low, high * 1.06)
     return [
         Figure(
             "missing", "A modality is taken from some of the clips",
             "Mean r over all clips of the split, when a random share of them loses one modality; the others stay.",
             f"Losing {worst} costs most: {fall[worst]:+.3f} when no clip has it; "
             + ", ".join(f"{name} {value:+.3f}" for name, value in fall.items() if name != worst) + ".",
-            [lines(judged.shares, curves, "", ("share of clips without it", "mean r"), 420, 280, (low, high * 1.06), True, True)],
+            [lines(judged.shares, curves, "", labels, 400, 270, span, dots=True, share=True)],
             Table("missing-numbers", "Mean r by share of clips without a modality", columns,
                   [(name, *map(float, r)) for name, r in judged.missing.items()]), keys,
         )

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.config import Settings
+from mien.config import read_settings
 from mien.judging.evaluate import Evaluation
 from mien.metrics import mean_defined
 from mien.reporting.blocks import Cell, Column, Facts, Notice, Page, Prose, Section, Table
@@ -142,7 +142,7 @@ def _intervals(run: Run) -> str:
 
 def settings_table(settings: Mapping[str, Any]) -> Table:
     """Settings that are not the defaults, with what the default is."""
-    changed = _changed(settings, Settings().model_dump(mode="json"))
+    changed = _changed(settings, read_settings().model_dump(mode="json"))
     rows = [(name, _said(value), _said(default)) for name, value, default in changed]
     columns = [Column("setting"), Column("in this run"), Column("default")]
     count = "No setting differs from the defaults" if not rows else "Settings that differ from the defaults"

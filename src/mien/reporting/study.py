@@ -46,9 +46,9 @@ def page(study: Study, title: str = "") -> Page:
     answers = [(one["question"], one["answer"]) for one in study["referee"]]
     sections = [
         Section(
-            "said", "What can be said",
+            "findings", "What can be said",
             "Only what comes out again over seeds and over people, after correction for the number of comparisons.",
-            [Prose(points=study["said"])],
+            [Prose(points=study["said"], shown=6)],
         ),
         Section("pictures", "In pictures", "", _figures(study)),
         Section("referee", "What a referee asks", "", [Answers(answers)] if answers else []),
@@ -76,7 +76,11 @@ def _head(study: Study) -> list[Any]:
     best = max((row for row in table["rows"] if row[spread] != "failed"), key=lambda row: _leading(row[ensemble]),
                default=None)  # fmt: skip
     facts = [
-        *([("r of the reference, ± over seeds", home[spread])] if home else []),
+        *(
+            [(f"mean r of the reference ({home[spread].split(' ', 1)[1]} over seeds)", home[spread].split(" ")[0])]
+            if home
+            else []
+        ),
         *([(f"best cell: {' · '.join(best[:spread])}", best[ensemble].split(" ")[0])] if best else []),
         ("cells compared", str(len(table["rows"]))),
         ("better, worse, open against the reference", " · ".join(str(verdicts.count(name)) for name in VERDICTS)),
@@ -118,9 +122,7 @@ def _forest(caption: str, numbers: Mapping[str, Any]) -> Figure:
 
 
 def _subsets(caption: str, numbers: Mapping[str, Any]) -> Figure:
-    rows = [
-        Bar(" + ".join(row["modalities"]), *(_float(row["r"][place]) for place in range(3))) for row in numbers["rows"]
-    ]
+    rows = [Bar(" + ".join(row["modalities"]), _float(row["r"][0]), *_ends(row["r"])) for row in numbers["rows"]]
     members = [frozenset(row["modalities"]) for row in numbers["rows"]]
     singles = ", ".join(f"{bar.name} {number(bar.value)}" for bar in rows if " + " not in bar.name)
     columns = [Column("modalities"), *(Column(name, ".4f") for name in ("mean r", "low", "high"))]
@@ -141,7 +143,8 @@ def _missing(caption: str, numbers: Mapping[str, Any]) -> Figure:
     panels, falls = [], []
     for name in dict.fromkeys(row["modality"] for row in rows):
         curves = [Line([_float(v) for v in row["r"]], *style[row["cell"]]) for row in rows if row["modality"] == name]
-        panels.append(lines(shares, curves, f"without {name}", ("share of clips", "mean r"), span=span, dots=True, share=True))  # fmt: skip
+        axes = ("share of clips", "mean r")
+        panels.append(lines(shares, curves, f"without {name}", axes, span=span, dots=True, share=True))
         fall = [curve.y[-1] - curve.y[0] for curve in curves]
         falls.append(f"{name} {number(min(fall), '+.3f')} to {number(max(fall), '+.3f')}")
     columns = [Column("cell"), Column("modality taken away"), *(Column(f"from {share:.0%}", ".4f") for share in shares)]
