@@ -13,6 +13,7 @@ The trade-off: pebble, and not the standard pool, because the standard one is lo
 import functools
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
 from dataclasses import dataclass
@@ -109,4 +110,12 @@ def _call(make: Make[Result], item: Any) -> Result:
 
 @functools.cache
 def _made(make: Make[Result]) -> Callable[[Any], Result]:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     return make()
+
+
+def _end_with_parent() -> None:
+    """A process whose parent was killed has nobody to work for, and must not write beside the next one."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)

@@ -17,7 +17,7 @@ import pytest
 
 from mien.config import Settings, read_settings
 from mien.data.manifest import read_manifest
-from mien.errors import StoreError
+from mien.errors import InUse
 from mien.features.extract import Outcome, extract
 from mien.features.store import Store
 from mien.features.tally import Tally
@@ -155,7 +155,7 @@ def test_a_part_of_a_clip_is_that_part(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_store_that_is_written_to_is_refused(folder: Path, tmp_path: Path) -> None:
-    with StoreWriter(tmp_path, []), pytest.raises(StoreError, match="another process"):
+    with StoreWriter(tmp_path, []), pytest.raises(InUse, match="is writing to it"):
         run(read_manifest(folder), tmp_path, AUDIO)
 
 
