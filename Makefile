@@ -1,5 +1,6 @@
 # make demo   set up, then run the main job end to end and show its result
 # make test   set up, then run all checks and tests
+# make soak   set up, then run the long tests of damaged and hostile input
 # make setup  only make .venv; further targets: check (linters), clean
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 CLIPS ?= 160
 
-.PHONY: setup demo test check clean
+.PHONY: setup demo test soak check clean
 
 setup: $(VENV)/.ready
 
@@ -30,6 +31,10 @@ check: setup
 test: check
 	$(BIN)/mien weights fetch small
 	$(BIN)/pytest -n 2 --dist loadscope
+
+soak: setup
+	$(BIN)/mien weights fetch small
+	$(BIN)/pytest -m soak -n 2 --dist loadscope -s
 
 clean:
 	rm -rf $(VENV) $(DEMO)

@@ -30,6 +30,7 @@ from mien.errors import Damaged
 from mien.features.store import Store
 from mien.judging.evaluate import SHARES, missing_curves
 from mien.metrics import mean_defined, pearson
+from mien.modalities import MODALITIES
 from mien.model.conformal import all_subsets
 from mien.model.embedded import subset_scores
 from mien.model.emotion import Unimodal, Variant, variants
@@ -213,7 +214,8 @@ class Desk:
         """The split of these settings, in memory."""
         key = key_of(settings.split.model_dump(mode="json"), settings.stage1.longest_steps)
         if key not in self._sides:
-            everything = settings.model_copy(update={"modalities": self.store.modalities})
+            stored = tuple(name for name in MODALITIES if name in self.store.modalities)  # not the tokens of a text
+            everything = settings.model_copy(update={"modalities": stored})
             split = self.laboratory.split(settings)
             self._sides[key] = Sides(self.store, split, len(self.laboratory.manifest.targets), everything)
         return self._sides[key]
