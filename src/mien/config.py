@@ -73,7 +73,7 @@ class SpeechSettings(Section):
 
 
 class ComputeSettings(Section):
-    """What the backbones run on."""
+    """What the work on a clip may take of this machine."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """``auto`` takes a GPU when there is one."""
@@ -81,6 +81,10 @@ class ComputeSettings(Section):
     """``auto`` takes bfloat16 where the device computes in it, else float32."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Threads per worker; 0 shares the processor's cores among the workers."""
+    clip_seconds: Positive | None = None
+    """A clip that takes longer is given up; ``null`` allows 600 s, and one more for every 50 kB of its file."""
+    decoder_gigabytes: Annotated[float, Field(ge=0.5)] = 4.0
+    """Address space of the process that decodes: a file that wants more is given up."""
 
 
 class SplitSettings(Section):

@@ -13,12 +13,14 @@ import pytest
 
 from mien.data.manifest import read_manifest
 from mien.features.extract import extract
+from mien.features.store import Store
 from mien.study import run_study
 from mien.study.cells import Laboratory
 from tests.faults.conftest import Count, Undisturbed
 from tests.faults.jobs import command, do_extract, finished, hold, plan_of, settings, started
 from tests.faults.test_disk import complaint, words
 from tests.faults.test_kill import scored, stored
+from tests.workers import kill_workers
 
 
 @pytest.mark.parametrize(("name", "folder"), [("extract", "store"), ("train", "run"), ("study", "study")])
@@ -40,10 +42,6 @@ def test_a_second_writer_is_told_who_has_the_folder_until_that_one_is_killed(
     count(2)
 
 
-def workers() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
-
-
 @pytest.mark.slow
 def test_a_killed_worker_costs_its_clip_and_the_next_run_makes_it(
     whole: Undisturbed, tmp_path: Path, count: Count
@@ -52,33 +50,31 @@ def test_a_killed_worker_costs_its_clip_and_the_next_run_makes_it(
     for outcome in extract(read_manifest(whole.data), tmp_path / "store", settings(), workers=1):
         failures += [outcome.failure] if outcome.failure else []
         if not killed:
-            for worker in workers():
-                worker.kill()
-            killed = True
+            killed = kill_workers() > 0
     assert len(failures) <= 1
     assert all("the worker process died" in reason for reason in failures)
     process = started(do_extract, whole.data, tmp_path / "store", tmp_path / "journal")
     process.join()
     assert sum(finished(tmp_path / "journal").values()) == len(failures)
-    arrays = {name: data for name, data in stored(whole.store).items() if name.endswith("clips.parquet")}
-    count(lost=int(len(failures) > 1), wrong=int(not arrays))
+    made, right = Store(tmp_path / "store"), Store(whole.store)
+    wrong = [pair for pair in right.rows if made.array(*pair).tobytes() != right.array(*pair).tobytes()]
+    count(lost=int(len(failures) > 1), wrong=len(wrong))
 
 
-@pytest.mark.slow
+@pytest.mark.soak
+@pytest.mark.timeout(900)
 def test_a_killed_worker_of_a_study_costs_nothing_but_time(whole: Undisturbed, tmp_path: Path, count: Count) -> None:
     plan, manifest, killed = plan_of(tmp_path / "plan"), read_manifest(whole.data), []
 
     def watch(done, _):
         for piece in done:
             if not killed:
-                killed.extend(worker.pid for worker in workers())
-                for worker in workers():
-                    worker.kill()
+                killed.append(kill_workers())
             yield piece
 
     _, reasons, _ = run_study(plan, manifest, whole.store, tmp_path / "study", 1, watch)
     laboratory = Laboratory(manifest, whole.store, tmp_path / "study")
-    assert killed
+    assert killed == [1]
     assert reasons == ()
     assert all(not laboratory.result(cell)["failed"] for cell in plan.cells)  # type: ignore[index]
     count(lost=int(scored(tmp_path / "study").keys() != scored(whole.study).keys()))
@@ -113,7 +109,7 @@ def test_a_reader_that_goes_ends_it_quietly(arguments: list[str]) -> None:
 
 def test_control_c_is_one_line_and_the_same_command_goes_on(whole: Undisturbed, tmp_path: Path, count: Count) -> None:
     line = words("extract", whole, tmp_path / "store")
-    line[line.index("--workers") + 1] = "2"
+    line[line.index("--workers") + 1] = "1"
     process = subprocess.Popen(
         [*MIEN, *line], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )

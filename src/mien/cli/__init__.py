@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from mien.cli import about, data, licences, models, scoring, summary, tables, weights
+from mien.cli import about, data, licences, models, reporting, scoring, summary, tables, weights
 from mien.errors import MienError
 
 
@@ -39,7 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(weights.app, name="weights")
-for room in (data, models, scoring, tables, summary, licences, about):
+for room in (data, models, scoring, tables, summary, reporting, licences, about):
     for command, epilog in room.COMMANDS:
         app.command(epilog=epilog)(command)
 

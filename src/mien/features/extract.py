@@ -27,6 +27,7 @@ from mien.features.keys import Keys
 from mien.features.origins import Origin
 from mien.features.windows import Stretch, Windows, stretches
 from mien.features.writer import StoreWriter
+from mien.media.decoder import seconds_for
 from mien.media.observe import Senses, observe
 from mien.modalities import MODALITIES, named
 from mien.modalities.base import Absent, Backbone, Modality, resolve_compute
@@ -42,6 +43,7 @@ SECTIONS = ("media", "faces", "speech")
 
 REPLACED = "not the clips that they were"
 DAMAGED = "damaged in the store"
+GRACE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -114,17 +116,14 @@ def plan(settings: Settings, workers: int = 0, windows: Windows | None = None) -
     return Extraction(settings, tuple(sorted(weights.items())), threads, windows)
 
 
-def extract(
-    manifest: Manifest, store: Path, settings: Settings, *, workers: int = 0, seconds_each: float | None = None
-) -> Iterator[Outcome]:
+def extract(manifest: Manifest, store: Path, settings: Settings, *, workers: int = 0) -> Iterator[Outcome]:
     """Make the features of every clip that does not have them yet.
 
     Args:
         manifest: the clips; the store takes over their order.
         store: the folder of the feature store; made when it is not there.
-        settings: weights, modalities, rates.
-        workers: processes; 0 works in this one.
-        seconds_each: a clip that takes longer is given up (with workers only).
+        settings: weights, modalities, rates, limits.
+        workers: processes; 0 works in this one. Files are decoded in other processes in any case.
 
     Yields:
         An outcome for every clip, in the order of completion, after its features are on the disk.
@@ -143,15 +142,28 @@ def extract(
             | {"weights": settings.weights},
         )
         jobs = (_job(clip, writer) for clip in manifest.clips)
-        for job, result in run(extraction, jobs, workers=workers, seconds_each=seconds_each):
-            if isinstance(result, Failed):
-                result = _failed(job, extraction.modalities, f"{job.clip.path.name}: {result.reason}")
+        for job, result in outcomes(extraction, jobs, workers):
             outcome = _without_repeated_failure(job, replace(result, again=_why_again(job, result, writer)))
             if outcome.made.features:
                 writer.add(outcome.made)
             else:
                 writer.passed(job.clip.id)
             yield outcome
+
+
+def outcomes(extraction: Extraction, jobs: Iterable[Job], workers: int) -> Iterator[tuple[Job, Outcome]]:
+    """What becomes of each clip, in the order of completion; a clip that its worker is lost with fails like any other.
+
+    Without workers, a clip's time is up while its file is decoded, in another process, or not at all. With workers,
+    it is up wherever they are; they get a little more, so that a decoder's own complaint comes first.
+    """
+
+    def seconds(job: Job) -> float:
+        return seconds_for(job.clip.path, extraction.settings.compute) + GRACE_SECONDS
+
+    for job, result in run(extraction, jobs, workers=workers, seconds_each=seconds):
+        lost = isinstance(result, Failed)
+        yield job, _failed(job, extraction.modalities, f"{job.clip.path.name}: {result.reason}") if lost else result
 
 
 def as_extracted(settings: Settings, store: Path) -> Settings:

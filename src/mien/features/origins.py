@@ -82,6 +82,8 @@ def content_of(path: Path) -> str:
     """The hash of a file, or of all the files in a folder with their names."""
     if _is_folder(path):
         return key_of([(file.name, sha256_of(file)) for file in _files(path)])
+    if not (path.is_file() or path.is_dir() or not path.exists()):
+        raise DataError(f"{path}: a pipe, socket or device, not a clip")  # which may never end
     return sha256_of(path)
 
 

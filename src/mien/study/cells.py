@@ -275,9 +275,7 @@ class Desk:
             curves = missing_curves(means, sides.rated("valid"), seed=0) if len(names) > 1 else {}
             extra = {
                 "seconds": took,
-                "epochs": [
-                    int(np.argmax([epoch.mean_r[k] for epoch in epochs])) + 1 for k in range(*mine.indices(10**9))
-                ],
+                "epochs": (1 + np.nan_to_num([epoch.mean_r[mine] for epoch in epochs], nan=-1.0).argmax(0)).tolist(),
                 "missing": {name: curve.tolist() for name, curve in curves.items()},
                 "shares": list(SHARES),
                 "parameters": sum(p[0].numel() for p in module.parameters()),
