@@ -57,7 +57,9 @@ def extract(
     Raises:
         DataError: the data cannot be read as a manifest.
         WeightsMissing: the weights are not in the cache; the message names the command that brings them.
-        StoreError: the store is in use, foreign, or cannot be written.
+        InUse: another process writes to the store.
+        OutputError: the store cannot be written.
+        StoreError: it is foreign, or of another version.
     """
     manifest, tally = manifest_of(data), Tally()
     outcomes = extract_outcomes(manifest, Path(out), settings_of(settings), workers=workers)
@@ -88,7 +90,10 @@ def train(
 
     Raises:
         DataError: nothing is rated, a side of the split is empty, or the store lacks these clips.
-        ModelError: the folder holds a run of other settings, data or features.
+        InUse: another process is writing to the run.
+        ModelError: the folder holds a run of other settings, data or features, or a damaged one.
+        OutputError: the folder cannot be written.
+        StoreError: features are damaged.
     """
     with EpochBar(progress) as bar:
         return train_run(manifest_of(data), _open(features), settings_of(settings), Path(out), bar.say, bar.watch)

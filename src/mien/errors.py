@@ -2,11 +2,14 @@
 
     MienError                  one line: where, what was found, what was expected, what to do
     ├── DataError              a manifest, label or folder is not what it should be
+    │   └── Damaged            a file that mien wrote does not hold what was written
+    ├── OutputError            what was made cannot be written: disk full, read-only, not allowed
+    ├── InUse                  another process is writing to the folder; the message names it
     ├── MediaError             a file cannot be decoded as video or sound
     ├── WeightsError           pretrained weights cannot be had
     │   ├── WeightsMissing     not in the cache; the message names the command that brings them
     │   └── HashMismatch       the bytes are not the bytes we know; both hashes are shown
-    ├── StoreError             a feature store is damaged, foreign, newer than us, or in use
+    ├── StoreError             a feature store is damaged, foreign, older or newer than us
     ├── ModelError             a model folder is damaged, foreign, newer than us, or does not fit the features
     ├── DependencyMissing      an optional package is not installed; the message names the extra
     └── SettingsError          a setting does not exist or has a value it cannot have
@@ -26,6 +29,18 @@ class DataError(MienError):
     """A manifest, label or folder is not what it should be."""
 
 
+class Damaged(DataError):
+    """A file that mien wrote does not hold what was written: its checksum does not fit."""
+
+
+class OutputError(MienError):
+    """What was made cannot be written: the disk is full, read-only, or not ours; what was finished before stays."""
+
+
+class InUse(MienError):
+    """Another process is writing to the folder."""
+
+
 class MediaError(MienError):
     """A file cannot be decoded as video or sound."""
 
@@ -43,7 +58,7 @@ class HashMismatch(WeightsError):
 
 
 class StoreError(MienError):
-    """A feature store is damaged, foreign, newer than this version of mien, or in use by another process."""
+    """A feature store is damaged, foreign, or of another version than this mien reads."""
 
 
 class ModelError(MienError):

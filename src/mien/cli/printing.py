@@ -14,7 +14,16 @@ if TYPE_CHECKING:
     from mien.features.tally import Tally
     from mien.schema import Prediction
 
-console = Console(highlight=False)
+
+class Printer(Console):
+    """A console that leaves a broken pipe to ``cli/__init__.py``."""
+
+    def on_broken_pipe(self) -> None:
+        """Pass it on."""
+        raise BrokenPipeError
+
+
+console = Printer(highlight=False)
 if not console.is_terminal:
     console.width = 160  # a file or a pipe is not 80 columns wide
 SHOWN = 10
@@ -64,6 +73,8 @@ def print_tally(tally: "Tally", store: Path) -> None:
     """What an extraction came to: counts, then what was absent or odd by reason, then what failed."""
     for (modality, _), (count, first) in sorted(tally.absent.items()):
         console.print(f"  {modality} absent in {count} (first: {first})", markup=False)
+    for reason, (count, first) in tally.again.items():
+        console.print(f"  made again: {count} {reason} (first: {first})", markup=False)
     for count, first in tally.remarks.values():
         console.print(f"  noted in {count} (first: {first})", markup=False)
     for clip, reason in tally.failed[:SHOWN]:

@@ -44,7 +44,7 @@ def import_provided(data: Path, manifest: Manifest, out: Path) -> Imported:
 
     Raises:
         DataError: the folder has no such features.
-        StoreError: the store cannot be written.
+        OutputError: the store cannot be written.
     """
     folders = {modality: data / name for modality, (name, _) in PROVIDED.items() if (data / name).is_dir()}
     if not folders:

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from mien.data.splits import clips_of, is_rated, labels_of
 from mien.errors import DataError, ModelError
+from mien.features.origins import check_unchanged
 from mien.features.store import Store
 from mien.metrics import (
     Interval,
@@ -141,8 +142,10 @@ def score_split(bundle: Bundle, manifest: Manifest, store: Store, split: str) ->
     """Score the rated clips of a split.
 
     Raises:
-        DataError: the split has no rated clip, or the targets are not the model's.
+        DataError: the split has no rated clip, the targets are not the model's, or clips were replaced since their
+            features were made.
         ModelError: the features are not of the kind that the model was trained on.
+        StoreError: features are damaged.
     """
     if manifest.targets != bundle.targets:
         raise DataError(
@@ -152,6 +155,7 @@ def score_split(bundle: Bundle, manifest: Manifest, store: Store, split: str) ->
     if not clips:
         raise DataError(f"{manifest.source}: no clip of split {split!r} is rated; there is nothing to judge")
     check_features(bundle, store)
+    check_unchanged(store, clips, bundle.modalities)
     ids = [clip.id for clip in clips]
     rated = labels_of(clips, len(bundle.targets))
     inputs = bundle.clips({name: store.gather(name, ids) for name in bundle.modalities}, rated)

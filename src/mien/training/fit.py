@@ -21,13 +21,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mien.artifacts import atomic_file
+from mien.checksums import read_tensors, write_tensors
 from mien.config import FitSettings
-from mien.errors import MienError
+from mien.errors import Damaged, MienError, ModelError
 from mien.metrics import mean_defined, pearson
 from mien.modalities.stacked import Chance, seeded
 from mien.model.emotion import Group, Multimodal, Variant
@@ -145,6 +143,7 @@ def fit(job: Job) -> Iterator[Epoch]:
 
     Raises:
         MienError: no model's validation r was ever defined (nothing is rated, or the loss is not finite).
+        ModelError: the checkpoint is damaged.
     """
     whole = ParameterMatrix(job.groups)
     held = [(part, part.data) for part in (*job.module.parameters(), *job.module.buffers())]
@@ -300,15 +299,16 @@ def _write_checkpoint(path: Path, state: _State) -> None:
     tensors |= {f"progress.{name}": value.clone() for name, value in vars(state.progress).items()}
     if state.average is not None:
         tensors["average"] = state.average
-    with atomic_file(path) as part:
-        save_file({name: value.contiguous() for name, value in tensors.items()}, part)
+    write_tensors(path, {name: value.detach().cpu().contiguous().numpy() for name, value in tensors.items()})
 
 
 def _read_checkpoint(job: Job, state: _State) -> None:
     assert job.checkpoint is not None
     device = state.matrix.values.device
-    with safe_open(job.checkpoint, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    try:
+        tensors = {name: torch.from_numpy(values) for name, values in read_tensors(job.checkpoint)[0].items()}
+    except Damaged as error:
+        raise ModelError(f"{error}; delete it and train again: this stage begins anew") from error
     if len(tensors["learning"]) < len(state.learning):
         _let_go(job, state, tensors["learning"])
     state.matrix.values.copy_(tensors["values"])
