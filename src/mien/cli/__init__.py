@@ -8,7 +8,7 @@ import sys
 import typer
 
 from mien.cli import about, data, licences, models, scoring, summary, tables, weights
-from mien.errors import MienError
+from mien.errors import MienError, legible
 
 app = typer.Typer(
     name="mien",
@@ -38,5 +38,5 @@ def main() -> None:
 
 
 def _leave(message: str, code: int) -> None:
-    print(f"mien: {message}", file=sys.stderr)
+    print(f"mien: {legible(message)}", file=sys.stderr)
     sys.exit(code)
