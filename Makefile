@@ -1,5 +1,7 @@
 # make demo   set up, then run the main job end to end and show its result
 # make test   set up, then run all checks and tests
+# make soak   set up, then run the long tests of damaged and hostile input
+# make docs   build the pages of docs/ and the reference as a site, in site/
 # make setup  only make .venv; further targets: check (linters), clean
 
 PYTHON ?= python3
@@ -8,7 +10,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 CLIPS ?= 160
 
-.PHONY: setup demo test check clean
+.PHONY: setup demo test soak check docs clean
 
 setup: $(VENV)/.ready
 
@@ -31,5 +33,13 @@ test: check
 	$(BIN)/mien weights fetch small
 	$(BIN)/pytest -n 2 --dist loadscope
 
+soak: setup
+	$(BIN)/mien weights fetch small
+	$(BIN)/pytest -m soak -n 2 --dist loadscope -s
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "site/index.html; with its search: $(BIN)/python -m http.server --directory site"
+
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(DEMO) site

@@ -1,41 +1,157 @@
-"""Docs cannot rot: what they name exists, what exists is named, and what they link to is there."""
+"""Docs cannot rot: what they name exists, what exists is named, what they link to is there, what they show runs."""
 
 import ast
+import importlib.util
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
+import typer
+import yaml
+from markdown.extensions.toc import slugify
 
 import mien
-from mien.config import read_settings
-from tests.test_cli import COMMANDS
+from mien.cli import app
+from mien.config import Settings, read_settings
+from mien.model.notice import NOTICE
+from mien.study.plan import read_study
+from tests.tutorials import Block, blocks_of, commands_of, run_python
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+LIBRARY = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
 WHOLE = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+def _generated() -> ModuleType:
+    """``docs/generated.py``, which makes the reference."""
+    spec = importlib.util.spec_from_file_location("generated", ROOT / "docs" / "generated.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+GENERATED = _generated()
+COMMANDS = dict(GENERATED.commands())
+
+
+@pytest.mark.parametrize("command", typer.main.get_command(app).commands)
 def test_every_command_is_in_the_readme(command: str) -> None:
     assert f"mien {command}" in README
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_of_a_group_is_in_the_docs(command: str) -> None:
+    assert f"mien {command}" in WHOLE
+
+
 @pytest.mark.parametrize("name", mien.__all__)
-def test_every_public_name_is_in_the_docs(name: str) -> None:
-    assert re.search(rf"\bmien\.{name}\b|\b{name}\b", WHOLE)
+def test_every_public_name_is_in_the_library_page_and_says_what_it_is(name: str) -> None:
+    assert re.search(rf"\bmien\.{name}\b", LIBRARY)
+    assert name == "EMOTIONS" or getattr(mien, name).__doc__
 
 
-def test_commands_in_the_docs_exist() -> None:
-    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", WHOLE, re.DOTALL))
-    for command in re.findall(r"^\s*mien ([a-z-]+)", blocks, re.MULTILINE):
-        assert command in COMMANDS, f"the docs name mien {command}, which does not exist"
+SHELL = [block for page in PAGES for block in blocks_of(page) if block.language == "sh"]
+
+
+@pytest.mark.parametrize("block", SHELL, ids=lambda block: block.place)
+def test_every_command_in_the_docs_parses(block: Block) -> None:
+    """Also those that are not run: the command exists, and so do its options, with nothing missing."""
+    command = typer.main.get_command(app)
+    for words in commands_of(block):
+        one, rest = command, words
+        while isinstance(one, typer.core.TyperGroup) and rest:
+            assert rest[0] in one.commands, f"{block.place}: no command mien {' '.join(words)}"
+            one, rest = one.commands[rest[0]], rest[1:]
+        one.make_context(words[0], rest)
+
+
+EXPLAINED = [
+    page for page in sorted(ROOT.glob("docs/explanation/*.md")) if any(b.language == "python" for b in blocks_of(page))
+]
+
+
+@pytest.mark.parametrize("page", EXPLAINED, ids=lambda page: page.stem)
+def test_examples_run_and_print_what_they_promise(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that need a corpus or a model are run by test_tutorials.py."""
+    monkeypatch.chdir(tmp_path)
+    run_python(page)
+
+
+@pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", WHOLE, re.DOTALL))
+def test_yaml_in_the_docs_is_a_study_or_settings(text: str, tmp_path: Path) -> None:
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    file = tmp_path / "studies" / "shown.yaml"
+    file.write_text(text, encoding="utf-8")
+    read_study(file) if "axes" in yaml.safe_load(text) else read_settings(file)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_within_the_docs_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+def test_links_lead_somewhere(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)", _prose(page)):
+        path = (page.parent / target).resolve() if target else page
+        assert path.exists(), f"{page.name} links to {target}"
+        if anchor:
+            assert anchor in _anchors(path), f"{page.name}: {path.name} has no heading #{anchor}"
+
+
+def _prose(page: Path) -> str:
+    return re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def _anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings that both this site and GitHub give."""
+    titles = [re.sub(r"[`*]", "", title) for title in re.findall(r"^#+ (.+)$", _prose(page), re.MULTILINE)]
+    ours = {slugify(title, "-") for title in titles}
+    return ours & {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_every_setting_is_in_the_reference_with_its_meaning() -> None:
+    rows = {name: meaning for name, _, _, meaning in GENERATED.settings()}
+    assert set(rows) == set(_names(Settings().model_dump()))
+    assert all(rows.values()), [name for name, meaning in rows.items() if not meaning]
+    page = GENERATED.settings_page()
+    assert all(f"| `{name}` |" in page for name in rows)
+
+
+def _names(values: dict[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key, value in values.items():
+        found += _names(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
+    return found
+
+
+def test_settings_named_in_the_docs_exist() -> None:
+    sections = "media|faces|speech|compute|split|stage[12]"
+    named = re.findall(rf"`((?:{sections})\.[a-z_.]+)(?:[=:][^`]*)?`", WHOLE)
+    files = re.compile(r"\.(py|json|yaml)$")
+    known = {*_names(Settings().model_dump()), "stage1.loss", "stage2.loss"}
+    assert {name for name in named if not files.search(name)} <= known
+
+
+def test_the_site_builds_strictly_and_fetches_nothing_from_elsewhere(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path / "site"]
+    quiet = os.environ | {"NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, env=quiet)
+    assert done.returncode == 0, done.stderr
+    pages = sorted((tmp_path / "site").rglob("*.html"))
+    assert {"index.html", "commands.html", "settings.html", "python.html"} <= {page.name for page in pages}
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert not re.search(r"<(?:script|img|link|iframe)[^>]+(?:src|href)=\"?(?:https?:)?//", text), page.name
+
+
+def test_the_page_on_law_has_the_facts_of_the_notice() -> None:
+    law = " ".join((ROOT / "docs" / "explanation" / "law.md").read_text(encoding="utf-8").split())
+    assert all(fact in law for fact in NOTICE)
 
 
 def test_the_files_and_functions_of_the_reading_order_exist() -> None:
@@ -59,19 +175,11 @@ def _defined(file: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("recipe", sorted(ROOT.glob("recipes/*.yaml")), ids=lambda recipe: recipe.name)
-def test_recipes_are_settings(recipe: Path) -> None:
-    read_settings(recipe)
-
-
-def test_the_python_example_of_the_readme_is_python() -> None:
-    snippets = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert snippets
-    for snippet in snippets:
-        called = [node for node in ast.walk(ast.parse(snippet)) if isinstance(node, ast.Attribute)]
-        for node in called:
-            if isinstance(node.value, ast.Name) and node.value.id == "mien":
-                assert node.attr in mien.__all__
+def test_files_of_the_code_that_the_docs_name_exist() -> None:
+    places = [ROOT, ROOT / "src" / "mien", ROOT / "docs"]
+    for page in PAGES:
+        for name in re.findall(r"`((?:[a-z_0-9]+/)+[a-z_0-9]+\.(?:py|yaml))`", page.read_text(encoding="utf-8")):
+            assert any((place / name).is_file() for place in places), f"{page.name} names {name}"
 
 
 def test_nothing_is_pickled() -> None:

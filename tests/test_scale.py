@@ -2,12 +2,13 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 
 from mien.scale import Failed, run
+from tests.workers import kill_workers
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def test_workers_are_other_processes() -> None:
 
 
 def test_a_dead_and_a_hanging_worker_cost_only_their_items() -> None:
-    results = dict(run(Squares(), [1, -1, 2, -2, 3, 4], workers=2, seconds_each=4))
+    results = dict(run(Squares(), [1, -1, 2, -2, 3, 4], workers=2, seconds_each=lambda _: 4))
     lost = {item: result for item, result in results.items() if isinstance(result, Failed)}
     assert set(lost) == {-1, -2}
     assert "died" in lost[-1].reason
@@ -53,3 +54,30 @@ def test_a_dead_and_a_hanging_worker_cost_only_their_items() -> None:
 def test_an_exception_is_raised_here(workers: int) -> None:
     with pytest.raises(ArithmeticError, match="minus three"):
         list(run(Squares(), [-3], workers=workers))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_that_are_killed_while_they_wait_for_work_are_replaced(workers: int) -> None:
+    def slowly() -> Iterator[int]:
+        for number in range(6):
+            if number == 5:  # the first four are answered, the others not yet asked for
+                time.sleep(2)
+                killed.append(kill_workers())
+            yield number
+
+    killed: list[int] = []
+    results = dict(run(Squares(), slowly(), workers=workers))
+    assert killed == [workers]
+    lost = [item for item, result in results.items() if isinstance(result, Failed)]
+    assert sorted(results) == list(range(6))
+    assert len(lost) <= 1  # one that was just being taken
+
+
+def test_every_worker_killed_again_and_again_ends() -> None:
+    started = time.monotonic()
+    done = []
+    for item, result in run(Squares(), range(8), workers=1):
+        done.append((item, isinstance(result, Failed)))
+        kill_workers()
+    assert sorted(item for item, _ in done) == list(range(8))
+    assert time.monotonic() - started < 240

@@ -8,16 +8,18 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer
 
-from mien.cli import app
-from tests.tutorials import PAGES, Block, blocks_of, commands_of, run_block
+from mien.config import read_settings
+from tests.tutorials import PAGES, blocks_of, run_block, run_python
 
 ROOT = Path(__file__).resolve().parents[1]
 STORY = ("challenge", "own-data", "report", "air-gapped")
 """Tutorials that go on in one folder, in this order."""
 
-ALL = [block for page in sorted([*ROOT.glob("docs/**/*.md"), ROOT / "README.md"]) for block in blocks_of(page)]
+README = ROOT / "README.md"
+CALLS = [page for page in (README, *sorted(ROOT.glob("docs/how-to/*.md")), *sorted(ROOT.glob("docs/*.md")))
+         if any(block.language == "python" for block in blocks_of(page))]  # fmt: skip
+"""Pages whose Python needs a corpus or a model; test_docs.py runs that of docs/explanation/, which needs neither."""
 QUIET = (
     "import sys; sys.addaudithook(lambda e, a: e in ('socket.connect', 'socket.getaddrinfo') and sys.exit(f'{e} {a}'))"
 )
@@ -83,16 +85,26 @@ def test_the_watch_for_connections_would_see_one() -> None:
     assert seen.returncode == 1 and "socket." in seen.stderr
 
 
-@pytest.mark.parametrize("block", [block for block in ALL if block.language == "sh"], ids=lambda block: block.place)
-def test_every_command_in_the_docs_parses(block: Block) -> None:
-    """Also those that are not run: the command exists, and so do its options, with nothing missing."""
-    command = typer.main.get_command(app)
-    for words in commands_of(block):
-        one, rest = command, words
-        while isinstance(one, typer.core.TyperGroup) and rest:
-            assert rest[0] in one.commands, f"{block.place}: no command mien {' '.join(words)}"
-            one, rest = one.commands[rest[0]], rest[1:]
-        one.make_context(words[0], rest)
+@pytest.mark.weights
+@pytest.mark.slow
+@pytest.mark.parametrize("page", CALLS, ids=lambda page: page.stem)
+def test_the_python_of_a_page_runs(page: Path, story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the names in it stand for something: a trained run, a store, tables, a clip and a folder of clips."""
+    (tmp_path / "stand-in").symlink_to(story / "stand-in")
+    shutil.copytree(story / "features", tmp_path / "features")
+    shutil.copytree(story / "runs" / "first", tmp_path / "runs" / ("before" if page == README else "first"))
+    films = sorted((story / "stand-in" / "raw").glob("*.mp4"))
+    shutil.copy(films[0], tmp_path / "clip.mp4")
+    (tmp_path / "folder").mkdir()
+    shutil.copy(films[1], tmp_path / "folder")
+    rows = [f"{film.stem},stand-in/raw/{film.name},{'valid' if n % 3 else 'train'}" for n, film in enumerate(films)]
+    for table, top in (("clips.csv", 1), ("ratings.csv", 100)):
+        cells = [f"{row},{n % 4 / 4 * top:g},{n % 3 / 3 * top:g}" for n, row in enumerate(rows)]
+        (tmp_path / table).write_text("\n".join(["id,path,split,Warmth,Tension", *cells]) + "\n")
+    quick = read_settings(story / "quick.yaml")
+    monkeypatch.setattr("mien.api.settings_of", lambda settings: quick if settings is None else settings)
+    with contextlib.chdir(tmp_path):
+        run_python(page)
 
 
 def mien(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:

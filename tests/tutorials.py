@@ -6,17 +6,22 @@ run by ``sh``. A block below a line ``*Not run by the tests: why.*`` is not run;
     python -m tests.tutorials PAGE     in the folder where the tutorial is to happen
 """
 
+import contextlib
+import io
 import os
 import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
 PAGES = Path(__file__).resolve().parents[1] / "docs" / "tutorials"
 _BLOCK = re.compile(
-    r"(?:^\*Not run by the tests: (?P<why>[^*]+)\*\n\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```", re.M | re.S
+    r"(?:^\*Not run by the tests: (?P<why>[^*]+)\*\n\n)?"
+    r"^(?P<indent> *)```(?P<language>\w+)\n(?P<text>.*?)^(?P=indent)```",
+    re.M | re.S,
 )
 
 
@@ -34,7 +39,7 @@ def blocks_of(page: Path) -> list[Block]:
     """The blocks of a page that are shell or Python, in order."""
     text = page.read_text(encoding="utf-8")
     return [
-        Block(found["language"], found["text"], (found["why"] or "").strip(),
+        Block(found["language"], textwrap.dedent(found["text"]), (found["why"] or "").strip(),
               f"{page.name}:{text[: found.start('text')].count(chr(10))}")
         for found in _BLOCK.finditer(text)
         if found["language"] in ("sh", "python")
@@ -61,6 +66,23 @@ def run_block(block: Block) -> None:
     else:
         for line in _lines(block.text):
             _mien(line, block.place) if _is_one_command(line) else _sh(line, block.place)
+
+
+def run_python(page: Path) -> None:
+    """Run the Python blocks of a page, one after another in one namespace, in the working directory.
+
+    What stands behind ``# →`` must be what is printed, line by line, by a block that has any.
+
+    Raises:
+        AssertionError: something else was printed.
+    """
+    names: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks_of(page):
+        if block.language == "python" and not block.why:
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                exec(compile(block.text, block.place, "exec"), names)
+            promised = re.findall(r"# → (.*)", block.text)
+            assert not promised or printed.getvalue().splitlines() == promised, f"{block.place}: {printed.getvalue()}"
 
 
 def _lines(text: str) -> list[str]:

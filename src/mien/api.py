@@ -40,7 +40,6 @@ def extract(
     settings: Settings | str | Path | None = None,
     *,
     workers: int = 0,
-    seconds_each: float | None = 900.0,
     progress: bool = True,
 ) -> Tally:
     """Compute the features of every clip, once, into a feature store; the same call continues an interrupted one.
@@ -49,8 +48,7 @@ def extract(
         data: the challenge folder, a folder of videos, a CSV or Parquet table, or a ``Manifest``.
         out: folder of the feature store.
         settings: ``Settings``, a YAML file, or ``None`` for the defaults.
-        workers: processes; 0 works in this one.
-        seconds_each: a clip that takes longer is given up, with a reason (with workers only).
+        workers: processes; 0 works in this one. Files are decoded in other processes in any case.
         progress: show a bar.
 
     Returns:
@@ -59,10 +57,12 @@ def extract(
     Raises:
         DataError: the data cannot be read as a manifest.
         WeightsMissing: the weights are not in the cache; the message names the command that brings them.
-        StoreError: the store is in use, foreign, or cannot be written.
+        InUse: another process writes to the store.
+        OutputError: the store cannot be written.
+        StoreError: it is foreign, or of another version.
     """
     manifest, tally = manifest_of(data), Tally()
-    outcomes = extract_outcomes(manifest, Path(out), settings_of(settings), workers=workers, seconds_each=seconds_each)
+    outcomes = extract_outcomes(manifest, Path(out), settings_of(settings), workers=workers)
     for outcome in counted(outcomes, "extracting", len(manifest.clips), progress):
         tally.count(outcome)
     return tally
@@ -90,7 +90,10 @@ def train(
 
     Raises:
         DataError: nothing is rated, a side of the split is empty, or the store lacks these clips.
-        ModelError: the folder holds a run of other settings, data or features.
+        InUse: another process is writing to the run.
+        ModelError: the folder holds a run of other settings, data or features, or a damaged one.
+        OutputError: the folder cannot be written.
+        StoreError: features are damaged.
     """
     with EpochBar(progress) as bar:
         return train_run(manifest_of(data), _open(features), settings_of(settings), Path(out), bar.say, bar.watch)

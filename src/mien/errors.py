@@ -2,11 +2,14 @@
 
     MienError                  one line: where, what was found, what was expected, what to do
     ├── DataError              a manifest, label or folder is not what it should be
+    │   └── Damaged            a file that mien wrote does not hold what was written
+    ├── OutputError            what was made cannot be written: disk full, read-only, not allowed
+    ├── InUse                  another process is writing to the folder; the message names it
     ├── MediaError             a file cannot be decoded as video or sound
     ├── WeightsError           pretrained weights cannot be had
     │   ├── WeightsMissing     not in the cache; the message names the command that brings them
     │   └── HashMismatch       the bytes are not the bytes we know; both hashes are shown
-    ├── StoreError             a feature store is damaged, foreign, newer than us, or in use
+    ├── StoreError             a feature store is damaged, foreign, older or newer than us
     ├── ModelError             a model folder is damaged, foreign, newer than us, or does not fit the features
     ├── DependencyMissing      an optional package is not installed; the message names the extra
     └── SettingsError          a setting does not exist or has a value it cannot have
@@ -15,15 +18,49 @@ The command line prints a ``MienError`` as one line and leaves with its ``exit_c
 the run, 2 for wrong use. A caller's mistake in Python is a ``ValueError``; our own mistake is an ``assert``.
 """
 
+import unicodedata
+
+LONGEST = 1000
+"""Characters of a message: a stranger's file may hold a name of megabytes; the start and the end are kept."""
+
+
+def legible(text: str) -> str:
+    r"""Text that may be written and shown anywhere: what would command a terminal, or is no character, is spelt out.
+
+    Names of files hold such things: line ends, escape sequences, bytes that are not UTF-8.
+
+    >>> legible("café \x1b[2J \udcff")
+    'café \\x1b[2J \\udcff'
+    """
+    return "".join(
+        each.encode("unicode_escape").decode() if unicodedata.category(each) in ("Cc", "Cs") else each for each in text
+    )
+
 
 class MienError(Exception):
-    """A fault that the person who ran the program can do something about; ``str()`` of it is one line."""
+    """A fault that the person who ran the program can do something about; ``str()`` of it is one line, not too long."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        told = legible(" ".join(super().__str__().split()))
+        return told if len(told) <= LONGEST else f"{told[: LONGEST - 300]} … {told[-290:]}"
 
 
 class DataError(MienError):
     """A manifest, label or folder is not what it should be."""
+
+
+class Damaged(DataError):
+    """A file that mien wrote does not hold what was written: its checksum does not fit."""
+
+
+class OutputError(MienError):
+    """What was made cannot be written: the disk is full, read-only, or not ours; what was finished before stays."""
+
+
+class InUse(MienError):
+    """Another process is writing to the folder."""
 
 
 class MediaError(MienError):
@@ -43,7 +80,7 @@ class HashMismatch(WeightsError):
 
 
 class StoreError(MienError):
-    """A feature store is damaged, foreign, newer than this version of mien, or in use by another process."""
+    """A feature store is damaged, foreign, or of another version than this mien reads."""
 
 
 class ModelError(MienError):

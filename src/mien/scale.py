@@ -13,9 +13,12 @@ The trade-off: pebble, and not the standard pool, because the standard one is lo
 import functools
 import multiprocessing
 import os
-from collections.abc import Callable, Hashable, Iterable, Iterator
+import threading
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol, TypeVar
 
 Item = TypeVar("Item")
@@ -24,6 +27,9 @@ Result = TypeVar("Result", covariant=True)
 QUEUED_PER_WORKER = 2
 ITEMS_PER_PROCESS = 400
 """A worker is replaced after this many items, so that what native libraries never give back cannot pile up."""
+
+LOOK_SECONDS = 1.0
+"""How long nothing may come before it is seen whether the pool is still there."""
 
 
 class Make(Hashable, Protocol[Result]):
@@ -47,7 +53,7 @@ def cores() -> int:
 
 
 def run(
-    make: Make[Result], items: Iterable[Item], *, workers: int, seconds_each: float | None = None
+    make: Make[Result], items: Iterable[Item], *, workers: int, seconds_each: Callable[[Item], float] | None = None
 ) -> Iterator[tuple[Item, Result | Failed]]:
     """Run a function over items.
 
@@ -56,7 +62,7 @@ def run(
         items: picklable; taken as they are needed.
         workers: processes; 0 runs in this one, where a fault of the machine's code cannot be survived and no time limit
             holds.
-        seconds_each: an item that takes longer is given up; ``None`` waits for ever.
+        seconds_each: how long an item may take before it is given up; ``None`` waits for ever.
 
     Yields:
         ``(item, result)`` in the order of completion. An exception raised by the function is raised here.
@@ -69,36 +75,57 @@ def run(
 
 
 def _run_in_processes(
-    make: Make[Result], items: Iterable[Item], workers: int, seconds_each: float | None
+    make: Make[Result], items: Iterable[Item], workers: int, seconds_each: Callable[[Item], float] | None
 ) -> Iterator[tuple[Item, Result | Failed]]:
+    """A pool of which an idle worker was killed is beyond help: another takes over, once, what it had been given."""
+    queue, again = iter(items), []
+    while True:
+        left = yield from _run_in_pool(make, chain(again, queue), workers, seconds_each)
+        lost = [item for item in left if any(item is other for other in again)]
+        yield from ((item, Failed("worker processes died twice")) for item in lost)
+        again = [item for item in left if not any(item is other for other in lost)]
+        if not left:
+            return
+
+
+def _run_in_pool(
+    make: Make[Result], queue: Iterator[Item], workers: int, seconds_each: Callable[[Item], float] | None
+) -> Generator[tuple[Item, Result | Failed], None, list[Item]]:
+    """Run until the queue is empty or the pool breaks; returns what was taken from the queue and not answered."""
     from pebble import ProcessPool  # noqa: PLC0415 - only when processes are wanted
 
-    queue = iter(items)
-    waiting: dict[Future[Result], Item] = {}
+    waiting: dict[Future[Result], tuple[Item, float | None]] = {}
     context = multiprocessing.get_context("spawn")
     pool = ProcessPool(max_workers=workers, max_tasks=ITEMS_PER_PROCESS, context=context)
     try:
         while True:
             while len(waiting) < workers * QUEUED_PER_WORKER and (item := next(queue, None)) is not None:
-                waiting[pool.schedule(_call, args=(make, item), timeout=seconds_each)] = item
+                seconds = None if seconds_each is None else seconds_each(item)
+                try:
+                    waiting[pool.schedule(_call, args=(make, item), timeout=seconds)] = (item, seconds)
+                except RuntimeError:  # it has just broken
+                    return [item, *(item for item, _ in waiting.values())]
             if not waiting:
-                break
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                return []
+            done, _ = wait(waiting, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
             for future in done:
-                yield waiting.pop(future), _outcome(future, seconds_each)
-        pool.close()
+                if not isinstance(future.exception(), BrokenProcessPool):
+                    item, seconds = waiting.pop(future)
+                    yield item, _outcome(future, seconds)
+            if not pool.active:
+                return [item for item, _ in waiting.values()]
     finally:
         pool.stop()
         pool.join()
 
 
-def _outcome(future: Future[Result], seconds_each: float | None) -> Result | Failed:
+def _outcome(future: Future[Result], seconds: float | None) -> Result | Failed:
     from pebble import ProcessExpired  # noqa: PLC0415
 
     try:
         return future.result()
     except TimeoutError:
-        return Failed(f"gave up after {seconds_each:g} s")
+        return Failed(f"gave up after {seconds:g} s")
     except ProcessExpired as error:
         return Failed(f"the worker process died (exit code {error.exitcode})")
 
@@ -109,4 +136,12 @@ def _call(make: Make[Result], item: Any) -> Result:
 
 @functools.cache
 def _made(make: Make[Result]) -> Callable[[Any], Result]:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     return make()
+
+
+def _end_with_parent() -> None:
+    """A process whose parent was killed has nobody to work for, and must not write beside the next one."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)

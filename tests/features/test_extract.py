@@ -1,15 +1,10 @@
-"""Extraction: one bad clip stops nothing, nothing is computed twice, and a kill loses only the clip in flight.
+"""Extraction: one bad clip stops nothing, and nothing is computed twice. Kills are in ``tests/faults``.
 
 With random weights, which need no network; what the real ones make of real clips is in ``test_real_clips.py``.
 """
 
 import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +12,7 @@ import pytest
 
 from mien.config import Settings, read_settings
 from mien.data.manifest import read_manifest
-from mien.errors import StoreError
+from mien.errors import InUse
 from mien.features.extract import Outcome, extract
 from mien.features.store import Store
 from mien.features.tally import Tally
@@ -155,43 +150,5 @@ def test_a_part_of_a_clip_is_that_part(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_store_that_is_written_to_is_refused(folder: Path, tmp_path: Path) -> None:
-    with StoreWriter(tmp_path, []), pytest.raises(StoreError, match="another process"):
+    with StoreWriter(tmp_path, []), pytest.raises(InUse, match="is writing to it"):
         run(read_manifest(folder), tmp_path, AUDIO)
-
-
-KILLS = 10
-
-
-@pytest.mark.slow
-def test_ten_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
-    clips = tmp_path / "clips"
-    clips.mkdir()
-    for number in range(48):
-        sound_clip(clips / f"{number:02d}.mkv", 0.5 + 0.05 * (number % 7))
-    run(read_manifest(clips), tmp_path / "whole", AUDIO)
-    settings = ("weights=tiny", "modalities=[audio]", "compute.precision=float32")
-    command = [sys.executable, "-m", "mien.cli", "extract", clips, "--out", tmp_path / "cut", "--quiet"]
-    command += [word for setting in settings for word in ("--set", setting)]
-    chance, killed = random.Random(7), 0
-    for _ in range(KILLS):
-        process = subprocess.Popen([*map(str, command), "--workers", "0"], stdout=subprocess.DEVNULL)
-        wait_for_work(process, tmp_path / "cut")
-        time.sleep(chance.uniform(0, 0.4))
-        killed += process.poll() is None
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert killed >= 3, "the machine is so fast that nothing was interrupted"
-    tally, _ = run(read_manifest(clips), tmp_path / "cut", AUDIO)
-    assert tally.made + tally.reused == 48
-    assert bytes_of(tmp_path / "cut") == bytes_of(tmp_path / "whole")
-
-
-def wait_for_work(process: subprocess.Popen[bytes], store: Path) -> None:
-    """Wait until the process has finished a clip more than there were, or has ended."""
-    before = count_files(store)
-    while process.poll() is None and count_files(store) <= before:
-        time.sleep(0.005)
-
-
-def count_files(store: Path) -> int:
-    return sum(1 for _ in store.rglob("*") if _.is_file())

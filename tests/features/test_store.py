@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.errors import StoreError
+from mien.errors import InUse, StoreError
 from mien.features.store import Store
 from mien.features.writer import StoreWriter
 from mien.schema import ClipFeatures, Feature, Transcript, Word
@@ -113,7 +113,7 @@ def test_a_pending_clip_that_reached_its_shard_is_not_stored_twice(tmp_path: Pat
 
 
 def test_two_writers_at_once_are_refused(tmp_path: Path) -> None:
-    with StoreWriter(tmp_path, ["a"]), pytest.raises(StoreError, match="another process is writing"):
+    with StoreWriter(tmp_path, ["a"]), pytest.raises(InUse, match=r"process \d+ on .* is writing"):
         StoreWriter(tmp_path, ["a"])
 
 

@@ -4,11 +4,13 @@ import av
 import numpy as np
 import pytest
 
-from mien.config import FaceSettings
+from mien.config import ComputeSettings, FaceSettings, MediaSettings
 from mien.errors import DataError, MediaError
+from mien.media.decoder import Decoder
 from mien.media.provided import OPENFACE_COLUMNS, provided_crops, read_openface
 
 SETTINGS = FaceSettings(crop_size=16)
+DECODER = Decoder(MediaSettings(), ComputeSettings())
 
 
 def write_picture(file: Path, grey: int, height: int = 32, width: int = 32) -> None:
@@ -36,7 +38,7 @@ def greys(crops) -> list[int]:
 
 
 def test_pictures_come_in_the_order_of_their_numbers_spread_over_the_clip(folder: Path) -> None:
-    provided = provided_crops(folder, SETTINGS, seconds=8.0)
+    provided = provided_crops(folder, SETTINGS, DECODER.still, seconds=8.0)
     assert provided.crops[0:4].shape == (4, 16, 16, 3)
     assert greys(provided.crops) == pytest.approx([10, 20, 100, 110], abs=2)  # not 1, 10, 11, 2; JPEG is not exact
     np.testing.assert_allclose(provided.seconds, [1, 3, 5, 7])  # the middles of four quarters of 8 s
@@ -45,7 +47,7 @@ def test_pictures_come_in_the_order_of_their_numbers_spread_over_the_clip(folder
 
 
 def test_without_the_length_of_the_clip_no_times_are_made_up(folder: Path) -> None:
-    assert np.isnan(provided_crops(folder, SETTINGS).seconds).all()
+    assert np.isnan(provided_crops(folder, SETTINGS, DECODER.still).seconds).all()
 
 
 def test_other_files_and_broken_pictures_are_counted_and_leave_the_rest(folder: Path) -> None:
@@ -53,7 +55,7 @@ def test_other_files_and_broken_pictures_are_counted_and_leave_the_rest(folder: 
     (folder / ".DS_Store").write_bytes(b"")
     (folder / "3.jpg").write_bytes(b"not a picture")
     (folder / "4.jpg").write_bytes(b"")
-    provided = provided_crops(folder, SETTINGS, seconds=6.0)
+    provided = provided_crops(folder, SETTINGS, DECODER.still, seconds=6.0)
     assert greys(provided.crops) == pytest.approx([10, 20, 100, 110], abs=2)
     np.testing.assert_allclose(provided.seconds, [0.5, 1.5, 4.5, 5.5])  # the broken third and fourth keep their places
     assert provided.pictures == 6
@@ -64,7 +66,7 @@ def test_other_files_and_broken_pictures_are_counted_and_leave_the_rest(folder: 
 
 
 def test_more_pictures_than_wanted_are_thinned_evenly(folder: Path) -> None:
-    provided = provided_crops(folder, SETTINGS, seconds=8.0, at_most=2)
+    provided = provided_crops(folder, SETTINGS, DECODER.still, seconds=8.0, at_most=2)
     assert greys(provided.crops) == pytest.approx([20, 110], abs=2)  # the middles of two halves: positions 1 and 3
     assert provided.pictures == 4
 
@@ -73,22 +75,22 @@ def test_a_picture_that_is_not_square_is_continued_by_its_border_not_squeezed(tm
     folder = tmp_path / "wide"
     folder.mkdir()
     write_picture(folder / "1.png", grey=70, height=32, width=64)
-    crop = provided_crops(folder, SETTINGS).crops[0:1]
+    crop = provided_crops(folder, SETTINGS, DECODER.still).crops[0:1]
     assert crop.shape == (1, 16, 16, 3)
     assert np.all(crop == 70)  # nothing black above or below
 
 
 def test_a_folder_without_usable_pictures_is_refused_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"nowhere: cannot be read as a folder of face pictures \(No such file"):
-        provided_crops(tmp_path / "nowhere", SETTINGS)
+        provided_crops(tmp_path / "nowhere", SETTINGS, DECODER.still)
     with pytest.raises(MediaError, match="no face pictures in it, found nothing"):
-        provided_crops(tmp_path, SETTINGS)
+        provided_crops(tmp_path, SETTINGS, DECODER.still)
     (tmp_path / "Thumbs.db").write_bytes(b"")
     with pytest.raises(MediaError, match=r"found 1 other files, for example Thumbs\.db"):
-        provided_crops(tmp_path, SETTINGS)
+        provided_crops(tmp_path, SETTINGS, DECODER.still)
     (tmp_path / "1.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
     with pytest.raises(MediaError, match=r"none of 1 pictures can be decoded, for example 1\.jpg"):
-        provided_crops(tmp_path, SETTINGS)
+        provided_crops(tmp_path, SETTINGS, DECODER.still)
 
 
 HEADER = ["frame", "face_id", "timestamp", "confidence", "success", *OPENFACE_COLUMNS, "AU28_c"]

@@ -80,6 +80,41 @@ def test_models_trained_at_once_equal_models_trained_alone(make) -> None:
             torch.testing.assert_close(ours[k], own[0], atol=1e-4, rtol=1e-3)
 
 
+def impatient(models: tuple[Variant, ...]) -> Job:
+    """Models that stop one after the other: the third, at five times the rate, before the others."""
+    stage = SETTINGS.stage2.model_copy(update={"patience": 1, "ema": 0.5})
+    return replace(multimodal(models, SETTINGS.model_copy(update={"stage2": stage})), epochs=30)
+
+
+def test_a_model_that_has_stopped_leaves_and_the_others_go_on_as_if_alone() -> None:
+    together = impatient(VARIANTS)
+    epochs = list(fit(together))
+    lasted = np.isfinite(curve(epochs)).sum(0)
+    assert len(set(lasted)) > 1
+    assert [bool(epoch.stopped[k]) for k, last in enumerate(lasted) for epoch in epochs[last - 1 : last]] == [True] * 3
+    for k, variant in enumerate(VARIANTS):
+        alone = impatient((variant,))
+        own = curve(list(fit(alone)))[:, 0]
+        np.testing.assert_allclose(curve(epochs)[: len(own), k], own, atol=1e-4)
+        assert len(own) == lasted[k]
+        for ours, theirs in zip(weights(together), weights(alone), strict=True):
+            torch.testing.assert_close(ours[k], theirs[0], atol=1e-4, rtol=1e-3)
+
+
+def test_a_training_killed_after_some_have_stopped_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    whole = impatient(VARIANTS)
+    expected = list(fit(whole))
+    stop = int(np.isfinite(curve(expected)).sum(0).min())
+    killed = replace(impatient(VARIANTS), checkpoint=tmp_path / "kept.safetensors", checkpoint_seconds=0.0)
+    for epoch in fit(killed):
+        if epoch.number == stop:
+            break
+    resumed = replace(impatient(VARIANTS), checkpoint=killed.checkpoint, checkpoint_seconds=1e9)
+    rest = list(fit(resumed))
+    np.testing.assert_array_equal(curve(rest), curve(expected)[stop:])
+    assert all(torch.equal(a, b) for a, b in zip(weights(resumed), weights(whole), strict=True))
+
+
 def test_the_same_seed_gives_the_same_bits_and_another_gives_others() -> None:
     runs = [unimodal(models) for models in (VARIANTS[:1], VARIANTS[:1], VARIANTS[1:2])]
     for job in runs:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mien.cli.options import (
+    ClipSecondsOption,
     ConfigOption,
     DataArgument,
     LabelScaleOption,
@@ -31,9 +32,7 @@ def extract(
         str | None, typer.Option("--modalities", metavar="A,B,…", help="Of text, audio, vision, motion.")
     ] = None,
     workers: WorkersOption = -1,
-    seconds_each: Annotated[
-        float, typer.Option("--seconds-each", help="Give up a clip that takes longer than this.")
-    ] = 900.0,
+    clip_seconds: ClipSecondsOption = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
     targets: TargetsOption = None,
@@ -48,14 +47,13 @@ def extract(
     settings = settings_from(
         config, overrides, weights=weights, faces__source=faces, speech__source=sound,
         modalities=f"[{modalities}]" if modalities else None,
+        compute__clip_seconds=None if clip_seconds is None else str(clip_seconds),
     )  # fmt: skip
     manifest = read_manifest(data, targets=targets.split(",") if targets else None, label_scale=label_scale)
     for note in manifest.notes:
         typer.echo(f"note: {note}", err=True)
-    tally = api.extract(
-        manifest, out, settings, workers=worker_count(workers, len(manifest.clips)), seconds_each=seconds_each,
-        progress=not quiet,
-    )  # fmt: skip
+    processes = worker_count(workers, len(manifest.clips))
+    tally = api.extract(manifest, out, settings, workers=processes, progress=not quiet)
     print_tally(tally, out)
     if tally.failed and not tally.made and not tally.reused:
         raise typer.Exit(1)

@@ -113,6 +113,7 @@ def evaluate(
     from mien.cli.results import print_evaluation
     from mien.features.store import Store
     from mien.judging.evaluate import evaluate as judge
+    from mien.judging.record import write_evaluation
     from mien.model.bundle import load_bundle
     from mien.serving.tables import check_suffix, write_table
 
@@ -121,6 +122,8 @@ def evaluate(
     manifest = _manifest(data, targets, label_scale)
     result = judge(load_bundle(model), manifest, Store(features), split, resamples, subsets)
     print_evaluation(result)
+    if (model / "run.json").is_file():
+        typer.echo(f"{write_evaluation(result, model, str(data))}: written, for mien report {model}")
     if out is not None:
         write_table(result.table, out)
 

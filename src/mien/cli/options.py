@@ -35,6 +35,15 @@ def seconds(text: str) -> float:
         raise typer.BadParameter(f"{text!r} is no length of time; write seconds, e.g. 4s") from error
 
 
+ClipSecondsOption = Annotated[
+    float | None,
+    typer.Option(
+        "--clip-seconds",
+        parser=seconds,
+        metavar="SECONDS",
+        help="Give up a clip that takes longer, e.g. 60s. By default 600 s, and 1 s more per 50 kB of its file.",
+    ),
+]
 WindowsOption = Annotated[
     float | None,
     typer.Option("--windows", parser=seconds, metavar="SECONDS", help="Also score windows of this length, e.g. 4s."),

@@ -37,6 +37,8 @@ def print_estimate(estimate: "Estimate", plan: "Plan") -> None:
         f"{plan.title}: {estimate.cells} cells along {', '.join(plan.axes)}; {estimate.done} stand already, "
         f"{estimate.trainings} trainings to do", markup=False,
     )  # fmt: skip
+    if estimate.damaged:
+        console.print(f"{estimate.damaged} cells are damaged on the disk and are computed again")
     if estimate.trainings:
         most, fewest = max(estimate.models), min(estimate.models)
         console.print(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.options import HopOption, QuietOption, WindowsOption, WorkersOption, worker_count
+from mien.cli.options import ClipSecondsOption, HopOption, QuietOption, WindowsOption, WorkersOption, worker_count
 
 
 def predict(
@@ -25,6 +25,7 @@ def predict(
     hop: HopOption = None,
     why: Annotated[bool, typer.Option("--why", help="Also say how much each modality moved each score.")] = False,
     workers: WorkersOption = 0,
+    clip_seconds: ClipSecondsOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Score clips: how strongly each emotion shows, from whatever can be seen and heard."""
@@ -39,7 +40,9 @@ def predict(
         form = check_form(out, form)
     loaded, manifest = load(model), manifest_of(clips)
     processes = worker_count(workers, len(manifest.clips))
-    made = loaded.predictions(manifest, windows=windows, hop=hop, why=why, workers=processes, progress=not quiet)
+    made = loaded.predictions(
+        manifest, windows=windows, hop=hop, why=why, workers=processes, clip_seconds=clip_seconds, progress=not quiet
+    )
     scored = loaded.document(made)
     if loaded.bundle.random_weights:
         typer.echo("note: the model was trained on random weights; its scores mean nothing", err=True)

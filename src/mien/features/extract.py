@@ -20,12 +20,14 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
-from mien.artifacts import read_json, write_json
+from mien.checksums import read_sealed, write_sealed
 from mien.config import Settings
-from mien.errors import DataError, MediaError, MienError, StoreError
+from mien.errors import DataError, MediaError, MienError, StoreError, legible
 from mien.features.keys import Keys
+from mien.features.origins import Origin
 from mien.features.windows import Stretch, Windows, stretches
 from mien.features.writer import StoreWriter
+from mien.media.decoder import seconds_for
 from mien.media.observe import Senses, observe
 from mien.modalities import MODALITIES, named
 from mien.modalities.base import Absent, Backbone, Modality, resolve_compute
@@ -39,13 +41,17 @@ SETTINGS = "extraction.json"
 
 SECTIONS = ("media", "faces", "speech")
 
+REPLACED = "not the clips that they were"
+DAMAGED = "damaged in the store"
+GRACE_SECONDS = 5.0
+
 
 @dataclass(frozen=True)
 class Job:
-    """A clip and what is known of it: key and status of each stored feature."""
+    """A clip and what is known of it: key, status, reason and origin of each stored feature."""
 
     clip: Clip
-    known: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
+    known: Mapping[str, tuple[str, str, str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,7 @@ class Outcome:
         seconds_taken: time by stage.
         failure: why the clip could not be read; ``None`` when it could.
         stretches: its windows, when they were asked for and its length is known.
+        again: why something that had been made was made again: ``REPLACED`` or ``DAMAGED``; else empty.
     """
 
     clip: Clip
@@ -66,6 +73,7 @@ class Outcome:
     seconds_taken: Mapping[str, float] = field(default_factory=dict)
     failure: str | None = None
     stretches: tuple[Stretch, ...] = ()
+    again: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,45 +117,54 @@ def plan(settings: Settings, workers: int = 0, windows: Windows | None = None) -
     return Extraction(settings, tuple(sorted(weights.items())), threads, windows)
 
 
-def extract(
-    manifest: Manifest, store: Path, settings: Settings, *, workers: int = 0, seconds_each: float | None = None
-) -> Iterator[Outcome]:
+def extract(manifest: Manifest, store: Path, settings: Settings, *, workers: int = 0) -> Iterator[Outcome]:
     """Make the features of every clip that does not have them yet.
 
     Args:
         manifest: the clips; the store takes over their order.
         store: the folder of the feature store; made when it is not there.
-        settings: weights, modalities, rates.
-        workers: processes; 0 works in this one.
-        seconds_each: a clip that takes longer is given up (with workers only).
+        settings: weights, modalities, rates, limits.
+        workers: processes; 0 works in this one. Files are decoded in other processes in any case.
 
     Yields:
         An outcome for every clip, in the order of completion, after its features are on the disk.
 
     Raises:
         WeightsMissing: see ``plan``.
-        StoreError: the store is in use, foreign, or cannot be written.
+        InUse: another process writes to the store.
+        OutputError: it cannot be written.
+        StoreError: it is foreign, or of another version.
     """
     extraction = plan(settings, workers)
     with StoreWriter(store, [clip.id for clip in manifest.clips]) as writer:
-        write_json(
+        write_sealed(
             store / SETTINGS,
             {name: getattr(settings, name).model_dump(mode="json") for name in SECTIONS}
             | {"weights": settings.weights},
         )
-        jobs = (
-            Job(clip, {name: (f.key, f.status, f.reason) for name, f in writer.known(clip.id).items()})
-            for clip in manifest.clips
-        )
-        for job, result in run(extraction, jobs, workers=workers, seconds_each=seconds_each):
-            if isinstance(result, Failed):
-                result = _failed(job, extraction.modalities, f"{job.clip.path.name}: {result.reason}")
-            outcome = _without_repeated_failure(job, result)
+        jobs = (_job(clip, writer) for clip in manifest.clips)
+        for job, result in outcomes(extraction, jobs, workers):
+            outcome = _without_repeated_failure(job, replace(result, again=_why_again(job, result, writer)))
             if outcome.made.features:
                 writer.add(outcome.made)
             else:
                 writer.passed(job.clip.id)
             yield outcome
+
+
+def outcomes(extraction: Extraction, jobs: Iterable[Job], workers: int) -> Iterator[tuple[Job, Outcome]]:
+    """What becomes of each clip, in the order of completion; a clip that its worker is lost with fails like any other.
+
+    Without workers, a clip's time is up while its file is decoded, in another process, or not at all. With workers,
+    it is up wherever they are; they get a little more, so that a decoder's own complaint comes first.
+    """
+
+    def seconds(job: Job) -> float:
+        return seconds_for(job.clip.path, extraction.settings.compute) + GRACE_SECONDS
+
+    for job, result in run(extraction, jobs, workers=workers, seconds_each=seconds):
+        lost = isinstance(result, Failed)
+        yield job, _failed(job, extraction.modalities, f"{job.clip.path.name}: {result.reason}") if lost else result
 
 
 def as_extracted(settings: Settings, store: Path) -> Settings:
@@ -162,9 +179,9 @@ def as_extracted(settings: Settings, store: Path) -> Settings:
     if not (store / SETTINGS).is_file():
         return settings
     try:
-        made = read_json(store / SETTINGS)
+        made = read_sealed(store / SETTINGS)
         return Settings.model_validate(settings.model_dump() | made)
-    except (DataError, ValidationError, TypeError) as error:
+    except (DataError, ValidationError) as error:
         raise StoreError(f"{store / SETTINGS}: damaged; run the extraction again") from error
 
 
@@ -206,12 +223,14 @@ class Extractor:
             media = observe(job.clip, senses, self._senses, self._settings)
         except MediaError as error:
             return _failed(job, [modality for modality in self._modalities if modality.name in fresh], str(error))
+        of_clip.check_unchanged()
         taken = {"media": perf_counter() - began}
         features: list[Feature] = []
         for modality in self._modalities:
             if modality.name in fresh:
                 began = perf_counter()
-                features += self._features(modality, media, keys[modality.name])
+                origin = of_clip.origin(modality).text
+                features += (replace(f, origin=origin) for f in self._features(modality, media, keys[modality.name]))
                 taken[modality.name] = perf_counter() - began
         said = media.transcript if "text" in senses else None
         made = ClipFeatures(job.clip.id, media.seconds, tuple(features), said, tuple(media.notes))
@@ -264,6 +283,20 @@ class Extractor:
         return f"{weights.name}{' (random)' if weights.random else ''} {arithmetic} v{modality.version}"
 
 
+def _job(clip: Clip, writer: StoreWriter) -> Job:
+    return Job(clip, {name: (f.key, f.status, f.reason, f.origin) for name, f in writer.known(clip.id).items()})
+
+
+def _why_again(job: Job, outcome: Outcome, writer: StoreWriter) -> str:
+    """Why something that stood in the store was made again, if it was; other settings are no news to who gave them."""
+    for feature in outcome.made.features:
+        before = Origin.read(job.known.get(feature.modality, ("",) * 4)[3])
+        now = Origin.read(feature.origin)
+        if before and now and before.content != now.content:
+            return REPLACED
+    return DAMAGED if outcome.made.features and writer.is_damaged(job.clip.id) else ""
+
+
 def _is_known(job: Job, modality: Modality, key: str) -> bool:
     """Whether every feature of a modality is stored under this key, and did not fail."""
     stored = (job.known.get(name) for name in modality.features)
@@ -272,12 +305,11 @@ def _is_known(job: Job, modality: Modality, key: str) -> bool:
 
 def _failed(job: Job, modalities: Iterable[Modality], reason: str) -> Outcome:
     """The outcome of a clip that could not be read: every wanted feature failed, for one reason."""
+    reason = legible(" ".join(reason.split()))
     features = [
-        Feature(name, "", "", status="failed", reason=" ".join(reason.split()))
-        for modality in modalities
-        for name in modality.features
+        Feature(name, "", "", status="failed", reason=reason) for modality in modalities for name in modality.features
     ]
-    return Outcome(job.clip, ClipFeatures(job.clip.id, math.nan, tuple(features)), failure=" ".join(reason.split()))
+    return Outcome(job.clip, ClipFeatures(job.clip.id, math.nan, tuple(features)), failure=reason)
 
 
 def _without_repeated_failure(job: Job, outcome: Outcome) -> Outcome:
@@ -285,6 +317,6 @@ def _without_repeated_failure(job: Job, outcome: Outcome) -> Outcome:
     fresh = tuple(
         feature
         for feature in outcome.made.features
-        if feature.status != "failed" or job.known.get(feature.modality) != ("", "failed", feature.reason)
+        if feature.status != "failed" or job.known.get(feature.modality) != ("", "failed", feature.reason, "")
     )
     return replace(outcome, made=replace(outcome.made, features=fresh))

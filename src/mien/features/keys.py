@@ -7,27 +7,26 @@ key: other vision weights leave the transcripts standing.
 
 import errno
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from mien.artifacts import key_of, sha256_of
+from mien.artifacts import key_of
 from mien.config import Section, Settings
-from mien.data.manifest import VIDEO_SUFFIXES
-from mien.errors import DataError
+from mien.errors import DataError, MediaError
+from mien.features.origins import TRANSCRIPT, Origin, content_of, stamp_of
 from mien.modalities.base import Compute, Modality
 from mien.schema import Clip
 from mien.weights import Weights
 
 
 class Keys:
-    """Makes the keys of one clip's features; each file is hashed once."""
+    """Makes the keys of one clip's features, and says what they are made from; each file is hashed once."""
 
     def __init__(self, clip: Clip, settings: Settings, weights: Mapping[str, Weights], compute: Compute) -> None:
         self._clip = clip
         self._settings = settings
         self._weights = weights
         self._compute = compute
-        self._hashes: dict[Path, str] = {}
+        self._origins: dict[str, Origin] = {}
 
     def of(self, modality: Modality) -> str:
         """The key of a modality's features of this clip.
@@ -36,41 +35,61 @@ class Keys:
             DataError: the file that they would be made from cannot be read.
         """
         clip = self._clip
-        given = modality.sense == "text" and clip.transcript is not None
+        given = _is_given(clip, modality)
         settings = () if given else modality.settings
         roles = (modality.backbone_role, *(() if given else modality.front_roles))
         return key_of(
             modality.name,
             modality.version,
-            clip.transcript if given else self._content(_source(clip, modality, self._settings)),
+            clip.transcript if given else self.origin(modality).content,
             None if given else (clip.start, clip.end),
             modality.arithmetic(self._compute),
             {name: _setting(self._settings, name) for name in settings},
             {role: self._weights[role].fingerprint for role in roles if role and role in self._weights},
         )
 
-    def _content(self, path: Path) -> str:
-        if path not in self._hashes:
-            self._hashes[path] = _hash(path)
-        return self._hashes[path]
+    def origin(self, modality: Modality) -> Origin:
+        """What a modality's features of this clip are made from.
+
+        Raises:
+            DataError: it is a file that cannot be read.
+        """
+        clip = self._clip
+        if _is_given(clip, modality):
+            return Origin(TRANSCRIPT, key_of(clip.transcript))
+        source = _source(clip, modality, self._settings)
+        if source not in self._origins:
+            path = getattr(clip, source)
+            try:
+                stamp = stamp_of(path)  # before its bytes are read, so that a later change shows
+                self._origins[source] = Origin(source, content_of(path), clip.start, clip.end, *stamp)
+            except OSError as error:
+                raise DataError(f"{path}: {_why(error)}") from error
+        return self._origins[source]
+
+    def check_unchanged(self) -> None:
+        """See that no file was written to since it was hashed: what was read of it meanwhile would be a mixture.
+
+        Raises:
+            MediaError: one was.
+        """
+        for source, origin in self._origins.items():
+            path = getattr(self._clip, source)
+            if stamp_of(path) != (origin.size, origin.changed):
+                raise MediaError(f"{path.name}: was written to while it was read; run it again when that is done")
 
 
-def _source(clip: Clip, modality: Modality, settings: Settings) -> Path:
-    """The file or folder that a modality's features of a clip are made from."""
+def _is_given(clip: Clip, modality: Modality) -> bool:
+    return modality.sense == "text" and clip.transcript is not None
+
+
+def _source(clip: Clip, modality: Modality, settings: Settings) -> str:
+    """The field of the clip with the file or folder that a modality's features are made from."""
     if modality.sense in ("text", "audio") and settings.speech.source == "provided":
-        return clip.sound or clip.path
+        return "sound" if clip.sound else "path"
     if modality.sense == "vision" and settings.faces.source == "provided":
-        return clip.crops or clip.path
-    return clip.openface or clip.path if modality.sense == "motion" else clip.path
-
-
-def _hash(path: Path) -> str:
-    if path.is_dir() and path.suffix.lower() not in VIDEO_SUFFIXES:
-        return key_of([(file.name, sha256_of(file)) for file in sorted(path.iterdir()) if file.is_file()])
-    try:
-        return sha256_of(path)
-    except OSError as error:
-        raise DataError(f"{path}: {_why(error)}") from error
+        return "crops" if clip.crops else "path"
+    return "openface" if modality.sense == "motion" and clip.openface else "path"
 
 
 def _why(error: OSError) -> str:

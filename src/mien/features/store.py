@@ -2,8 +2,9 @@
 
     store.json                       format and version
     shards/00003-0/                  256 clips of the manifest, generation 0; appears whole, by one rename
-        index.parquet                a row per (clip, modality): shard rows, key, status, reason, provenance
+        index.parquet                a row per (clip, modality): shard rows, key, status, reason, origin, checksums
         clips.parquet                a row per clip: seconds, transcript, words, notes
+        SHA256SUMS                   of these two tables
         audio.npy  audio.seconds.npy (sum of T, F) float16 and (sum of T,) float32: all clips, packed one after another
     pending/<clip>.safetensors       finished clips whose shard is not complete yet
 
@@ -12,12 +13,16 @@ all the clips of that shard are through. Killing the writer at any moment loses 
 a shard's place is its clips' place in the manifest, the store comes out the same however often it was interrupted.
 A later row for the same clip and modality (a higher generation) replaces an earlier one.
 
+Tables are checked when they are read, arrays clip by clip when a clip is read: opening a store reads no array, and a
+damaged byte costs the clip that it hits, which the command that made the store makes again.
+
 Shapes: ``N`` clips, ``T`` steps of one clip, ``S`` steps of many clips packed, ``F`` feature width.
 Writing is in ``writer.py``.
 """
 
 import json
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -30,11 +35,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mien.artifacts import key_of, read_json
+from mien.checksums import check_sums
 from mien.errors import DataError, StoreError
 from mien.schema import Transcript, Word
 
 FORMAT = "mien-features"
-VERSION = 1
+VERSION = 2
+"""2: with checksums and origins; what was written before has neither, and is made anew."""
+
+HEAD = {"format": FORMAT, "version": VERSION}
+
+REMEDY = "run the command that made the store again: it makes what is damaged anew"
 
 INDEX = pa.schema(
     [
@@ -47,6 +58,9 @@ INDEX = pa.schema(
         ("offset", pa.int64()),
         ("key", pa.string()),
         ("provenance", pa.string()),
+        ("origin", pa.string()),
+        ("crc", pa.int64()),
+        ("seconds_crc", pa.int64()),
     ]
 )
 CLIPS = pa.schema(
@@ -78,7 +92,10 @@ class Packed:
 
 
 class Row(NamedTuple):
-    """One line of the index: where the steps of one clip in one modality lie, or why there are none."""
+    """One line of the index: where the steps of one clip in one modality lie, or why there are none.
+
+    ``origin`` says what they were made from (``origins.py``); ``crc`` and ``seconds_crc`` are CRC-32 of their bytes.
+    """
 
     shard: str
     status: str
@@ -88,19 +105,22 @@ class Row(NamedTuple):
     offset: int
     key: str
     provenance: str
+    origin: str
+    crc: int
+    seconds_crc: int
 
 
 class Store:
     """A feature store, opened for reading; arrays are memory-mapped and copied only by ``gather``."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: str | Path) -> None:
         """Open the store at ``root``.
 
         Raises:
             StoreError: there is no store, it is foreign or newer than this version of mien, or it is damaged.
         """
-        self.root = root
-        check_format(root)
+        self.root = Path(root)
+        check_format(self.root)
         self._arrays: dict[str, npt.NDArray[Any]] = {}
 
     @cached_property
@@ -108,8 +128,8 @@ class Store:
         """The newest row of each (clip, modality), in the order in which they were stored."""
         rows: dict[tuple[str, str], Row] = {}
         for shard in shards_of(self.root):
-            columns = _read_parquet(shard / "index.parquet", INDEX).to_pydict()
-            fields = (columns[name] for name in ("status", "reason", "steps", "width", "offset", "key", "provenance"))
+            columns = read_table(shard, "index.parquet", INDEX).to_pydict()
+            fields = (columns[name] for name in Row._fields[1:])
             pairs = zip(columns["clip"], columns["modality"], strict=True)
             rows.update(
                 (pair, Row(shard.name, *line)) for pair, line in zip(pairs, zip(*fields, strict=True), strict=True)
@@ -121,7 +141,7 @@ class Store:
         """What is known of each clip: ``seconds``, ``transcript`` (a ``Transcript`` or ``None``), ``notes``."""
         clips: dict[str, dict[str, Any]] = {}
         for shard in shards_of(self.root):
-            for row in _read_parquet(shard / "clips.parquet", CLIPS).to_pylist():
+            for row in read_table(shard, "clips.parquet", CLIPS).to_pylist():
                 old = clips.get(row["clip"], {})
                 said = transcript_from_json(row["transcript"]) or old.get("transcript")
                 notes = tuple(dict.fromkeys((*old.get("notes", ()), *json.loads(row["notes"]))))
@@ -152,46 +172,69 @@ class Store:
         return self.rows.get((clip, modality))
 
     def array(self, clip: str, modality: str) -> npt.NDArray[np.float16]:
-        """The ``(T, F)`` steps of one clip, memory-mapped, read-only; ``T`` is 0 when the modality is absent."""
-        return self._steps(clip, modality, "")
+        """The ``(T, F)`` steps of one clip, memory-mapped, read-only; ``T`` is 0 when the modality is absent.
+
+        Raises:
+            StoreError: they are damaged.
+        """
+        row = self.rows.get((clip, modality))
+        if row is None or not row.steps:
+            return np.empty((0, row.width if row else 0), np.float16)
+        return self._checked(self._slice(row, modality, ""), row.crc, row, clip, modality)
 
     def seconds(self, clip: str, modality: str) -> npt.NDArray[np.float32]:
-        """The ``(T,)`` presentation times of the steps of one clip."""
-        return self._steps(clip, modality, ".seconds")
+        """The ``(T,)`` presentation times of the steps of one clip.
+
+        Raises:
+            StoreError: they are damaged.
+        """
+        row = self.rows.get((clip, modality))
+        if row is None or not row.steps:
+            return np.empty((0,), np.float32)
+        return self._checked(self._slice(row, modality, ".seconds"), row.seconds_crc, row, clip, modality)
 
     def gather(self, modality: str, clips: Sequence[str]) -> Packed:
         """One modality of the given clips, in their order, packed in memory.
 
         A clip that is absent, or was never extracted, has no steps.
+
+        Raises:
+            StoreError: a clip's steps are damaged, or their width is not that of the others.
         """
         rows = [self.rows.get((clip, modality)) for clip in clips]
         offsets = np.concatenate([[0], np.cumsum([row.steps if row else 0 for row in rows])]).astype(np.int64)
         width = max((row.width for row in rows if row), default=0)
         values = np.empty((int(offsets[-1]), width), np.float16)
-        for row, begin in zip(rows, offsets, strict=False):
+        for clip, row, begin in zip(clips, rows, offsets, strict=False):
             if row and row.steps:
                 if row.width != width:
                     raise StoreError(f"{self.root}: {modality} is {row.width} wide in some clips and {width} in others")
-                values[begin : begin + row.steps] = self._packed(row, modality, "")[row.offset : row.offset + row.steps]
+                place = values[begin : begin + row.steps]
+                place[:] = self._slice(row, modality, "")
+                self._checked(place, row.crc, row, clip, modality)
         return Packed(values, offsets)
 
-    def _steps(self, clip: str, modality: str, suffix: str) -> npt.NDArray[Any]:
-        row = self.rows.get((clip, modality))
-        if row is None or not row.steps:
-            return np.empty((0,) if suffix else (0, row.width if row else 0), np.float32 if suffix else np.float16)
-        return self._packed(row, modality, suffix)[row.offset : row.offset + row.steps]
+    def _checked(self, steps: npt.NDArray[Any], crc: int, row: Row, clip: str, modality: str) -> npt.NDArray[Any]:
+        if crc32(steps) != crc:
+            raise StoreError(f"{self.root}: {modality} of {clip} is damaged (in shard {row.shard}); {REMEDY}")
+        return steps
 
-    def _packed(self, row: Row, modality: str, suffix: str) -> npt.NDArray[Any]:
+    def _slice(self, row: Row, modality: str, suffix: str) -> npt.NDArray[Any]:
+        """The steps of a row, or their times, as they lie on the disk; not yet checked."""
         name = f"{row.shard}/{modality}{suffix}.npy"
         if name not in self._arrays:
             try:
                 self._arrays[name] = np.load(self.root / "shards" / name, mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError) as error:
-                raise StoreError(f"{self.root / 'shards' / name}: damaged ({error}); delete the store") from error
-        array = self._arrays[name]
-        if len(array) < row.offset + row.steps:
-            raise StoreError(f"{self.root / 'shards' / name}: holds {len(array)} steps, the index wants more; damaged")
-        return array
+            except (OSError, ValueError, EOFError, SyntaxError) as error:
+                raise StoreError(f"{self.root / 'shards' / name}: damaged ({_short(error)}); {REMEDY}") from error
+        array, kind = self._arrays[name], np.dtype(np.float32 if suffix else np.float16)
+        wanted = (row.offset + row.steps, *(() if suffix else (row.width,)))
+        if array.dtype != kind or array.ndim != len(wanted) or array.shape[1:] != wanted[1:] or len(array) < wanted[0]:
+            raise StoreError(
+                f"{self.root / 'shards' / name}: damaged (holds {array.shape} {array.dtype}, the index wants "
+                f"{wanted} {kind}); {REMEDY}"
+            )
+        return array[row.offset : row.offset + row.steps]
 
 
 def check_format(root: Path) -> None:
@@ -205,11 +248,14 @@ def check_format(root: Path) -> None:
     try:
         head = read_json(root / "store.json")
     except DataError as error:
-        raise StoreError(f"{error}; delete the store and extract again") from error
+        raise StoreError(f"{error}; write a new one with: echo '{json.dumps(HEAD)}' > {root / 'store.json'}") from error
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise StoreError(f"{root}: not a feature store of mien (store.json says otherwise)")
-    if head.get("version") != VERSION:
-        raise StoreError(f"{root}: store version {head.get('version')}, but this mien reads version {VERSION}")
+    found = head.get("version")
+    if found != VERSION:
+        old = isinstance(found, int) and found < VERSION
+        advice = "make it anew in another folder, by the same command" if old else "a newer mien reads it"
+        raise StoreError(f"{root}: store version {found}, but this mien reads version {VERSION}; {advice}")
 
 
 def shards_of(root: Path) -> list[Path]:
@@ -227,11 +273,26 @@ def generation_of(shard: str) -> int:
     return int(shard.partition("-")[2])
 
 
-def _read_parquet(path: Path, columns: pa.Schema) -> pa.Table:
+def read_table(shard: Path, name: str, columns: pa.Schema) -> pa.Table:
+    """One of the two tables of a shard, checked.
+
+    Raises:
+        StoreError: it is damaged.
+    """
     try:
-        return pq.read_table(path, schema=columns, memory_map=False)
-    except (OSError, pa.ArrowException) as error:
-        raise StoreError(f"{path}: damaged ({' '.join(str(error).split())[:200]}); delete the store") from error
+        check_sums(shard, [name])
+        return pq.read_table(shard / name, schema=columns, memory_map=False)
+    except (DataError, OSError, pa.ArrowException) as error:
+        raise StoreError(f"{shard / name}: damaged ({_short(error)}); {REMEDY}") from error
+
+
+def crc32(steps: npt.NDArray[Any]) -> int:
+    """CRC-32 of the bytes of an array."""
+    return zlib.crc32(np.ascontiguousarray(steps).data.cast("B")) if steps.size else 0
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def transcript_to_json(transcript: Transcript | None) -> str | None:

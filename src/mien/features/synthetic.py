@@ -40,7 +40,9 @@ def file_features(root: Path, labels: Labels, plan: FeaturePlan, drawn: Drawn, w
         workers: threads that make features; they do not change them.
 
     Raises:
-        StoreError: the store cannot be written, is foreign, or is in use.
+        InUse: another process writes to the store.
+        OutputError: the store cannot be written.
+        StoreError: it is foreign, or of another version.
         ValueError: a feature width is too small.
     """
     studio = Studio(labels, plan, drawn)

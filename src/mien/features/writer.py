@@ -2,14 +2,14 @@
 
 A finished clip is put into ``pending/`` at once. When all clips of a shard are through, its pending clips become a
 shard folder by one rename, and only then are the pending files removed. Whatever happens in between, the next writer
-finds either the pending file or the shard, and drops what stands in both.
+finds either the pending file or the shard, and drops what stands in both. What is damaged it drops, too, so that it
+counts as never made.
 """
 
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -18,24 +18,25 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from mien.artifacts import atomic_file, atomic_folder, key_of, write_json
-from mien.errors import StoreError
+from mien.artifacts import atomic_folder, key_of, write_json, writing
+from mien.checksums import read_tensors, write_sums, write_tensors
+from mien.errors import Damaged, StoreError
 from mien.features.store import (
     CLIPS,
-    FORMAT,
+    HEAD,
     INDEX,
-    VERSION,
     Row,
     Store,
     check_format,
+    crc32,
     generation_of,
+    read_table,
     shards_of,
     transcript_from_json,
     transcript_to_json,
 )
+from mien.ownership import LOCK, owned
 from mien.schema import ClipFeatures, Feature
 
 SHARD_CLIPS = 256
@@ -52,18 +53,24 @@ class StoreWriter:
         """Open or make the store at ``root`` for the clips of a manifest, in its order.
 
         Raises:
-            StoreError: another process is writing to it, it is foreign or newer, or its folder cannot be written.
+            InUse: another process is writing to it.
+            OutputError: its folder cannot be written.
+            StoreError: it is foreign, older or newer.
         """
         self.root = root
         self._shard_clips = shard_clips
         self._place = {clip: position for position, clip in enumerate(order)}
         self._order = order
         self._through = np.zeros(len(order), bool)
-        _make_folders(root)
-        self._lock = _lock(root)
-        _sweep(root)
-        self._stored = Store(root)
-        self._pending = self._find_pending()
+        self._damaged: set[str] = set()
+        with ExitStack() as stack:
+            _check_place(root)
+            stack.enter_context(owned(root))
+            _make_folders(root)
+            self._damaged |= self._drop_damaged_shards()
+            self._stored = Store(root)
+            self._pending = self._find_pending()
+            self._owned = stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -72,36 +79,58 @@ class StoreWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Seal everything and let go of the store; after a fault, what is not sealed stays pending for the next run."""
-        try:
+        with self._owned:
             if kind is None:
                 self._seal(list(self._pending))
                 _prune(self.root)
-        finally:
-            os.close(self._lock)
 
     def known(self, clip: str) -> dict[str, Feature]:
-        """What is on the disk for a clip, by modality, sealed or pending; without the arrays."""
+        """What is on the disk for a clip, by modality, sealed or pending, and undamaged; without the arrays."""
         known = {
-            name: Feature(name, row.key, row.provenance, status=row.status, reason=row.reason)
+            name: Feature(name, row.key, row.provenance, status=row.status, reason=row.reason, origin=row.origin)
             for name, row in self._sealed.get(clip, {}).items()
+            if self._is_sound(clip, name)
         }
         if clip in self._pending:
             known |= {feature.modality: feature for feature in _read_pending(self._pending[clip]).features}
         return known
 
+    def is_damaged(self, clip: str) -> bool:
+        """Whether something of a clip stood on the disk that had to be dropped; asked after ``known``."""
+        return clip in self._damaged
+
+    def _is_sound(self, clip: str, modality: str) -> bool:
+        try:
+            self._stored.array(clip, modality)
+            self._stored.seconds(clip, modality)
+        except StoreError:
+            self._damaged.add(clip)
+            return False
+        return True
+
+    def _drop_damaged_shards(self) -> set[str]:
+        """Remove the shards whose tables cannot be read; the clips that stood in them, as far as that is known."""
+        dropped: set[str] = set()
+        for shard in shards_of(self.root):
+            try:
+                read_table(shard, "index.parquet", INDEX)
+                read_table(shard, "clips.parquet", CLIPS)
+            except StoreError:
+                first = int(shard.name.partition("-")[0]) * self._shard_clips
+                dropped |= set(self._order[first : first + self._shard_clips])
+                shutil.rmtree(shard)
+        return dropped
+
     def add(self, features: ClipFeatures) -> None:
         """Put a finished clip on the disk; what was pending for it and is not replaced stays.
 
         Raises:
-            StoreError: the disk is full or cannot be written; what was finished before stays.
+            OutputError: the disk is full or cannot be written; what was finished before stays.
         """
         if features.clip in self._pending:
             features = _merge(_read_pending(self._pending[features.clip]), features)
         path = self.root / "pending" / f"{key_of(features.clip)}.safetensors"
-        try:
-            _write_pending(path, features)
-        except (OSError, SafetensorError) as error:
-            raise StoreError(f"{path}: cannot be written ({error}); finished clips are kept, run it again") from error
+        _write_pending(path, features)
         self._pending[features.clip] = path
         self.passed(features.clip)
 
@@ -115,7 +144,7 @@ class StoreWriter:
 
         Raises:
             ValueError: they are not exactly one shard's clips in order.
-            StoreError: the disk is full or cannot be written; what was finished before stays.
+            OutputError: the disk is full or cannot be written; what was finished before stays.
         """
         names = [clip.clip for clip in finished]
         group = self._place.get(names[0], 0) // self._shard_clips if names else 0
@@ -126,11 +155,7 @@ class StoreWriter:
             for clip in finished:
                 self.add(clip)
             return
-        shard = self.root / "shards" / self._next_name(group, list(finished))
-        try:
-            _write_shard(shard, list(finished))
-        except OSError as error:
-            raise StoreError(f"{shard}: cannot be written ({error}); finished shards are kept, run it again") from error
+        _write_shard(self.root / "shards" / self._next_name(group, list(finished)), list(finished))
         self._through[members] = True
 
     def passed(self, clip: str) -> None:
@@ -149,10 +174,16 @@ class StoreWriter:
         return sealed
 
     def _find_pending(self) -> dict[str, Path]:
-        """The pending clips; one that reached its shard before its file could be removed is removed now."""
+        """The pending clips; one that reached its shard before its file could be removed, or is damaged, goes now."""
         pending: dict[str, Path] = {}
+        of_file = {key_of(clip): clip for clip in self._order}
         for path in sorted((self.root / "pending").glob("*.safetensors")):
-            clip = _read_pending(path)
+            try:
+                clip = _read_pending(path)
+            except Damaged:
+                self._damaged.add(of_file.get(path.stem, path.stem))
+                path.unlink()
+                continue
             rows = self._sealed.get(clip.clip, {})
             if all(f.modality in rows and rows[f.modality].key == f.key for f in clip.features):
                 path.unlink()
@@ -187,35 +218,20 @@ class StoreWriter:
         return f"{group:05d}-{generation}"
 
 
-def _make_folders(root: Path) -> None:
+def _check_place(root: Path) -> None:
+    """See that ``root`` is a store of ours, or nothing yet."""
     if (root / "store.json").exists():
         check_format(root)
-    elif root.exists() and any(name.name not in ("shards", "pending") for name in root.iterdir()):
+    elif root.exists() and any(name.name not in ("shards", "pending", LOCK) for name in root.iterdir()):
         raise StoreError(f"{root}: a folder with other things in it; name an empty or a new folder for the store")
-    try:
-        (root / "shards").mkdir(parents=True, exist_ok=True)
+
+
+def _make_folders(root: Path) -> None:
+    with writing(root):
+        (root / "shards").mkdir(exist_ok=True)
         (root / "pending").mkdir(exist_ok=True)
-        if not (root / "store.json").exists():
-            write_json(root / "store.json", {"format": FORMAT, "version": VERSION})
-    except OSError as error:
-        raise StoreError(f"{root}: cannot be written ({error.strerror})") from error
-
-
-def _lock(root: Path) -> int:
-    handle = os.open(root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
-        raise StoreError(f"{root}: another process is writing to this store; wait for it or name another") from error
-    return handle
-
-
-def _sweep(root: Path) -> None:
-    """Remove the half-written files and folders of an interrupted writer."""
-    for folder in (root, root / "shards", root / "pending"):
-        for left in folder.glob(".*.part"):
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    if not (root / "store.json").exists():
+        write_json(root / "store.json", HEAD)
 
 
 def _prune(root: Path) -> None:
@@ -246,22 +262,16 @@ def _write_pending(path: Path, clip: ClipFeatures) -> None:
         "seconds": None if np.isnan(clip.seconds) else clip.seconds,
         "transcript": transcript_to_json(clip.transcript),
         "notes": clip.notes,
-        "features": [(f.modality, f.key, f.provenance, f.status, f.reason) for f in clip.features],
+        "features": [(f.modality, f.key, f.provenance, f.status, f.reason, f.origin) for f in clip.features],
     }
-    with atomic_file(path) as part:
-        save_file(arrays, part, metadata={"mien": json.dumps(head)})
+    write_tensors(path, arrays, head)
 
 
 def _read_pending(path: Path) -> ClipFeatures:
-    try:
-        with safe_open(path, framework="numpy") as file:
-            head = json.loads(file.metadata()["mien"])
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path}: damaged ({error}); delete this file and run the same command again") from error
+    arrays, head = read_tensors(path)
     features = tuple(
-        Feature(name, key, made, arrays.get(name), arrays.get(f"{name}.seconds"), status, reason)
-        for name, key, made, status, reason in head["features"]
+        Feature(name, key, made, arrays.get(name), arrays.get(f"{name}.seconds"), status, reason, origin)
+        for name, key, made, status, reason, origin in head["features"]
     )
     seconds = float("nan") if head["seconds"] is None else head["seconds"]
     said = transcript_from_json(head["transcript"])
@@ -278,11 +288,12 @@ def _write_shard(shard: Path, clips: list[ClipFeatures]) -> None:
             before = sum(len(steps) for steps in values.get(f.modality, ()))
             steps, width = (0, 0) if f.values is None else f.values.shape
             if f.values is not None and f.seconds is not None:
-                values.setdefault(f.modality, []).append(f.values)
-                seconds.setdefault(f.modality, []).append(f.seconds)
+                values.setdefault(f.modality, []).append(f.values.astype(np.float16, copy=False))
+                seconds.setdefault(f.modality, []).append(f.seconds.astype(np.float32, copy=False))
             index.append(
                 {"clip": clip.clip, "modality": f.modality, "status": f.status, "reason": f.reason, "steps": steps,
-                 "width": width, "offset": before, "key": f.key, "provenance": f.provenance}
+                 "width": width, "offset": before, "key": f.key, "provenance": f.provenance, "origin": f.origin,
+                 "crc": _crc(f.values, np.float16), "seconds_crc": _crc(f.seconds, np.float32)}
             )  # fmt: skip
     rows = [
         {"clip": c.clip, "seconds": c.seconds, "transcript": transcript_to_json(c.transcript),
@@ -294,3 +305,8 @@ def _write_shard(shard: Path, clips: list[ClipFeatures]) -> None:
             np.save(part / f"{name}.seconds.npy", np.concatenate(seconds[name]), allow_pickle=False)
         pq.write_table(pa.Table.from_pylist(index, INDEX), part / "index.parquet", compression="zstd")
         pq.write_table(pa.Table.from_pylist(rows, CLIPS), part / "clips.parquet", compression="zstd")
+        write_sums(part, "index.parquet", "clips.parquet")
+
+
+def _crc(steps: np.ndarray[Any, Any] | None, kind: type[np.floating[Any]]) -> int:
+    return 0 if steps is None else crc32(steps.astype(kind, copy=False))

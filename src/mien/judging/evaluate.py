@@ -7,7 +7,7 @@ participants are known, else over clips (and then too narrow, which the record s
 Shapes: ``K`` models, ``N`` clips, ``M`` modalities, ``E`` emotions.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from mien.data.splits import clips_of, is_rated, labels_of
 from mien.errors import DataError, ModelError
+from mien.features.origins import check_unchanged
 from mien.features.store import Store
 from mien.metrics import (
     Interval,
@@ -121,6 +122,7 @@ class Scored:
         rated: ``(N, E)``.
         scores: ``(K, N, E)``.
         present: ``(N, M)``.
+        absent: by clip, each modality that it lacks with the reason (``"text: no speech; motion: no face"``).
     """
 
     clips: tuple[Clip, ...]
@@ -128,6 +130,7 @@ class Scored:
     rated: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
     present: npt.NDArray[np.bool_]
+    absent: tuple[str, ...]
 
     @property
     def clusters(self) -> list[str] | None:
@@ -139,8 +142,10 @@ def score_split(bundle: Bundle, manifest: Manifest, store: Store, split: str) ->
     """Score the rated clips of a split.
 
     Raises:
-        DataError: the split has no rated clip, or the targets are not the model's.
+        DataError: the split has no rated clip, the targets are not the model's, or clips were replaced since their
+            features were made.
         ModelError: the features are not of the kind that the model was trained on.
+        StoreError: features are damaged.
     """
     if manifest.targets != bundle.targets:
         raise DataError(
@@ -150,11 +155,19 @@ def score_split(bundle: Bundle, manifest: Manifest, store: Store, split: str) ->
     if not clips:
         raise DataError(f"{manifest.source}: no clip of split {split!r} is rated; there is nothing to judge")
     check_features(bundle, store)
+    check_unchanged(store, clips, bundle.modalities)
     ids = [clip.id for clip in clips]
     rated = labels_of(clips, len(bundle.targets))
     inputs = bundle.clips({name: store.gather(name, ids) for name in bundle.modalities}, rated)
     present = np.stack([inputs.present(name).cpu().numpy() for name in bundle.modalities], -1)
-    return Scored(clips, inputs, rated, bundle.score_each(inputs), present)
+    absent = tuple(_absent(store, clip, bundle.modalities, here) for clip, here in zip(ids, present, strict=True))
+    return Scored(clips, inputs, rated, bundle.score_each(inputs), present, absent)
+
+
+def _absent(store: Store, clip: str, modalities: tuple[str, ...], present: npt.NDArray[np.bool_]) -> str:
+    """Which modalities a clip lacks, and why."""
+    rows = ((name, store.row(clip, name)) for name, here in zip(modalities, present, strict=True) if not here)
+    return "; ".join(f"{name}: {row.reason if row else 'never extracted'}" for name, row in rows)
 
 
 def check_features(bundle: Bundle, store: Store) -> None:
@@ -194,21 +207,8 @@ def evaluate(
     """
     scored = score_split(bundle, manifest, store, split)
     mean = scored.scores.mean(0)
-    r, ccc = pearson(mean, scored.rated), concordance(mean, scored.rated)
-    drawn = bootstrap_pearson(mean, scored.rated, scored.clusters, resamples, seed)
-    mae, rmse = mean_absolute_error(mean, scored.rated), root_mean_square_error(mean, scored.rated)
-    targets = tuple(
-        TargetResult(
-            name,
-            int((~np.isnan(scored.rated[:, e])).sum()),
-            interval(float(r[e]), drawn[:, e]),
-            float(ccc[e]),
-            float(mae[e]),
-            float(rmse[e]),
-            _why_undefined(mean[:, e], scored.rated[:, e]) if np.isnan(r[e]) else "",
-        )
-        for e, name in enumerate(bundle.targets)
-    )
+    targets, mean_r = judge_targets(bundle.targets, mean, scored.rated, scored.clusters, resamples, seed)
+    r = np.array([target.r.value for target in targets])
     many = subsets and len(bundle.modalities) > 1
     answers = bundle.score_subsets(scored.inputs, all_subsets(bundle.modalities)) if many else {}
     return Evaluation(
@@ -216,9 +216,9 @@ def evaluate(
         clips=len(scored.clips),
         resampled="participants" if scored.clusters else "clips",
         targets=targets,
-        mean_r=interval(float(mean_defined(r)), mean_defined(drawn)),
+        mean_r=mean_r,
         defined=int(np.isfinite(r).sum()),
-        mean_ccc=float(mean_defined(ccc)),
+        mean_ccc=float(mean_defined([target.ccc for target in targets])),
         seeds=mean_defined(pearson(scored.scores, scored.rated)),
         subsets={
             "+".join(subset): float(mean_defined(pearson(answer, scored.rated))) for subset, answer in answers.items()
@@ -230,6 +230,41 @@ def evaluate(
         notes=_notes(bundle, scored, r),
         groups=by_group(mean, scored.rated, scored.clips, resamples, seed),
     )
+
+
+def judge_targets(
+    names: Sequence[str],
+    scores: npt.ArrayLike,
+    rated: npt.ArrayLike,
+    people: Sequence[str] | None,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> tuple[tuple[TargetResult, ...], Interval]:
+    """Each emotion, and the mean r over those for which it is defined.
+
+    Args:
+        names: of the emotions.
+        scores, rated: ``(N, E)``.
+        people: who is in each clip; ``None`` resamples clips.
+        resamples, seed: of the bootstrap.
+    """
+    mean, known = np.asarray(scores, np.float32), np.asarray(rated, np.float32)
+    r, ccc = pearson(mean, known), concordance(mean, known)
+    drawn = bootstrap_pearson(mean, known, people, resamples, seed)
+    mae, rmse = mean_absolute_error(mean, known), root_mean_square_error(mean, known)
+    targets = tuple(
+        TargetResult(
+            name,
+            int((~np.isnan(known[:, e])).sum()),
+            interval(float(r[e]), drawn[:, e]),
+            float(ccc[e]),
+            float(mae[e]),
+            float(rmse[e]),
+            _why_undefined(mean[:, e], known[:, e]) if np.isnan(r[e]) else "",
+        )
+        for e, name in enumerate(names)
+    )
+    return targets, interval(float(mean_defined(r)), mean_defined(drawn))
 
 
 def compare(
@@ -301,6 +336,7 @@ def _table(bundle: Bundle, scored: Scored) -> pa.Table:
         "present": [
             " ".join(n for n, here in zip(bundle.modalities, row, strict=True) if here) for row in scored.present
         ],
+        "absent": scored.absent,
     }
     columns |= {f"rated {target}": scored.rated[:, e] for e, target in enumerate(bundle.targets)}
     columns |= {f"predicted {target}": mean[:, e] for e, target in enumerate(bundle.targets)}

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from mien.artifacts import atomic_file
 from mien.data.splits import clips_of
 from mien.errors import DataError
+from mien.features.origins import check_unchanged
 from mien.features.store import Store
 from mien.judging.evaluate import check_features
 from mien.model.bundle import Bundle
@@ -36,12 +37,14 @@ def write_submission(
         Notes on what was filled and clipped.
 
     Raises:
-        DataError: there is no such split, clips cannot be scored and ``fill`` does not say what they get, or ``fill``
-            is neither ``mean`` nor a number in [0, 1].
+        DataError: there is no such split, clips cannot be scored and ``fill`` does not say what they get, ``fill``
+            is neither ``mean`` nor a number in [0, 1], or clips were replaced since their features were made.
         ModelError: the features are not of the kind that the model was trained on.
     """
     check_features(bundle, store)
-    ids = sorted(clip.id for clip in clips_of(manifest, split))
+    clips = sorted(clips_of(manifest, split), key=lambda clip: clip.id)
+    check_unchanged(store, clips, bundle.modalities)
+    ids = [clip.id for clip in clips]
     packed = {name: store.gather(name, ids) for name in bundle.modalities}
     scores = bundle.score(packed).astype(np.float64)
     scored = np.stack([packed[name].lengths for name in bundle.modalities]).max(0) > 0

@@ -43,8 +43,8 @@ def told_as_media_error(path: Path) -> Iterator[None]:
         raise MediaError(f"{path.name}: cannot be read ({error.strerror or error})") from error
 
 
-def open_container(path: Path, settings: MediaSettings) -> tuple[BinaryIO, InputContainer]:
-    """Open a video or sound file; the caller closes the container, then the file.
+def open_container(path: Path, settings: MediaSettings, formats: str = FORMATS) -> tuple[BinaryIO, InputContainer]:
+    """Open a file of one of these formats; the caller closes the container, then the file.
 
     Raises:
         MediaError: the file is missing, a folder, not a regular file, empty, not permitted, or no format we know.
@@ -55,7 +55,7 @@ def open_container(path: Path, settings: MediaSettings) -> tuple[BinaryIO, Input
             file,
             "r",
             options=_limits(settings),
-            container_options={"format_whitelist": FORMATS, "protocol_whitelist": ""},
+            container_options={"format_whitelist": formats, "protocol_whitelist": ""},
             metadata_errors="replace",
             buffer_size=READ_SIZE,
         )

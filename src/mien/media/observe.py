@@ -1,7 +1,7 @@
 """One clip → what was seen and heard in it: the file is decoded once, whoever wants to look or listen.
 
-    decode.Recording ──frames──▶ face.follow ──▶ FaceTrack      (crops for vision, descriptors for motion)
-                     └─sound───▶ speech.Listener ──▶ Transcript
+    decoder.Decoder ──frames──▶ face.follow ──▶ FaceTrack      (crops for vision, descriptors for motion)
+                    └─sound───▶ speech.Listener ──▶ Transcript
 
 Only what is asked for is done: without ``vision`` and ``motion`` no picture is decoded.
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 from mien.config import Settings
 from mien.errors import DataError, MediaError
-from mien.media.decode import Recording, read_sound
+from mien.media.decoder import Decoder
 from mien.media.face import follow
 from mien.media.facefind import FaceFinder
 from mien.media.provided import provided_crops, read_openface
@@ -36,13 +36,14 @@ NOBODY = FaceTrack(
 
 
 class Senses:
-    """The face finder and the speech recogniser, each loaded when it is first needed."""
+    """The decoder, the face finder and the speech recogniser, each loaded when it is first needed."""
 
     def __init__(self, weights: Mapping[str, Path], settings: Settings, threads: int = 1) -> None:
         """Name the weights by role (``landmarker``, ``full_range``, ``vad``, ``asr``); nothing is loaded yet."""
         self._weights = weights
         self._settings = settings
         self._threads = threads
+        self.decoder = Decoder(settings.media, settings.compute)
 
     @cached_property
     def finder(self) -> FaceFinder:
@@ -75,7 +76,7 @@ def observe(clip: Clip, wanted: Set[str], senses: Senses, settings: Settings) ->
     absent |= dict.fromkeys(wanted, film.failure)
     sound, notes = film.sound, list(film.notes)
     if listen and settings.speech.source == "provided":
-        sound, absent["audio"] = _provided_sound(clip)
+        sound, absent["audio"] = _provided_sound(clip, senses.decoder)
         absent["text"] = absent["audio"]
     elif listen and sound is None and not film.failure:
         absent["audio"] = absent["text"] = "no sound track"
@@ -84,7 +85,7 @@ def observe(clip: Clip, wanted: Set[str], senses: Senses, settings: Settings) ->
     if track is None and not film.failure:
         absent["vision"] = absent["motion"] = "no picture in the file"
     if "vision" in wanted and settings.faces.source == "provided":
-        track, absent["vision"] = _with_crops(clip, settings, seconds, track, notes)
+        track, absent["vision"] = _with_crops(clip, settings, senses.decoder, seconds, track, notes)
     if "motion" in wanted and clip.openface is not None:
         track, absent["motion"] = _with_openface(clip.openface, track, notes)
     said = given
@@ -115,8 +116,8 @@ def _watch(clip: Clip, listen: bool, rates: Mapping[str, float], senses: Senses,
     if not rates and not listen:
         return _Film()
     try:
-        with Recording(
-            clip.path, settings.media, rates=rates, sound=listen, start=clip.start, end=clip.end
+        with senses.decoder.recording(
+            clip.path, rates=rates, sound=listen, start=clip.start, end=clip.end
         ) as recording:
             picture = rates and recording.has_video
             track = follow(recording.frames(), senses.finder, settings.faces) if picture else None
@@ -136,12 +137,12 @@ def _rates(clip: Clip, wanted: Set[str], settings: Settings) -> dict[str, float]
     return rates
 
 
-def _provided_sound(clip: Clip) -> tuple[np.ndarray | None, str]:
+def _provided_sound(clip: Clip, decoder: Decoder) -> tuple[np.ndarray | None, str]:
     """The sound beside the data, or why there is none."""
     if clip.sound is None:
         return None, "no sound beside the data"
     try:
-        sound = read_sound(clip.sound)
+        sound = decoder.sound(clip.sound)
     except MediaError as error:
         return None, str(error)
     begin, end = (round((at or 0) * SAMPLE_RATE) for at in (clip.start, clip.end))
@@ -149,14 +150,14 @@ def _provided_sound(clip: Clip) -> tuple[np.ndarray | None, str]:
 
 
 def _with_crops(
-    clip: Clip, settings: Settings, seconds: float, track: FaceTrack | None, notes: list[str]
+    clip: Clip, settings: Settings, decoder: Decoder, seconds: float, track: FaceTrack | None, notes: list[str]
 ) -> tuple[FaceTrack | None, str]:
     """The track with the face pictures beside the data as its crops, or why there are none."""
     if clip.crops is None:
         return track, "no face pictures beside the data"
     at_most = None if np.isnan(seconds) else max(1, round(seconds * settings.media.vision_fps))
     try:
-        found = provided_crops(clip.crops, settings.faces, seconds, at_most)
+        found = provided_crops(clip.crops, settings.faces, decoder.still, seconds, at_most)
     except MediaError as error:
         return track, str(error)
     notes += found.notes

@@ -9,16 +9,14 @@ import csv
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
-import av
 import numpy as np
 import numpy.typing as npt
-from av.error import FFmpegError
 
+from mien.artifacts import contents
 from mien.config import FaceSettings
 from mien.errors import DataError, MediaError
 from mien.media.crops import CropSpool, Picture, cut, resize
@@ -76,13 +74,18 @@ class OpenFaceMotion:
 
 
 def provided_crops(
-    folder: Path, settings: FaceSettings, seconds: float = math.nan, at_most: int | None = None
+    folder: Path,
+    settings: FaceSettings,
+    still: Callable[[Path], Picture],
+    seconds: float = math.nan,
+    at_most: int | None = None,
 ) -> ProvidedCrops:
     """The pictures in a folder such as the challenge's ``face_images/{id}/``, squared and resized.
 
     Args:
         folder: holds ``1.jpg``, ``2.jpg`` …; other files (``Thumbs.db``) are ignored and counted.
         settings: the crop size; no margin is added.
+        still: reads a picture file; its ``MediaError`` leaves that picture out.
         seconds: length of the clip, when known.
         at_most: take evenly spaced pictures when there are more; the challenge's folders hold up to 2,591.
 
@@ -95,8 +98,9 @@ def provided_crops(
     positions: list[int] = []
     unreadable: list[Path] = []
     for position, file in enumerate(taken):
-        picture = _read_picture(file)
-        if picture is None:
+        try:
+            picture = still(file)
+        except MediaError:
             unreadable.append(file)
             continue
         height, width = picture.shape[:2]
@@ -157,15 +161,6 @@ def _pictures(folder: Path) -> tuple[list[Path], list[Path]]:
     return files, [entry for entry in entries if entry not in set(files)]
 
 
-def _read_picture(file: Path) -> Picture | None:
-    """``(H, W, 3)``, or ``None`` when it is not a picture after all."""
-    try:
-        with file.open("rb") as opened, av.open(opened, mode="r") as container:
-            return cast("Picture", next(container.decode(video=0)).to_ndarray(format="rgb24"))
-    except (OSError, FFmpegError, StopIteration, IndexError, ValueError):
-        return None
-
-
 def _evenly(count: int, at_most: int) -> list[int]:
     """At most ``at_most`` of ``count`` positions, each the middle of its share.
 
@@ -183,9 +178,7 @@ def _counted(files: Sequence[Path], what: str) -> str:
 def _openface_rows(file: Path) -> Iterator[Mapping[str, float]]:
     """The columns that are needed, as numbers, row by row."""
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from error
+        lines = contents(file).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: not a text file, expected an OpenFace 2 CSV") from error
     header = [name.strip() for name in lines[0].split(",")] if lines else []

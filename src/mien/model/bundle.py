@@ -5,6 +5,7 @@
     provenance.json      what it was trained on and with, and how well it did
     licences.json        whose weights it builds on, and on what terms
     README.md            the model card
+    SHA256SUMS           of all of these; what is read is checked, the card may be edited
 
 The scores of a bundle are the mean over its K models (seeds), which costs nearly nothing and is steadier than any one.
 
@@ -22,12 +23,13 @@ import numpy.typing as npt
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
-from mien.artifacts import atomic_file, atomic_folder, read_json, write_json
+from mien.artifacts import atomic_folder, read_json, write_json
+from mien.checksums import check_sums, write_sums
 from mien.config import Settings
-from mien.errors import DataError, ModelError
+from mien.errors import Damaged, DataError, ModelError
 from mien.features.store import Packed
 from mien.modalities.device import choose_device
 from mien.model.card import card
@@ -39,6 +41,7 @@ from mien.model.licences import licences_of
 FORMAT = "mien-model"
 VERSION = 1
 _QUANTILES = "quantiles."
+_CONFIG, _PROVENANCE, _LICENCES, _WEIGHTS = "config.json", "provenance.json", "licences.json", "model.safetensors"
 
 
 @dataclass
@@ -170,12 +173,13 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
         "settings": bundle.settings.model_dump(mode="json"),
     }
     with atomic_folder(folder) as part:
-        write_json(part / "config.json", config)
-        write_json(part / "provenance.json", dict(bundle.provenance))
+        write_json(part / _CONFIG, config)
+        write_json(part / _PROVENANCE, dict(bundle.provenance))
         licences = licences_of(config)
-        write_json(part / "licences.json", licences.record())
-        _save_tensors(bundle, part / "model.safetensors")
+        write_json(part / _LICENCES, licences.record())
+        (part / _WEIGHTS).write_bytes(save(_tensors(bundle), {"format": "pt"}))
         (part / "README.md").write_text(card(config, bundle.provenance, licences), encoding="utf-8")
+        write_sums(part, _CONFIG, _PROVENANCE, _LICENCES, _WEIGHTS, "README.md")
 
 
 def load_bundle(folder: Path, device: str | torch.device | None = None) -> Bundle:
@@ -190,12 +194,13 @@ def load_bundle(folder: Path, device: str | torch.device | None = None) -> Bundl
     """
     folder = home_of(folder)
     config = read_config(folder)
+    _check(folder, _PROVENANCE, _LICENCES, _WEIGHTS)
     try:
         settings = Settings.model_validate_json(json.dumps(config["settings"]))
         models = tuple(Variant(**model) for model in config["models"])
         widths, targets = {str(k): int(v) for k, v in config["widths"].items()}, tuple(config["targets"])
         module = make_module(config["kind"], widths, len(targets), settings, models)
-        tensors = load_file(folder / "model.safetensors")
+        tensors = load_file(folder / _WEIGHTS)
         quantiles = {n.removeprefix(_QUANTILES): v.numpy() for n, v in tensors.items() if n.startswith(_QUANTILES)}
         module.load_state_dict({n: v for n, v in tensors.items() if not n.startswith(_QUANTILES)})
     except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError, ValidationError) as error:
@@ -211,23 +216,20 @@ def load_bundle(folder: Path, device: str | torch.device | None = None) -> Bundl
         models=models,
         feature_provenance=config["feature_provenance"],
         random_weights=config["random_weights"],
-        provenance=_read(folder / "provenance.json"),
+        provenance=_read(folder / _PROVENANCE),
         quantiles=quantiles,
     )
 
 
-def _save_tensors(bundle: Bundle, path: Path) -> None:
-    tensors: dict[str, Tensor] = {n: v.detach().cpu().contiguous() for n, v in bundle.module.state_dict().items()}
-    tensors |= {
-        f"{_QUANTILES}{name}": torch.from_numpy(np.asarray(q, np.float32)) for name, q in bundle.quantiles.items()
-    }
-    with atomic_file(path) as part:
-        save_file(tensors, part, metadata={"format": "pt"})
+def _tensors(bundle: Bundle) -> dict[str, Tensor]:
+    weights = {n: v.detach().cpu().contiguous() for n, v in bundle.module.state_dict().items()}
+    quantiles = {n: torch.from_numpy(np.asarray(q, np.float32)) for n, q in bundle.quantiles.items()}
+    return weights | {f"{_QUANTILES}{name}": values for name, values in quantiles.items()}
 
 
 def home_of(folder: Path) -> Path:
     """The model folder itself, where a run was named."""
-    return folder / "model" if (folder / "model" / "config.json").is_file() else folder
+    return folder / "model" if (folder / "model" / _CONFIG).is_file() else folder
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -236,18 +238,28 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         ModelError: there is no model, it is foreign, or newer than this version of mien.
     """
-    if not (folder / "config.json").is_file():
+    if not (folder / _CONFIG).is_file():
         raise ModelError(f"{folder}: not a model (no config.json); make one with: mien train DATA --features STORE")
-    config = _read(folder / "config.json")
+    config = _read(folder / _CONFIG)
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise ModelError(f"{folder}: not a model of mien (config.json says otherwise)")
     if config.get("version") != VERSION:
         raise ModelError(f"{folder}: model version {config.get('version')}, but this mien reads version {VERSION}")
+    _check(folder, _CONFIG)
     return config
+
+
+def _check(folder: Path, *names: str) -> None:
+    try:
+        check_sums(folder, names)
+    except Damaged as error:
+        raise ModelError(f"{error}; fetch the model again, or delete {folder} and train again") from error
+    except DataError as error:
+        raise ModelError(str(error)) from error
 
 
 def _read(path: Path) -> Any:
     try:
         return read_json(path)
     except DataError as error:
-        raise ModelError(f"{error}; train or fetch the model again") from error
+        raise ModelError(f"{error}; fetch the model again, or delete {path.parent} and train again") from error

@@ -39,6 +39,11 @@ class Embedded:
         """The clips at ``index``."""
         return {name: Embedding(part.values[:, index], part.present[index]) for name, part in self.parts.items()}
 
+    def of_models(self, places: Tensor) -> "Embedded":
+        """What the encoders of some of the models give."""
+        parts = {name: Embedding(part.values[places], part.present) for name, part in self.parts.items()}
+        return Embedded(parts, self.labels)
+
     def by_length(self) -> list[Tensor]:
         """All clips in batches."""
         return list(torch.arange(len(self), device=self.labels.device).split(_BATCH_CLIPS))

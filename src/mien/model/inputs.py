@@ -89,6 +89,10 @@ class Clips:
         """The clips at ``index``."""
         return {name: steps.batch(index, self.precision) for name, steps in self.modalities.items()}
 
+    def of_models(self, _: Tensor) -> "Clips":
+        """What some of the models read: the same for all."""
+        return self
+
     def present(self, modality: str) -> Tensor:
         """``(N,)`` bool: which clips have a modality."""
         return self.modalities[modality].has > 0
@@ -169,6 +173,10 @@ class Data(Protocol):
 
     def by_length(self) -> list[Tensor]:
         """All clips in batches for judging."""
+        ...
+
+    def of_models(self, places: Tensor, /) -> "Data":
+        """What the models at ``places`` read."""
         ...
 
 

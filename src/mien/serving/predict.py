@@ -17,12 +17,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from mien.config import settings_of
 from mien.data.manifest import clips_of
-from mien.features.extract import Job, Outcome, plan
+from mien.errors import legible
+from mien.features.extract import Job, Outcome, outcomes, plan
 from mien.features.windows import Windows, windows_of
 from mien.model.bundle import Bundle, load_bundle
 from mien.progress import counted
-from mien.scale import Failed, run
 from mien.schema import Clip, Manifest, Prediction
 from mien.serving.document import ModelNote, ScoresDocument, document
 from mien.serving.exports.tabular import wide
@@ -56,13 +57,22 @@ class Model:
         """What the model looks at and listens to."""
         return self.bundle.modalities
 
-    def predict(self, clips: Source, *, why: bool = False, workers: int = 0, progress: bool = False) -> pa.Table:
+    def predict(
+        self,
+        clips: Source,
+        *,
+        why: bool = False,
+        workers: int = 0,
+        clip_seconds: float | None = None,
+        progress: bool = False,
+    ) -> pa.Table:
         """Score clips.
 
         Args:
             clips: a video file, a folder, a table of clips (see ``mien.read_manifest``), or several of them.
             why: also say what each modality moved.
-            workers: processes; 0 works in this one.
+            workers: processes; 0 works in this one. Files are decoded in other processes in any case.
+            clip_seconds: a clip that takes longer is given up; by default as the model's settings say.
             progress: show a bar.
 
         Returns:
@@ -74,7 +84,11 @@ class Model:
             DataError: a file that was named does not exist.
             WeightsMissing: the pretrained weights that the model builds on are not in the cache.
         """
-        return wide(self.document(self.predictions(clips, why=why, workers=workers, progress=progress)))
+        return wide(
+            self.document(
+                self.predictions(clips, why=why, workers=workers, clip_seconds=clip_seconds, progress=progress)
+            )
+        )
 
     def document(self, predictions: Iterable[Prediction]) -> ScoresDocument:
         """Everything that is known of scored clips, with what is to be known of this model."""
@@ -96,6 +110,7 @@ class Model:
         hop: float | None = None,
         why: bool = False,
         workers: int = 0,
+        clip_seconds: float | None = None,
         progress: bool = False,
     ) -> list[Prediction]:
         """Score clips; ``document`` takes what comes, and ``mien.serving.exports`` makes tables and files of it.
@@ -106,33 +121,41 @@ class Model:
             hop: seconds from one window to the next; a quarter of their length when not given.
             why: also find out what moved the scores.
             workers: as for ``predict``.
+            clip_seconds: as for ``predict``.
             progress: as for ``predict``.
 
         Returns:
             A prediction per clip, in the order of the clips.
 
         Raises:
-            SettingsError: the windows are none, or would leave gaps.
+            SettingsError: the windows are none, or would leave gaps; the time is none.
             DataError: as for ``predict``.
             WeightsMissing: as for ``predict``.
         """
         wanted, manifest = windows_of(windows, hop), manifest_of(clips)
-        made = self.score(manifest.clips, windows=wanted, why=why, workers=workers)
+        made = self.score(manifest.clips, windows=wanted, why=why, workers=workers, clip_seconds=clip_seconds)
         by_clip = {one.clip: one for one in counted(made, "scoring", len(manifest.clips), progress)}
         return [by_clip[clip.id] for clip in manifest.clips]
 
     def score(
-        self, clips: Sequence[Clip], *, windows: Windows | None = None, why: bool = False, workers: int = 0
+        self,
+        clips: Sequence[Clip],
+        *,
+        windows: Windows | None = None,
+        why: bool = False,
+        workers: int = 0,
+        clip_seconds: float | None = None,
     ) -> Iterator[Prediction]:
         """Score clips one by one, in the order of completion."""
-        extraction = plan(self.bundle.settings, workers, windows)
-        for job, result in run(extraction, (Job(clip) for clip in clips), workers=workers):
-            if isinstance(result, Failed):
-                yield replace(self._unscored(job.clip), error=f"{job.clip.path.name}: {result.reason}")
-            elif result.failure is not None:
-                yield replace(self._unscored(job.clip), error=result.failure)
+        settings = self.bundle.settings
+        if clip_seconds is not None:
+            settings = settings_of(settings, {"compute.clip_seconds": float(clip_seconds)}, "clip_seconds")
+        extraction = plan(settings, workers, windows)
+        for job, outcome in outcomes(extraction, (Job(clip) for clip in clips), workers):
+            if outcome.failure is not None:
+                yield replace(self._unscored(job.clip), error=outcome.failure)
             else:
-                yield self._prediction(result, why)
+                yield self._prediction(outcome, why)
 
     def _prediction(self, outcome: Outcome, why: bool) -> Prediction:
         made = outcome.made
@@ -148,7 +171,7 @@ class Model:
         )
         if not whole.present:
             told = "; ".join(f"{name}: {reason}" for name, reason in absent.items())
-            return replace(known, error=f"{outcome.clip.path.name}: nothing to score ({told})")
+            return replace(known, error=legible(f"{outcome.clip.path.name}: nothing to score ({told})"))
         return replace(
             known,
             scores=whole.scores,

@@ -2,6 +2,7 @@
 
     encoders/<key>/   encoder.safetensors, scores.npy (K, N, E)      a stage-1 model, shared by all cells on it
     cells/<key>/      scores.npy (K, N, E), result.json              what a cell came to, or why it failed
+                      SHA256SUMS                                     in both; what is damaged is computed again
 
 A key says everything that a result depends on: settings, method, data, features. So the same cell in another study is
 the same result, a study that was killed goes on, and one that has grown computes only what is new.
@@ -19,14 +20,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from mien.artifacts import atomic_folder, key_of, read_json, write_json
+from mien.checksums import check_sums, write_sums
 from mien.config import Settings
 from mien.data.splits import Split, split_clips
+from mien.errors import Damaged
 from mien.features.store import Store
 from mien.judging.evaluate import SHARES, missing_curves
 from mien.metrics import mean_defined, pearson
+from mien.modalities import MODALITIES
 from mien.model.conformal import all_subsets
 from mien.model.embedded import subset_scores
 from mien.model.emotion import Unimodal, Variant, variants
@@ -110,13 +114,32 @@ class Laboratory:
         return split_clips(self.manifest, settings.split)
 
     def result(self, cell: Cell) -> dict[str, Any] | None:
-        """What a cell came to; ``None`` when it was not done yet."""
-        file = self.folder(cell) / "result.json"
-        return read_json(file) if file.is_file() else None
+        """What a cell came to; ``None`` when it was not done yet, or is damaged."""
+        folder = self.folder(cell)
+        return read_json(folder / "result.json") if stands(folder) else None
 
     def scores(self, cell: Cell) -> Scores:
-        """Predictions of a cell, ``(K, N, E)``."""
+        """Predictions of a cell that has a result, ``(K, N, E)``."""
         return np.load(self.folder(cell) / "scores.npy", allow_pickle=False)
+
+    def damaged(self, cells: Iterable[Cell]) -> int:
+        """How many results are there, but damaged."""
+        return sum(folder.exists() and not stands(folder) for folder in map(self.folder, cells))
+
+
+def stands(folder: Path) -> bool:
+    """Whether a result is there, as it was written.
+
+    Raises:
+        DataError: it is there, but cannot be checked.
+    """
+    if not folder.exists():
+        return False
+    try:
+        check_sums(folder)
+    except Damaged:
+        return False
+    return True
 
 
 def plan_work(laboratory: Laboratory, cells: Iterable[Cell]) -> tuple[list[Encoding], list[Batch]]:
@@ -138,7 +161,7 @@ def plan_work(laboratory: Laboratory, cells: Iterable[Cell]) -> tuple[list[Encod
         for most in [max(1, MODELS_AT_ONCE // len(group[0].settings.seeds))]
         for begin in range(0, len(group), most)
     ]
-    return [work for folder, work in encodings.items() if not folder.exists()], groups
+    return [work for folder, work in encodings.items() if not stands(folder)], groups
 
 
 def needs_encoders(cell: Cell) -> bool:
@@ -155,6 +178,11 @@ def shape(cell: Cell) -> str:
     same = {"lr": 1.0, "weight_decay": 0.0, "dropout": 0.0, "modality_dropout": 0.0}
     stage2 = cell.settings.stage2.model_copy(update=same)
     return key_of(cell.settings.model_copy(update={"stage2": stage2}).model_dump(mode="json"))
+
+
+def parts(work: Work) -> list[Work]:
+    """A piece of work in the smallest pieces that can be done alone."""
+    return [Batch((cell,)) for cell in work.cells] if isinstance(work, Batch) else [work]
 
 
 class Desk:
@@ -176,7 +204,7 @@ class Desk:
         except Exception as error:  # noqa: BLE001 - whatever it is, it goes into the table as this cell's reason
             first, *others = work.cells
             if others:
-                return tuple(reason for cell in work.cells for reason in self.do(Batch((cell,))))
+                return tuple(reason for part in parts(work) for reason in self.do(part))
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             self._write(first, None, {"failed": reason})
             return (f"{first.name}: {reason}",)
@@ -186,7 +214,8 @@ class Desk:
         """The split of these settings, in memory."""
         key = key_of(settings.split.model_dump(mode="json"), settings.stage1.longest_steps)
         if key not in self._sides:
-            everything = settings.model_copy(update={"modalities": self.store.modalities})
+            stored = tuple(name for name in MODALITIES if name in self.store.modalities)  # not the tokens of a text
+            everything = settings.model_copy(update={"modalities": stored})
             split = self.laboratory.split(settings)
             self._sides[key] = Sides(self.store, split, len(self.laboratory.manifest.targets), everything)
         return self._sides[key]
@@ -199,14 +228,15 @@ class Desk:
         """A stage-1 model with its predictions, trained unless it stands; its models ``repeats`` times over."""
         folder, settings, sides = self.laboratory.encoder_folder(work), work.settings, self.sides(work.settings)
         models = variants(settings, settings.stage1)
-        if not folder.exists():
+        if not stands(folder):
             train, valid = (sides.clips(side, (work.modality,)) for side in ("train", "valid"))
             rooms = Rooms(None, sides.precision, settings.batch_seed)
             module = train_encoder(work.modality, train, valid, settings, rooms, _quietly, models)
             with atomic_folder(folder) as part:
-                save_file({n: v.detach().cpu().contiguous() for n, v in module.state_dict().items()},
-                          part / "encoder.safetensors")  # fmt: skip
+                weights = save({n: v.detach().cpu().contiguous() for n, v in module.state_dict().items()})
+                (part / "encoder.safetensors").write_bytes(weights)
                 np.save(part / "scores.npy", predict_all(module, valid))
+                write_sums(part, "encoder.safetensors", "scores.npy")
         width, targets = sides.widths[work.modality], sides.targets
         module = Unimodal(work.modality, width, targets, settings.stage1, models * repeats)
         state = load_file(folder / "encoder.safetensors")
@@ -245,9 +275,7 @@ class Desk:
             curves = missing_curves(means, sides.rated("valid"), seed=0) if len(names) > 1 else {}
             extra = {
                 "seconds": took,
-                "epochs": [
-                    int(np.argmax([epoch.mean_r[k] for epoch in epochs])) + 1 for k in range(*mine.indices(10**9))
-                ],
+                "epochs": (1 + np.nan_to_num([epoch.mean_r[mine] for epoch in epochs], nan=-1.0).argmax(0)).tolist(),
                 "missing": {name: curve.tolist() for name, curve in curves.items()},
                 "shares": list(SHARES),
                 "parameters": sum(p[0].numel() for p in module.parameters()),
@@ -285,6 +313,7 @@ class Desk:
             if scores is not None:
                 np.save(part / "scores.npy", scores)
             write_json(part / "result.json", _without_nan(result))
+            write_sums(part, "result.json", *(("scores.npy",) if scores is not None else ()))
 
 
 def _quietly(_: str, __: Epoch) -> None:

@@ -1,4 +1,7 @@
-"""The pictures of a study, as SVG: differences with their intervals, subsets of modalities, robustness."""
+"""The pictures of a study, as SVG: differences with their intervals, subsets of modalities, robustness.
+
+Each comes with the numbers that it was drawn from, for those who draw it again in another way.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +11,7 @@ import matplotlib
 import numpy as np
 
 from mien.artifacts import atomic_file
+from mien.metrics import Interval
 from mien.study.results import Difference, Outcome, Results
 from mien.study.wording import changed
 
@@ -27,21 +31,50 @@ STYLE: Any = {
 MOST_ROWS = 45
 
 
-def draw(results: Results, folder: Path) -> list[tuple[str, str]]:
-    """Draw what there is to draw into ``folder``: names of files, each with what it shows."""
+def draw(results: Results, folder: Path) -> list[tuple[str, str, dict[str, Any]]]:
+    """Draw what there is to draw into ``folder``: names of files, each with what it shows, and its numbers."""
     drawn = []
     with plt.rc_context(STYLE):
         if rows := one_step(results):
             _save(forest(rows), folder / "forest.svg")
-            drawn.append(("forest.svg", f"Differences from the reference ({results.plan.reference.name})"))
-        if len(subsets(results)) > 2:
+            caption = f"Differences from the reference ({results.plan.reference.name})"
+            drawn.append(("forest.svg", caption, {"rows": [_effect(row) for row in rows]}))
+        if len(found := subsets(results)) > 2:
             _save(bars(results), folder / "subsets.svg")
-            drawn.append(("subsets.svg", "Mean r by modalities; dots say which, whiskers are 95 % intervals"))
+            caption = "Mean r by modalities; dots say which, whiskers are 95 % intervals"
+            bare = [{"modalities": [*o.cell.settings.modalities], "r": _ends(o.ensemble)} for o in found]
+            drawn.append(
+                ("subsets.svg", caption, {"names": [*results.plan.reference.settings.modalities], "rows": bare})
+            )
         curves = [outcome for outcome in nearby(results) if outcome.missing]
         if curves:
             _save(robustness(curves), folder / "missing.svg")
-            drawn.append(("missing.svg", "Mean r of the mean over seeds when a share of the clips loses a modality"))
+            caption = "Mean r of the mean over seeds when a share of the clips loses a modality"
+            bare = [
+                {"cell": _label(outcome), "modality": name, "r": [*map(_number, r)]}
+                for outcome in curves
+                for name, r in outcome.missing.items()
+            ]
+            drawn.append(("missing.svg", caption, {"shares": [*curves[0].shares], "rows": bare}))
     return drawn
+
+
+def _effect(d: Difference) -> dict[str, Any]:
+    return {"name": changed(d), "clips": _ends(d.clips), "seeds": _ends(d.seeds), "verdict": d.verdict}
+
+
+def _label(outcome: Outcome) -> str:
+    return " · ".join(value for _, value in outcome.cell.labels)
+
+
+def _ends(found: Interval) -> list[float | None]:
+    """Value, low and high end."""
+    return [_number(found.value), _number(found.low), _number(found.high)]
+
+
+def _number(value: float) -> float | None:
+    """JSON has no nan."""
+    return float(value) if np.isfinite(value) else None
 
 
 def one_step(results: Results) -> list[Difference]:
@@ -120,7 +153,7 @@ def robustness(rows: Sequence[Outcome]) -> Figure:
     for panel, name in zip(panels[0], names, strict=True):
         for row in rows:
             if name in row.missing:
-                label = " · ".join(value for _, value in row.cell.labels)
+                label = _label(row)
                 panel.plot(row.shares, row.missing[name], "o-", markersize=3, linewidth=1, label=label)
         panel.set_title(f"without {name}", fontsize=9)
         panel.set_xlabel("share of clips")

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -41,10 +42,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """An SVG file in the study's folder, and what it shows."""
+    """An SVG file in the study's folder, what it shows, and the numbers that it was drawn from."""
 
     file: str
     caption: str
+    numbers: dict[str, Any]
 
 
 @dataclass(frozen=True)

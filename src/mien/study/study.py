@@ -1,17 +1,19 @@
 """A whole study: what is still missing is trained, by several processes, and everything is compared and reported."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from mien.features.origins import check_unchanged
 from mien.features.store import Store
 from mien.model.heads import READS_STEPS
+from mien.ownership import owned
 from mien.scale import Failed, cores, run
 from mien.schema import Manifest
-from mien.study.cells import Batch, Encoding, Laboratory, Work, plan_work
+from mien.study.cells import Batch, Encoding, Laboratory, Work, parts, plan_work
 from mien.study.plan import Plan
 from mien.study.referee import referee
 from mien.study.report import write_report
@@ -40,6 +42,7 @@ class Estimate:
         trainings: batches of models that are still to be trained, stage 1 and fusion.
         models: in each of them.
         seconds: roughly, on this machine, by the arithmetic of the trainings and how fast it is done here.
+        damaged: cells that were done, but are damaged on the disk and so are done again.
     """
 
     cells: int
@@ -47,6 +50,7 @@ class Estimate:
     trainings: int
     models: tuple[int, ...]
     seconds: float
+    damaged: int = 0
 
 
 def estimate(plan: Plan, manifest: Manifest, features: Path, out: Path) -> Estimate:
@@ -58,8 +62,9 @@ def estimate(plan: Plan, manifest: Manifest, features: Path, out: Path) -> Estim
     still = sum(len(batch.cells) for batch in batches)
     models = tuple(_models(work) for work in (*encodings, *batches))
     return Estimate(
-        len(plan.cells), len(plan.cells) - still, len(models), models, sum(costs) / _speed() if costs else 0.0
-    )
+        len(plan.cells), len(plan.cells) - still, len(models), models, sum(costs) / _speed() if costs else 0.0,
+        laboratory.damaged(plan.cells),
+    )  # fmt: skip
 
 
 def run_study(
@@ -82,8 +87,20 @@ def run_study(
 
     Returns:
         The results, why cells failed (a line each), and the report's file.
+
+    Raises:
+        DataError: clips were replaced since their features were made, or a result cannot be checked.
+        InUse: another process is writing to the study.
+        OutputError: its folder cannot be written; finished cells stay.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    check_unchanged(Store(features), manifest.clips, plan.reference.settings.modalities)
+    with owned(out):
+        return _run_study(plan, manifest, features, out, workers, watch)
+
+
+def _run_study(
+    plan: Plan, manifest: Manifest, features: Path, out: Path, workers: int, watch: Watch
+) -> tuple[Results, tuple[str, ...], Path]:
     laboratory = Laboratory(manifest, features, out, max(1, cores() // workers) if workers else 0)
     encodings, batches = plan_work(laboratory, plan.cells)
     reasons: list[str] = []
@@ -96,9 +113,20 @@ def run_study(
 
 def _all(laboratory: Laboratory, encodings: list[Encoding], batches: list[Batch], workers: int) -> Iterator[Done]:
     """Stage 1 before what rests on it; the largest batches first, so that no process is left alone at the end."""
-    yield from run(laboratory, encodings, workers=workers)
+    yield from _run_twice(laboratory, encodings, workers)
     store = Store(laboratory.features)
-    yield from run(laboratory, sorted(batches, key=lambda b: -_arithmetic(laboratory, store, b)), workers=workers)
+    yield from _run_twice(laboratory, sorted(batches, key=lambda b: -_arithmetic(laboratory, store, b)), workers)
+
+
+def _run_twice(laboratory: Laboratory, works: Sequence[Work], workers: int) -> Iterator[Done]:
+    """What a process died at is tried once more, cell by cell and with nothing beside it: memory was short, perhaps."""
+    died: list[Work] = []
+    for work, outcome in run(laboratory, works, workers=workers):
+        if isinstance(outcome, Failed):
+            died.append(work)
+        else:
+            yield work, outcome
+    yield from run(laboratory, [part for work in died for part in parts(work)], workers=1)
 
 
 def _models(work: Work) -> int:

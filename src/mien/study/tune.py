@@ -21,10 +21,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from mien.artifacts import atomic_file, key_of, read_json, write_json
 from mien.config import Settings, read_settings, read_yaml, settings_of
 from mien.data.splits import clips_of
-from mien.errors import DependencyMissing, SettingsError
+from mien.errors import Damaged, DependencyMissing, SettingsError
+from mien.features.origins import check_unchanged
+from mien.features.store import Store
+from mien.ownership import owned
 from mien.schema import Manifest
 from mien.study.cells import Batch, Laboratory
 from mien.study.plan import Cell
+
+_LOG = "trials.log"
 
 TUNING = "tuning.json"
 """Beside a recipe that was tuned: what was tried."""
@@ -105,6 +110,11 @@ class Search:
 
     def __iter__(self) -> Iterator[Trial]:
         """Trials, those of an earlier call first, until as many are done as the file asks for."""
+        check_unchanged(Store(self.features), self.manifest.clips, self.space.base.modalities)
+        with owned(self.out):
+            yield from self._trials()
+
+    def _trials(self) -> Iterator[Trial]:
         study = _open_study(self.space, self.manifest, self.out)
         self.done = [_told(trial) for trial in study.trials if trial.state.is_finished()]
         yield from self.done
@@ -199,11 +209,14 @@ def _inner(manifest: Manifest) -> Manifest:
 def _open_study(space: Space, manifest: Manifest, out: Path) -> Any:
     """Optuna's study, continued where it was; a proposal that was being trained when all stopped is proposed again."""
     optuna = _optuna()
-    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{_LOG}.lock").unlink(missing_ok=True)  # of a killed search: the folder is ours alone
     words = space.file.model_dump(mode="json", exclude={"trials"})
     name = key_of(words, space.base.model_dump(mode="json"), [clip.id for clip in manifest.clips])
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(out / "trials.log")))
-    known = [summary.study_name for summary in optuna.get_all_study_summaries(storage)]
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(out / _LOG)))
+    try:
+        known = [summary.study_name for summary in optuna.get_all_study_summaries(storage)]
+    except (ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"{out / _LOG}: damaged ({error}); delete it: trials that were trained are only read") from error
     if known and name not in known:
         raise SettingsError(f"{out}: holds a search of another space or other data; name another folder with --out")
     before = len(optuna.load_study(study_name=name, storage=storage).trials) if known else 0

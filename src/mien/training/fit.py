@@ -5,10 +5,11 @@
 
 Everything random has its own seeded stream: first weights and dropout by the seed of each model, the order of batches
 by the seed of the run. So a model comes out the same whether it is trained alone or beside others, and a run that was
-killed continues from its checkpoint to the same bits. The trade-off: models that have stopped early are still
-computed until all have, because rows of one matrix product cost less together than apart.
+killed continues from its checkpoint to the same bits. Models that have stopped early leave the module, so that the
+others go on at their own cost; all are back in it at the end.
 
-Shapes: ``K`` models, ``P`` trainable numbers per model, ``N`` clips, ``B`` batch, ``E`` emotions.
+Shapes: ``K`` models, ``A`` of them still learning, ``P`` trainable numbers per model, ``N`` clips, ``B`` batch, ``E``
+emotions.
 """
 
 import time
@@ -20,20 +21,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mien.artifacts import atomic_file
+from mien.checksums import read_tensors, write_tensors
 from mien.config import FitSettings
-from mien.errors import MienError
+from mien.errors import Damaged, MienError, ModelError
 from mien.metrics import mean_defined, pearson
 from mien.modalities.stacked import Chance, seeded
 from mien.model.emotion import Group, Multimodal, Variant
 from mien.model.inputs import Data, autocast, predict_all
 from mien.model.losses import Moments, branch_loss, loss, ramped
 from mien.training.batches import batch_order
-from mien.training.parameters import Optimiser, ParameterMatrix
+from mien.training.parameters import Optimiser, ParameterMatrix, keep_models
 from mien.training.schedule import Progress, step_factor
 
 
@@ -73,7 +72,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass over the training clips brought; arrays have one entry per model.
+    """What one pass over the training clips brought; arrays have one entry per model, ``nan`` once it has stopped.
 
     Attributes:
         number: counted from 1.
@@ -113,16 +112,24 @@ def _plain(value: Any) -> Any:
 
 @dataclass
 class _State:
-    """Everything that changes while training, and so everything a checkpoint holds."""
+    """Everything that changes while training, and so everything a checkpoint holds.
 
+    Attributes:
+        learning: ``(A,)`` places of the models that still learn; the next seven hold these alone.
+        best: ``(K, P)``, as ``progress`` of all models.
+    """
+
+    learning: Tensor
     matrix: ParameterMatrix
     optimiser: Optimiser
     chance: Chance
-    order: torch.Generator
     moments: Moments
+    average: Tensor | None
+    train: Data
+    valid: Data
+    order: torch.Generator
     progress: Progress
     best: Tensor
-    average: Tensor | None
     epoch: int = 0
     step: int = 0
     saved: float = field(default_factory=time.monotonic)
@@ -136,69 +143,108 @@ def fit(job: Job) -> Iterator[Epoch]:
 
     Raises:
         MienError: no model's validation r was ever defined (nothing is rated, or the loss is not finite).
+        ModelError: the checkpoint is damaged.
     """
-    state = _start(job)
+    whole = ParameterMatrix(job.groups)
+    held = [(part, part.data) for part in (*job.module.parameters(), *job.module.buffers())]
+    state = _start(job, whole)
     if job.checkpoint and job.checkpoint.exists():
-        _read_checkpoint(job.checkpoint, state)
+        _read_checkpoint(job, state)
     try:
-        while state.epoch < job.epochs and not bool(state.progress.stopped.all()):
+        while state.epoch < job.epochs and len(state.learning):
             epoch = _epoch(job, state)
             _save_sometimes(job, state)
             yield epoch
     finally:
-        state.matrix.values.copy_(state.best)
+        for part, data in held:
+            part.data = data
+        whole.values.copy_(state.best)
     if not bool(torch.isfinite(state.progress.best).any()):
         raise MienError(
             f"{job.name}: no validation r is defined; are the clips rated, and is the loss finite (lower lr)?"
         )
 
 
-def _start(job: Job) -> _State:
-    matrix = ParameterMatrix(job.groups)
+def _start(job: Job, matrix: ParameterMatrix) -> _State:
     device, seeds = matrix.values.device, [model.seed for model in job.models]
     return _State(
+        learning=torch.arange(len(seeds)),
         matrix=matrix,
         optimiser=Optimiser(matrix, job.models),
         chance=Chance(seeds, f"{job.name} dropout", device),
-        order=seeded(job.batch_seed, f"{job.name} batches"),
         moments=Moments.start(len(seeds), job.train.labels.shape[1], job.settings.loss.memory_clips, device),
+        average=matrix.values.clone() if job.settings.ema else None,
+        train=job.train,
+        valid=job.valid,
+        order=seeded(job.batch_seed, f"{job.name} batches"),
         progress=Progress.start(len(seeds)),
         best=matrix.values.clone(),
-        average=matrix.values.clone() if job.settings.ema else None,
     )
 
 
 def _epoch(job: Job, state: _State) -> Epoch:
     begin = time.monotonic()
     batches = batch_order(job.train.sizes.cpu(), job.settings.batch_size, state.order)
-    losses, norms, factor = [], [], np.ones(len(job.models))
+    losses, norms, factor = [], [], np.ones(len(state.learning))
+    plateau = state.progress.factor[state.learning].numpy()
     for index in batches:
-        factor = state.progress.factor.numpy() * step_factor(state.step, len(batches), job.epochs, job.settings)
+        factor = plateau * step_factor(state.step, len(batches), job.epochs, job.settings)
         value, norm = _step(job, state, index.to(job.train.labels.device), factor.tolist())
         losses.append(value)
         norms.append(norm)
     state.epoch += 1
-    r = _judge(job, state)
+    learnt = state.learning.numpy()
+
+    def all_models(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """One entry per model of what those still learning have."""
+        spread = np.full((len(job.models), *values.shape[1:]), np.nan)
+        spread[learnt] = values
+        return spread
+
+    r = all_models(_judge(job, state))
     mean_r = mean_defined(r)
     better = state.progress.judge(torch.from_numpy(mean_r), job.settings)
     current = state.matrix.values if state.average is None else state.average
-    state.best = torch.where(better.to(current.device)[:, None], current, state.best)
+    fresh = better[state.learning]
+    state.best[state.learning[fresh].to(current.device)] = current[fresh.to(current.device)]
+    if bool(state.progress.stopped[state.learning].any()):
+        _let_go(job, state, state.learning[state.progress.stopped[state.learning] == 0])
     return Epoch(
         number=state.epoch,
-        loss=torch.stack(losses).double().mean(0).cpu().numpy(),
+        loss=all_models(torch.stack(losses).double().mean(0).cpu().numpy()),
         r=r,
         mean_r=mean_r,
-        lr=factor * np.array([model.lr for model in job.models]),
-        gradient=torch.stack(norms).double().mean(0).cpu().numpy(),
+        lr=all_models(factor * np.array([job.models[k].lr for k in learnt])),
+        gradient=all_models(torch.stack(norms).double().mean(0).cpu().numpy()),
         best=better.numpy(),
         stopped=state.progress.stopped.numpy() > 0,
         seconds=time.monotonic() - begin,
     )
 
 
+def _let_go(job: Job, state: _State, learning: Tensor) -> None:
+    """Go on with the models at the places ``learning`` alone."""
+    rows = torch.searchsorted(state.learning, learning)
+    state.learning = learning
+    if not len(learning):
+        return
+    device = state.matrix.values.device
+    state.chance.generators = [state.chance.generators[row] for row in rows.tolist()]
+    rows = rows.to(device)
+    moments = {name: value if name == "step" else value[rows] for name, value in state.optimiser.state().items()}
+    keep_models(job.module, rows)
+    state.matrix = ParameterMatrix(job.groups)
+    state.optimiser = Optimiser(state.matrix, [job.models[k] for k in learning.tolist()])
+    if moments:
+        state.optimiser.restore(moments)
+    state.moments.values = state.moments.values[rows]
+    state.average = None if state.average is None else state.average[rows]
+    state.train, state.valid = state.train.of_models(rows), state.valid.of_models(rows)
+
+
 def _step(job: Job, state: _State, index: Tensor, factor: list[float]) -> tuple[Tensor, Tensor]:
-    """One batch, all models: ``(K,)`` losses and ``(K,)`` gradient norms."""
-    rated, inputs = job.train.labels[index], job.train.batch(index)
+    """One batch, all models that learn: ``(A,)`` losses and ``(A,)`` gradient norms."""
+    rated, inputs = state.train.labels[index], state.train.batch(index)
     with autocast(rated.device, job.precision):
         if job.auxiliary:
             assert isinstance(job.module, Multimodal)
@@ -221,12 +267,12 @@ def _step(job: Job, state: _State, index: Tensor, factor: list[float]) -> tuple[
 
 
 def _judge(job: Job, state: _State) -> npt.NDArray[np.float64]:
-    """Validation r ``(K, E)`` of the weights, or of their average where one is kept."""
+    """Validation r ``(A, E)`` of the weights, or of their average where one is kept."""
     if state.average is None:
-        return pearson(predict_all(job.module, job.valid, job.precision), job.valid.labels.cpu().numpy())
+        return pearson(predict_all(job.module, state.valid, job.precision), job.valid.labels.cpu().numpy())
     kept = state.matrix.values.clone()
     state.matrix.values.copy_(state.average)
-    r = pearson(predict_all(job.module, job.valid, job.precision), job.valid.labels.cpu().numpy())
+    r = pearson(predict_all(job.module, state.valid, job.precision), job.valid.labels.cpu().numpy())
     state.matrix.values.copy_(kept)
     return r
 
@@ -240,6 +286,7 @@ def _save_sometimes(job: Job, state: _State) -> None:
 
 def _write_checkpoint(path: Path, state: _State) -> None:
     tensors = {
+        "learning": state.learning,
         "values": state.matrix.values,
         "best": state.best,
         "chance": state.chance.state(),
@@ -252,14 +299,18 @@ def _write_checkpoint(path: Path, state: _State) -> None:
     tensors |= {f"progress.{name}": value.clone() for name, value in vars(state.progress).items()}
     if state.average is not None:
         tensors["average"] = state.average
-    with atomic_file(path) as part:
-        save_file({name: value.contiguous() for name, value in tensors.items()}, part)
+    write_tensors(path, {name: value.detach().cpu().contiguous().numpy() for name, value in tensors.items()})
 
 
-def _read_checkpoint(path: Path, state: _State) -> None:
+def _read_checkpoint(job: Job, state: _State) -> None:
+    assert job.checkpoint is not None
     device = state.matrix.values.device
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    try:
+        tensors = {name: torch.from_numpy(values) for name, values in read_tensors(job.checkpoint)[0].items()}
+    except Damaged as error:
+        raise ModelError(f"{error}; delete it and train again: this stage begins anew") from error
+    if len(tensors["learning"]) < len(state.learning):
+        _let_go(job, state, tensors["learning"])
     state.matrix.values.copy_(tensors["values"])
     state.best = tensors["best"].to(device)
     state.chance.restore(tensors["chance"])

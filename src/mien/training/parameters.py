@@ -10,9 +10,15 @@ Shapes: ``K`` models, ``P`` trainable numbers per model.
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mien.model.emotion import Group, Variant
+
+
+def keep_models(module: nn.Module, places: Tensor) -> None:
+    """Leave in a stacked module only the models at some places; everything that it holds has a row per model."""
+    for held in (*module.parameters(), *module.buffers()):
+        held.data = held.data[places]
 
 
 class ParameterMatrix:
@@ -29,7 +35,7 @@ class ParameterMatrix:
         self.values = torch.empty((len(first), size), dtype=first.dtype, device=first.device)
         self.gradients = torch.zeros_like(self.values)
         self.columns: list[slice] = []
-        self._parameters: list[torch.nn.Parameter] = []
+        self._parameters: list[nn.Parameter] = []
         end = 0
         for group in self.groups:
             begin = end
@@ -37,7 +43,7 @@ class ParameterMatrix:
                 end = self._adopt(parameter, end)
             self.columns.append(slice(begin, end))
 
-    def _adopt(self, parameter: torch.nn.Parameter, begin: int) -> int:
+    def _adopt(self, parameter: nn.Parameter, begin: int) -> int:
         end = begin + parameter[0].numel()
         self.values[:, begin:end] = parameter.detach().flatten(1)
         parameter.data = self.values[:, begin:end].view(parameter.shape)

@@ -8,13 +8,15 @@ stage2/                epochs.jsonl
 model/                 the fused model folder
 predictions.parquet    a row per validation clip: ratings, fused and unimodal predictions
 results.json           r per model and seed
+evaluation/            what ``mien evaluate`` said of it, by split
 tensorboard/           the same curves as epochs.jsonl
 """
 
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -23,16 +25,21 @@ from typing import Any
 
 import torch
 
-from mien.artifacts import atomic_file, key_of, read_json, write_json
+from mien.artifacts import atomic_file, key_of, write_json
+from mien.checksums import read_sealed, write_sealed
 from mien.config import Settings
 from mien.data.splits import Split
-from mien.errors import ModelError
+from mien.errors import Damaged, DataError, ModelError
+from mien.ownership import LOCK, owned
 from mien.schema import Manifest
 from mien.training.fit import Epoch
 
+_IDENTITY = "run.json"
 
-def open_run(folder: Path, settings: Settings, manifest: Manifest, store: str) -> None:
-    """Make the run folder, or continue the same run in it.
+
+@contextmanager
+def open_run(folder: Path, settings: Settings, manifest: Manifest, store: str) -> Iterator[None]:
+    """Make the run folder, or continue the same run in it, as its only writer.
 
     Args:
         folder: where; it may hold an unfinished run of the same settings, data and features.
@@ -41,23 +48,39 @@ def open_run(folder: Path, settings: Settings, manifest: Manifest, store: str) -
         store: fingerprint of the features.
 
     Raises:
-        ModelError: the folder holds another run, or something else.
+        InUse: another process is writing to the run.
+        ModelError: the folder holds another run, something else, or a damaged record of what it holds.
+        OutputError: it cannot be written.
     """
     identity = {
         "settings": settings.model_dump(mode="json", exclude={"compute"}),
         "data": fingerprint(manifest),
         "features": store,
     }
-    path = folder / "run.json"
-    if path.exists():
-        known = read_json(path)
-        changed = [name for name in identity if known.get(name) != identity[name]]
-        if changed:
-            raise ModelError(f"{folder}: holds a run with other {', '.join(changed)}; name another folder with --out")
-    elif folder.exists() and any(folder.iterdir()):
+    if folder.exists() and not _is_run(folder) and any(name.name != LOCK for name in folder.iterdir()):
         raise ModelError(f"{folder}: a folder with other things in it; name an empty or a new folder with --out")
-    write_json(path, identity)
-    write_json(folder / "environment.json", environment())
+    with owned(folder):
+        if _is_run(folder):
+            known = _identity_of(folder)
+            changed = [name for name in identity if known.get(name) != identity[name]]
+            if changed:
+                raise ModelError(
+                    f"{folder}: holds a run with other {', '.join(changed)}; name another folder with --out"
+                )
+        write_sealed(folder / _IDENTITY, identity)
+        write_json(folder / "environment.json", environment())
+        yield
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / _IDENTITY).exists()
+
+
+def _identity_of(folder: Path) -> dict[str, Any]:
+    try:
+        return read_sealed(folder / _IDENTITY)
+    except DataError as error:
+        raise ModelError(f"{error}, so nobody knows what the run is; delete {folder} or name another folder") from error
 
 
 def fingerprint(manifest: Manifest) -> str:
@@ -123,14 +146,21 @@ class EpochLog:
 
     def add(self, epoch: Epoch) -> None:
         """Append an epoch; records of epochs that are done again after an interruption are dropped first."""
-        known = self.path.read_text().splitlines() if self.path.exists() else []
-        kept = [line for line in known if json.loads(line)["number"] < epoch.number]
+        kept = [line for number, line in self._known() if number < epoch.number]
         with atomic_file(self.path) as part:
             part.write_text("".join(f"{line}\n" for line in [*kept, json.dumps(epoch.record())]))
         if self._writer is not None:
             for k, (r, loss) in enumerate(zip(epoch.mean_r, epoch.loss, strict=True)):
                 self._writer.add_scalar(f"r/{k}", r, epoch.number)
                 self._writer.add_scalar(f"loss/{k}", loss, epoch.number)
+
+    def _known(self) -> list[tuple[int, str]]:
+        """The lines of the log, by the number of the epoch."""
+        try:
+            lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+            return [(int(json.loads(line)["number"]), line) for line in lines]
+        except (ValueError, KeyError, TypeError) as error:
+            raise Damaged(f"{self.path}: damaged ({error}); delete it and train again: only the log is lost") from error
 
     def close(self) -> None:
         """Flush the curves."""

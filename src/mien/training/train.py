@@ -18,6 +18,7 @@ from mien.artifacts import atomic_file, write_json
 from mien.config import Settings
 from mien.data.splits import Split, split_clips
 from mien.features.extract import as_extracted
+from mien.features.origins import check_unchanged
 from mien.features.store import Store
 from mien.metrics import mean_defined, pearson
 from mien.model.bundle import Bundle, load_bundle, save_bundle
@@ -109,8 +110,12 @@ def train(
         watch: told of every epoch.
 
     Raises:
-        DataError: nothing is rated, a side of the split is empty, or the store has no features of these clips.
-        ModelError: the folder holds another run.
+        DataError: nothing is rated, a side of the split is empty, the store has no features of these clips, or clips
+            were replaced since theirs were made.
+        InUse: another process is writing to the run.
+        ModelError: the folder holds another run, or a damaged one.
+        OutputError: the folder cannot be written; what was finished stays.
+        StoreError: features are damaged.
         SettingsError: head and adaptation do not go together.
         MienError: no validation r could be computed.
     """
@@ -123,20 +128,27 @@ def train(
     notes = sides.notes
     if not has_tensorboard():
         notes += ("no TensorBoard curves (epochs.jsonl has the numbers); pip install 'mien[train]' brings them",)
-    open_run(out, settings, manifest, store.fingerprint())
-    write_split(out, split)
+    check_unchanged(store, (*split.train, *split.valid), sides.widths)
     run = _Run(manifest, store, settings, out, split, sides, say, watch or (lambda _n, _e: None))
     for note in (*split.notes, *notes):
         say(note)
-    if settings.stage2.adaptation != "joint":
+    with open_run(out, settings, manifest, store.fingerprint()):
+        r = _stages(run)
+    return RunSummary(out, manifest.targets, r, (*split.notes, *notes), time.monotonic() - begin)
+
+
+def _stages(run: _Run) -> dict[str, npt.NDArray[np.float64]]:
+    """Do what is not done yet, and write down what it came to: r by model."""
+    write_split(run.folder, run.split)
+    if run.settings.stage2.adaptation != "joint":
         for modality in run.modalities:
             _stage1(run, modality)
     r = {name: pearson(scores, run.rated) for name, scores in run.scores.items()}
     r |= _stage2(run, r)
     _write_predictions(run)
-    record = {"targets": list(manifest.targets), "r": {name: values.tolist() for name, values in r.items()}}
-    write_json(out / "results.json", record)
-    return RunSummary(out, manifest.targets, r, (*split.notes, *notes), time.monotonic() - begin)
+    record = {"targets": list(run.manifest.targets), "r": {name: values.tolist() for name, values in r.items()}}
+    write_json(run.folder / "results.json", record)
+    return r
 
 
 def _stage1(run: _Run, modality: str) -> None:

@@ -1,0 +1,109 @@
+"""The README's table of results, written between its two marks from the records of trained runs. Nothing is typed in.
+
+    make demo                                       # demo/run: clips that were filmed
+    mien synth big --mode features --clips 12660    # the real set's size, with the best possible r
+    mien train big --features big/features --out runs/ten --set 'seeds=[0,1,2,3,4,5,6,7,8,9]'
+    python bench/readme.py demo/run --full runs/ten --ceiling big/ceiling.json
+
+Every model folder keeps how it did on its validation clips, with intervals over participants; this reads those. Only
+the last column, what the paper's authors published of the real data, is not ours.
+"""
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+BEGIN, END = "<!-- results: written by bench/readme.py -->", "<!-- /results -->"
+README = Path(__file__).resolve().parents[1] / "README.md"
+PUBLISHED = {"text": ".408", "audio": ".365", "vision": ".154", "motion": ".13", "all four": ".439"}
+"""Mean r on the official validation clips: the best of each modality alone, and run F2 (docs/explanation/paper.md)."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("filmed", type=Path, help="the run of make demo")
+    parser.add_argument("--full", type=Path, help="a run on the feature-mode corpus")
+    parser.add_argument("--ceiling", type=Path, help="ceiling.json of that corpus")
+    asked = parser.parse_args()
+    if bool(asked.full) != bool(asked.ceiling):
+        parser.error("--full and --ceiling go together")
+    text = README.read_text(encoding="utf-8")
+    README.write_text(between(text, results(asked.filmed, asked.full, asked.ceiling)), encoding="utf-8")
+
+
+def between(text: str, table: str) -> str:
+    """``text`` with what stands between the marks replaced.
+
+    >>> between(f"a {BEGIN} old {END} z", "new").split()[-5:]
+    ['new', '<!--', '/results', '-->', 'z']
+    """
+    before, _, rest = text.partition(BEGIN)
+    _, mark, after = rest.partition(END)
+    if not mark:
+        raise SystemExit(f"README.md needs the two marks {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+
+
+def results(filmed: Path, full: Path | None, ceiling: Path | None) -> str:
+    """The table and the lines below it."""
+    columns = [("filmed clips", _worth(filmed))]
+    if full and ceiling:
+        best = json.loads(ceiling.read_text(encoding="utf-8"))["valid"]
+        columns += [("at full size", _worth(full)), ("best possible there", _ceilings(best))]
+    columns.append(("the paper, real data", PUBLISHED))
+    lines = [
+        _row(["mean r over six emotions", *(name for name, _ in columns)]),
+        _row(["---"] * (len(columns) + 1)),
+        *(_row([part, *(values.get(part, "") for _, values in columns)]) for part in PUBLISHED),
+        "",
+        f"Filmed clips: {_about(filmed)}.",
+    ]
+    return "\n".join([*lines, f"At full size: {_about(full)}."] if full else lines)
+
+
+def _worth(run: Path) -> dict[str, str]:
+    """r of each modality alone and of all together, with the 95 % interval over participants."""
+    found = {part.parent.name: _record(part)["results"] for part in sorted(run.glob("stage1/*/model"))}
+    found["all four"] = _record(run / "model")["results"]
+    return {name: _ends(results["scores"][-1]["r"]) for name, results in found.items()}
+
+
+def _about(run: Path) -> str:
+    record = _record(run / "model")
+    data, models = (
+        record["data"],
+        len(json.loads((run / "model" / "config.json").read_text(encoding="utf-8"))["models"]),
+    )
+    people = data["participants"] or ("?", "?")
+    return (
+        f"{data['train']:,} clips of {people[0]} people to learn from, {data['valid']:,} clips of {people[1]} people "
+        f"to judge by, {models} seeds"
+    )
+
+
+def _ceilings(best: dict[str, Any]) -> dict[str, str]:
+    names = {part: part for part in PUBLISHED} | {"all four": max(best, key=len)}
+    return {part: _short(best[name]["mean"]["r"]) for part, name in names.items()}
+
+
+def _record(model: Path) -> dict[str, Any]:
+    return json.loads((model / "provenance.json").read_text(encoding="utf-8"))
+
+
+def _ends(ends: Sequence[float | None]) -> str:
+    value, low, high = (_short(number) for number in ends)
+    return f"{value} [{low}, {high}]"
+
+
+def _short(number: float | None) -> str:
+    return "undefined" if number is None else f"{number:.3f}".replace("0.", ".", 1)
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""What the site has beside the pages of ``docs/``: the reference, made of the code; the pages of the repository's root.
+
+    commands.md   every command: usage, arguments, options, example          from the command line itself
+    settings.md   every setting: default, what is allowed, meaning           from the JSON Schema of ``mien.Settings``
+    python.md     every public name, by its docstring                        from ``mien.__all__``, by mkdocstrings
+
+A hook of MkDocs (``mkdocs.yml``). Nothing of this is written to ``docs/`` or committed, so it cannot be out of date.
+Links that lead out of ``docs/`` are turned: to the site's page where there is one, else to plain text.
+"""
+
+import json
+import posixpath
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+import mien
+from mien.cli import app
+from mien.config import Settings
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+TOP_PAGES = {f"{path.stem.lower()}.md": path for path in sorted(ROOT.glob("*.md")) if path.stem != "README"}
+"""Pages of the repository's root by their name on the site; the README is the front door of the repository only."""
+
+BEYOND = {"metrics": "mien.metrics", "errors": "mien.errors"}
+"""Rooms that are documented whole, beside the public names."""
+
+_LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!\w+:|#)([^)#\s]+)(#[^)]*)?\)")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """The navigation, with folders as the pages in them."""
+    nav = config.nav
+    assert isinstance(nav, list)
+    named = {page for _, pages in map(_section, nav) for page in pages}
+    config.nav = [{title: _expanded(pages, named)} for title, pages in map(_section, nav)]
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are made."""
+    made = {
+        "reference/commands.md": commands_page(),
+        "reference/settings.md": settings_page(),
+        "reference/python.md": python_page(),
+        **{name: path.read_text(encoding="utf-8") for name, path in TOP_PAGES.items()},
+    }
+    for name, text in made.items():
+        files.append(File.generated(config, name, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
+    """Turn links that lead out of the pages of ``docs/``."""
+    name = page.file.src_uri
+    source = TOP_PAGES.get(name, DOCS / name)
+    return _LINK.sub(lambda link: _turned(link, source, name), markdown)
+
+
+def commands_page() -> str:
+    """Every command with its ``--help``."""
+    codes = "0 fine; 1 a fault of data or of the run, told in one line; 2 wrong use; 130 interrupted"
+    lines = ["# Commands", "", f"What `mien COMMAND --help` says. Exit codes: {codes}.", ""]
+    for name, said in commands():
+        lines += [f"## mien {name}", "", "```text", said.rstrip(), "```", ""]
+    return "\n".join(lines)
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Full name and help of every command, those of groups too."""
+
+    def below(name: str, command: Any) -> Iterator[tuple[str, str]]:
+        for inner, one in getattr(command, "commands", {}).items():
+            yield from below(f"{name} {inner}".strip(), one)
+        if not hasattr(command, "commands"):
+            command.rich_markup_mode = None
+            yield name, command.get_help(command.context_class(command, info_name=f"mien {name}", terminal_width=100))
+
+    return below("", typer.main.get_command(app))
+
+
+def settings_page() -> str:
+    """Every setting of every section."""
+    schema = Settings.model_json_schema()
+    lines = ["# Settings", "", "Written in a YAML file (`--config`), or as `--set NAME=VALUE`. "
+             "`mien settings` prints them all with their values.", "", "## In no section", ""]  # fmt: skip
+    rows = list(settings())
+    lines += _setting_table(row for row in rows if "." not in row[0])
+    for name, described in _sections(schema, ""):
+        inside = [row for row in rows if row[0].rpartition(".")[0] == name]
+        lines += [f"## {name}", "", _plain(described), "", *_setting_table(inside)]
+    return "\n".join(lines)
+
+
+def settings() -> Iterator[tuple[str, str, str, str]]:
+    """Name, default, what is allowed, and meaning of every setting."""
+    schema = Settings.model_json_schema()
+
+    def below(
+        prefix: str, section: Mapping[str, Any], default: Mapping[str, Any]
+    ) -> Iterator[tuple[str, str, str, str]]:
+        for name, what in section["properties"].items():
+            value = default.get(name)
+            if "$ref" in what:
+                yield from below(f"{prefix}{name}.", _definition(schema, what), value)
+            else:
+                yield f"{prefix}{name}", json.dumps(value), _allowed(what), _plain(what.get("description"))
+
+    return below("", schema, Settings().model_dump(mode="json"))
+
+
+def python_page() -> str:
+    """Every public name, then the rooms that are documented whole."""
+    lines = ["# Python", "", "What `import mien` offers; [the library](../library.md) tells how it goes together.", ""]
+    lines += [line for name in mien.__all__ for line in (f"::: mien.{name}", "")]
+    for room in BEYOND.values():
+        lines += [f"::: {room}", "    options: {show_root_full_path: true}", ""]
+    return "\n".join(lines)
+
+
+def _section(entry: Mapping[str, Any]) -> tuple[str, list[str]]:
+    ((title, pages),) = entry.items()
+    return title, [pages] if isinstance(pages, str) else list(pages)
+
+
+def _expanded(pages: Sequence[str], named: set[str]) -> str | list[str]:
+    """A page as it is; a folder as its pages; ``/`` as the pages of the top that stand nowhere else."""
+    found: list[str] = []
+    for page in pages:
+        if page == "/":
+            found += sorted({path.name for path in DOCS.glob("*.md")} | set(TOP_PAGES) - named)
+        elif page.endswith("/"):
+            found += sorted(path.relative_to(DOCS).as_posix() for path in (DOCS / page).glob("*.md"))
+        else:
+            found.append(page)
+    found = [page for page in found if page in pages or page not in named]
+    return found[0] if len(found) == 1 and not pages[0].endswith("/") else found
+
+
+def _turned(link: re.Match[str], source: Path, name: str) -> str:
+    text, target, anchor = link[1], link[2], link[3] or ""
+    path = (source.parent / target).resolve()
+    pages = {path: name for name, path in TOP_PAGES.items()} | {ROOT / "README.md": "index.md"}
+    if path in pages:
+        uri = pages[path]
+    elif path.is_relative_to(DOCS):
+        uri = path.relative_to(DOCS).as_posix()
+    else:
+        return text if path.exists() else link[0]
+    return f"[{text}]({posixpath.relpath(uri, posixpath.dirname(name) or '.')}{anchor})"
+
+
+def _sections(
+    schema: Mapping[str, Any], prefix: str, inside: Mapping[str, Any] | None = None
+) -> Iterator[tuple[str, str]]:
+    for name, what in (inside or schema)["properties"].items():
+        if "$ref" in what:
+            section = _definition(schema, what)
+            yield f"{prefix}{name}", section.get("description", "")
+            yield from _sections(schema, f"{prefix}{name}.", section)
+
+
+def _definition(schema: Mapping[str, Any], what: Mapping[str, Any]) -> Mapping[str, Any]:
+    return schema["$defs"][what["$ref"].rpartition("/")[2]]
+
+
+_BOUNDS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}"}
+_TYPES = {
+    "number": "a number",
+    "integer": "a whole number",
+    "string": "text",
+    "boolean": "true or false",
+    "array": "a list",
+    "null": "nothing",
+}
+
+
+def _allowed(what: Mapping[str, Any]) -> str:
+    if "anyOf" in what:
+        return " or ".join(_allowed(one) for one in what["anyOf"])
+    if "enum" in what:
+        return ", ".join(f"`{value}`" for value in what["enum"])
+    kind = f"{_TYPES[what['type']]}" + (f" of {_TYPES[what['items']['type']]}s" if "items" in what else "")
+    kind = kind.replace("of a ", "of ").replace("of texts", "of names")
+    bounds = [words.format(f"{what[name]:g}") for name, words in _BOUNDS.items() if name in what]
+    return ", ".join([kind, *bounds])
+
+
+def _setting_table(rows: Iterator[tuple[str, str, str, str]] | Sequence[tuple[str, str, str, str]]) -> list[str]:
+    return _table(("setting", "default", "allowed", "meaning"), ((f"`{n}`", f"`{d}`", a, m) for n, d, a, m in rows))
+
+
+def _plain(text: str | None) -> str:
+    """A docstring as a line of Markdown."""
+    return " ".join((text or "").replace("``", "`").split())
+
+
+def _table(header: Sequence[str], rows: Any) -> list[str]:
+    lines = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    return [f"| {' | '.join(header)} |", "|" + "---|" * len(header), *(f"| {' | '.join(row)} |" for row in lines), ""]

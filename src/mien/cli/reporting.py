@@ -1,0 +1,112 @@
+"""``mien report``: a run, a study or scores as one HTML file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mien.errors import DataError
+
+if TYPE_CHECKING:
+    from mien.judging.evaluate import Evaluation
+    from mien.reporting.blocks import Page
+
+
+def report(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|STUDY|SCORES", help="A run folder, a study's folder, or scores (.json) of predict."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="HTML", help="The file to write.")] = Path("report.html"),
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="DATA", help="Of a run: judge it anew on these rated clips.")
+    ] = None,
+    features: Annotated[
+        Path | None, typer.Option("--features", "-f", metavar="STORE", help="The features of --data.")
+    ] = None,
+    videos: Annotated[
+        Path | None,
+        typer.Option(
+            "--videos",
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+            help="Of scores: where the films are, if not where they were scored.",
+        ),
+    ] = None,
+    embed: Annotated[bool, typer.Option("--embed", help="Of scores: put the films inside the page.")] = False,
+    title: Annotated[str, typer.Option("--title", help="Heading of the page.")] = "",
+) -> None:
+    """Make one HTML file of a run, a study or scores: figures with their numbers, readable anywhere, no network."""
+    from mien.reporting.render import write_page
+
+    if (data is None) != (features is None):
+        raise typer.BadParameter("--data and --features go together")
+    if source.is_file() and data is None:
+        page = _scores(source, out, title, videos, embed)
+    elif videos is not None or embed:
+        raise typer.BadParameter(f"--videos and --embed are for scores; {source} is no file of scores")
+    else:
+        page = _page(source, title, data, features)
+    write_page(page, out)
+    typer.echo(f"{out}: {page.subtitle}, {len(page.sections)} sections, {out.stat().st_size / 1e6:.1f} MB")
+
+
+def _page(source: Path, title: str, data: Path | None, features: Path | None) -> "Page":
+    """What there is at ``source``, recognised by what it holds."""
+    if (source / "run.json").is_file():
+        return _run(source, title, data, features)
+    if data is not None:
+        raise DataError(f"{source}: --data judges a run, but this is no run folder (it has no run.json)")
+    if (source / "study.json").is_file():
+        from mien.reporting import study
+
+        return study.page(study.read_study(source), title)
+    raise DataError(
+        f"{source}: nothing to report on; expected a run folder (run.json), a study's folder (study.json), or scores "
+        "as mien predict --out scores.json writes them"
+    )
+
+
+def _scores(file: Path, out: Path, title: str, videos: Path | None, embed: bool) -> "Page":
+    from mien.reporting import scores
+    from mien.reporting.films import find_films
+    from mien.serving.document import read_document
+
+    scored = read_document(file)
+    films = find_films(scores.played(scored), out, file, videos, embed)
+    for text, command in films.notes:
+        typer.echo(f"note: {text}:\n{command}", err=True)
+    return scores.page(scored, films, title)
+
+
+def _run(folder: Path, title: str, data: Path | None, features: Path | None) -> "Page":
+    from mien.reporting import run
+    from mien.reporting.rundata import read_run
+
+    found = read_run(folder)
+    computed = None if data is None or features is None else (_judged(folder, data, features), str(data))
+    return run.page(found, title, computed)
+
+
+def _judged(folder: Path, data: Path, features: Path) -> "Evaluation":
+    from mien.data.manifest import read_manifest
+    from mien.features.store import Store
+    from mien.judging.evaluate import evaluate
+    from mien.model.bundle import load_bundle
+
+    manifest = read_manifest(data)
+    for note in manifest.notes:
+        typer.echo(f"note: {note}", err=True)
+    return evaluate(load_bundle(folder), manifest, Store(features))
+
+
+COMMANDS = [
+    (
+        report,
+        "Example: mien report runs/first --out report.html; mien report studies/out --out study.html; "
+        "mien report scores.json --out scores.html",
+    )
+]

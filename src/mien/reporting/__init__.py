@@ -1,0 +1,1 @@
+"""Pages about runs, studies and scores: data first (``blocks``), pictures (``charts``), then HTML (``render``)."""

@@ -1,0 +1,86 @@
+"""A page as one HTML file that asks nothing of any network: style, script and pictures are in it.
+
+The content security policy in its head forbids every request, but for films that lie beside the page; the script is
+allowed by its hash. Text is escaped by the templates; only SVG from ``charts`` and the package's own style and script
+pass as they are. A kind of block may bring style and script of its own (``blocks/KIND.css``, ``blocks/KIND.js``); a
+page holds those of the kinds that it shows.
+"""
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from mien.artifacts import atomic_file
+from mien.errors import DependencyMissing
+from mien.reporting.blocks import Cell, Column, Page, Value
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_page(page: Page, file: Path) -> None:
+    """Write a page as HTML.
+
+    Raises:
+        DependencyMissing: jinja2 is not installed.
+    """
+    text = render(page)
+    with atomic_file(file) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def render(page: Page) -> str:
+    """A page as HTML.
+
+    Raises:
+        DependencyMissing: jinja2 is not installed.
+    """
+    environment = _environment()
+    kinds = sorted({block.kind for block in page.blocks})  # type: ignore[attr-defined]
+    script = _own("js", kinds)
+    return environment.get_template("page.html").render(
+        page=page, style=_own("css", kinds), script=script, policy=policy(script)
+    )
+
+
+def policy(script: str) -> str:
+    """The content security policy of a page with this script: it plays films beside it and asks for nothing else."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data: blob:; "
+        "media-src 'self' file: blob:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _environment() -> Any:
+    try:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - optional
+        from markupsafe import Markup  # noqa: PLC0415 - optional
+    except ImportError as error:
+        raise DependencyMissing("reports need jinja2; pip install 'mien[report]' brings it") from error
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"trusted": Markup, "exact": exact, "shown": lambda value, column: column.text(value)}
+    return environment
+
+
+def exact(value: Value, column: Column) -> str:
+    """What a cell is sorted and exported by: six digits of a number, nothing where there is none.
+
+    >>> exact(1 / 3, Column("r", ".2f")), exact(None, Column("r", ".2f")), exact(Cell("0.5 ± 0.1", 0.5), Column("r"))
+    ('0.333333', '', '0.5')
+    """
+    inner = value.value if isinstance(value, Cell) else value
+    if isinstance(inner, str):
+        return inner
+    if inner is None or inner != inner or column.text(value) == "–":
+        return ""
+    return f"{inner:.6g}" if isinstance(inner, float) else str(inner)
+
+
+def _own(suffix: str, kinds: list[str]) -> str:
+    """Style or script of a page that shows these kinds of blocks."""
+    files = [TEMPLATES / f"report.{suffix}", *(TEMPLATES / "blocks" / f"{kind}.{suffix}" for kind in kinds)]
+    return "\n".join(file.read_text(encoding="utf-8").strip() for file in files if file.is_file())

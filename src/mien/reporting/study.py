@@ -1,0 +1,189 @@
+"""A study as a page, from what it left in its folder (``study.json``): what it allows to say, pictures, tables, limits.
+
+The pictures are drawn anew from their numbers, so that they follow the page's theme and can be read as tables.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mien.artifacts import read_json
+from mien.errors import DataError
+from mien.reporting.blocks import Answers, Cell, Column, Facts, Figure, Key, Notice, Page, Prose, Section, Table
+from mien.reporting.charts import Bar, Effect, Line, forest, lines, memberships
+from mien.reporting.drawing import series
+from mien.reporting.wording import listed, number, slug
+from mien.study.report import FORMAT, VERSION
+
+DASHES = ("", "6 3", "2 2", "8 3 2 3")
+NUMBER = re.compile(r"[+−-]?\d+(\.\d+)?(e[+-]?\d+)?")
+VERDICTS = {"better": "better", "worse": "worse", "open": "open: the intervals do not allow to say"}
+
+Study = Mapping[str, Any]
+
+
+def read_study(folder: Path) -> Study:
+    """What ``mien study`` left in a folder.
+
+    Raises:
+        DataError: ``study.json`` is missing, foreign, damaged, or of another version.
+    """
+    file = folder / "study.json"
+    study = read_json(file)
+    if not isinstance(study, dict) or study.get("format") != FORMAT:
+        raise DataError(f"{file}: not a study of mien; make one with: mien study STUDY DATA -f STORE --out {folder}")
+    if study.get("version") != VERSION:
+        raise DataError(f"{file}: a study of version {study.get('version')}, but this mien reads version {VERSION}")
+    parts = ("title", "about", "said", "open", "limits", "referee", "tables", "pictures")
+    if lacking := [name for name in parts if name not in study]:
+        raise DataError(f"{file}: damaged (no {', '.join(lacking)}); the same mien study writes it again")
+    return study
+
+
+def page(study: Study, title: str = "") -> Page:
+    """The page of a study from ``read_study``; ``title`` instead of its question."""
+    answers = [(one["question"], one["answer"]) for one in study["referee"]]
+    sections = [
+        Section(
+            "findings", "What can be said",
+            "Only what comes out again over seeds and over people, after correction for the number of comparisons.",
+            [Prose(points=study["said"], shown=6)],
+        ),
+        Section("pictures", "In pictures", "", _figures(study)),
+        Section("referee", "What a referee asks", "", [Answers(answers)] if answers else []),
+        Section("limits", "What cannot be said", "", [Prose(points=[*study["open"], *study["limits"]])]),
+        Section("tables", "All numbers", "Every cell, and every difference that one change makes.",
+                [_table(table) for table in study["tables"]]),
+    ]  # fmt: skip
+    about = [study["question"], *study["about"]] if title else study["about"]
+    kept = [section for section in sections if section.blocks]
+    return Page(title or study["title"], "report of a study", [text for text in about if text], kept, _head(study))
+
+
+def failed_cells(study: Study) -> list[tuple[str, str]]:
+    """Cells that came to nothing, each with its reason."""
+    table = next(table for table in study["tables"] if table["name"] == "cells")
+    place = table["header"].index("r ± seeds")
+    return [(" · ".join(row[:place]), row[place + 1]) for row in table["rows"] if row[place] == "failed"]
+
+
+def _head(study: Study) -> list[Any]:
+    table = next(table for table in study["tables"] if table["name"] == "cells")
+    verdicts = [row[table["header"].index("verdict")] for row in table["rows"]]
+    spread, ensemble = (table["header"].index(name) for name in ("r ± seeds", "mean over seeds"))
+    home = next((row for row in table["rows"] if row[table["header"].index("verdict")] == "reference"), None)
+    best = max((row for row in table["rows"] if row[spread] != "failed"), key=lambda row: _leading(row[ensemble]),
+               default=None)  # fmt: skip
+    facts = [
+        *(
+            [(f"mean r of the reference ({home[spread].split(' ', 1)[1]} over seeds)", home[spread].split(" ")[0])]
+            if home
+            else []
+        ),
+        *([(f"best cell: {' · '.join(best[:spread])}", best[ensemble].split(" ")[0])] if best else []),
+        ("cells compared", str(len(table["rows"]))),
+        ("better, worse, open against the reference", " · ".join(str(verdicts.count(name)) for name in VERDICTS)),
+    ]
+    failed = [Notice(f"{name} failed: {reason}", "warning") for name, reason in failed_cells(study)]
+    return [Facts(facts, big=True), *failed]
+
+
+def _figures(study: Study) -> list[Any]:
+    drawn: dict[str, Callable[[str, Mapping[str, Any]], Figure]] = {
+        "forest.svg": _forest, "subsets.svg": _subsets, "missing.svg": _missing,
+    }  # fmt: skip
+    known = [picture for picture in study["pictures"] if picture["file"] in drawn]
+    figures: list[Any] = [drawn[p["file"]](p["caption"], p["numbers"]) for p in known if p.get("numbers")]
+    if len(figures) < len(known):
+        figures.append(Notice(
+            "This study was reported by an earlier version that did not keep the numbers of its pictures. The same "
+            "command again writes them; nothing is trained anew:",
+            command="mien study STUDY DATA --features STORE --out DIR",
+        ))  # fmt: skip
+    return figures
+
+
+def _forest(caption: str, numbers: Mapping[str, Any]) -> Figure:
+    rows = numbers["rows"]
+    effects = [
+        Effect(row["name"], _float(row["clips"][0]), _ends(row["clips"]), _ends(row["seeds"]), row["verdict"])
+        for row in rows
+    ]
+    counted = {word: [row["name"] for row in rows if row["verdict"] == word] for word in VERDICTS}
+    said = "; ".join(f"{word}: {listed(names)}" for word, names in counted.items() if names)
+    columns = [Column("cell"), *(Column(f"{over}, {end}", "+.4f") for over in ("clips", "seeds")
+               for end in ("difference", "low", "high")), Column("verdict")]  # fmt: skip
+    table = Table("forest-numbers", caption, columns,
+                  [(row["name"], *row["clips"], *row["seeds"], row["verdict"]) for row in rows])  # fmt: skip
+    note = "Difference of mean r. Thick: 95 % interval over seeds. Thin line and dot: over clips, by resampling people."
+    keys = [Key(VERDICTS[word], word) for word, names in counted.items() if names]
+    return Figure("forest", caption, note, f"{said}.", [forest(effects, "difference of mean r")], table, keys)
+
+
+def _subsets(caption: str, numbers: Mapping[str, Any]) -> Figure:
+    rows = [Bar(" + ".join(row["modalities"]), _float(row["r"][0]), *_ends(row["r"])) for row in numbers["rows"]]
+    members = [frozenset(row["modalities"]) for row in numbers["rows"]]
+    singles = ", ".join(f"{bar.name} {number(bar.value)}" for bar in rows if " + " not in bar.name)
+    columns = [Column("modalities"), *(Column(name, ".4f") for name in ("mean r", "low", "high"))]
+    table = Table("subsets-numbers", "Mean r by modalities", columns, [(b.name, b.value, b.low, b.high) for b in rows])
+    return Figure(
+        "subsets", "Mean r by modalities", f"{caption}. Each bar is a model trained on these modalities.",
+        f"Best with {rows[0].name} ({number(rows[0].value)}). Alone: {singles or 'not trained'}.",
+        [memberships(rows, members, numbers["names"], "mean r")], table,
+    )  # fmt: skip
+
+
+def _missing(caption: str, numbers: Mapping[str, Any]) -> Figure:
+    shares, rows = numbers["shares"], numbers["rows"]
+    cells = list(dict.fromkeys(row["cell"] for row in rows))
+    style = {cell: (series(n), DASHES[n % len(DASHES)]) for n, cell in enumerate(cells)}
+    known = [value for row in rows for value in row["r"] if value is not None]
+    span = (min(0.0, *known), max(known) * 1.06)
+    panels, falls = [], []
+    for name in dict.fromkeys(row["modality"] for row in rows):
+        curves = [Line([_float(v) for v in row["r"]], *style[row["cell"]]) for row in rows if row["modality"] == name]
+        axes = ("share of clips", "mean r")
+        panels.append(lines(shares, curves, f"without {name}", axes, span=span, dots=True, share=True))
+        fall = [curve.y[-1] - curve.y[0] for curve in curves]
+        falls.append(f"{name} {number(min(fall), '+.3f')} to {number(max(fall), '+.3f')}")
+    columns = [Column("cell"), Column("modality taken away"), *(Column(f"from {share:.0%}", ".4f") for share in shares)]
+    table = Table("missing-numbers", caption, columns, [(row["cell"], row["modality"], *row["r"]) for row in rows])
+    return Figure(
+        "missing", "When a modality is missing", f"{caption}.",
+        f"Change of mean r when no clip has it, over {len(cells)} cells: {'; '.join(falls)}.", panels, table,
+        [Key(cell, *style[cell]) for cell in cells],
+    )  # fmt: skip
+
+
+def _table(table: Mapping[str, Any]) -> Table:
+    """A table of a study, whose cells are text, sorted by the numbers that they begin with."""
+    rows: Sequence[Sequence[str]] = table["rows"]
+    columns, cells = [], []
+    for place, name in enumerate(table["header"]):
+        column = [row[place] for row in rows]
+        numeric = any(map(NUMBER.match, column)) and all(
+            NUMBER.match(text) for text in column if text and text != "failed"
+        )
+        columns.append(Column(name, "g" if numeric else ""))
+        cells.append([Cell(text or "–", _leading(text) if numeric else text) for text in column])
+    strong = [n for n, row in enumerate(rows) if "reference" in row]
+    return Table(slug(table["name"]), table["title"], columns, list(zip(*cells, strict=True)), strong=strong)
+
+
+def _leading(text: str) -> float:
+    """The number that a text begins with; ``nan`` where there is none.
+
+    >>> _leading("+0.0019 [0.0012, 0.0027]"), _leading("failed")
+    (0.0019, nan)
+    """
+    found = NUMBER.match(text)
+    return float(found[0].replace("−", "-")) if found else float("nan")
+
+
+def _float(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _ends(values: Sequence[float | None]) -> tuple[float, float]:
+    return _float(values[1]), _float(values[2])

@@ -1,0 +1,67 @@
+"""How trainings went, epoch by epoch."""
+
+import numpy as np
+
+from mien.reporting.blocks import Column, Figure, Table
+from mien.reporting.charts import Line, lines
+from mien.reporting.rundata import Array, Curves, Run
+from mien.reporting.wording import number
+
+
+def curves(run: Run) -> list[Figure]:
+    """Validation r and loss of every training, seeds as a band around their mean."""
+    named = {name if name == "fused" else f"{name} alone": made for name, made in run.curves.items()}
+    if not named:
+        return []
+    span = _span([made.r for made in named.values()])
+    best = ((name, int(np.nanargmax(mean_of(made.r))), np.nanmax(mean_of(made.r))) for name, made in named.items())
+    reached = "; ".join(f"{name} {number(float(r))} in epoch {epoch + 1}" for name, epoch, r in best)
+    fall = "; ".join(f"{n} {number(mean_of(m.loss)[0])} to {number(mean_of(m.loss)[-1])}" for n, m in named.items())
+    return [
+        Figure(
+            "curves-r", "Validation r by epoch",
+            "The mean over seeds; the band reaches from the lowest seed to the highest. The best epoch of each seed is "
+            "what is kept.",
+            f"Best mean r over seeds: {reached}.", [_panel(name, made.r, "r", span) for name, made in named.items()],
+            _table(named),
+        ),
+        Figure(
+            "curves-loss", "Training loss by epoch",
+            "What training makes small, weighted as the settings say; each panel has its own scale.",
+            f"Mean loss in the first and the last epoch: {fall}.",
+            [_panel(name, made.loss, "loss", None) for name, made in named.items()], _table(named, loss=True),
+        ),
+    ]  # fmt: skip
+
+
+def mean_of(values: Array) -> Array:
+    """Mean over the seeds for which there is a number, by epoch."""
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, values, 0).sum(1) / known.sum(1)
+
+
+def _panel(name: str, values: Array, what: str, span: tuple[float, float] | None) -> str:
+    known = np.where(np.isfinite(values), values, mean_of(values)[:, None])
+    line = Line(list(mean_of(values)), "accent", low=list(known.min(1)), high=list(known.max(1)))
+    return lines(range(1, len(values) + 1), [line], name, ("epoch", what), span=span, height=200)
+
+
+def _span(values: list[Array]) -> tuple[float, float]:
+    known = np.concatenate([value[np.isfinite(value)] for value in values])
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    return min(0.0, low) - 0.01, high + 0.02
+
+
+def _table(named: dict[str, Curves], loss: bool = False) -> Table:
+    rows = [
+        (name, epoch + 1, float(mean), float(np.nanmin(row)), float(np.nanmax(row)))
+        for name, made in named.items()
+        for values in [made.loss if loss else made.r]
+        for epoch, (mean, row) in enumerate(zip(mean_of(values), values, strict=True))
+        if np.isfinite(mean)
+    ]
+    what, named_so = ("loss", "Training loss") if loss else ("r", "Validation r")
+    kinds = (Column(f"{kind} {what}", ".4f") for kind in ("mean", "lowest", "highest"))
+    columns = [Column("training"), Column("epoch", "d"), *kinds]
+    return Table(f"curves-{what}-numbers", f"{named_so} by epoch, over seeds", columns, rows)

@@ -1,0 +1,51 @@
+"""How numbers are written on a page, and the few sentences that figures share."""
+
+import re
+
+import numpy as np
+
+from mien.metrics import Interval
+from mien.reporting.blocks import Cell
+
+
+def slug(text: str) -> str:
+    """A name that can be an id.
+
+    >>> slug("Empathic Pain")
+    'empathic-pain'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "x"
+
+
+def between(found: Interval, form: str = ".3f") -> Cell:
+    """Both ends of an interval, sorted by the lower; a dash where there is none."""
+    if not np.isfinite(found.low):
+        return Cell("–")
+    return Cell(f"{found.low:{form}} to {found.high:{form}}", found.low)
+
+
+def number(value: float, form: str = ".3f") -> str:
+    """A number in a sentence.
+
+    >>> number(0.12345), number(float("nan"))
+    ('0.123', 'undefined')
+    """
+    return f"{value:{form}}" if np.isfinite(value) else "undefined"
+
+
+def plural(count: int, thing: str) -> str:
+    """So many of them.
+
+    >>> plural(1, "clip"), plural(4588, "clip")
+    ('1 clip', '4,588 clips')
+    """
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
+def listed(names: list[str]) -> str:
+    """Names in a sentence.
+
+    >>> listed(["text", "audio", "vision"])
+    'text, audio and vision'
+    """
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)

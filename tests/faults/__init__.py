@@ -1,0 +1,1 @@
+"""What becomes of stored things and running processes when something breaks: nothing finished is lost."""

@@ -1,0 +1,173 @@
+"""The page of a run says what its files say, and what is missing from it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+from mien.cli import app
+from mien.errors import DataError, ModelError
+from mien.judging.evaluate import Evaluation, evaluate, judge_targets
+from mien.judging.record import read_evaluation, write_evaluation
+from mien.model.bundle import load_bundle
+from mien.reporting.blocks import Cell, Figure, Notice, Page, Table
+from mien.reporting.judged import agreement, missing, result_table, worst
+from mien.reporting.run import page, settings_table
+from mien.reporting.rundata import read_run
+from tests.reporting.conftest import QUICK, Data
+
+TARGETS = ("Joy", "Pain")
+RATED = np.array([[1.0, 0.0], [3.0, np.nan], [2.0, 0.0], [np.nan, 0.5]])
+PREDICTED = np.array([[0.0, 0.0], [1.0, 0.3], [2.0, 0.0], [9.0, 0.5]])
+
+
+def by_hand() -> Evaluation:
+    columns: dict[str, object] = {"clip": ["a", "b", "c", "d"], "participant": ["p", "p", "q", None],
+                                  "absent": ["", "text: no speech; motion: no face in 40 frames",
+                                             "motion: no face in 7 frames", ""]}  # fmt: skip
+    for e, name in enumerate(TARGETS):
+        columns |= {f"rated {name}": RATED[:, e], f"predicted {name}": PREDICTED[:, e]}
+    targets, mean_r = judge_targets(TARGETS, PREDICTED, RATED, None, 200)
+    return Evaluation(
+        "test", 4, "clips", targets, mean_r, 2, 0.0, np.array([0.5]), {}, {}, (), None, pa.table(columns), ()
+    )
+
+
+def tables(made: Page) -> dict[str, Table]:
+    found = [block.table if isinstance(block, Figure) else block for block in made.blocks]
+    return {table.id: table for table in found if isinstance(table, Table)}
+
+
+@pytest.fixture(scope="module")
+def made(run: Path) -> Page:
+    return page(read_run(run))
+
+
+def test_results_by_hand() -> None:
+    rows = {row[0]: row for row in result_table(by_hand()).rows}
+    # Joy: 0, 1, 2 against 1, 3, 2: r = .5. Mean absolute error (1 + 2 + 0) / 3.
+    assert rows["Joy"][1:3] == (3, pytest.approx(0.5))
+    assert rows["Joy"][5] == pytest.approx(1.0)
+    assert rows["Pain"][2] == pytest.approx(1.0)
+    assert rows["mean"][2] == pytest.approx(0.75)
+
+
+def test_the_worst_clips_stand_first_with_what_they_lacked() -> None:
+    rows = worst(by_hand()).rows
+    # Mean errors over what is rated: a (1 + 0) / 2, b 2 (Joy only), c 0, d 0 (Pain only).
+    assert [row[0] for row in rows] == ["b", "a", "c", "d"]
+    assert rows[0][2:] == (2.0, "Joy, too low", 1.0, 3.0, "text: no speech; motion: no face in 40 frames")
+    assert rows[1][-1] == "nothing"
+
+
+def test_reasons_that_differ_in_a_number_count_as_one() -> None:
+    (table,) = missing(by_hand(), True)
+    assert table.rows == [("motion", "no face in … frames", 2, 0.5, "b"), ("text", "no speech", 1, 0.25, "b")]
+    assert missing(by_hand(), False) == []
+
+
+def test_calibration_and_scatter_carry_their_numbers() -> None:
+    scatter, calibration = agreement(by_hand())
+    assert len(scatter.panels) == len(calibration.panels) == 2
+    # Fewer than five clips for a bin: one bin. Joy over its three rated clips.
+    assert calibration.table.rows[0][:5] == ("Joy", 1, 3, 1.0, 2.0)
+
+
+def test_an_evaluation_is_read_back_as_it_was(run: Path, data: Data, tmp_path: Path) -> None:
+    judged = evaluate(load_bundle(run), *data, resamples=300)
+    write_evaluation(judged, tmp_path, "here")
+    again, where = read_evaluation(tmp_path, "valid")
+    assert where == "here"
+    assert again.table.equals(judged.table)
+    assert again.targets == judged.targets and again.mean_r == judged.mean_r and again.coverage == judged.coverage
+    assert again.subsets == judged.subsets and again.notes == judged.notes
+    assert {name: r.tolist() for name, r in again.missing.items()} == {n: r.tolist() for n, r in judged.missing.items()}
+
+
+def test_a_damaged_evaluation_is_told(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run / "evaluation", tmp_path / "evaluation")
+    file = tmp_path / "evaluation" / "valid.json"
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps({**record, "version": 9}))
+    with pytest.raises(DataError, match="version 9"):
+        read_evaluation(tmp_path, "valid")
+    file.write_text(json.dumps({name: value for name, value in record.items() if name != "seeds"}))
+    with pytest.raises(DataError, match=r"damaged.*seeds"):
+        read_evaluation(tmp_path, "valid")
+
+
+def test_the_page_agrees_with_the_files_of_the_run(run: Path, made: Page) -> None:
+    found = tables(made)
+    results = json.loads((run / "results.json").read_text())
+    ensemble = next(row for row in found["models"].rows if row[0] == "fused, mean of the scores")
+    assert ensemble[1:7] == pytest.approx(results["r"]["ensemble"][0])
+    judged = json.loads((run / "evaluation" / "valid.json").read_text())
+    assert found["results"].rows[-1][2] == judged["mean_r"]["value"]
+    assert len(found["subsets-numbers"].rows) == 15
+    assert [row[0] for row in found["missing-numbers"].rows] == ["text", "audio", "vision", "motion"]
+    lines = (run / "stage2" / "epochs.jsonl").read_text().splitlines()
+    fused = [row for row in found["curves-r-numbers"].rows if row[0] == "fused"]
+    assert [row[2] for row in fused] == pytest.approx([np.mean(json.loads(line)["mean_r"]) for line in lines])
+    counted = {m: sum(row[2] for row in found["absent"].rows if row[0] == m) for m in ("text", "motion")}
+    for name, count in counted.items():
+        assert f"{name}: missing from {count} of 60 clips" in " ".join(judged["notes"])
+
+
+def test_every_figure_has_words_and_numbers_and_ids_are_unique(made: Page) -> None:
+    figures = [block for block in made.blocks if isinstance(block, Figure)]
+    assert len(figures) >= 8
+    for figure in figures:
+        assert figure.alt and figure.caption and figure.table.rows and figure.panels, figure.id
+    ids = [*(section.id for section in made.sections), *(figure.id for figure in figures), *tables(made)]
+    assert len(set(ids)) == len(ids)
+
+
+def test_a_run_that_was_not_evaluated_says_which_command_adds_what(bare: Path) -> None:
+    made = page(read_run(bare))
+    (notice,) = [block for block in made.blocks if isinstance(block, Notice)]
+    assert notice.command.startswith(f"mien evaluate {bare} DATA --features STORE")
+    found = tables(made)
+    assert "subsets-numbers" not in found and "absent" not in found and "calibration-numbers" in found
+    ensemble = next(row for row in found["models"].rows if row[0] == "fused, mean of the scores")
+    assert found["results"].rows[-1][2] == pytest.approx(ensemble[-2], abs=1e-6)
+
+
+def test_settings_that_were_changed_are_shown_with_their_defaults(bare: Path) -> None:
+    rows = {row[0]: row[1:] for row in settings_table(read_run(bare).identity["settings"]).rows}
+    assert rows["stage2.hidden"] == ("16", "384")
+    assert set(rows) == {line.split("=")[0] for line in QUICK if not line.startswith("compute")}
+
+
+def test_an_unfinished_run_and_a_strange_folder_are_told(run: Path, tmp_path: Path) -> None:
+    shutil.copy(run / "run.json", tmp_path / "run.json")
+    with pytest.raises(ModelError, match="unfinished run"):
+        read_run(tmp_path)
+    done = CliRunner().invoke(app, ["report", str(tmp_path.parent), "--out", str(tmp_path / "r.html")])
+    assert isinstance(done.exception, DataError)
+    assert "nothing to report on; expected a run folder" in str(done.exception)
+
+
+def test_evaluate_leaves_its_result_for_the_report(bare: Path, data: Data, tmp_path: Path) -> None:
+    """The command, from a table of clips as somebody would type it, and the report of what it left."""
+    folder, table = tmp_path / "run", tmp_path / "clips.csv"
+    shutil.copytree(bare, folder)
+    manifest, store = data
+    rows = [
+        f"{c.id},{c.path.name},{c.split},{c.participant},{','.join(map(str, c.labels or ()))}" for c in manifest.clips
+    ]
+    table.write_text("\n".join([f"id,path,split,participant,{','.join(manifest.targets)}", *rows]))
+    said = CliRunner().invoke(app, ["evaluate", str(folder), str(table), "-f", str(store.root), "--resamples", "100"])
+    assert said.exit_code == 0 and "evaluation/valid.json: written" in said.output
+    done = CliRunner().invoke(app, ["report", str(folder), "--out", str(tmp_path / "r.html"), "--title", "A & B"])
+    assert done.exit_code == 0 and "report of a run, 7 sections" in done.output
+    text = (tmp_path / "r.html").read_text()
+    assert "<h1>A &amp; B</h1>" in text and "All 15 subsets" in text and "http" not in text.replace("http-equiv", "")
+
+
+def test_cells_of_an_interval_sort_by_their_lower_end() -> None:
+    cell = result_table(by_hand()).rows[0][3]
+    assert isinstance(cell, Cell) and (cell.value is None or isinstance(cell.value, float))

@@ -1,0 +1,193 @@
+"""The page about scores as data: what it counts, bounds and links, from documents made by hand."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from mien.errors import DataError
+from mien.reporting import films as films_room
+from mien.reporting.blocks import Figure, Notice, Table
+from mien.reporting.films import Films, candidates, find_films, link
+from mien.reporting.player import FINEST, player_of, scale_of, weights_of
+from mien.reporting.scores import PLAYED, Folded, Movers, Stage, page, played
+from mien.reporting.sparks import SHOWN, Sparks, height, spark_of
+from mien.schema import Prediction, Window
+from mien.serving.document import AttentionNote, ClipNote
+from tests.media.clips import make_clip
+from tests.serving.scored import FAILED, TARGETS, WINDOWED, scored
+
+NONE = Films()
+
+
+def test_overlapping_windows_speak_up_to_the_middle_of_the_overlap() -> None:
+    """Windows of 0-4, 1-5 and 2-6 s: borders in the middle of 1-4 and of 2-5."""
+    player = player_of(scored().clips[0], scored())
+    assert [(part.start, part.end) for part in player.parts] == [(0, 4), (1, 5), (2, 6)]
+    assert [(part.since, part.until) for part in player.parts] == [(0, 2.5), (2.5, 3.5), (3.5, 6)]
+    assert [part.scores for part in player.parts] == [(0.1, 0.9), (0.2, 0.8), (0.3, 0.7)]
+    assert player.parts[0].lower == (0.0, None)
+
+
+def test_strips_say_when_a_modality_was_there_and_how_much_it_counted() -> None:
+    """The windows had only audio; its two steps have the weights 0.25 and 0.75, a second apart."""
+    text, audio = player_of(scored().clips[0], scored()).strips
+    assert (text.there, text.weights) == ((), ())
+    assert audio.there == ((0, 2.5), (2.5, 3.5), (3.5, 6))
+    assert [(w.since, w.until, w.share) for w in audio.weights] == [(0, 0.5, 0.3333), (0.5, 1.5, 1.0)]
+
+
+def test_a_clip_without_windows_is_one_level_stretch_with_its_reasons() -> None:
+    player = player_of(scored().clips[1], scored())
+    assert not player.windowed and player.start == 10.0
+    assert [(part.since, part.until, part.scores) for part in player.parts] == [(0, 2.5, (0.75, 0.125))]
+    assert [(strip.modality, strip.reason) for strip in player.strips] == [("text", "nothing is said"), ("audio", "")]
+
+
+def test_many_steps_of_attention_are_merged_and_keep_their_proportions() -> None:
+    steps = 5 * FINEST
+    weights = [1 / steps] * (steps - 5) + [3 / steps] * 5
+    note = AttentionNote(seconds=[step / 50 for step in range(steps)], weights=weights)
+    merged = weights_of(note, steps / 50)
+    assert len(merged) == FINEST
+    assert [merged[0].share, merged[-1].share] == [pytest.approx(1 / 3, abs=1e-4), 1.0]
+
+
+def test_the_scale_holds_zero_every_score_and_some_room() -> None:
+    """Scores of the windows go from 0.1 to 0.9: a tenth of 0.9 is added above; nothing is below 0."""
+    players = [player_of(clip, scored()) for clip in scored().clips[:2]]
+    assert scale_of(players) == (0.0, pytest.approx(0.99))
+    below = Prediction("c", {"Joy": -0.5, "Empathic Pain": 0.5}, present=("audio",), seconds=1.0)
+    assert scale_of([player_of(scored(below).clips[0], scored(below))]) == (pytest.approx(-0.6), pytest.approx(0.6))
+
+
+def test_curves_of_small_multiples_break_where_there_is_no_score() -> None:
+    lost = dict.fromkeys(TARGETS, math.nan)
+    windows = (Window(0, 1, {"Joy": 0.5, "Empathic Pain": 0.0}), Window(1, 2, lost), Window(2, 4, {"Joy": 1.0}))
+    made = scored(Prediction("a", {"Joy": 0.5}, present=("audio",), seconds=4.0, windows=windows))
+    spark = spark_of(player_of(made.clips[0], made), None, TARGETS, (0.0, 1.0))
+    assert spark.outlines == ("M0.0 50L12.5 50L25.0 50M50.0 0L75.0 0L100.0 0", "M0.0 100L12.5 100L25.0 100")
+    assert spark.says == "4.0 s, most Joy 0.50"
+
+
+def test_a_clip_without_windows_is_bars_in_a_small_multiple() -> None:
+    """Two targets: each has half of the width, its bar 70 % of that, from 0 up or down."""
+    made = scored(Prediction("a", {"Joy": 0.5, "Empathic Pain": -0.5}, present=("audio",), seconds=1.0))
+    spark = spark_of(player_of(made.clips[0], made), 0, TARGETS, (-1.0, 1.0))
+    assert spark.bars and spark.outlines == ("M7.5 50V25h35.0V50Z", "M57.5 50V75h35.0V50Z")
+    assert height(0.0, (-1.0, 1.0)) == 50.0
+
+
+def blocks(made: object, kind: type) -> list:
+    return [block for block in made.blocks if isinstance(block, kind)]  # type: ignore[attr-defined]
+
+
+def table(made: object, name: str) -> Table:
+    tables = [*blocks(made, Table), *(folded.table for folded in blocks(made, Folded))]
+    return next(each for each in tables if each.id == name)
+
+
+def test_the_page_of_a_folder_has_every_clip_and_every_reason() -> None:
+    made = page(scored(), NONE)
+    assert made.title == "3 clips in videos"
+    assert [row[0] for row in table(made, "scores").rows] == ["anna/01", "02", "bad"]
+    assert [row[3] for row in table(made, "scores").rows] == ["everything", "audio", "not scored"]
+    assert table(made, "absent").rows == [("text", "nothing is said", 1, 0.5, "02: nothing is said")]
+    assert table(made, "reasons").rows == [("02", "text", "nothing is said")]
+    assert table(made, "failed").rows == [("bad", "bad.mp4: not a video")]
+    joy, pain = table(made, "intervals").rows[0][1:]
+    assert (joy.text, joy.value, pain) == ("0.25 to 0.75", 0.25, None)  # type: ignore[union-attr]
+
+
+def test_reasons_that_differ_in_their_numbers_are_counted_together() -> None:
+    gone = [Prediction(f"{n}", {"Joy": 0.1}, present=("audio",), absent={"text": f"no speech in {n}.5 s"}, seconds=1.0)
+            for n in (3, 14)]  # fmt: skip
+    assert table(page(scored(*gone), NONE), "absent").rows == [
+        ("text", "no speech in … s", 2, 1.0, "3: no speech in 3.5 s")
+    ]
+
+
+def test_what_moved_the_scores_is_averaged_by_size_over_clips_that_were_asked() -> None:
+    (movers,) = blocks(page(scored(), NONE), Movers)
+    assert movers.rows == [("Joy", [0.3, 0.1]), ("Empathic Pain", [0.0, 0.05])]
+    assert table(page(scored(), NONE), "left-out").rows[0] == ("anna/01", "text", 0.35, 0.0)
+
+
+def test_distributions_leave_out_what_could_not_be_scored() -> None:
+    figure = next(figure for figure in blocks(page(scored(), NONE), Figure) if figure.id == "distributions")
+    assert figure.table.rows[0] == ("Joy", 2, 0.625, pytest.approx(0.1768, abs=1e-4), 0.5, 0.625, 0.75)
+
+
+def test_one_clip_has_no_section_that_compares_clips() -> None:
+    made = page(scored(WINDOWED), NONE)
+    assert (made.title, [section.id for section in made.sections]) == ("anna/01", ["player", "clips", "reading"])
+    assert blocks(made, Figure)[0].table.rows == [("Joy", 0.5, 0.25, 0.75), ("Empathic Pain", 0.25, None, None)]
+
+
+def test_a_clip_that_failed_alone_says_why() -> None:
+    made = page(scored(FAILED), NONE)
+    assert [notice.text for notice in blocks(made, Notice)] == ["Not scored: bad.mp4: not a video"]
+    assert not blocks(made, Stage)
+
+
+def test_what_is_bounded_says_so() -> None:
+    many = [Prediction(f"{n:04d}", {"Joy": 0.1, "Empathic Pain": 0.2}, present=("text", "audio"), seconds=1.0)
+            for n in range(PLAYED + 1)]  # fmt: skip
+    made = page(scored(*many), NONE)
+    (stage,), (sparks,) = blocks(made, Stage), blocks(made, Sparks)
+    assert (len(stage.players), len(sparks.sparks), len(played(scored(*many)))) == (PLAYED, SHOWN, PLAYED)
+    leads = {section.id: section.lead for section in made.sections}
+    assert leads["player"].startswith(f"The first {PLAYED} of {PLAYED + 1} clips")
+    assert f"The first {SHOWN} of {PLAYED + 1} clips" in leads["curves"]
+    assert len(table(made, "scores").rows) == PLAYED + 1
+
+
+def note(name: str, path: Path | str | None) -> ClipNote:
+    made = Prediction(name, {"Joy": 0.1}, present=("audio",), path=None if path is None else Path(path), seconds=1.0)
+    return scored(made).clips[0]
+
+
+def test_films_are_linked_by_the_way_from_the_page_whatever_their_names(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    film = make_clip(tmp_path / "raw" / "a b#1?é.mp4", seconds=0.2)
+    clips, html = [note("a", film), note("again", film)], tmp_path / "pages" / "r.html"
+    found = find_films(clips, html, tmp_path / "s.json", None, False)
+    assert [(film.link, film.media) for film in found.films] == [("../raw/a%20b%231%3F%C3%A9.mp4", "video/mp4")]
+    assert found.of == {"a": "film-0", "again": "film-0"}
+    assert link(Path("/a/b:c.mp4"), Path("/a/r.html")) == "b%3Ac.mp4"
+
+
+def test_films_are_looked_for_as_they_were_named_from_here_and_from_the_scores(tmp_path: Path) -> None:
+    assert candidates(note("a", "raw/a.mp4"), Path("/data/scores.json"), None) == [
+        Path("raw/a.mp4"), Path("/data/raw/a.mp4")
+    ]  # fmt: skip
+    assert candidates(note("a", None), Path("scores.json"), Path("films")) == []
+
+
+def test_in_another_folder_as_much_of_the_path_counts_as_fits_and_other_endings_do(tmp_path: Path) -> None:
+    (tmp_path / "anna").mkdir()
+    make_clip(tmp_path / "anna" / "1.mp4", seconds=0.2)
+    make_clip(tmp_path / "1.mp4", seconds=0.2)
+    found = find_films([note("a", "/gone/../anna/1.avi")], tmp_path / "r.html", tmp_path / "s.json", tmp_path, False)
+    assert [film.link for film in found.films] == ["anna/1.mp4"]
+
+
+def test_films_that_are_missing_or_cannot_be_played_are_counted_and_said(tmp_path: Path) -> None:
+    old = make_clip(tmp_path / "it's.mp4", seconds=0.2, codec="mpeg4")
+    (tmp_path / "bad.mp4").write_bytes(b"no film")
+    clips = [note("old", old), note("bad", tmp_path / "bad.mp4"), note("gone", tmp_path / "gone.mp4")]
+    found = find_films(clips, tmp_path / "r.html", tmp_path / "s.json", None, False)
+    assert not found.films and found.missing == ("gone",)
+    (gone, _), (unplayable, way) = found.notes
+    assert gone.startswith("1 clip without a film") and "first: gone" in gone
+    assert unplayable.startswith("2 clips whose film browsers do not play (MPEG-4 part 2 pictures: 1; not a video")
+    assert way.startswith("""ffmpeg -i 'it'"'"'s.mp4' -c:v libx264""")
+    assert found.says("old") == "Browsers do not play it's.mp4 (MPEG-4 part 2 pictures)."
+    assert [n.text for n in blocks(page(scored(WINDOWED), found), Notice)] == [f"{gone}:", f"{unplayable}:"]
+
+
+def test_films_too_large_to_be_put_inside_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    film = make_clip(tmp_path / "a.mp4", seconds=0.2)
+    monkeypatch.setattr(films_room, "LARGEST", film.stat().st_size - 1)
+    with pytest.raises(DataError, match="leave out --embed"):
+        find_films([note("a", film)], tmp_path / "r.html", tmp_path / "s.json", None, True)

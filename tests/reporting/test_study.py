@@ -1,0 +1,78 @@
+"""The page of a study says what its folder says, with the numbers of its pictures."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from mien.errors import DataError
+from mien.reporting.blocks import Figure, Notice, Page, Prose
+from mien.reporting.render import render
+from mien.reporting.study import failed_cells, page, read_study
+
+
+@pytest.fixture(scope="module")
+def made(study: Path) -> Page:
+    return page(read_study(study))
+
+
+def test_pictures_have_the_numbers_of_the_tables(study: Path, made: Page) -> None:
+    figures = {block.id: block for block in made.blocks if isinstance(block, Figure)}
+    assert set(figures) == {"forest", "subsets", "missing"}
+    rows = list(csv.DictReader((study / "cells.csv").read_text(encoding="utf-8").splitlines()))
+    by_name = {row["modalities"]: row for row in rows if row["regime"] == "adapted"}
+    for name, value, *_ in figures["subsets"].table.rows:
+        assert by_name[name.replace(" + ", "+")]["mean over seeds"].startswith(f"{value:.4f}")
+    ridge = next(row for row in rows if row["regime"] == "ridge" and row["modalities"] == "text+audio+vision+motion")
+    effect = next(row for row in figures["forest"].table.rows if row[0] == "ridge")
+    assert ridge["− reference, clips"].startswith(f"{effect[1]:+.4f}")
+    assert effect[-1] == ridge["verdict"]
+
+
+def test_the_statements_the_answers_and_the_limits_are_there(study: Path, made: Page) -> None:
+    record = json.loads((study / "study.json").read_text())
+    points = [point for block in made.blocks if isinstance(block, Prose) for point in block.points]
+    assert points == [*record["said"], *record["open"], *record["limits"]]
+    text = render(made)
+    for answer in record["referee"]:
+        assert answer["question"] in text.replace("&#39;", "'")
+    assert "Does it &lt;b&gt;matter&lt;/b&gt;?" in text and "<b>matter" not in text
+
+
+def test_numbers_in_text_are_sorted_as_numbers(made: Page) -> None:
+    tables = next(section for section in made.sections if section.id == "tables").blocks
+    cells = tables[0]
+    place = [column.name for column in cells.columns].index("mean over seeds")
+    for row in cells.rows:
+        assert float(row[place].text.split(" ")[0]) == row[place].value
+
+
+def test_a_failed_cell_is_told_with_its_reason(study: Path) -> None:
+    record = read_study(study)
+    table = record["tables"][0]
+    place = table["header"].index("r ± seeds")
+    row = [*table["rows"][1][:place], "failed", "the loss is not finite", *[""] * (len(table["header"]) - place - 2)]
+    broken = {**record, "tables": [{**table, "rows": [table["rows"][0], row]}, *record["tables"][1:]]}
+    assert failed_cells(broken) == [(" · ".join(row[:place]), "the loss is not finite")]
+    (notice,) = [block for block in page(broken).head if isinstance(block, Notice)]
+    assert notice.text.endswith("failed: the loss is not finite") and notice.level == "warning"
+    assert render(page(broken))
+
+
+def test_a_study_without_numbers_of_pictures_says_how_to_get_them(study: Path) -> None:
+    record = read_study(study)
+    old = {**record, "pictures": [{"file": p["file"], "caption": p["caption"]} for p in record["pictures"]]}
+    (notice,) = [block for block in page(old).blocks if isinstance(block, Notice)]
+    assert "mien study" in notice.command
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("{}", "not a study of mien"), ('{"format": "mien-study", "version": 7}', "version 7"),
+     ('{"format": "mien-study", "version": 1, "title": ""}', "damaged .no about"), ("{", "not valid JSON")],
+)  # fmt: skip
+def test_a_strange_file_is_told(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "study.json").write_text(text)
+    with pytest.raises(DataError, match=said):
+        read_study(tmp_path)
