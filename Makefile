@@ -1,6 +1,7 @@
 # make demo   set up, then run the main job end to end and show its result
 # make test   set up, then run all checks and tests
 # make soak   set up, then run the long tests of damaged and hostile input
+# make bench  set up, then measure what has no result yet and write bench.md (about 40 minutes on two quiet cores)
 # make docs   build the pages of docs/ and the reference as a site, in site/
 # make setup  only make .venv; further targets: check (linters), clean
 
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 CLIPS ?= 160
 
-.PHONY: setup demo test soak check docs clean
+.PHONY: setup demo test soak bench check docs clean
 
 setup: $(VENV)/.ready
 
@@ -36,6 +37,10 @@ test: check
 soak: setup
 	$(BIN)/mien weights fetch small
 	$(BIN)/pytest -m soak -n 2 --dist loadscope -s
+
+bench: setup
+	$(BIN)/mien weights fetch small
+	$(BIN)/python bench/run.py
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

@@ -23,21 +23,37 @@ from material import SCRATCH, SECONDS, clips_of_ones_own, streams
 from section import Section, Table, Target, at_least, at_most
 from timing import in_turns, ratio
 
-from mien.config import MediaSettings
+from mien.config import ComputeSettings, MediaSettings
 from mien.media.decode import Recording
+from mien.media.decoder import Decoder
 from mien.scale import run
 
 PICTURES, SIDE = 16, 224
 RATES = {"look": PICTURES / SECONDS}
 TORCHCODEC = "torchcodec==0.13.0"
-ALL_TO_RGB, WANTED_ONLY, TORCH, MIEN = "all to RGB", "in sequence", "torchcodec", "mien"
+ALL_TO_RGB, WANTED_ONLY, TORCH = "all to RGB", "in sequence", "torchcodec"
+HERE, MIEN = "mien, in process", "mien"
 
 
-def ours(path: Path, side: int = SIDE) -> tuple[list[tuple[float, np.ndarray]], np.ndarray | None]:
-    """mien: one pass; the wanted pictures with their times, and the sound."""
+def in_process(path: Path, side: int = SIDE) -> list[tuple[float, np.ndarray]]:
+    """mien's decoding, here: one pass for the wanted pictures with their times, and the sound."""
     with Recording(path, MediaSettings(largest_side=side), rates=RATES) as recording:
         pictures = [(frame.seconds, frame.rgb) for frame in recording.frames()]
-        return pictures, recording.sound()
+        recording.sound()
+        return pictures
+
+
+class Ours:
+    """mien as it works: the same in a process of its own, kept from file to file."""
+
+    def __init__(self) -> None:
+        self.decoder = Decoder(MediaSettings(largest_side=SIDE), ComputeSettings())
+
+    def __call__(self, path: Path) -> int:
+        with self.decoder.recording(path, rates=RATES) as reading:
+            count = sum(1 for _ in reading.frames())
+            reading.sound()
+            return count
 
 
 def all_to_rgb(path: Path) -> tuple[list[np.ndarray], np.ndarray]:
@@ -129,7 +145,7 @@ def wrong_pictures(path: Path) -> tuple[int, int]:
     """How many of mien's pictures look more like another than like the one shown at their time, and of how many."""
     with av.open(str(path)) as file:
         every = [(float(frame.time or 0), _thin(frame.to_ndarray(format="rgb24"))) for frame in file.decode(video=0)]
-    pictures, wrong = ours(path, 4000)[0], 0
+    pictures, wrong = in_process(path, 4000), 0
     for seconds, picture in pictures:
         near = [(time - every[0][0], like) for time, like in every if abs(time - every[0][0] - seconds) < 0.2]
         nearest = min(near, key=lambda one: float(np.abs(one[1] - _thin(picture)).mean()))
@@ -145,8 +161,8 @@ def _thin(picture: np.ndarray) -> np.ndarray:
 class Decoding:
     """Makes the decoder of a worker."""
 
-    def __call__(self) -> Callable[[Path], int]:
-        return lambda path: len(ours(path)[0])
+    def __call__(self) -> Ours:
+        return Ours()
 
 
 def workers_ratio(path: Path, clips: int, rounds: int) -> float:
@@ -169,16 +185,18 @@ def measure(quick: bool) -> Section:
     except RuntimeError as error:
         torch, why = None, f"torchcodec is not measured: {error}."
     ways: dict[str, Callable[[Path], object]] = {ALL_TO_RGB: all_to_rgb, WANTED_ONLY: wanted_only}
-    ways |= {TORCH: torch, MIEN: ours} if torch else {MIEN: ours}
+    ours = Ours()
+    ways |= ({TORCH: torch} if torch else {}) | {HERE: in_process, MIEN: ours}
     rows, ratios, wrong = [], {}, np.zeros(2, int)
     for name, path in (streams(2 if quick else 5) | clips_of_ones_own()).items():
         if not _has_pictures(path):
             continue
         taken = in_turns({way: partial(decode, path) for way, decode in ways.items()}, rounds)
-        ratios[name] = {way: ratio(seconds, taken[MIEN]) for way, seconds in taken.items() if way != MIEN}
+        ratios[name] = {way: ratio(seconds, taken[MIEN]) for way, seconds in taken.items() if way not in (MIEN, HERE)}
         wrong += wrong_pictures(path)
         times = [f"{1000 * statistics.median(seconds):.0f}" for seconds in taken.values()]
         rows.append((name, *times, f"{ratios[name][ALL_TO_RGB]:.2f}", f"{min(ratios[name].values()):.2f}"))
+    ours.decoder.kill()
     if torch:
         torch.close()
     two = workers_ratio(next(iter(streams(1).values())), 8 if quick else 60, 1 if quick else 3)
@@ -186,7 +204,8 @@ def measure(quick: bool) -> Section:
         f"{PICTURES} evenly spaced pictures at {SIDE} pixels and the whole sound at 16 kHz; streams of {SECONDS} s, "
         f"1280 × 720, 30 fps, one thread. Milliseconds a clip, median of {rounds}; then how many times as fast mien is "
         "as all to RGB, and as the best other way. torchcodec: `VideoDecoder.get_frames_played_at` and "
-        "`AudioDecoder`, with the FFmpeg that PyAV brings.",
+        "`AudioDecoder`, with the FFmpeg that PyAV brings. mien decodes in a process of its own; `in process` is the same "
+        "without that.",
         Table(("stream", *ways, "× all", "× best"), rows),
         f"Exact by time: {wrong[0]} of {wrong[1]} pictures are not the one shown at their time. Two workers decode "
         f"{two:.2f} times as many clips as one.",

@@ -16,7 +16,6 @@ from av.container import OutputContainer
 from mien.artifacts import atomic_file, atomic_folder
 from mien.data.manifest import read_manifest
 from mien.schema import Clip
-from mien.standin import synth
 
 SCRATCH = Path(__file__).parents[1] / "build" / "bench"
 WORKERS = 2
@@ -33,6 +32,8 @@ STREAMS = {
 
 def corpus(clips: int) -> Path:
     """A stand-in corpus of this many films, in the challenge's layout."""
+    from mien.standin import synth  # noqa: PLC0415 - imports torch, which a process that decodes has no use for
+
     folder = SCRATCH / f"films-{clips}"
     return synth(folder, clips=clips, workers=WORKERS, progress=False)
 
