@@ -204,8 +204,8 @@ def measure(quick: bool) -> Section:
         f"{PICTURES} evenly spaced pictures at {SIDE} pixels and the whole sound at 16 kHz; streams of {SECONDS} s, "
         f"1280 × 720, 30 fps, one thread. Milliseconds a clip, median of {rounds}; then how many times as fast mien is "
         "as all to RGB, and as the best other way. torchcodec: `VideoDecoder.get_frames_played_at` and "
-        "`AudioDecoder`, with the FFmpeg that PyAV brings. mien decodes in a process of its own; `in process` is the same "
-        "without that.",
+        "`AudioDecoder`, with the FFmpeg that PyAV brings. mien decodes in a process of its own, "
+        "`in process` is the same without that.",
         Table(("stream", *ways, "× all", "× best"), rows),
         f"Exact by time: {wrong[0]} of {wrong[1]} pictures are not the one shown at their time. Two workers decode "
         f"{two:.2f} times as many clips as one.",

@@ -41,11 +41,11 @@ class Section:
 
 
 def at_least(what: str, aim: float, measured: float, limit: str = "", unit: str = "×") -> Target:
-    return Target(what, f"≥ {aim:g} {unit}", f"{measured:.2f} {unit}", measured >= aim, limit)
+    return Target(what, f"≥ {aim:g} {unit}", f"{measured:.2f} {unit}", bool(measured >= aim), limit)
 
 
 def at_most(what: str, aim: float, measured: float, unit: str, limit: str = "") -> Target:
-    return Target(what, f"≤ {aim:g} {unit}".rstrip(), f"{measured:.3g} {unit}".rstrip(), measured <= aim, limit)
+    return Target(what, f"≤ {aim:g} {unit}".rstrip(), f"{measured:.3g} {unit}".rstrip(), bool(measured <= aim), limit)
 
 
 def machine() -> str:
