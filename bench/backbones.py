@@ -32,6 +32,7 @@ WAYS = {
 PLAIN = "torch float32"
 AIMS = {"torch bfloat16": 2.0, "OpenVINO bfloat16": 2.6, "OpenVINO int8": 4.0}
 COSINES = {"torch bfloat16": 0.999, "OpenVINO bfloat16": 0.999, "OpenVINO int8": 0.99}
+JUMPS = "some steps of Whisper jump: rounding nothing but its spectrogram to bfloat16 moves such steps to .997"
 ROLES = ("text", "audio", "vision")
 
 
@@ -60,19 +61,19 @@ def cosine(ours: np.ndarray, plain: np.ndarray) -> np.ndarray:
 
 
 def compare(role: str, folder: Path, inputs: list[Prepared], rounds: int) -> tuple[list[str], Mapping, Mapping]:
-    """A row of the table; ratio to PyTorch in float32, and the lowest cosine of any step, by way."""
+    """A row of the table; by way, the ratio to PyTorch in float32, and the cosines of all steps with it."""
     loaded = {way: MODALITIES[role].load(folder, resolve_compute(compute_of(way))) for way in WAYS}
     feature = MODALITIES[role].features[-1]
     made = {way: [backbone(one)[feature].values for one in inputs] for way, backbone in loaded.items()}
-    lowest = {
-        way: min(float(cosine(a, b).min()) for a, b in zip(values, made[PLAIN], strict=True))
+    cosines = {
+        way: np.concatenate([cosine(a, b) for a, b in zip(values, made[PLAIN], strict=True)])
         for way, values in made.items()
     }
     calls = {way: partial(_all, backbone, inputs) for way, backbone in loaded.items()}
     taken = in_turns(calls, rounds, warm=False)
     ratios = {way: ratio(taken[PLAIN], seconds) for way, seconds in taken.items()}
-    cells = [f"{ratios[way]:.1f} ({lowest[way]:.4f})" for way in WAYS if way != PLAIN]
-    return [f"{len(inputs) / statistics.median(taken[PLAIN]):.2f}", *cells], ratios, lowest
+    cells = [f"{ratios[way]:.1f} ({np.quantile(cosines[way], 0.01):.4f}, {cosines[way].min():.4f})" for way in AIMS]
+    return [f"{len(inputs) / statistics.median(taken[PLAIN]):.2f}", *cells], ratios, cosines
 
 
 def _all(backbone, inputs: list[Prepared]) -> None:
@@ -87,38 +88,32 @@ def measure(quick: bool) -> Section:
         return Section("Backbones", [text])
     inputs = prepared_inputs(2 if quick else 6)
     small = {role: dict(plan(Settings()).weights)[role].path for role in ROLES}
-    rows, ratios, lowest = [], [], []
+    rows, ratios, cosines = [], [], []
     for name, folders, rounds in (("small", small, 2 if quick else 5), ("paper", paper_folders(), 1 if quick else 3)):
         for role, folder in folders.items():
             few = inputs[role] if name == "small" else inputs[role][:2]
-            row, ratio_of, lowest_of = compare(role, folder, few, rounds)
+            row, ratio_of, cosines_of = compare(role, folder, few, rounds)
             rows.append((name, role, *row))
             ratios.append(ratio_of)
-            lowest += [lowest_of] if name == "small" else []
+            cosines += [cosines_of] if name == "small" else []
     parts = [
-        "Clips a second in PyTorch float32, then how many times as fast the others are, and in brackets the lowest "
-        f"cosine of any step with float32. {torch.get_num_threads()} threads, one clip at a time, tokens and "
-        "spectrograms included. The set `paper` here has random weights.",
+        "Clips a second in PyTorch float32, then how many times as fast the others are, and in brackets the cosine "
+        f"with float32 that 99 steps in 100 exceed, and the lowest. {torch.get_num_threads()} threads, one clip at a time, "
+        "tokens and spectrograms included. The set `paper` here has random weights.",
         Table(("set", "backbone", PLAIN, *AIMS), rows),
     ]
-    return Section("Backbones", parts, targets(ratios, lowest))
+    return Section("Backbones", parts, targets(ratios, cosines))
 
 
-def targets(ratios: list[Mapping[str, float]], lowest: list[Mapping[str, float]]) -> list[Target]:
-    limit = "spectrograms and tokens, which no engine speeds up, and the memory that all weights come from for one clip"
+def targets(ratios: list[Mapping[str, float]], cosines: list[Mapping[str, np.ndarray]]) -> list[Target]:
+    """Speed over all six, and closeness of the three with real weights: of nearly all steps, and of all."""
+    limit = "spectrograms and tokens, which no engine speeds up, and the weights, read from memory for each clip"
     middle = {way: statistics.median(ratio_of[way] for ratio_of in ratios) for way in AIMS}
-    speed = [
-        at_least(f"backbones, {way} against {PLAIN}, median of six", aim, middle[way], limit)
-        for way, aim in AIMS.items()
-    ]
-    cosines = [
-        Target(
-            f"backbones, {way}: lowest cosine of any step with {PLAIN}",
-            f"≥ {aim:g}",
-            f"{min(c[way] for c in lowest):.4f}",
-            min(c[way] for c in lowest) >= aim,
-            "rounding of activations",
-        )
-        for way, aim in COSINES.items()
-    ]
-    return [*speed, *cosines]
+    made = [at_least(f"backbones, {way} against {PLAIN}, median of six", AIMS[way], middle[way], limit) for way in AIMS]
+    for way, aim in COSINES.items():
+        most, every = (min(float(np.quantile(c[way], q)) for c in cosines) for q in (0.01, 0))
+        far = sum(int((c[way] < aim).sum()) for c in cosines)
+        what = f"backbones, {way}: cosine with {PLAIN}"
+        made.append(Target(f"{what}, 99 steps in 100", f"≥ {aim:g}", f"{most:.4f}", most >= aim, "rounding"))
+        made.append(Target(f"{what}, every step", f"≥ {aim:g}", f"{every:.4f}", every >= aim, f"{far} steps; {JUMPS}"))
+    return made

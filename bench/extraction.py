@@ -13,7 +13,7 @@ from mien.modalities.base import resolve_compute
 
 
 def measure(quick: bool) -> Section:
-    clips, rounds = (6, 1) if quick else (24, 2)
+    clips, rounds = (6, 1) if quick else (32, 2)
     films = corpus(clips) / "raw"
     engine = resolve_compute(Settings().compute).arithmetic
     ways = {

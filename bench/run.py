@@ -46,8 +46,8 @@ def main() -> int:
         print(page)
     else:
         (HERE.parent / "bench.md").write_text(page, encoding="utf-8")
-    for name in failed:
-        print(f"{name}: failed, see above", file=sys.stderr)
+    for complaint in failed:
+        print(complaint, file=sys.stderr)
     return bool(failed)
 
 
@@ -59,8 +59,8 @@ def _run(asked: argparse.Namespace, results: Path) -> list[str]:
             continue
         print(f"{name} …", file=sys.stderr, flush=True)
         command = [sys.executable, str(Path(__file__)), name, "--here", *["--quick"] * asked.quick]
-        if subprocess.run(command, check=False).returncode:
-            failed.append(name)
+        if code := subprocess.run(command, check=False).returncode:
+            failed.append(f"{name}: failed with exit code {code}, see above")
     return failed
 
 
