@@ -96,10 +96,11 @@ def measure(quick: bool) -> Section:
             rows.append((name, role, *row))
             ratios.append(ratio_of)
             cosines += [cosines_of] if name == "small" else []
+    threads = torch.get_num_threads()
     parts = [
         "Clips a second in PyTorch float32, then how many times as fast the others are, and in brackets the cosine "
-        f"with float32 that 99 steps in 100 exceed, and the lowest. {torch.get_num_threads()} threads, one clip at a time, "
-        "tokens and spectrograms included. The set `paper` here has random weights.",
+        f"with float32 that 99 steps in 100 exceed, and the lowest. {threads} threads, one clip at a time, tokens "
+        "and spectrograms included. The set `paper` here has random weights.",
         Table(("set", "backbone", PLAIN, *AIMS), rows),
     ]
     return Section("Backbones", parts, targets(ratios, cosines))
