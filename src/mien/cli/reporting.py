@@ -34,7 +34,7 @@ def report(
             exists=True,
             file_okay=False,
             help="Of scores: where the films are, if not where they were scored.",
-        ),  # fmt: skip
+        ),
     ] = None,
     embed: Annotated[bool, typer.Option("--embed", help="Of scores: put the films inside the page.")] = False,
     title: Annotated[str, typer.Option("--title", help="Heading of the page.")] = "",
