@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mien.checksums import SUMS
+from mien.checksums import SUMS, read_tensors
 from mien.config import read_settings
 from mien.data.manifest import read_manifest
 from mien.errors import MienError
@@ -173,6 +173,15 @@ def test_a_damaged_pending_clip_is_dropped_alone(tmp_path: Path, count: Count) -
     assert len(known) == 1
     assert known | damaged == {"a", "b"}
     count()
+
+
+@pytest.mark.parametrize("times", [FLIPS, pytest.param(4 * SOAKED, marks=pytest.mark.soak)])
+def test_a_flipped_byte_of_a_pending_clip_is_never_a_wrong_number(times: int, tmp_path: Path, count: Count) -> None:
+    with pytest.raises(KeyboardInterrupt), StoreWriter(tmp_path, ["a", "b"]) as writer:
+        writer.add(made("a"))
+        raise KeyboardInterrupt
+    (file,) = (tmp_path / "pending").iterdir()
+    flip_all([file], lambda: repr(read_tensors(file)), times, count)
 
 
 def scores_of(run: Path, store: Path) -> bytes:
