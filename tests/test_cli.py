@@ -16,6 +16,7 @@ COMMANDS = [
     "study",
     "tune",
     "summarize",
+    "report",
     "predict",
     "evaluate",
     "compare",

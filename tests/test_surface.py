@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 import mien
 
@@ -40,3 +43,14 @@ def test_the_floors_below_the_modalities_run_without_torch() -> None:
 
 def test_the_command_line_is_imported_without_anything_heavy() -> None:
     assert not loaded_by("import mien.cli") & {*HEAVY, "numpy"}
+
+
+def test_paths_may_be_text(tmp_path: Path) -> None:
+    """As people type them; every public function that takes a path."""
+    (tmp_path / "clips.csv").write_text("path,Joy\na.mp4,50\n")
+    (tmp_path / "mine.yaml").write_text("seeds: [7]\n")
+    assert mien.read_manifest(str(tmp_path / "clips.csv"), label_scale=100).clips[0].labels == (0.5,)
+    assert mien.read_settings(str(tmp_path / "mine.yaml")).seeds == (7,)
+    for opens in (mien.Store, mien.load):
+        with pytest.raises(mien.MienError, match="nowhere"):
+            opens(str(tmp_path / "nowhere"))

@@ -33,6 +33,9 @@ _ADVICE = {
     errno.EPERM: "name another place, or have it opened for you",
 }
 
+LARGEST_BYTES = 1_000_000_000
+"""Of a file that is read as a whole."""
+
 
 def cache_folder() -> Path:
     """Where weights are kept: ``$MIEN_CACHE``, else ``$XDG_CACHE_HOME/mien``, else ``~/.cache/mien``."""
@@ -160,6 +163,22 @@ def _remove_left(path: Path) -> None:
             os.close(handle)
 
 
+def contents(path: Path) -> bytes:
+    """All bytes of a file that somebody brought.
+
+    Raises:
+        DataError: it cannot be read, is no regular file (one may never end), or is larger than any such file should be.
+    """
+    try:
+        if not path.is_file():
+            raise DataError(f"{path}: {'not a regular file' if path.exists() else 'cannot be read (no such file)'}")
+        if (size := path.stat().st_size) > LARGEST_BYTES:
+            raise DataError(f"{path}: {size / 1e9:.1f} GB, but at most {LARGEST_BYTES / 1e9:g} GB are read at once")
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file, indented, with a final newline, atomically."""
     with atomic_file(path) as part:
@@ -173,8 +192,6 @@ def read_json(path: Path) -> Any:
         DataError: the file is missing or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+        return json.loads(contents(path).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not valid JSON ({error})") from error

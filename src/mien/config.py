@@ -8,6 +8,8 @@ The sections stand in the order in which a clip meets them. An unknown key is an
 
 import difflib
 import re
+import reprlib
+import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -205,7 +207,7 @@ class Settings(Section):
     stage2: Stage2Settings = Stage2Settings()
 
 
-def read_settings(file: Path | None = None, overrides: Iterable[str] = ()) -> Settings:
+def read_settings(file: str | Path | None = None, overrides: Iterable[str] = ()) -> Settings:
     """Settings from a YAML file (or the defaults), then ``section.key=value`` overrides, the value read as YAML.
 
     Raises:
@@ -217,6 +219,7 @@ def read_settings(file: Path | None = None, overrides: Iterable[str] = ()) -> Se
     Traceback (most recent call last):
     mien.errors.SettingsError: media.vison_fps: no such setting; did you mean 'vision_fps'?
     """
+    file = Path(file) if file else None
     values = read_yaml(file) if file else {}
     for override in overrides:
         set_dotted(values, override)
@@ -257,15 +260,29 @@ def read_yaml(file: Path) -> dict[str, Any]:
         values = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise SettingsError(f"{file}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{file}: not valid YAML ({' '.join(str(error).split())})") from error
+    except YAML_FAULTS as error:
+        raise SettingsError(f"{file}: not valid YAML ({_in_short(error)})") from error
     if not isinstance(values or {}, dict):
         raise SettingsError(f"{file}: expected settings by name, found {type(values).__name__}")
     return values or {}
 
 
+YAML_FAULTS = (yaml.YAMLError, ValueError, RecursionError)
+"""What PyYAML raises: a date in month 99 is a ``ValueError``, a thousand brackets are a ``RecursionError``."""
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 as PyYAML reads it, except that ``1e-4`` is a number, as everybody means it."""
+    """YAML 1.1 as PyYAML reads it, but ``1e-4`` is a number, as everybody means it, and nothing is said by reference.
+
+    References make settings that grow without end, or contain themselves, of a few lines.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """The next part of the document."""
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.YAMLError(f"*{event.anchor}: write the value out, references are not read")
+        return super().compose_node(parent, index)
 
 
 _Loader.add_implicit_resolver(
@@ -286,8 +303,8 @@ def set_dotted(values: dict[str, Any], override: str) -> None:
         raise SettingsError(f"{override!r}: an override is written name=value, for example media.vision_fps=2")
     try:
         value = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{name}: {text!r} is not a valid value") from error
+    except YAML_FAULTS as error:
+        raise SettingsError(f"{name}: {_shown(text)} is not a valid value") from error
     *sections, key = name.strip().split(".")
     for section in sections:
         inner = values.setdefault(section, {})
@@ -312,7 +329,16 @@ def _first_complaint(error: ValidationError, file: Path | None) -> str:
         near = difflib.get_close_matches(where[-1], _keys_at(where[:-1]), n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(_keys_at(where[:-1]))}"
         return f"{prefix}{'.'.join(where)}: no such setting{hint}"
-    return f"{prefix}{'.'.join(where)}: {first['msg'][0].lower()}{first['msg'][1:]}, found {first['input']!r}"
+    return f"{prefix}{'.'.join(where)}: {first['msg'][0].lower()}{first['msg'][1:]}, found {_shown(first['input'])}"
+
+
+def _shown(value: Any) -> str:
+    """A value as it is told in a message, not too long."""
+    return textwrap.shorten(reprlib.repr(value), 200)
+
+
+def _in_short(error: Exception) -> str:
+    return textwrap.shorten(str(error), 300)
 
 
 def _keys_at(path: list[str]) -> list[str]:

@@ -18,11 +18,33 @@ The command line prints a ``MienError`` as one line and leaves with its ``exit_c
 the run, 2 for wrong use. A caller's mistake in Python is a ``ValueError``; our own mistake is an ``assert``.
 """
 
+import unicodedata
+
+LONGEST = 1000
+"""Characters of a message: a stranger's file may hold a name of megabytes; the start and the end are kept."""
+
+
+def legible(text: str) -> str:
+    r"""Text that may be written and shown anywhere: what would command a terminal, or is no character, is spelt out.
+
+    Names of files hold such things: line ends, escape sequences, bytes that are not UTF-8.
+
+    >>> legible("café \x1b[2J \udcff")
+    'café \\x1b[2J \\udcff'
+    """
+    return "".join(
+        each.encode("unicode_escape").decode() if unicodedata.category(each) in ("Cc", "Cs") else each for each in text
+    )
+
 
 class MienError(Exception):
-    """A fault that the person who ran the program can do something about; ``str()`` of it is one line."""
+    """A fault that the person who ran the program can do something about; ``str()`` of it is one line, not too long."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        told = legible(" ".join(super().__str__().split()))
+        return told if len(told) <= LONGEST else f"{told[: LONGEST - 300]} … {told[-290:]}"
 
 
 class DataError(MienError):

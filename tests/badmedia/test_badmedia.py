@@ -19,6 +19,7 @@ import pytest
 
 import mien
 from mien.config import Settings, read_settings
+from mien.errors import legible
 from mien.features.extract import extract
 from mien.features.writer import StoreWriter
 from mien.schema import Clip, ClipFeatures, Feature, Manifest
@@ -46,7 +47,7 @@ class Suite:
 
     def clips(self, quick: bool) -> Manifest:
         rows = [bad for bad in self.rows if bad.quick or not quick]
-        return Manifest(self.root, (), tuple(Clip(bad.name, self.root / bad.name) for bad in rows))
+        return Manifest(self.root, (), tuple(Clip(legible(bad.name), self.root / bad.name) for bad in rows))
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +140,7 @@ def watched() -> Iterator[Peak]:
 
 
 def by_extract(suite: Suite, settings: Settings, quick: bool, store: Path) -> list[Fate]:
-    rows = {bad.name: bad for bad in suite.rows}
+    rows = {legible(bad.name): bad for bad in suite.rows}
     fates, began = [], time.monotonic()
     for outcome in extract(suite.clips(quick), store, settings):
         now = time.monotonic()
@@ -149,7 +150,7 @@ def by_extract(suite: Suite, settings: Settings, quick: bool, store: Path) -> li
 
 
 def by_predict(suite: Suite, model: mien.Model, quick: bool) -> list[Fate]:
-    rows = {bad.name: bad for bad in suite.rows}
+    rows = {legible(bad.name): bad for bad in suite.rows}
     fates, began = [], time.monotonic()
     for made in model.score(suite.clips(quick).clips, clip_seconds=CLIP_SECONDS):
         now = time.monotonic()
@@ -162,7 +163,7 @@ def by_predict(suite: Suite, model: mien.Model, quick: bool) -> list[Fate]:
 
 def judge(suite: Suite, fates: Sequence[Fate], peak: Peak, how: str, quick: bool) -> None:
     """Each file has one fate, the right one, in time; nobody was asked for another file; memory stayed in bounds."""
-    assert {fate.bad.name for fate in fates} == {clip.id for clip in suite.clips(quick).clips}
+    assert {legible(fate.bad.name) for fate in fates} == {clip.id for clip in suite.clips(quick).clips}
     assert len(fates) == len(suite.clips(quick).clips)
     slow = [fate for fate in fates if fate.seconds > HANG_SECONDS]
     killed = [fate for fate in fates if "process that decodes" in fate.reason]

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,26 @@ def test_a_pickle_cannot_ask_for_more_memory_than_it_brings(tmp_path: Path) -> N
     file = io.BytesIO()
     file.write(b"cnumpy._core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(L1000000000000L\ntS'd'\ntR.")
     (tmp_path / "a.pkl").write_bytes(file.getvalue())
-    assert read_array(tmp_path / "a.pkl").size == 0
+    with pytest.raises(DataError, match="not a numeric array"):
+        read_array(tmp_path / "a.pkl")
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        b"\x80\x04Nr\xff\xff\xff\xff.",  # put aside in place 4 billion: a C unpickler makes room for all before it
+        b"\x80\x05\x96" + (1 << 50).to_bytes(8, "little") + b".",  # a bytearray of a petabyte
+        b"\x80\x02c_codecs\nencode\nX" + (100_000).to_bytes(4, "little") + b"a" * 100_000
+        + b"X\x06\0\0\0latin1\x86q\0R" + b"c_codecs\nencode\nh\0R" * 100 + b".",  # one text, encoded 101 times
+    ],
+)  # fmt: skip
+def test_a_few_bytes_cannot_fill_the_memory(tmp_path: Path, bomb: bytes) -> None:
+    (tmp_path / "a.pkl").write_bytes(bomb)
+    tracemalloc.start()
+    with pytest.raises(DataError):
+        read_array(tmp_path / "a.pkl")
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()
 
 
 def test_provided_features_become_a_store_and_what_is_missing_is_counted(tmp_path: Path) -> None:

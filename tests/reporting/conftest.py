@@ -19,16 +19,16 @@ from mien.training import train
 from tests.training.planted import planted
 
 QUICK = [
-    *("seeds=[0,1]", "stage1.embedding=16", "stage1.motion_embedding=8", "stage2.hidden=16", "stage1.epochs=4"),
-    *("stage1.motion_epochs=4", "stage2.epochs=4", "compute.precision=float32"),
+    *("seeds=[0,1]", "stage1.embedding=16", "stage1.motion_embedding=8", "stage2.hidden=16", "stage1.epochs=3"),
+    *("stage1.motion_epochs=3", "stage2.epochs=3", "compute.precision=float32"),
 ]
 STUDY = """
 question: Does it <b>matter</b>?
 settings:
   stage1.embedding: 16
   stage1.motion_embedding: 8
-  stage1.epochs: 4
-  stage1.motion_epochs: 4
+  stage1.epochs: 2
+  stage1.motion_epochs: 2
   stage2.hidden: 16
   stage2.epochs: 3
 seeds: 3
@@ -44,7 +44,7 @@ Data = tuple[Manifest, Store]
 
 @pytest.fixture(scope="package")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    return planted(tmp_path_factory.mktemp("reporting") / "store", train=120, valid=80)
+    return planted(tmp_path_factory.mktemp("reporting") / "store", train=80, valid=60)
 
 
 @pytest.fixture(scope="package")

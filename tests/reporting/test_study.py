@@ -7,15 +7,20 @@ from pathlib import Path
 import pytest
 
 from mien.errors import DataError
-from mien.reporting.blocks import Figure, Notice, Prose
+from mien.reporting.blocks import Figure, Notice, Page, Prose
 from mien.reporting.render import render
 from mien.reporting.study import failed_cells, page, read_study
 
 
-def test_pictures_have_the_numbers_of_the_tables(study: Path) -> None:
-    figures = {block.id: block for block in page(read_study(study)).blocks if isinstance(block, Figure)}
+@pytest.fixture(scope="module")
+def made(study: Path) -> Page:
+    return page(read_study(study))
+
+
+def test_pictures_have_the_numbers_of_the_tables(study: Path, made: Page) -> None:
+    figures = {block.id: block for block in made.blocks if isinstance(block, Figure)}
     assert set(figures) == {"forest", "subsets", "missing"}
-    rows = list(csv.DictReader((study / "cells.csv").open()))
+    rows = list(csv.DictReader((study / "cells.csv").read_text(encoding="utf-8").splitlines()))
     by_name = {row["modalities"]: row for row in rows if row["regime"] == "adapted"}
     for name, value, *_ in figures["subsets"].table.rows:
         assert by_name[name.replace(" + ", "+")]["mean over seeds"].startswith(f"{value:.4f}")
@@ -25,8 +30,8 @@ def test_pictures_have_the_numbers_of_the_tables(study: Path) -> None:
     assert effect[-1] == ridge["verdict"]
 
 
-def test_the_statements_the_answers_and_the_limits_are_there(study: Path) -> None:
-    made, record = page(read_study(study)), json.loads((study / "study.json").read_text())
+def test_the_statements_the_answers_and_the_limits_are_there(study: Path, made: Page) -> None:
+    record = json.loads((study / "study.json").read_text())
     points = [point for block in made.blocks if isinstance(block, Prose) for point in block.points]
     assert points == [*record["said"], *record["open"], *record["limits"]]
     text = render(made)
@@ -35,8 +40,8 @@ def test_the_statements_the_answers_and_the_limits_are_there(study: Path) -> Non
     assert "Does it &lt;b&gt;matter&lt;/b&gt;?" in text and "<b>matter" not in text
 
 
-def test_numbers_in_text_are_sorted_as_numbers(study: Path) -> None:
-    tables = next(section for section in page(read_study(study)).sections if section.id == "tables").blocks
+def test_numbers_in_text_are_sorted_as_numbers(made: Page) -> None:
+    tables = next(section for section in made.sections if section.id == "tables").blocks
     cells = tables[0]
     place = [column.name for column in cells.columns].index("mean over seeds")
     for row in cells.rows:

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from mien.cli import about, data, licences, models, reporting, scoring, summary, tables, weights
-from mien.errors import MienError
+from mien.errors import MienError, legible
 
 
 class Commands(TyperGroup):
@@ -68,5 +68,5 @@ def _leave_quietly() -> NoReturn:
 
 
 def _leave(message: str, code: int) -> NoReturn:
-    print(f"mien: {message}", file=sys.stderr)
+    print(f"mien: {legible(message)}", file=sys.stderr)
     sys.exit(code)

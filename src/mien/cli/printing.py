@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from mien.errors import legible
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +26,7 @@ class Printer(Console):
         raise BrokenPipeError
 
 
-console = Printer(highlight=False)
+console = Printer(highlight=False, emoji=False)
 if not console.is_terminal:
     console.width = 160  # a file or a pipe is not 80 columns wide
 SHOWN = 10
@@ -35,13 +38,13 @@ def print_scores(scores: "pa.Table", targets: Sequence[str]) -> None:
     rows = scores.to_pylist()
     for row in rows:
         cells = [score(row[name]) for name in targets]
-        table.add_row(row["clip"], *cells, row["present"] or "nothing")
+        table.add_row(shown(row["clip"]), *cells, row["present"] or "nothing")
     console.print(table)
     for row in rows:
         if row["error"]:
-            console.print(f"{row['clip']}: not scored: {row['error']}", markup=False)
+            console.print(shown(f"{row['clip']}: not scored: {row['error']}"))
         elif row["absent"]:
-            console.print(f"{row['clip']}: without {row['absent']}", markup=False)
+            console.print(shown(f"{row['clip']}: without {row['absent']}"))
 
 
 def print_windows(windows: "pa.Table", targets: Sequence[str]) -> None:
@@ -49,7 +52,7 @@ def print_windows(windows: "pa.Table", targets: Sequence[str]) -> None:
     table = Table("clip", "seconds", *targets, "scored from", box=None)
     for row in windows.to_pylist():
         span = f"{row['start']:g}–{row['end']:g}"
-        table.add_row(row["clip"], span, *(score(row[name]) for name in targets), row["present"] or "nothing")
+        table.add_row(shown(row["clip"]), span, *(score(row[name]) for name in targets), row["present"] or "nothing")
     console.print(table)
 
 
@@ -58,10 +61,15 @@ def print_why(predictions: "Sequence[Prediction]", targets: Sequence[str]) -> No
     table = Table("clip", "moved by", *targets, box=None)
     for made in (made for made in predictions if made.why is not None):
         assert made.why is not None
-        table.add_row(made.clip, "nothing", *(score(made.why.nothing[name]) for name in targets))
+        table.add_row(shown(made.clip), "nothing", *(score(made.why.nothing[name]) for name in targets))
         for modality, moved in made.why.shapley.items():
             table.add_row("", modality, *(f"{moved[name]:+.3f}" for name in targets))
     console.print(table)
+
+
+def shown(text: str) -> Text:
+    """Text from files and names as it is: no markup, and nothing that commands a terminal."""
+    return Text(legible(text))
 
 
 def score(value: float | None) -> str:
@@ -72,20 +80,18 @@ def score(value: float | None) -> str:
 def print_tally(tally: "Tally", store: Path) -> None:
     """What an extraction came to: counts, then what was absent or odd by reason, then what failed."""
     for (modality, _), (count, first) in sorted(tally.absent.items()):
-        console.print(f"  {modality} absent in {count} (first: {first})", markup=False)
+        console.print(shown(f"  {modality} absent in {count} (first: {first})"))
     for reason, (count, first) in tally.again.items():
-        console.print(f"  made again: {count} {reason} (first: {first})", markup=False)
+        console.print(shown(f"  made again: {count} {reason} (first: {first})"))
     for count, first in tally.remarks.values():
-        console.print(f"  noted in {count} (first: {first})", markup=False)
+        console.print(shown(f"  noted in {count} (first: {first})"))
     for clip, reason in tally.failed[:SHOWN]:
-        console.print(f"  failed: {clip}: {reason}", markup=False)
+        console.print(shown(f"  failed: {clip}: {reason}"))
     if len(tally.failed) > SHOWN:
         console.print(f"  … and {len(tally.failed) - SHOWN} more failed; the store's index names them all")
     partly = sum(count for count, _ in tally.absent.values())
-    console.print(
-        f"{store}: {tally.made} made, {tally.reused} reused, {partly} modalities absent, {len(tally.failed)} failed",
-        markup=False,
-    )
+    counts = f"{tally.made} made, {tally.reused} reused, {partly} modalities absent, {len(tally.failed)} failed"
+    console.print(shown(f"{store}: {counts}"))
     if tally.seconds:
         total = sum(tally.seconds.values())
         stages = ", ".join(f"{name} {100 * spent / total:.0f} %" for name, spent in tally.seconds.most_common())

@@ -28,7 +28,13 @@ def report(
     ] = None,
     videos: Annotated[
         Path | None,
-        typer.Option("--videos", metavar="DIR", help="Of scores: where the films are, if not where scored."),
+        typer.Option(
+            "--videos",
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+            help="Of scores: where the films are, if not where they were scored.",
+        ),
     ] = None,
     embed: Annotated[bool, typer.Option("--embed", help="Of scores: put the films inside the page.")] = False,
     title: Annotated[str, typer.Option("--title", help="Heading of the page.")] = "",

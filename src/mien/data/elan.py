@@ -11,6 +11,7 @@ Read ``read_elan`` first; then ``_clips``, ``_annotations``, ``_span``.
 import csv
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,7 +21,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from mien.artifacts import atomic_file
+from mien.artifacts import atomic_file, contents
 from mien.data.manifest import VIDEO_SUFFIXES
 from mien.errors import DataError
 from mien.schema import Clip, Manifest
@@ -189,9 +190,7 @@ def _recording(file: Path, wanted: Sequence[str]) -> Recording:
 
 def _root(file: Path) -> Element:
     try:
-        root = fromstring(file.read_bytes(), forbid_dtd=True)
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from error
+        root = fromstring(contents(file), forbid_dtd=True)
     except DefusedXmlException as error:
         raise DataError(f"{file}: holds a document type or entities, which ELAN does not write; not read") from error
     except ParseError as error:
@@ -202,6 +201,9 @@ def _root(file: Path) -> Element:
         raise DataError(f"{file}: not an ELAN file, but XML of another kind ({root.tag[:40]})")
     return root
 
+
+DEEPEST = 100
+"""Annotations that hang on one another; ELAN's own tiers are a handful deep."""
 
 Ends = tuple[int | None, int | None]
 
@@ -234,6 +236,8 @@ def _span(file: Path, name: str, spans: Mapping[str, Ends | str]) -> tuple[int, 
         passed.add(at)
         if ends in passed:
             raise DataError(f"{file}:{name}: belongs to itself, by way of {at}")
+        if len(passed) > DEEPEST:
+            raise DataError(f"{file}:{name}: hangs on more than {DEEPEST} other annotations")
         at = ends
     start, end = ends or (None, None)
     if start is None or end is None:
@@ -277,6 +281,6 @@ def _whole(file: Path, element: Element, attribute: str) -> int | None:
     text = element.get(attribute)
     if text is None:
         return None
-    if not text.strip().lstrip("-").isascii() or not text.strip().lstrip("-").isdigit() or len(text) > 15:
+    if not re.fullmatch(r"\s*-?[0-9]{1,14}\s*", text):
         raise DataError(f"{file}: {attribute} = {text[:40]!r} is not a whole number of milliseconds")
     return int(text)

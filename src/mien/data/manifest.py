@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mien.errors import DataError
+from mien.errors import DataError, legible
 from mien.schema import Clip, Manifest
 
 VIDEO_SUFFIXES = frozenset(
@@ -26,6 +26,8 @@ VIDEO_SUFFIXES = frozenset(
 )
 SOUND_SUFFIXES = frozenset(".wav .mp3 .m4a .flac .ogg .opus .aac .wma".split())
 CHALLENGE_SPLITS = {"train": "train_split.csv", "valid": "valid_split.csv", "test": "test_split.csv"}
+
+MOST_CELLS = 10_000_000
 
 _MISSING = frozenset(("", "nan", "na", "n/a", "null", "none", "-"))
 _KNOWN_COLUMNS = (
@@ -37,7 +39,7 @@ _People = Mapping[str, tuple[str | None, str | None]]
 """Participant and group by clip."""
 
 
-def read_manifest(source: Path, *, targets: Sequence[str] | None = None, label_scale: float = 1.0) -> Manifest:
+def read_manifest(source: str | Path, *, targets: Sequence[str] | None = None, label_scale: float = 1.0) -> Manifest:
     """The clips of a data set.
 
     Args:
@@ -56,6 +58,7 @@ def read_manifest(source: Path, *, targets: Sequence[str] | None = None, label_s
         DataError: there is no such file or no clip in it, the table has no header, an id stands twice, or a label is
             not a number in [0, 1] after scaling.
     """
+    source = Path(source)
     if not source.exists():
         raise DataError(f"{source}: no such file or folder")
     if source.is_dir():
@@ -64,7 +67,7 @@ def read_manifest(source: Path, *, targets: Sequence[str] | None = None, label_s
     elif source.suffix.lower() in (".csv", ".tsv", ".txt", ".parquet"):
         manifest = _from_table(source, targets, label_scale)
     else:
-        manifest = Manifest(source, (), (Clip(source.stem, source),))
+        manifest = Manifest(source, (), (Clip(legible(source.stem), source),))
     if not manifest.clips:
         raise DataError(f"{source}: no clips found; expected videos, or a table with a column 'path'")
     return manifest
@@ -81,7 +84,7 @@ def clips_of(paths: Iterable[Path]) -> Manifest:
         raise DataError("no clip named; give a video file, a folder or a table of clips")
     clips = [clip for manifest in manifests for clip in manifest.clips]
     often = Counter(clip.id for clip in clips)
-    named = [replace(clip, id=str(clip.path)) if often[clip.id] > 1 else clip for clip in clips]
+    named = [replace(clip, id=legible(str(clip.path))) if often[clip.id] > 1 else clip for clip in clips]
     notes = tuple(note for manifest in manifests for note in manifest.notes)
     return Manifest(manifests[0].source, manifests[0].targets, tuple({clip.id: clip for clip in named}.values()), notes)
 
@@ -199,12 +202,10 @@ def _table_clip(file: Path, line: int, row: Mapping[str, str], labels: tuple[flo
 
 def read_rows(file: Path) -> Rows:
     """The rows of a table as text, each with its line (or row) number; empty cells are ``""``."""
+    if not file.is_file():
+        raise DataError(f"{file}: {'not a regular file' if file.exists() else 'no such file'}, expected a table")
     if file.suffix.lower() == ".parquet":
-        try:
-            records = pq.read_table(file).to_pylist()
-        except (OSError, pa.ArrowException) as error:
-            raise DataError(f"{file}: cannot be read as Parquet ({' '.join(str(error).split())[:120]})") from error
-        return [(n, {k: "" if v is None else str(v) for k, v in row.items()}) for n, row in enumerate(records, 1)]
+        return _parquet_rows(file)
     try:
         with file.open(newline="", encoding="utf-8-sig") as handle:
             head = handle.readline()
@@ -215,6 +216,20 @@ def read_rows(file: Path) -> Rows:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file}: not a text table ({error}); save it as CSV in UTF-8") from error
+
+
+def _parquet_rows(file: Path) -> Rows:
+    """The rows of a Parquet table; kilobytes of it can stand for any number of them, so they are counted first."""
+    try:
+        with pq.ParquetFile(file) as table:
+            cells = table.metadata.num_rows * max(1, table.metadata.num_columns)
+            if cells > MOST_CELLS:
+                found = f"{table.metadata.num_rows:,} rows of {table.metadata.num_columns:,} columns"
+                raise DataError(f"{file}: {found}, but a table of clips has at most {MOST_CELLS:,} cells")
+            records = table.read().to_pylist()
+    except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
+        raise DataError(f"{file}: cannot be read as Parquet ({' '.join(str(error).split())[:120]})") from error
+    return [(n, {k: "" if v is None else str(v) for k, v in row.items()}) for n, row in enumerate(records, 1)]
 
 
 def _check_rows(file: Path, reader: Any) -> Rows:
@@ -314,7 +329,7 @@ def _from_folder(root: Path) -> Manifest:
     for path in media:
         inside = path.relative_to(root)
         name = str(inside if stems[inside.with_suffix("")] > 1 else inside.with_suffix(""))
-        clips.append(Clip(name, path, transcript=_sidecar(root, name)))
+        clips.append(Clip(legible(name), path, transcript=_sidecar(root, name)))
     return Manifest(root, (), tuple(clips), tuple(notes))
 
 

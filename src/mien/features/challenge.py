@@ -3,22 +3,20 @@
     vit/{id}.pkl        frames x 384    → vision
     wav2vec2/{id}.pkl   steps x 768     → audio, 50 steps per second
 
-A pickle is a program. These are read by a machine that knows four words, all of which make a numeric array and nothing
-else; any other word is refused before it is spoken.
+A pickle is a program. These are read by a machine of our own that can make one numeric array and nothing else
+(``pickled``).
 """
 
-import io
-import pickle
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
-from mien.artifacts import key_of, sha256_of
+from mien.artifacts import contents, key_of, sha256_of
 from mien.errors import DataError
+from mien.features.pickled import array_of
 from mien.features.writer import StoreWriter
 from mien.schema import ClipFeatures, Feature, Manifest
 
@@ -78,15 +76,12 @@ def read_array(path: Path) -> npt.NDArray[np.float32]:
     Raises:
         DataError: it cannot be read, holds anything but a numeric array, or numbers that are not finite.
     """
+    content = contents(path)
     try:
-        value = _ArrayUnpickler(io.BytesIO(path.read_bytes())).load()
+        value = array_of(content)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except Exception as error:  # a damaged pickle raises nearly anything
-        raise DataError(f"{path}: damaged pickle ({' '.join(str(error).split())[:120]})") from error
-    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu" or value.ndim not in (1, 2):
+    if value.ndim not in (1, 2):
         raise DataError(f"{path}: not a numeric array of steps x features")
     array = np.atleast_2d(value).astype(np.float32)
     if not np.isfinite(array).all():
@@ -94,46 +89,11 @@ def read_array(path: Path) -> npt.NDArray[np.float32]:
     return array
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Knows the words that NumPy writes for a plain array, each as a function of our own that can do nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """The meaning of a word; any other than these is refused."""
-        words = {"_reconstruct": _empty, "_frombuffer": _from_buffer, "ndarray": _Name, "dtype": np.dtype}
-        if module.partition(".")[0] == "numpy" and name in words:
-            return words[name]
-        if (module, name) == ("_codecs", "encode"):
-            return _to_bytes
-        raise DataError(f"refused: the pickle wants {module}.{name}, but only numeric arrays are admitted")
-
-    def persistent_load(self, pid: Any) -> NoReturn:  # noqa: ARG002 - the base class names it
-        """Nothing outside the file is loaded."""
-        raise DataError("refused: the pickle refers to something outside the file")
-
-
-class _Name:
-    """Stands for ``ndarray``, which a pickle of an array only names."""
-
-
-def _empty(*_: Any) -> npt.NDArray[np.int8]:
-    """An array without elements, whatever size is asked; the pickle fills in shape and data, which must agree."""
-    return np.ndarray((0,), np.int8)
-
-
-def _from_buffer(buffer: Any, dtype: Any, shape: Any, order: Any) -> npt.NDArray[Any]:
-    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
-
-
-def _to_bytes(text: str, _encoding: str) -> bytes:
-    """How protocol 2 writes bytes."""
-    return text.encode("latin-1")
-
-
 def _feature(modality: str, folder: Path, clip: str) -> Feature:
     name, rate = PROVIDED[modality]
     provenance = f"challenge {name}@1"
     path = folder / f"{clip}.pkl"
-    if not path.exists():
+    if not path.is_file():
         return Feature(modality, key_of("none"), provenance, status="absent", reason=f"no provided file: {path.name}")
     try:
         values = read_array(path)

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from mien.checksums import read_sealed, write_sealed
 from mien.config import Settings
-from mien.errors import DataError, MediaError, MienError, StoreError
+from mien.errors import DataError, MediaError, MienError, StoreError, legible
 from mien.features.keys import Keys
 from mien.features.origins import Origin
 from mien.features.windows import Stretch, Windows, stretches
@@ -304,12 +304,11 @@ def _is_known(job: Job, modality: Modality, key: str) -> bool:
 
 def _failed(job: Job, modalities: Iterable[Modality], reason: str) -> Outcome:
     """The outcome of a clip that could not be read: every wanted feature failed, for one reason."""
+    reason = legible(" ".join(reason.split()))
     features = [
-        Feature(name, "", "", status="failed", reason=" ".join(reason.split()))
-        for modality in modalities
-        for name in modality.features
+        Feature(name, "", "", status="failed", reason=reason) for modality in modalities for name in modality.features
     ]
-    return Outcome(job.clip, ClipFeatures(job.clip.id, math.nan, tuple(features)), failure=" ".join(reason.split()))
+    return Outcome(job.clip, ClipFeatures(job.clip.id, math.nan, tuple(features)), failure=reason)
 
 
 def _without_repeated_failure(job: Job, outcome: Outcome) -> Outcome:

@@ -113,14 +113,14 @@ class Row(NamedTuple):
 class Store:
     """A feature store, opened for reading; arrays are memory-mapped and copied only by ``gather``."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: str | Path) -> None:
         """Open the store at ``root``.
 
         Raises:
             StoreError: there is no store, it is foreign or newer than this version of mien, or it is damaged.
         """
-        self.root = root
-        check_format(root)
+        self.root = Path(root)
+        check_format(self.root)
         self._arrays: dict[str, npt.NDArray[Any]] = {}
 
     @cached_property

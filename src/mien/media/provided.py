@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mien.artifacts import contents
 from mien.config import FaceSettings
 from mien.errors import DataError, MediaError
 from mien.media.crops import CropSpool, Picture, cut, resize
@@ -177,9 +178,7 @@ def _counted(files: Sequence[Path], what: str) -> str:
 def _openface_rows(file: Path) -> Iterator[Mapping[str, float]]:
     """The columns that are needed, as numbers, row by row."""
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from error
+        lines = contents(file).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: not a text file, expected an OpenFace 2 CSV") from error
     header = [name.strip() for name in lines[0].split(",")] if lines else []

@@ -19,7 +19,7 @@ Array = npt.NDArray[np.float64]
 
 FEW = 400
 """Above this many points, a scatter shows how many lie in each square instead of every point."""
-SQUARES = 32
+SQUARES = 28
 SHADES = 5
 
 Span = tuple[float, float]

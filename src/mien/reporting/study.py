@@ -46,7 +46,7 @@ def page(study: Study, title: str = "") -> Page:
     answers = [(one["question"], one["answer"]) for one in study["referee"]]
     sections = [
         Section(
-            "said", "What can be said",
+            "findings", "What can be said",
             "Only what comes out again over seeds and over people, after correction for the number of comparisons.",
             [Prose(points=study["said"], shown=6)],
         ),

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mien.artifacts import read_json, write_json
-from mien.errors import DataError
+from mien.errors import DataError, legible
 from mien.schema import Prediction
 
 FORMAT: Literal["mien-scores"] = "mien-scores"
@@ -162,7 +162,7 @@ def _clip(made: Prediction) -> ClipNote:
     said = made.transcript
     return ClipNote(
         clip=made.clip,
-        path=None if made.path is None else str(made.path),
+        path=None if made.path is None else legible(str(made.path)),
         participant=made.participant,
         seconds=_number(made.seconds),
         scores=_scores(made.scores),

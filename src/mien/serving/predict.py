@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from mien.config import settings_of
 from mien.data.manifest import clips_of
+from mien.errors import legible
 from mien.features.extract import Job, Outcome, outcomes, plan
 from mien.features.windows import Windows, windows_of
 from mien.model.bundle import Bundle, load_bundle
@@ -170,7 +171,7 @@ class Model:
         )
         if not whole.present:
             told = "; ".join(f"{name}: {reason}" for name, reason in absent.items())
-            return replace(known, error=f"{outcome.clip.path.name}: nothing to score ({told})")
+            return replace(known, error=legible(f"{outcome.clip.path.name}: nothing to score ({told})"))
         return replace(
             known,
             scores=whole.scores,

@@ -8,6 +8,7 @@ stage2/                epochs.jsonl
 model/                 the fused model folder
 predictions.parquet    a row per validation clip: ratings, fused and unimodal predictions
 results.json           r per model and seed
+evaluation/            what ``mien evaluate`` said of it, by split
 tensorboard/           the same curves as epochs.jsonl
 """
 

@@ -284,7 +284,7 @@
     film.hidden = true;
     one(".missing").hidden = false;
     one(".missing").textContent = source.link
-      ? `This browser cannot open ${source.name}. The page looks for it at ${decodeURI(source.link)}.`
+      ? `This browser cannot open ${source.name}. The page looks for it at ${decodeURIComponent(source.link)}.`
       : `This browser cannot play ${source.name}.`;
   });
 
