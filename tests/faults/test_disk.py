@@ -118,7 +118,6 @@ def test_scores_that_do_not_fit_leave_no_half_file(
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ["extract", "train", "study"])
 def test_a_disk_that_fills_up_at_any_moment(
     name: str, whole: Undisturbed, disk: Disk, tmp_path: Path, count: Count

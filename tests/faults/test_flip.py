@@ -102,13 +102,11 @@ def test_every_byte_of_an_array_counts(store: Path, count: Count) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(900)
 def test_many_flipped_bytes_of_a_store(store: Path, count: Count) -> None:
     flip_all(store_files(store), lambda: everything(store), SOAKED, count)
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(900)
 def test_every_single_byte_of_the_head_of_an_array(tmp_path: Path, count: Count) -> None:
     with StoreWriter(tmp_path, ["a", "b"]) as writer:
         writer.add(made("a", steps=3))
@@ -193,7 +191,7 @@ def scores_of(run: Path, store: Path) -> bytes:
 MODEL = ("config.json", "model.safetensors", "provenance.json", "licences.json", SUMS)
 
 
-@pytest.mark.parametrize("times", [FLIPS, pytest.param(SOAKED, marks=[pytest.mark.soak, pytest.mark.timeout(900)])])
+@pytest.mark.parametrize("times", [FLIPS, pytest.param(SOAKED, marks=pytest.mark.soak)])
 def test_a_flipped_byte_of_a_model_is_never_a_wrong_score(
     times: int, whole: Undisturbed, tmp_path: Path, count: Count
 ) -> None:

@@ -62,7 +62,6 @@ def test_a_killed_worker_costs_its_clip_and_the_next_run_makes_it(
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(900)
 def test_a_killed_worker_of_a_study_costs_nothing_but_time(whole: Undisturbed, tmp_path: Path, count: Count) -> None:
     plan, manifest, killed = plan_of(tmp_path / "plan"), read_manifest(whole.data), []
 
