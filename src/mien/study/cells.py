@@ -206,7 +206,7 @@ class Desk:
             with atomic_folder(folder) as part:
                 save_file({n: v.detach().cpu().contiguous() for n, v in module.state_dict().items()},
                           part / "encoder.safetensors")  # fmt: skip
-                np.save(part / "scores.npy", predict_all(module, valid))
+                np.save(part / "scores.npy", predict_all(module, valid), allow_pickle=False)
         width, targets = sides.widths[work.modality], sides.targets
         module = Unimodal(work.modality, width, targets, settings.stage1, models * repeats)
         state = load_file(folder / "encoder.safetensors")
@@ -283,7 +283,7 @@ class Desk:
         result["settings"] = cell.settings.model_dump(mode="json")
         with atomic_folder(self.laboratory.folder(cell)) as part:
             if scores is not None:
-                np.save(part / "scores.npy", scores)
+                np.save(part / "scores.npy", scores, allow_pickle=False)
             write_json(part / "result.json", _without_nan(result))
 
 
