@@ -72,12 +72,3 @@ def test_the_python_example_of_the_readme_is_python() -> None:
         for node in called:
             if isinstance(node.value, ast.Name) and node.value.id == "mien":
                 assert node.attr in mien.__all__
-
-
-def test_nothing_is_pickled() -> None:
-    """No pickle, no torch.load, no shell strings anywhere; the importer of provided features has its own unpickler."""
-    for file in (ROOT / "src").rglob("*.py"):
-        text = file.read_text(encoding="utf-8")
-        if file.name != "challenge.py":
-            assert not re.search(r"^\s*(import|from) (pickle|dill|joblib)", text, re.MULTILINE), file
-        assert "torch.load(" not in text and "shell=True" not in text and "allow_pickle=True" not in text, file
