@@ -29,7 +29,7 @@ from mien.media.provided import OPENFACE_COLUMNS, read_openface
 from mien.serving.document import read_document, write_document
 from tests.serving.scored import scored
 
-QUICK, SOAK = 40, 400
+QUICK, SOAK = 25, 400
 MOST_BYTES = 30_000_000
 """Memory that reading a file of a few kilobytes may take."""
 
