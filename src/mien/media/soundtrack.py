@@ -126,6 +126,10 @@ class SoundTrack:
 
     def _lengthen(self, block: npt.NDArray[np.float32]) -> None:
         self._samples += len(block)
+        if len(block) >= GATHERED:  # silence, which takes no memory until it is touched
+            self._gather()
+            self._blocks.append(block)
+            return
         self._loose.append(block)
         self._loose_samples += len(block)
         if self._loose_samples >= GATHERED:
