@@ -26,13 +26,15 @@ from mien.config import Settings
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
-TOP_PAGES = {f"{path.stem.lower()}.md": path for path in sorted(ROOT.glob("*.md")) if path.stem != "README"}
-"""Pages of the repository's root by their name on the site; the README is the front door of the repository only."""
+TOP_PAGES = {
+    "start.md" if path.stem == "README" else f"{path.stem.lower()}.md": path for path in sorted(ROOT.glob("*.md"))
+}
+"""Pages of the repository's root by their name on the site."""
 
 BEYOND = {"metrics": "mien.metrics", "errors": "mien.errors"}
 """Rooms that are documented whole, beside the public names."""
 
-_LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!\w+:|#)([^)#\s]+)(#[^)]*)?\)")
+_LINK = re.compile(r"\[([^\]]+)\]\((?!\w+:|#)([^)#\s]+)(#[^)]*)?\)")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -147,10 +149,10 @@ def _expanded(pages: Sequence[str], named: set[str]) -> str | list[str]:
 def _turned(link: re.Match[str], source: Path, name: str) -> str:
     text, target, anchor = link[1], link[2], link[3] or ""
     path = (source.parent / target).resolve()
-    pages = {path: name for name, path in TOP_PAGES.items()} | {ROOT / "README.md": "index.md"}
+    pages = {path: name for name, path in TOP_PAGES.items()}
     if path in pages:
         uri = pages[path]
-    elif path.is_relative_to(DOCS):
+    elif path.is_relative_to(DOCS) and not path.is_dir():
         uri = path.relative_to(DOCS).as_posix()
     else:
         return text if path.exists() else link[0]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.artifacts import atomic_file, atomic_folder, cache_folder, key_of, read_json, sha256_of, write_json
-from mien.errors import DataError
+from mien.errors import DataError, OutputError
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
@@ -60,3 +60,29 @@ def test_the_cache_can_be_moved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MIEN_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
     assert cache_folder() == Path("/xdg/mien")
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write_and_what_is_in_work_stays(tmp_path: Path) -> None:
+    left = tmp_path / ".[a].json.x1y2.part"
+    left.write_text("half")
+    with atomic_file(tmp_path / "[a].json") as mine:
+        write_json(tmp_path / "[a].json", 1)
+        assert not left.exists()
+        assert mine.exists()
+        mine.write_text("2")
+    assert read_json(tmp_path / "[a].json") == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["[a].json"]
+
+
+def test_a_folder_replaces_what_stood_there(tmp_path: Path) -> None:
+    for content in ("old", "new"):
+        with atomic_folder(tmp_path / "x") as part:
+            (part / content).write_text(content)
+    assert [path.name for path in (tmp_path / "x").iterdir()] == ["new"]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_place_that_cannot_be_is_named_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"file/a\.json: cannot be written \(File exists\)"):
+        write_json(tmp_path / "file" / "a.json", 1)

@@ -70,7 +70,10 @@ def test_every_command_in_the_docs_parses(block: Block) -> None:
         while isinstance(one, typer.core.TyperGroup) and rest:
             assert rest[0] in one.commands, f"{block.place}: no command mien {' '.join(words)}"
             one, rest = one.commands[rest[0]], rest[1:]
-        one.make_context(words[0], rest)
+        try:
+            one.make_context(words[0], rest)
+        except typer.BadParameter as error:  # a file or folder that a reader has and this machine has not
+            assert error.message.endswith("does not exist."), f"{block.place}: {error.message}"
 
 
 EXPLAINED = [
@@ -183,9 +186,8 @@ def test_files_of_the_code_that_the_docs_name_exist() -> None:
 
 
 def test_nothing_is_pickled() -> None:
-    """No pickle, no torch.load, no shell strings anywhere; the importer of provided features has its own unpickler."""
+    """No pickle, no torch.load, no shell strings anywhere."""
     for file in (ROOT / "src").rglob("*.py"):
         text = file.read_text(encoding="utf-8")
-        if file.name != "challenge.py":
-            assert not re.search(r"^\s*(import|from) (pickle|dill|joblib)", text, re.MULTILINE), file
+        assert not re.search(r"^\s*(import|from) (pickle|dill|joblib)\b", text, re.MULTILINE), file
         assert "torch.load(" not in text and "shell=True" not in text and "allow_pickle=True" not in text, file

@@ -1,10 +1,14 @@
 """Running over items: all of them come back, and one that kills its worker is reported and nothing more."""
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+import psutil
 import pytest
 
 from mien.scale import Failed, run
@@ -81,3 +85,21 @@ def test_every_worker_killed_again_and_again_ends() -> None:
         kill_workers()
     assert sorted(item for item, _ in done) == list(range(8))
     assert time.monotonic() - started < 240
+
+
+def test_a_worker_does_not_outlive_its_killed_parent() -> None:
+    program = (
+        "from mien.scale import run; from tests.test_scale import Squares; print(*run(Squares(), [-2], workers=1))"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[1])
+    children: list[psutil.Process] = []
+    while not any(child.num_threads() > 1 for child in children):  # the worker has begun
+        assert parent.poll() is None
+        children = [
+            child for child in psutil.Process(parent.pid).children() if "spawn_main" in " ".join(child.cmdline())
+        ]
+        time.sleep(0.02)
+    parent.kill()
+    parent.wait()
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive

@@ -88,10 +88,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_left(path)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
-        part = Path(name)
+        handle, part = _begin(path)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)  # says that somebody alive is at work on it
             yield part
             os.fsync(handle)
             part.chmod(0o644)
@@ -137,6 +135,16 @@ def _land(part: Path, path: Path) -> None:
         if path.exists():  # another process may have put it aside in the meantime
             path.rename(aside)
         shutil.rmtree(aside)
+
+
+def _begin(path: Path) -> tuple[int, Path]:
+    """A new temporary file beside ``path``, held by a lock, which says that somebody alive is at work on it."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return handle, Path(name)
+        os.close(handle)  # another writer took it for left behind, in the moment before it was held
 
 
 def _remove_left(path: Path) -> None:

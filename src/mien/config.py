@@ -241,7 +241,7 @@ def settings_of(base: Settings, changes: Mapping[str, Any], where: str) -> Setti
     """
     values = base.model_dump()
     for name, value in changes.items():
-        *sections, key = name.split(".")
+        *sections, key = str(name).split(".")
         inner = values
         for section in sections:
             inner = inner.get(section)
@@ -275,18 +275,28 @@ YAML_FAULTS = (yaml.YAMLError, ValueError, RecursionError)
 """What PyYAML raises: a date in month 99 is a ``ValueError``, a thousand brackets are a ``RecursionError``."""
 
 
+DEEPEST = 20
+
+
 class _Loader(yaml.SafeLoader):
     """YAML 1.1 as PyYAML reads it, but ``1e-4`` is a number, as everybody means it, and nothing is said by reference.
 
-    References make settings that grow without end, or contain themselves, of a few lines.
+    References make settings that grow without end, or contain themselves, of a few lines; depth takes quadratic time.
     """
+
+    _depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """The next part of the document."""
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()
             raise yaml.YAMLError(f"*{event.anchor}: write the value out, references are not read")
-        return super().compose_node(parent, index)
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise yaml.YAMLError(f"nested more than {DEEPEST} deep")
+        made = super().compose_node(parent, index)
+        self._depth -= 1
+        return made
 
 
 _Loader.add_implicit_resolver(

@@ -79,19 +79,16 @@ def _run_in_processes(
 ) -> Iterator[tuple[Item, Result | Failed]]:
     """A pool of which an idle worker was killed is beyond help: another takes over, once, what it had been given."""
     queue, again = iter(items), []
-    while True:
-        left = yield from _run_in_pool(make, chain(again, queue), workers, seconds_each)
+    while (left := (yield from _run_in_pool(make, chain(again, queue), workers, seconds_each))) is not None:
         lost = [item for item in left if any(item is other for other in again)]
         yield from ((item, Failed("worker processes died twice")) for item in lost)
         again = [item for item in left if not any(item is other for other in lost)]
-        if not left:
-            return
 
 
 def _run_in_pool(
     make: Make[Result], queue: Iterator[Item], workers: int, seconds_each: Callable[[Item], float] | None
-) -> Generator[tuple[Item, Result | Failed], None, list[Item]]:
-    """Run until the queue is empty or the pool breaks; returns what was taken from the queue and not answered."""
+) -> Generator[tuple[Item, Result | Failed], None, list[Item] | None]:
+    """Run until the queue is empty; or until the pool breaks: what was taken from the queue and not answered."""
     from pebble import ProcessPool  # noqa: PLC0415 - only when processes are wanted
 
     waiting: dict[Future[Result], tuple[Item, float | None]] = {}
@@ -106,7 +103,7 @@ def _run_in_pool(
                 except RuntimeError:  # it has just broken
                     return [item, *(item for item, _ in waiting.values())]
             if not waiting:
-                return []
+                return None
             done, _ = wait(waiting, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
             for future in done:
                 if not isinstance(future.exception(), BrokenProcessPool):

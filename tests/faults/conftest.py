@@ -60,6 +60,13 @@ def count(record_property: Callable[[str, object], None]) -> Count:
     return one
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Processes are started by the dozen here, which takes its time on a busy machine."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.timeout(1200))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say how many faults there were and what they did; a soak also writes it down."""
     totals: Counter[str] = Counter()

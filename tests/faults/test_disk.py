@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from mien.artifacts import write_json
+from mien.errors import MienError
 from tests.faults.conftest import Count, Undisturbed
-from tests.faults.jobs import EXTRACTION, TRAINING, command, leftovers, plan_of
+from tests.faults.jobs import EXTRACTION, TRAINING, command, leftovers, plan_of, started
 from tests.faults.test_kill import scored, stored, trained
 
 ROOMS = {"extract": ("store", stored), "train": ("run", trained), "study": ("study", scored)}
@@ -74,9 +76,13 @@ def test_a_full_disk_is_one_line_and_with_room_it_goes_on(
     assert "No space left on device" in complaint(said)
     assert str(disk.root) in complaint(said)
     assert not leftovers(disk.root)
+    kept = len(list(out.glob("pending/*.safetensors")))
     disk.change("size=64m")
-    status, _, said = command(*words(name, whole, out), said=tmp_path / "said")
+    status, told, said = command(*words(name, whole, out), said=tmp_path / "said")
     assert status == 0, said
+    if name == "extract":
+        assert kept > 0
+        assert f"{kept} reused" in told
     count(wrong=int(content(out) != content(getattr(whole, folder))))
 
 
@@ -108,4 +114,48 @@ def test_scores_that_do_not_fit_leave_no_half_file(
     assert status == 1
     assert "scores.csv: cannot be written (No space left on device); make room" in complaint(said)
     assert [path.name for path in disk.root.iterdir()] == ["others"]
+    count()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", ["extract", "train", "study"])
+def test_a_disk_that_fills_up_at_any_moment(
+    name: str, whole: Undisturbed, disk: Disk, tmp_path: Path, count: Count
+) -> None:
+    """More room each time, until it suffices; what was made with less is gone on from."""
+    folder, content = ROOMS[name]
+    out, full = disk.root / folder, 0
+    for kilobytes in range(16, 4000, 12):
+        disk.change(f"size={kilobytes}k")
+        status, _, said = command(*words(name, whole, out), said=tmp_path / "said")
+        assert not leftovers(disk.root)
+        if status == 0:
+            break
+        assert "No space left on device" in complaint(said), said
+        full += 1
+    count(full, wrong=int(content(out) != content(getattr(whole, folder))))
+    assert full > 5
+
+
+def write_as_nobody(file: Path, said: Path) -> None:
+    os.setgid(65534)
+    os.setuid(65534)
+    try:
+        write_json(file, 1)
+    except MienError as error:
+        os.write(os.open(said, os.O_WRONLY), str(error).encode())
+
+
+def test_a_place_of_somebody_else_is_one_line(tmp_path: Path, count: Count) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("who is not root cannot become somebody else")
+    (tmp_path / "said").touch()
+    (tmp_path / "said").chmod(0o666)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder == Path("/tmp"):
+            break
+        folder.chmod(0o755)
+    process = started(write_as_nobody, tmp_path / "a.json", tmp_path / "said")
+    process.join()
+    assert "a.json: cannot be written (Permission denied); name another place" in (tmp_path / "said").read_text()
     count()

@@ -96,7 +96,6 @@ def test_a_killed_job_ends_where_it_would_have_ended(
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize(("name", "kills"), [("extract", 10), ("train", 10), ("study", 8), ("predict", 5)])
 def test_many_kills(name: str, kills: int, seed: int, whole: Undisturbed, tmp_path: Path, count: Count) -> None:

@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from mien.data.manifest import read_manifest
@@ -17,7 +16,7 @@ from mien.features.store import Store
 from mien.study import run_study
 from mien.study.cells import Laboratory
 from tests.faults.conftest import Count, Undisturbed
-from tests.faults.jobs import command, do_extract, finished, hold, plan_of, settings, started
+from tests.faults.jobs import CLIPS, command, do_extract, finished, hold, plan_of, settings, started
 from tests.faults.test_disk import complaint, words
 from tests.faults.test_kill import scored, stored
 from tests.workers import kill_workers
@@ -42,7 +41,7 @@ def test_a_second_writer_is_told_who_has_the_folder_until_that_one_is_killed(
     count(2)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_killed_worker_costs_its_clip_and_the_next_run_makes_it(
     whole: Undisturbed, tmp_path: Path, count: Count
 ) -> None:
@@ -62,7 +61,6 @@ def test_a_killed_worker_costs_its_clip_and_the_next_run_makes_it(
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(900)
 def test_a_killed_worker_of_a_study_costs_nothing_but_time(whole: Undisturbed, tmp_path: Path, count: Count) -> None:
     plan, manifest, killed = plan_of(tmp_path / "plan"), read_manifest(whole.data), []
 
@@ -80,21 +78,6 @@ def test_a_killed_worker_of_a_study_costs_nothing_but_time(whole: Undisturbed, t
     count(lost=int(scored(tmp_path / "study").keys() != scored(whole.study).keys()))
 
 
-def test_a_worker_does_not_outlive_its_killed_parent(whole: Undisturbed, tmp_path: Path, count: Count) -> None:
-    parent = started(do_extract, whole.data, tmp_path / "store", tmp_path / "journal", 1)
-    children: list[psutil.Process] = []
-    while not finished(tmp_path / "journal"):
-        parent.join(0.02)
-        assert parent.exitcode is None
-    children = psutil.Process(parent.pid).children(recursive=True)
-    parent.kill()
-    parent.join()
-    _, alive = psutil.wait_procs(children, timeout=20)
-    assert children
-    assert not alive
-    count()
-
-
 MIEN = [sys.executable, "-m", "mien.cli"]
 
 
@@ -107,15 +90,21 @@ def test_a_reader_that_goes_ends_it_quietly(arguments: list[str]) -> None:
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
-def test_control_c_is_one_line_and_the_same_command_goes_on(whole: Undisturbed, tmp_path: Path, count: Count) -> None:
+@pytest.mark.parametrize("moment", ["extraction.json", pytest.param("pending/*.safetensors", marks=pytest.mark.soak)])
+def test_control_c_is_one_line_and_the_same_command_goes_on(
+    moment: str, whole: Undisturbed, tmp_path: Path, count: Count
+) -> None:
     line = words("extract", whole, tmp_path / "store")
     line[line.index("--workers") + 1] = "1"
     process = subprocess.Popen(
-        [*MIEN, *line], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    while not list(tmp_path.glob("store/pending/*.safetensors")):
-        time.sleep(0.02)
+        [*MIEN, *line], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )  # fmt: skip
+    while not list(tmp_path.glob(f"store/{moment}")):
+        time.sleep(0.01)
         assert process.poll() is None
+    if moment == "extraction.json":
+        time.sleep(0.7)  # the worker is being born
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
     out, said = process.communicate()
     assert process.returncode == 130
@@ -124,4 +113,4 @@ def test_control_c_is_one_line_and_the_same_command_goes_on(whole: Undisturbed, 
     again = started(do_extract, whole.data, tmp_path / "store", tmp_path / "journal")
     again.join()
     made = sum(finished(tmp_path / "journal").values())
-    count(lost=int(made + before != 12), wrong=int(stored(tmp_path / "store") != stored(whole.store)))
+    count(lost=int(made + before != CLIPS), wrong=int(stored(tmp_path / "store") != stored(whole.store)))

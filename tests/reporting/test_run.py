@@ -103,7 +103,7 @@ def test_a_damaged_evaluation_is_told(run: Path, tmp_path: Path) -> None:
 def test_the_page_agrees_with_the_files_of_the_run(run: Path, made: Page) -> None:
     found = tables(made)
     results = json.loads((run / "results.json").read_text())
-    ensemble = next(row for row in found["models"].rows if row[0] == "fused, mean of the scores")
+    ensemble = next(row for row in found["models"].rows if row[0] == "ensemble")
     assert ensemble[1:7] == pytest.approx(results["r"]["ensemble"][0])
     judged = json.loads((run / "evaluation" / "valid.json").read_text())
     assert found["results"].rows[-1][2] == judged["mean_r"]["value"]
@@ -132,7 +132,7 @@ def test_a_run_that_was_not_evaluated_says_which_command_adds_what(bare: Path) -
     assert notice.command.startswith(f"mien evaluate {bare} DATA --features STORE")
     found = tables(made)
     assert "subsets-numbers" not in found and "absent" not in found and "calibration-numbers" in found
-    ensemble = next(row for row in found["models"].rows if row[0] == "fused, mean of the scores")
+    ensemble = next(row for row in found["models"].rows if row[0] == "ensemble")
     assert found["results"].rows[-1][2] == pytest.approx(ensemble[-2], abs=1e-6)
 
 

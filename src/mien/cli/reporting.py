@@ -31,8 +31,6 @@ def report(
         typer.Option(
             "--videos",
             metavar="DIR",
-            exists=True,
-            file_okay=False,
             help="Of scores: where the films are, if not where they were scored.",
         ),
     ] = None,
@@ -44,6 +42,8 @@ def report(
 
     if (data is None) != (features is None):
         raise typer.BadParameter("--data and --features go together")
+    if videos is not None and not videos.is_dir():
+        raise typer.BadParameter(f"--videos {videos}: no such folder")
     if source.is_file() and data is None:
         page = _scores(source, out, title, videos, embed)
     elif videos is not None or embed:

@@ -162,7 +162,7 @@ def _notes(
     partly = [clip for clip in clips if any(math.isnan(label) for label in clip.labels or ())]
     if partly:
         yield f"{source}: {len(partly)} of {len(clips)} clips are not rated on every tier (first: {partly[0].id})"
-    lost = [recording for recording in recordings if not recording.media.is_file()]
+    lost = [recording for recording in recordings if not _is_file(recording.media)]
     if lost:
         yield f"{source}: {len(lost)} videos are not where their files say (first: {lost[0].media})"
 

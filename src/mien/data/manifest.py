@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mien.artifacts import contents
 from mien.errors import DataError, legible
 from mien.schema import Clip, Manifest
 
@@ -176,6 +177,8 @@ def _from_table(file: Path, targets: Sequence[str] | None, label_scale: float) -
 def _table_clip(file: Path, line: int, row: Mapping[str, str], labels: tuple[float, ...] | None) -> Clip:
     if not row["path"]:
         raise DataError(f"{file}:{line}: column 'path' is empty")
+    if not Path(row["path"]).name:
+        raise DataError(f"{file}:{line}: path = {row['path']!r} names no file")
     name = row.get("id") or str(Path(row["path"]).with_suffix(""))
     start, end = (_number(file, line, column, row.get(column, "")) for column in ("start", "end"))
     if start is not None and end is not None and end <= start:
@@ -337,6 +340,8 @@ def _sidecar(root: Path, name: str) -> str | None:
     """The transcript in ``text/{name}.txt``; ``None`` when there is no such file."""
     file = root / "text" / f"{name}.txt"
     try:
-        return " ".join(file.read_text(encoding="utf-8").split()) if file.is_file() else None
-    except (OSError, UnicodeDecodeError) as error:
+        return " ".join(contents(file).decode("utf-8").split()) if file.is_file() else None
+    except OSError:  # no file can have this name
+        return None
+    except UnicodeDecodeError as error:
         raise DataError(f"{file}: cannot be read as UTF-8 text ({error})") from error

@@ -36,6 +36,10 @@ OPENFACE_SURE = 0.75
 """Rows of lower ``confidence`` are left out; OpenFace's own mark of a lost face is lower still."""
 
 
+BEYOND = 1e9
+"""No angle, position, time or intensity is as large; nor is what is no number smaller."""
+
+
 @dataclass(frozen=True)
 class ProvidedCrops:
     """A clip's face pictures.
@@ -191,12 +195,19 @@ def _openface_rows(file: Path) -> Iterator[Mapping[str, float]]:
     wanted = {name: header.index(name) for name in ("timestamp", "success", "confidence", *OPENFACE_COLUMNS)}
     if "face_id" in header:
         wanted["face_id"] = header.index("face_id")
-    for number, cells in enumerate(csv.reader(lines[1:]), start=2):
+    for number, cells in enumerate(_split(lines[1:], file), start=2):
         if not cells:
             continue
         if len(cells) != len(header):
             raise DataError(f"{file}:{number}: {len(cells)} cells, but the header has {len(header)}")
         yield {"face_id": 0.0} | {name: _number(cells[at], file, number, name) for name, at in wanted.items()}
+
+
+def _split(lines: Sequence[str], file: Path) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(lines)
+    except csv.Error as error:
+        raise DataError(f"{file}: not an OpenFace 2 CSV ({error})") from error
 
 
 def _number(cell: str, file: Path, line: int, column: str) -> float:
@@ -210,5 +221,5 @@ def _number(cell: str, file: Path, line: int, column: str) -> float:
 
 
 def _usable(row: Mapping[str, float]) -> bool:
-    """A face was found with confidence, and every number is one."""
-    return row["success"] == 1 and row["confidence"] >= OPENFACE_SURE and all(math.isfinite(row[name]) for name in row)
+    """A face was found with confidence, and every number is one that can be."""
+    return row["success"] == 1 and row["confidence"] >= OPENFACE_SURE and all(abs(row[name]) < BEYOND for name in row)

@@ -27,6 +27,10 @@ SAMPLE = SECOND // SAMPLE_RATE
 """Ticks from one sample to the next."""
 
 
+GATHERED = 1 << 23
+"""Samples of a large block: more than 32 MB, which the C library never keeps for itself."""
+
+
 class SoundTrack:
     """Sound on its way in.
 
@@ -52,6 +56,8 @@ class SoundTrack:
         self._clock = Clock(step=0)
         self._resampler = _resampler()
         self._blocks: deque[npt.NDArray[np.float32]] = deque()
+        self._loose: list[npt.NDArray[np.float32]] = []
+        self._loose_samples = 0
         self._samples = 0
 
     def oddities(self, zero: int, beside_pictures: bool) -> Iterator[str]:
@@ -115,11 +121,26 @@ class SoundTrack:
 
     def _keep(self, frames: list[AudioFrame]) -> None:
         for frame in frames:
-            self._lengthen(frame.to_ndarray()[0].copy())  # a view would keep the whole frame alive
+            block = np.nan_to_num(frame.to_ndarray()[0], nan=0.0, posinf=1.0, neginf=-1.0)  # a copy: lets the frame go
+            self._lengthen(np.clip(block, -1.0, 1.0, out=block))
 
     def _lengthen(self, block: npt.NDArray[np.float32]) -> None:
-        self._blocks.append(block)
         self._samples += len(block)
+        if len(block) >= GATHERED:  # silence, which takes no memory until it is touched
+            self._gather()
+            self._blocks.append(block)
+            return
+        self._loose.append(block)
+        self._loose_samples += len(block)
+        if self._loose_samples >= GATHERED:
+            self._gather()
+
+    def _gather(self) -> None:
+        """Small blocks become a large one, whose memory goes back to the system as soon as it is let go."""
+        if self._loose:
+            self._blocks.append(np.concatenate(self._loose))
+            self._loose.clear()
+            self._loose_samples = 0
 
     def between(self, start: int, end: int | None) -> npt.NDArray[np.float32] | None:
         """The sound from ``start`` to ``end``; hands over all that was kept.
@@ -136,14 +157,14 @@ class SoundTrack:
             return None
         sound = np.zeros(stop - skip, np.float32)
         place = -skip
+        self._gather()
         while self._blocks:  # each block is let go as soon as it is copied
             block = self._blocks.popleft()
             begin, finish = max(place, 0), min(place + len(block), len(sound))
             if finish > begin:
                 sound[begin:finish] = block[begin - place : finish - place]
             place += len(block)
-        np.nan_to_num(sound, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
-        return np.clip(sound, -1.0, 1.0, out=sound)
+        return sound
 
 
 def _resampler() -> av.AudioResampler:

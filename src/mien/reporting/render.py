@@ -62,7 +62,7 @@ def _environment() -> Any:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"trusted": Markup, "exact": exact, "shown": lambda value, column: column.text(value)}
+    environment.filters |= {"trusted": Markup, "exact": exact, "shown": shown, "tied": tied}
     return environment
 
 
@@ -78,6 +78,16 @@ def exact(value: Value, column: Column) -> str:
     if inner is None or inner != inner or column.text(value) == "–":
         return ""
     return f"{inner:.6g}" if isinstance(inner, float) else str(inner)
+
+
+def shown(value: Value, column: Column) -> str:
+    """What a cell shows."""
+    return column.text(value)
+
+
+def tied(text: str) -> str:
+    """A number and what it is a number of stay on one line."""
+    return text.replace(" %", "\u00a0%").replace("± ", "±\u00a0")
 
 
 def _own(suffix: str, kinds: list[str]) -> str:

@@ -93,16 +93,28 @@ def _not_evaluated(run: Run) -> Notice:
 
 def models_table(run: Run) -> Table:
     """Every model of the run: each encoder alone, the fused models, and the mean of their scores."""
-    names = {"fused": "fused, mean over seeds", "ensemble": "fused, mean of the scores"}
     rows, strong = [], []
     for name, r in run.r.items():
         means = mean_defined(r)
         spread = float(means.std(ddof=1)) if len(means) > 1 else None
         strong += [len(rows)] if name == "ensemble" else []
-        rows.append((names.get(name, f"{name} alone"), *map(float, r.mean(0)), float(means.mean()), spread))
+        rows.append(
+            (
+                name if name in ("fused", "ensemble") else f"{name} alone",
+                *map(float, r.mean(0)),
+                float(means.mean()),
+                spread,
+            )
+        )
     columns = [Column("model"), *(Column(target, ".3f") for target in run.targets), Column("mean", ".3f"),
                Column("± seeds", ".4f", "standard deviation of the mean over seeds")]  # fmt: skip
-    return Table("models", "Validation r of every model of this run", columns, rows, strong=strong)
+    return Table(
+        "models",
+        "Validation r of every model: alone and fused, the mean over seeds; ensemble, r of the mean score",
+        columns,
+        rows,
+        strong=strong,
+    )
 
 
 def record(run: Run, settings: Mapping[str, Any]) -> list[Any]:

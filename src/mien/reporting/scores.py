@@ -225,7 +225,7 @@ def _distributions(scored: ScoresDocument, keys: Sequence[Key]) -> list[Section]
     figure = Figure(
         "distributions", "How the scores are spread", "Each panel counts clips by their score, all on one axis.",
         f"On average the highest is {highest} with {np.mean(known[highest]):.3f}.", panels,
-        Table("spread", "Scores by emotion", columns, rows),
+        Table("spread-numbers", "Scores by emotion", columns, rows),
     )  # fmt: skip
     return [Section("spread", "Emotions", "", [figure])]
 

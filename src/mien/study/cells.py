@@ -235,7 +235,7 @@ class Desk:
             with atomic_folder(folder) as part:
                 weights = save({n: v.detach().cpu().contiguous() for n, v in module.state_dict().items()})
                 (part / "encoder.safetensors").write_bytes(weights)
-                np.save(part / "scores.npy", predict_all(module, valid))
+                np.save(part / "scores.npy", predict_all(module, valid), allow_pickle=False)
                 write_sums(part, "encoder.safetensors", "scores.npy")
         width, targets = sides.widths[work.modality], sides.targets
         module = Unimodal(work.modality, width, targets, settings.stage1, models * repeats)
@@ -311,7 +311,7 @@ class Desk:
         result["settings"] = cell.settings.model_dump(mode="json")
         with atomic_folder(self.laboratory.folder(cell)) as part:
             if scores is not None:
-                np.save(part / "scores.npy", scores)
+                np.save(part / "scores.npy", scores, allow_pickle=False)
             write_json(part / "result.json", _without_nan(result))
             write_sums(part, "result.json", *(("scores.npy",) if scores is not None else ()))
 

@@ -168,7 +168,7 @@
     const table = one(".moved");
     if (!table) return;
     const { nothing, shapley, left_out: left } = shown.clip;
-    table.hidden = one(".moved-lead").hidden = !nothing.length;
+    table.hidden = one(".moved-note").hidden = !nothing.length;
     const most = Math.max(1e-9, ...Object.values(shapley).flat().map((value) => Math.abs(value)));
     all("[data-nothing]").forEach((cell) => {
       cell.textContent = nothing.length ? number(nothing[cell.dataset.nothing]) : "";

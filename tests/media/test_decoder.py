@@ -1,0 +1,149 @@
+"""The process that decodes: gives what decoding here gives, and whatever happens to it costs one file."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from mien.config import ComputeSettings, MediaSettings
+from mien.errors import MediaError
+from mien.media.decode import Recording, read_sound
+from mien.media.decoder import Decoder, seconds_for
+from tests.badmedia.mutations import png
+from tests.media.clips import make_clip
+
+MEDIA = MediaSettings()
+RATES = {"vision": 4, "motion": 10}
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_clip(tmp_path_factory.mktemp("clips") / "a.mp4", seconds=2)
+
+
+@pytest.fixture
+def decoder() -> Iterator[Decoder]:
+    made = Decoder(MEDIA, ComputeSettings(clip_seconds=30))
+    yield made
+    made.kill()
+
+
+def works(decoder: Decoder, clip: Path) -> bool:
+    with decoder.recording(clip, rates=RATES) as reading:
+        return sum(1 for _ in reading.frames()) > 0 and reading.sound() is not None
+
+
+def test_pictures_and_sound_are_those_of_decoding_here(decoder: Decoder, clip: Path) -> None:
+    with Recording(clip, MEDIA, rates=RATES, start=0.5, end=1.5) as here:
+        frames, sound = list(here.frames()), here.sound()
+    with decoder.recording(clip, rates=RATES, start=0.5, end=1.5) as there:
+        assert there.has_video
+        for frame, other in zip(there.frames(), frames, strict=True):
+            assert (frame.seconds, frame.wanted) == (other.seconds, other.wanted)
+            assert np.array_equal(frame.rgb, other.rgb)
+        heard = there.sound()
+    assert heard is not None and sound is not None and np.array_equal(heard, sound)
+    assert (there.seconds, there.notes) == (here.seconds, here.notes)
+    assert np.array_equal(decoder.sound(clip), read_sound(clip))
+
+
+def test_a_complaint_comes_back_in_its_own_words_and_the_process_stays(
+    decoder: Decoder, clip: Path, tmp_path: Path
+) -> None:
+    process = decoder.start()
+    (tmp_path / "bad.mp4").write_text("dear diary")
+    for path, told in ((tmp_path / "bad.mp4", "not a video"), (tmp_path / "gone.mp4", "no such file")):
+        with pytest.raises(MediaError, match=told), decoder.recording(path, rates=RATES):
+            pass
+    assert works(decoder, clip)
+    assert decoder.start() is process
+
+
+def test_a_file_that_is_left_in_the_midst_does_not_disturb_the_next(decoder: Decoder, clip: Path) -> None:
+    with decoder.recording(clip, rates=RATES) as reading:
+        next(reading.frames())
+    assert works(decoder, clip)
+
+
+def test_a_decoder_that_hangs_is_killed_in_time(clip: Path) -> None:
+    decoder = Decoder(MEDIA, ComputeSettings(clip_seconds=1))
+    os.kill(decoder.start().pid, signal.SIGSTOP)
+    began = time.monotonic()
+    with pytest.raises(MediaError, match=r"a\.mp4: gave up after 1 s"), decoder.recording(clip, rates=RATES):
+        pass
+    assert 0.9 < time.monotonic() - began < 10
+
+
+def test_a_decoder_that_crashes_costs_one_file(decoder: Decoder, clip: Path) -> None:
+    os.kill(decoder.start().pid, signal.SIGSTOP)  # so that it dies with the request before it
+    with pytest.raises(MediaError, match=r"a\.mp4: the process that decodes died of it \(SIGSEGV\)"):
+        reading = decoder.recording(clip, rates=RATES)
+        os.kill(decoder.start().pid, signal.SIGSEGV)
+        os.kill(decoder.start().pid, signal.SIGCONT)
+        reading.__enter__()
+    assert works(decoder, clip)
+
+
+def test_a_file_that_wants_too_much_memory_is_given_up(clip: Path, tmp_path: Path) -> None:
+    """81 megapixels of zeros, packed in 80 kB, are 81 MB as they are, and 243 MB as RGB, which is there twice."""
+    picture = tmp_path / "large.png"
+    picture.write_bytes(png(9000, 9000, 9000))
+    assert picture.stat().st_size < 90_000
+    large = MediaSettings(largest_megapixels=100)
+    generous, tight = (Decoder(large, ComputeSettings(decoder_gigabytes=size)) for size in (4.0, 0.5))
+    assert generous.still(picture).shape == (9000, 9000, 3)
+    process = tight.start()
+    with pytest.raises(MediaError, match=r"large\.png: .*(memory|Cannot allocate)"):
+        tight.still(picture)
+    assert psutil.Process(tight.start().pid).memory_info().rss < 0.5e9
+    assert works(tight, clip)
+    assert process.pid == tight.start().pid  # it could say so, and went on
+
+
+def test_a_picture_larger_than_allowed_is_not_unpacked(decoder: Decoder, tmp_path: Path) -> None:
+    picture = tmp_path / "bomb.png"
+    picture.write_bytes(png(20_000, 20_000, 20_000))
+    with pytest.raises(MediaError, match="megapixels"):
+        decoder.still(picture)
+
+
+@pytest.mark.parametrize("text", ["#EXTM3U\n#EXTINF:1,\n{0}\n#EXT-X-ENDLIST\n", "ffconcat version 1.0\nfile '{0}'\n"])
+def test_a_picture_cannot_name_another_file(decoder: Decoder, tmp_path: Path, text: str) -> None:
+    (tmp_path / "face.png").write_bytes(png(32, 32, 32))
+    assert decoder.still(tmp_path / "face.png").shape == (32, 32, 3)
+    (tmp_path / "1.jpg").write_text(text.format("face.png"))
+    with pytest.raises(MediaError, match="known format"):
+        decoder.still(tmp_path / "1.jpg")
+
+
+def test_it_leaves_when_whoever_started_it_is_killed() -> None:
+    code = (
+        "import time; from mien.config import *; from mien.media.decoder import Decoder\n"
+        "decoder = Decoder(MediaSettings(), ComputeSettings()); print(decoder.start().pid, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert psutil.pid_exists(pid)
+        parent.kill()
+    for _ in range(200):
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return
+        time.sleep(0.05)
+    pytest.fail("the decoder is still there after 10 s")
+
+
+def test_a_clip_may_take_a_time_that_goes_by_the_size_of_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "hour.mp4"
+    file.touch()
+    os.truncate(file, 450_000_000)  # an hour of 1 Mbit/s
+    assert seconds_for(file, ComputeSettings()) == pytest.approx(600 + 9000)
+    assert seconds_for(tmp_path / "gone.mp4", ComputeSettings()) == 600
+    assert seconds_for(file, ComputeSettings(clip_seconds=20)) == 20
