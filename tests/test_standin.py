@@ -27,6 +27,8 @@ def test_settings_are_changed_by_name() -> None:
         ("widths.smell=3", "widths.smell: no such modality; known are text, audio"),
         ("no_text=often", "no_text: .* found 'often'"),
         ("no_text", "is written name=value"),
+        ("no_text=2", "no_text = 2.0, but it is a share"),
+        ("ceilings.motion=[0, 0]", r"ceilings.motion = .*, but it is 6 values"),
     ],
 )
 def test_what_cannot_be_set_is_refused(wrong: str, said: str) -> None:
@@ -45,6 +47,17 @@ def test_the_command_makes_a_corpus_of_other_sizes(tmp_path: Path) -> None:
     assert 15 <= silent <= 45  # half of 60, by four deviations
     with pytest.raises(DataError, match=r"holds another corpus \(no_text: 0.5, not 0.014"):
         synth(tmp_path / "c", mode="features", clips=60, plan=feature_plan(SMALL[:-1]), progress=False)
+
+
+def test_a_corpus_that_cannot_be_leaves_nothing_behind(tmp_path: Path) -> None:
+    words = ["synth", str(tmp_path / "c"), "--mode", "features", "--clips", "60", "-q", "--set", "no_text=0.9"]
+    done = CliRunner().invoke(app, words)
+    assert isinstance(done.exception, SettingsError)
+    assert (
+        str(done.exception)
+        == "no such corpus can be: text: a wanted r is above what a signal without noise would reach"
+    )
+    assert not (tmp_path / "c").exists()
 
 
 def test_settings_of_features_do_not_go_with_films(tmp_path: Path) -> None:

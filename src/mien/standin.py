@@ -59,6 +59,7 @@ def synth(
 
     Raises:
         DataError: the folder holds another corpus.
+        SettingsError: no features can be as the plan has them.
     """
     folder = Path(out)
     if mode == "media":
@@ -72,7 +73,7 @@ def feature_plan(overrides: Iterable[str]) -> FeaturePlan:
     """The default plan of the feature mode with ``name=value`` or ``name.modality=value`` changed, values as YAML.
 
     Raises:
-        SettingsError: there is no such name.
+        SettingsError: there is no such name, or it cannot have this value.
 
     >>> feature_plan(["no_text=0.3", "widths.text=96"]).widths["text"]
     96
@@ -89,6 +90,8 @@ def feature_plan(overrides: Iterable[str]) -> FeaturePlan:
         return TypeAdapter(FeaturePlan).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:  # said by the plan itself, of values that are of the right type
+            raise SettingsError(str(first["ctx"]["error"])) from error
         raise SettingsError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}, found {first['input']!r}") from error
 
 
@@ -134,9 +137,12 @@ def _make_features(
     folder: Path, plan: FeaturePlan, drawn_from: tuple[int, int, int], workers: int, progress: bool
 ) -> None:
     clips, _, test_clips = drawn_from
-    claim(folder, {"mode": "features", "version": VERSION, "clips": clips, "test_clips": test_clips, **asdict(plan)})
     labels = draw_labels(*drawn_from)
-    drawn = draw_clips(labels, plan)
+    try:
+        drawn = draw_clips(labels, plan)
+    except ValueError as error:  # before the folder is taken
+        raise SettingsError(f"no such corpus can be: {error}") from error
+    claim(folder, {"mode": "features", "version": VERSION, "clips": clips, "test_clips": test_clips, **asdict(plan)})
     write_challenge(labels, folder)
     if not (folder / CEILING).is_file():
         write_oracle(labels, plan, drawn, folder)

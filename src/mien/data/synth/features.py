@@ -33,7 +33,7 @@ from mien.artifacts import key_of
 from mien.data.synth.expected import best_guesses, signal_model
 from mien.data.synth.labels import Labels
 from mien.data.synth.signals import BLUNT, CEILINGS, SignalModel
-from mien.schema import ClipFeatures, Feature
+from mien.schema import EMOTIONS, ClipFeatures, Feature
 
 Floats = npt.NDArray[np.float32]
 
@@ -62,6 +62,9 @@ class FeaturePlan:
         mark, offset: how long these vectors are, where a guess has the standard deviation 1.
         nuisance: standard deviation along each of the directions of participants and seeds.
         noise, still_noise: standard deviation of every value of a sequence, and of a single step.
+
+    Raises:
+        ValueError: a share is outside [0, 1], or a modality has not one ceiling in [-1, 1] for each emotion.
     """
 
     seed: int = 0
@@ -82,6 +85,15 @@ class FeaturePlan:
     nuisance: float = 0.4
     noise: float = 0.15
     still_noise: float = 0.05
+
+    def __post_init__(self) -> None:
+        """Refuse what no corpus can be."""
+        for name in ("no_text", "no_sound", "no_face", "overlap"):
+            if not 0 <= (share := getattr(self, name)) <= 1:
+                raise ValueError(f"{name} = {share}, but it is a share in [0, 1]")
+        for name, row in self.ceilings.items():
+            if len(row) != len(EMOTIONS) or not all(-1 <= r <= 1 for r in row):
+                raise ValueError(f"ceilings.{name} = {list(row)}, but it is {len(EMOTIONS)} values of r in [-1, 1]")
 
     def presence(self, modality: str) -> float:
         """The share of clips that have a modality."""
