@@ -91,7 +91,7 @@ def feature_plan(overrides: Iterable[str]) -> FeaturePlan:
     except ValidationError as error:
         first = error.errors()[0]
         if not first["loc"]:  # said by the plan itself, of values that are of the right type
-            raise SettingsError(str(first["ctx"]["error"])) from error
+            raise SettingsError(first["msg"].removeprefix("Value error, ")) from error
         raise SettingsError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}, found {first['input']!r}") from error
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mien.config import Settings, read_settings
 from mien.data.splits import labels_of, split_clips
@@ -75,6 +76,16 @@ def test_the_run_folder_holds_what_is_needed_to_check_it(run: Trained) -> None:
     assert [epoch["number"] for epoch in epochs] == list(range(1, len(epochs) + 1))
     assert json.loads((run.folder / "environment.json").read_text())["versions"]["torch"]
     assert not list(run.folder.rglob("checkpoint.safetensors"))
+
+
+def test_tensorboard_reads_the_curves_that_are_logged(run: Trained) -> None:
+    epochs = [json.loads(line) for line in (run.folder / "stage2" / "epochs.jsonl").read_text().splitlines()]
+    read = EventAccumulator(str(run.folder / "tensorboard" / "stage2")).Reload()
+    assert set(read.Tags()["scalars"]) == {"r/0", "r/1", "loss/0", "loss/1"}
+    curve = [(value.step, value.value) for value in read.Scalars("loss/1")]
+    assert [step for step, _ in curve] == [epoch["number"] for epoch in epochs]
+    wanted = [np.nan if epoch["loss"][1] is None else epoch["loss"][1] for epoch in epochs]
+    np.testing.assert_allclose([value for _, value in curve], wanted, rtol=1e-6)
 
 
 def test_predictions_suffice_to_compute_r_again(run: Trained) -> None:

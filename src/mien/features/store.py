@@ -27,6 +27,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -225,7 +226,7 @@ class Store:
         if name not in self._arrays:
             try:
                 self._arrays[name] = np.load(self.root / "shards" / name, mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError, EOFError, SyntaxError) as error:
+            except (OSError, ValueError, EOFError, SyntaxError, TokenError) as error:  # of NumPy's reader of heads
                 raise StoreError(f"{self.root / 'shards' / name}: damaged ({_short(error)}); {REMEDY}") from error
         array, kind = self._arrays[name], np.dtype(np.float32 if suffix else np.float16)
         wanted = (row.offset + row.steps, *(() if suffix else (row.width,)))

@@ -15,7 +15,9 @@ tensorboard/           the same curves as epochs.jsonl
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -25,7 +27,7 @@ from typing import Any
 
 import torch
 
-from mien.artifacts import atomic_file, key_of, write_json
+from mien.artifacts import atomic_file, key_of, write_json, writing
 from mien.checksums import read_sealed, write_sealed
 from mien.config import Settings
 from mien.data.splits import Split
@@ -141,18 +143,16 @@ class EpochLog:
         """Continue the log in ``folder``; curves go to ``curves`` under ``name``."""
         self.path = folder / "epochs.jsonl"
         self.name = name
-        folder.mkdir(parents=True, exist_ok=True)
-        self._writer = _tensorboard(curves / name.replace(" ", "."))
+        self._curves = Curves(curves / name.replace(" ", ".")) if has_tensorboard() else None
 
     def add(self, epoch: Epoch) -> None:
         """Append an epoch; records of epochs that are done again after an interruption are dropped first."""
         kept = [line for number, line in self._known() if number < epoch.number]
         with atomic_file(self.path) as part:
             part.write_text("".join(f"{line}\n" for line in [*kept, json.dumps(epoch.record())]))
-        if self._writer is not None:
-            for k, (r, loss) in enumerate(zip(epoch.mean_r, epoch.loss, strict=True)):
-                self._writer.add_scalar(f"r/{k}", r, epoch.number)
-                self._writer.add_scalar(f"loss/{k}", loss, epoch.number)
+        if self._curves is not None:
+            values = {f"r/{k}": r for k, r in enumerate(epoch.mean_r)}
+            self._curves.add(values | {f"loss/{k}": loss for k, loss in enumerate(epoch.loss)}, epoch.number)
 
     def _known(self) -> list[tuple[int, str]]:
         """The lines of the log, by the number of the epoch."""
@@ -162,23 +162,40 @@ class EpochLog:
         except (ValueError, KeyError, TypeError) as error:
             raise Damaged(f"{self.path}: damaged ({error}); delete it and train again: only the log is lost") from error
 
-    def close(self) -> None:
-        """Flush the curves."""
-        if self._writer is not None:
-            self._writer.close()
+
+class Curves:
+    """A TensorBoard event file. The writer that comes with it fails in a thread of its own: late, and by a traceback."""
+
+    def __init__(self, folder: Path) -> None:
+        """Begin a file in ``folder``, beside those of earlier beginnings."""
+        self.path = folder / f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
+        self._append([{"file_version": "brain.Event:2"}])
+
+    def add(self, values: Mapping[str, float], step: int) -> None:
+        """Append values by tag.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        self._append(
+            [{"step": step, "summary": {"value": [{"tag": tag, "simple_value": values[tag]}]}} for tag in values]
+        )
+
+    def _append(self, events: Iterable[Mapping[str, Any]]) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore  # noqa: PLC0415 - made, optional
+        from tensorboard.summary.writer.record_writer import RecordWriter  # noqa: PLC0415
+
+        with writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab") as file:
+                records = RecordWriter(file)
+                for event in events:
+                    records.write(Event(wall_time=time.time(), **event).SerializeToString())
 
 
 def has_tensorboard() -> bool:
     """Whether curves can be drawn; ``epochs.jsonl`` holds the same numbers."""
     return find_spec("tensorboard") is not None
-
-
-def _tensorboard(folder: Path) -> Any:
-    if not has_tensorboard():
-        return None
-    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - heavy and optional
-
-    return SummaryWriter(str(folder))
 
 
 def provenance(manifest: Manifest, split: Split, store: str, results: Mapping[str, Any]) -> dict[str, Any]:

@@ -162,7 +162,6 @@ def _stage1(run: _Run, modality: str) -> None:
         run.say(f"stage 1 {modality}: {int(train_clips.present(modality).sum())} clips, {len(models)} models at once")
         rooms = run.rooms(folder)
         module = train_encoder(modality, train_clips, valid, run.settings, rooms, _both(log, run.watch))
-        log.close()
         bundle = _bundle(run, module, (modality,))
         r = pearson(bundle.score_each(valid), run.rated)
         _save(run, bundle, valid, folder / "model", {modality: r})
@@ -182,7 +181,6 @@ def _stage2(run: _Run, r: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, np
         rooms = run.rooms(run.folder / "stage2")
         _announce(run, train_clips)
         module = train_fusion(train_clips, valid, encoders, run.settings, rooms, _both(log, run.watch))
-        log.close()
         bundle = _bundle(run, module, run.modalities)
         scores = bundle.score_each(valid)
         fused = {"fused": pearson(scores, run.rated), "ensemble": pearson(scores.mean(0, keepdims=True), run.rated)}
