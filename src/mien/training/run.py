@@ -164,7 +164,7 @@ class EpochLog:
 
 
 class Curves:
-    """A TensorBoard event file. The writer that comes with it fails in a thread of its own: late, and by a traceback."""
+    """A TensorBoard event file. The writer that comes with it fails in a thread of its own, late, as a traceback."""
 
     def __init__(self, folder: Path) -> None:
         """Begin a file in ``folder``, beside those of earlier beginnings."""
