@@ -36,7 +36,7 @@ test: check
 
 soak: setup
 	$(BIN)/mien weights fetch small
-	$(BIN)/pytest -m soak -n 2 --dist loadscope -s
+	$(BIN)/pytest -m soak -s
 
 bench: setup
 	$(BIN)/mien weights fetch small
