@@ -59,6 +59,7 @@ class Ours:
 def all_to_rgb(path: Path) -> tuple[list[np.ndarray], np.ndarray]:
     """Every picture becomes an array, of which 16 are kept; the sound by a second opening."""
     with av.open(str(path)) as file:
+        file.streams.video[0].thread_count = 1
         whole = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
     kept = [whole[i] for i in np.linspace(0, len(whole) - 1, min(PICTURES, len(whole))).astype(int)]
     return [_small(av.VideoFrame.from_ndarray(picture, format="rgb24")) for picture in kept], _sound(path)
@@ -68,6 +69,7 @@ def wanted_only(path: Path) -> tuple[list[np.ndarray], np.ndarray]:
     """Every picture is decoded, and the wanted ones converted."""
     pictures, due = [], 0.0
     with av.open(str(path)) as file:
+        file.streams.video[0].thread_count = 1
         for frame in file.decode(video=0):
             if frame.time is not None and frame.time >= due - 1e-6:
                 pictures.append(_small(frame))

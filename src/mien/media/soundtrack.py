@@ -117,28 +117,31 @@ class SoundTrack:
 
     def _silence(self, gap: int) -> None:
         self.filled += gap
-        self._lengthen(np.zeros(min(gap, self._longest + SECOND) // SAMPLE, np.float32))
+        block = np.zeros(min(gap, self._longest + SECOND) // SAMPLE, np.float32)
+        if len(block) < GATHERED:
+            self._append(block)
+            return
+        self._gather()
+        self._blocks.append(block)  # takes no memory until it is touched
+        self._samples += len(block)
 
     def _keep(self, frames: list[AudioFrame]) -> None:
         for frame in frames:
-            block = np.nan_to_num(frame.to_ndarray()[0], nan=0.0, posinf=1.0, neginf=-1.0)  # a copy: lets the frame go
-            self._lengthen(np.clip(block, -1.0, 1.0, out=block))
+            self._append(frame.to_ndarray()[0])  # a copy: lets the frame go
 
-    def _lengthen(self, block: npt.NDArray[np.float32]) -> None:
+    def _append(self, block: npt.NDArray[np.float32]) -> None:
         self._samples += len(block)
-        if len(block) >= GATHERED:  # silence, which takes no memory until it is touched
-            self._gather()
-            self._blocks.append(block)
-            return
         self._loose.append(block)
         self._loose_samples += len(block)
         if self._loose_samples >= GATHERED:
             self._gather()
 
     def _gather(self) -> None:
-        """Small blocks become a large one, whose memory goes back to the system as soon as it is let go."""
+        """Small blocks become a large one, in [-1, 1], whose memory goes back to the system as soon as it is let go."""
         if self._loose:
-            self._blocks.append(np.concatenate(self._loose))
+            block = np.concatenate(self._loose)
+            np.nan_to_num(block, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
+            self._blocks.append(np.clip(block, -1.0, 1.0, out=block))
             self._loose.clear()
             self._loose_samples = 0
 
