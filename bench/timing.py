@@ -35,11 +35,10 @@ def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Ran:
-    """A finished process: wall and processor seconds, peak memory of its largest process in MB, what it printed."""
+    """A finished process: wall and processor seconds, and what it printed."""
 
     seconds: float
     cpu: float
-    peak: float
     printed: str
 
 
@@ -57,7 +56,7 @@ def process(*arguments: str, **environment: str) -> Ran:
         child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise subprocess.CalledProcessError(child.returncode, arguments, printed)
-    return Ran(time.perf_counter() - begin, used.ru_utime + used.ru_stime, used.ru_maxrss / 1000, printed)
+    return Ran(time.perf_counter() - begin, used.ru_utime + used.ru_stime, printed)
 
 
 def python(*arguments: str, **environment: str) -> Ran:
