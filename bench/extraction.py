@@ -19,8 +19,8 @@ def measure(quick: bool) -> Section:
         plain, last = taken["a script per modality"], taken["a script per modality"] / list(taken.values())[-1]
         rows += [(clips, way, f"{s:.1f}", f"{s / clips:.2f}", f"{plain / s:.2f}") for way, s in taken.items()]
     text = (
-        "Films of the stand-in, all four modalities, wall seconds with start-up and loading of weights, which weigh less "
-        f"the more films there are; mien with {WORKERS} workers, the script with as many threads as there are cores. "
+        "Films of the stand-in, all four modalities, wall seconds with start-up and loading of weights, which weigh "
+        f"less the more films there are; mien with {WORKERS} workers, the script with a thread for each core. "
         "The script takes the sound through Whisper's encoder as it comes, padded to 30 s."
     )
     limit = "the landmarker and the recogniser, more than half of mien's time, are the same programs on both sides"
