@@ -17,7 +17,7 @@ def measure(quick: bool) -> Section:
     for clips in (4, 6) if quick else (16, 96):
         taken = _taken(corpus(clips) / "raw", f"mien as it comes ({engine})")
         plain, last = taken["a script per modality"], taken["a script per modality"] / list(taken.values())[-1]
-        rows += [(clips, way, f"{s:.1f}", f"{s / clips:.2f}", f"{plain / s:.2f}") for way, s in taken.items()]
+        rows += [(str(clips), way, f"{s:.1f}", f"{s / clips:.2f}", f"{plain / s:.2f}") for way, s in taken.items()]
     text = (
         "Films of the stand-in, all four modalities, wall seconds with start-up and loading of weights, which weigh "
         f"less the more films there are; mien with {WORKERS} workers, the script with a thread for each core. "
