@@ -97,10 +97,13 @@ class Planted(FaceFinder):
 
     def __init__(self, boxes: Sequence[Sequence[Box]]) -> None:
         self.boxes = list(boxes)
-        self.asked: list[tuple[list[Box], bool]] = []
+        self.asked: list[tuple[list[Box], bool, bool]] = []
 
-    def find(self, picture: Picture, near: Sequence[Box] = (), thorough: bool = True) -> list[Face]:  # noqa: ARG002
-        self.asked.append((list(near), thorough))
+    def find(
+        self, picture: Picture, near: Sequence[Box] = (), *, newcomers: bool = True, thorough: bool = True
+    ) -> list[Face]:
+        del picture
+        self.asked.append((list(near), newcomers, thorough))
         marks, shapes = np.zeros((478, 2), np.float32), np.zeros(52, np.float32)
         found = self.boxes[len(self.asked) - 1]
         return [Face(box, marks, shapes, np.full(6, box[0], np.float32)) for box in found]
@@ -191,8 +194,14 @@ def test_the_crop_follows_the_face_with_a_time_constant() -> None:
 def test_a_lost_face_is_looked_for_where_it_was_for_a_second() -> None:
     finder = Planted([[square_at(20)]] + [[]] * 12)
     follow([Frame(at / 10, noise(60, 200, 3), BOTH) for at in range(13)], finder, SETTINGS)
-    near = [len(boxes) for boxes, _ in finder.asked]
+    near = [len(boxes) for boxes, _, _ in finder.asked]
     assert near == [0] + [1] * 10 + [0] * 2
+
+
+def test_newcomers_are_looked_for_four_times_a_second_at_most() -> None:
+    finder = Planted([[square_at(20)]] * 8)
+    follow([Frame(at / 10, noise(60, 200, 3), BOTH) for at in range(8)], finder, SETTINGS)
+    assert [at for at, (_, newcomers, _) in enumerate(finder.asked) if newcomers] == [0, 3, 6]
 
 
 def test_the_slow_detector_is_asked_four_times_a_second_at_most_while_it_finds_nobody() -> None:
@@ -200,10 +209,10 @@ def test_the_slow_detector_is_asked_four_times_a_second_at_most_while_it_finds_n
     frames = [Frame(at / 10, noise(60, 200, 3), BOTH) for at in range(10)]
     follow(frames, finder, SETTINGS)
     # asked in vain at 0: the next time is the first frame at or after .25, and so on
-    assert [at for at, (_, thorough) in enumerate(finder.asked) if thorough] == [0, 3, 6, 9]
+    assert [at for at, (_, _, thorough) in enumerate(finder.asked) if thorough] == [0, 3, 6, 9]
     finder = Planted([[]] * 10)
     follow(frames, finder, SETTINGS.model_copy(update={"full_range": False}))
-    assert not any(thorough for _, thorough in finder.asked)
+    assert not any(thorough for _, _, thorough in finder.asked)
 
 
 # --- finding: arithmetic ----------------------------------------------------------------------------------------------
@@ -343,6 +352,27 @@ def test_a_far_face_is_found_by_the_full_range_detector_and_only_by_it(finder: F
     np.testing.assert_allclose(found.box, expected, atol=4)
     np.testing.assert_allclose(found.pose[:3], close.pose[:3], atol=5)
     assert finder.find(far, near=[found.box], thorough=False)[0].box == pytest.approx(found.box, abs=4)
+
+
+@pytest.mark.weights
+def test_nothing_is_detected_while_everybody_is_where_they_were(
+    finder: FaceFinder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = pictures("speech_mpeg4.mp4", 1, most=1)[0]
+    two = np.concatenate([picture, np.ascontiguousarray(picture[:, ::-1])], axis=1)
+    left, right = sorted(finder.find(two), key=lambda face: face.box[0])
+    detected = []
+    detect = finder._short_range
+    monkeypatch.setattr(finder, "_short_range", lambda picture: detected.append(1) or detect(picture))
+    found = finder.find(two, near=[left.box, right.box], newcomers=False)
+    assert sorted(face.box[0] for face in found) == pytest.approx([left.box[0], right.box[0]], abs=6)
+    assert not detected
+    # one of them is somewhere else: both are found all the same
+    assert len(finder.find(two, near=[left.box, (0.0, 0.0, 20.0, 20.0)], newcomers=False)) == 2
+    # a newcomer beside somebody followed
+    assert len(finder.find(two, near=[left.box], newcomers=False)) == 1
+    assert len(finder.find(two, near=[left.box])) == 2
+    assert len(detected) == 2
 
 
 @pytest.mark.weights

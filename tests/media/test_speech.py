@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mien.config import MediaSettings, SpeechSettings
 from mien.errors import DependencyMissing, SettingsError, WeightsError, WeightsMissing
 from mien.media.decode import Recording
-from mien.media.speech import Listener, believable, clip_time, parcels
+from mien.media.speech import ROOM_FRAMES, Listener, believable, clip_time, parcels, without_padding
 from mien.media.vad import open_vad, stretches, voice_activity, widen
 from mien.schema import SAMPLE_RATE
 from tests.media.clips import SHARED
@@ -111,6 +111,21 @@ def test_a_time_in_a_parcel_is_the_time_in_the_clip() -> None:
 def test_segments_that_look_invented_are_not_believed(kept: bool, changes: dict[str, object]) -> None:
     sound = {"text": " Good morning.", "no_speech_prob": 0.1, "avg_logprob": -0.3, "compression_ratio": 1.2}
     assert believable(SimpleNamespace(**(sound | changes))) is kept
+
+
+@pytest.mark.parametrize(
+    ("sounding", "given"), [(0, 400), (1, 402), (250, 650), (2599, 3000), (2900, 3000), (3000, 3000)]
+)
+def test_the_recogniser_reads_the_sound_and_some_silence_but_not_a_whole_empty_window(
+    sounding: int, given: int
+) -> None:
+    features = np.zeros((80, 3000), np.float32)
+    features[7, :sounding] = -0.5
+    features[:, : sounding // 2] = 0  # silence within the sound is kept
+    cut = without_padding(features)
+    assert ROOM_FRAMES == 400
+    assert cut.shape == (80, given)
+    np.testing.assert_array_equal(cut, features[:, :given])
 
 
 # --- loading ----------------------------------------------------------------------------------------------------------

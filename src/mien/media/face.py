@@ -26,6 +26,9 @@ from mien.schema import MOTION_WIDTH, FaceTrack
 PATIENCE_SECONDS = 1.0
 """A person unseen for longer is no longer looked for where they were."""
 
+NEWCOMER_SECONDS = 0.25
+"""How often others are looked for while everybody who is followed stays where they were."""
+
 FULL_RANGE_SECONDS = 0.25
 """Least time between two looks with the full-range detector while it finds nobody."""
 
@@ -72,13 +75,17 @@ def follow(frames: Iterable[Frame], finder: FaceFinder, settings: FaceSettings) 
     spool = CropSpool(settings.crop_size)
     everybody: list[Person] = []
     looked = {"vision": 0, "motion": 0}
-    people, next_full_range = 0, -math.inf
+    people, next_newcomers, next_full_range = 0, -math.inf, -math.inf
     for frame in frames:
         for name in looked:
             looked[name] += name in frame.wanted
         recent = [person for person in everybody if frame.seconds - person.last <= PATIENCE_SECONDS]
         thorough = settings.full_range and frame.seconds >= next_full_range
-        faces = finder.find(frame.rgb, [person.box for person in recent], thorough)
+        newcomers = frame.seconds >= next_newcomers
+        if newcomers:
+            next_newcomers = frame.seconds + NEWCOMER_SECONDS
+        near = [person.box for person in recent]
+        faces = finder.find(frame.rgb, near, newcomers=newcomers, thorough=thorough)
         if thorough and not faces:
             next_full_range = frame.seconds + FULL_RANGE_SECONDS
         people = max(people, len(faces))

@@ -7,8 +7,8 @@ a face counts only when the landmarker confirms it. The close-up costs a quarter
 the whole picture, and makes the numbers independent of where in the picture, and how large, the face is: moving a
 picture 400 pixels aside turned yaw by 12 degrees without it, and by less than 1 with it.
 
-Every picture is looked at by itself (MediaPipe's IMAGE mode), so that the same picture always gives the same faces,
-whatever came before it; following people through time is ``face.py``'s.
+Every picture is looked at by itself (MediaPipe's IMAGE mode): what a face does depends on no picture before it. Whoever
+follows people through time (``face.py``) says where they were, and then nothing need be detected while they are there.
 
 Shapes: ``H, W`` height and width of a picture; 478 landmarks; 52 blendshapes; 6 numbers of head pose.
 """
@@ -87,17 +87,20 @@ class FaceFinder:
         self._closer = weakref.finalize(self, _close, self._detector, self._landmarker)
         self._full_range = None if full_range is None else FullRange(full_range, threads)
 
-    def find(self, picture: Picture, near: Sequence[Box] = (), thorough: bool = True) -> list[Face]:
+    def find(
+        self, picture: Picture, near: Sequence[Box] = (), *, newcomers: bool = True, thorough: bool = True
+    ) -> list[Face]:
         """The faces in one picture, widest first.
 
         Args:
             picture: ``(H, W, 3)`` uint8 RGB.
-            near: boxes in which faces were a moment ago; where none is detected now, a close-up is taken all the same.
+            near: boxes in which faces were a moment ago; close-ups are taken there before anything is detected.
+            newcomers: look for other faces as well, though one is found in each of these boxes.
             thorough: ask the full-range detector (some 60 ms) when nobody was found by then.
         """
-        boxes = self._short_range(picture)
-        boxes += [box for box in near if all(overlap(box, other) == 0 for other in boxes)]
-        faces = self._confirmed(picture, boxes)
+        faces = self._confirmed(picture, near)
+        if newcomers or not faces or len(faces) < len(near):
+            faces = self._confirmed(picture, self._short_range(picture), faces)
         if not faces and thorough and self._full_range is not None:
             faces = self._confirmed(picture, self._full_range.boxes(picture))
         return faces
@@ -107,9 +110,11 @@ class FaceFinder:
         edges = [(at.origin_x, at.origin_y, at.origin_x + at.width, at.origin_y + at.height) for at in found]
         return [(float(left), float(top), float(right), float(bottom)) for left, top, right, bottom in edges]
 
-    def _confirmed(self, picture: Picture, boxes: Sequence[Box]) -> list[Face]:
-        faces: list[Face] = []
-        for box in sorted(boxes, key=lambda box: box[0] - box[2])[:MOST_FACES]:
+    def _confirmed(self, picture: Picture, boxes: Sequence[Box], known: Sequence[Face] = ()) -> list[Face]:
+        """The known faces, and those that the landmarker sees in boxes where none of them is."""
+        faces = list(known)
+        free = [box for box in boxes if all(overlap(box, face.box) == 0 for face in known)]
+        for box in sorted(free, key=lambda box: box[0] - box[2])[: MOST_FACES - len(known)]:
             face = self._close_up(picture, box)
             if face is not None and all(overlap(face.box, other.box) <= SAME_FACE for other in faces):
                 faces.append(face)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, WhisperModel
 
 from mien.modalities.base import (
     Absent,
@@ -47,14 +46,16 @@ def prepare(media: Media) -> Prepared | Absent:
 
 def load(folder: Path | None, compute: Compute) -> Backbone:
     """A speech encoder: Whisper's when the folder holds a Whisper, else wav2vec 2.0 or a relative of it."""
+    from transformers import AutoConfig, AutoFeatureExtractor  # noqa: PLC0415 - see ``pretrained``
+
     assert folder is not None
     extractor = AutoFeatureExtractor.from_pretrained(folder)
     if AutoConfig.from_pretrained(folder).model_type == "whisper":
         encode = frozen(
-            lambda on: _WhisperEncoder(pretrained(WhisperModel, folder, on)), folder, compute, free=({2: 200},)
+            lambda on: _WhisperEncoder(pretrained("WhisperModel", folder, on)), folder, compute, free=({2: 200},)
         )
     else:
-        encode = frozen(lambda on: States(pretrained(AutoModel, folder, on)), folder, compute, ({1: 4000},))
+        encode = frozen(lambda on: States(pretrained("AutoModel", folder, on)), folder, compute, ({1: 4000},))
 
     def hear(prepared: Prepared) -> Mapping[str, Output]:
         sound: np.ndarray = prepared.inputs

@@ -18,7 +18,6 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers.utils.logging import disable_progress_bar
 
 from mien.config import ComputeSettings
 from mien.modalities.device import Engine, choose_device, choose_engine, choose_precision
@@ -143,11 +142,16 @@ def resolve_compute(settings: ComputeSettings) -> Compute:
     return Compute(device, choose_precision(settings, device), engine, settings.precision == "int8")
 
 
-def pretrained(kind: Any, folder: Path | None, compute: Compute) -> Any:
-    """A frozen transformers model from a folder, in eval mode, on its device; ``kind`` is its class."""
+def pretrained(kind: str, folder: Path | None, compute: Compute) -> Any:
+    """A frozen transformers model from a folder, in eval mode, on its device; ``kind`` is the name of its class.
+
+    Its classes take two seconds to import, and a worker that finds its backbones as graphs never needs them.
+    """
+    import transformers  # noqa: PLC0415
+
     assert folder is not None, "a backbone needs weights"
-    disable_progress_bar()  # of reading a file that takes a second
-    return kind.from_pretrained(folder, dtype=compute.dtype).eval().to(compute.device)
+    transformers.utils.logging.disable_progress_bar()  # of reading a file that takes a second
+    return getattr(transformers, kind).from_pretrained(folder, dtype=compute.dtype).eval().to(compute.device)
 
 
 def slices(length: int, size: int) -> Iterator[slice]:

@@ -54,6 +54,6 @@ MOTION = Modality(
     features=("motion",),
     prepare=prepare,
     load=load,
-    version=1,
+    version=2,
     source="MediaPipe blendshapes; OpenFace 2: Baltrušaitis et al. 2018, doi:10.1109/FG.2018.00019",
 )

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoModel, AutoTokenizer
 
 from mien.modalities.base import (
     Absent,
@@ -36,8 +35,10 @@ def prepare(media: Media) -> Prepared | Absent:
 
 def load(folder: Path | None, compute: Compute) -> Backbone:
     """A sentence embedding model (MiniLM, GTE): masked mean over the last hidden states, L2-normalised."""
+    from transformers import AutoTokenizer  # noqa: PLC0415 - see ``pretrained``
+
     tokenizer = AutoTokenizer.from_pretrained(str(folder))
-    model = frozen(lambda on: States(pretrained(AutoModel, folder, on)), folder, compute, ({1: 8}, {1: 8}))
+    model = frozen(lambda on: States(pretrained("AutoModel", folder, on)), folder, compute, ({1: 8}, {1: 8}))
 
     def embed(prepared: Prepared) -> Mapping[str, Output]:
         said: Transcript = prepared.inputs
@@ -104,6 +105,6 @@ TEXT = Modality(
     features=("text", "tokens"),
     prepare=prepare,
     load=load,
-    version=1,
+    version=2,
     source="GTE: Li et al. 2023, arXiv:2308.03281; mean pooling and normalisation as in its model card",
 )

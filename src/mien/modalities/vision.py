@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoModel
 
 from mien.modalities.base import (
     Absent,
@@ -41,7 +40,7 @@ def prepare(media: Media) -> Prepared | Absent:
 
 def load(folder: Path | None, compute: Compute) -> Backbone:
     """DINOv2: the normalised class token of each picture."""
-    model = frozen(lambda on: _ClassToken(pretrained(AutoModel, folder, on)), folder, compute, ({0: 2},))
+    model = frozen(lambda on: _ClassToken(pretrained("AutoModel", folder, on)), folder, compute, ({0: 2},))
     mean, std = (torch.tensor(v, device=compute.device).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
 
     def look(prepared: Prepared) -> Mapping[str, Output]:
@@ -77,6 +76,6 @@ VISION = Modality(
     features=("vision",),
     prepare=prepare,
     load=load,
-    version=1,
+    version=2,
     source="DINOv2: Oquab et al. 2023, arXiv:2304.07193",
 )
