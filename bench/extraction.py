@@ -23,7 +23,7 @@ def measure(quick: bool) -> Section:
         f"less the more films there are; mien with {WORKERS} workers, the script with a thread for each core. "
         "The script takes the sound through Whisper's encoder as it comes, padded to 30 s."
     )
-    limit = "the landmarker and the recogniser, more than half of mien's time, are the same programs on both sides"
+    limit = "the landmarker, a third of mien's time, is the same program on both sides"
     whole = at_least(f"extraction of {clips} films, end to end, against a script per modality", 3.0, last, limit)
     return Section("Extraction", [text, Table(("films", "way", "s", "s a film", "× the script"), rows)], [whole])
 
