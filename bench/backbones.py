@@ -64,7 +64,9 @@ def compare(role: str, folder: Path, inputs: list[Prepared], rounds: int) -> tup
     """A row of the table; by way, the ratio to PyTorch in float32, and the cosines of all steps with it."""
     loaded = {way: MODALITIES[role].load(folder, resolve_compute(compute_of(way))) for way in WAYS}
     feature = MODALITIES[role].features[-1]
-    made = {way: [backbone(one)[feature].values for one in inputs] for way, backbone in loaded.items()}
+    made = {
+        way: [backbone(one)[feature].values.astype(np.float32) for one in inputs] for way, backbone in loaded.items()
+    }
     cosines = {
         way: np.concatenate([cosine(a, b) for a, b in zip(values, made[PLAIN], strict=True)])
         for way, values in made.items()

@@ -47,7 +47,7 @@ def cosines(name: str, folder: Path, compute: ComputeSettings, size: int) -> np.
     """``(T,)`` cosine of every step against PyTorch in float32."""
     prepared = inputs(name, size)
     ours, plain = (
-        MODALITIES[name].load(folder, on)(prepared)[MODALITIES[name].features[-1]].values
+        MODALITIES[name].load(folder, on)(prepared)[MODALITIES[name].features[-1]].values.astype(np.float32)
         for on in (resolve_compute(compute), PLAIN)
     )
     return (ours * plain).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(plain, axis=1)

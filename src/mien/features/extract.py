@@ -244,7 +244,7 @@ class Extractor:
             return [Feature(n, key, made, status="absent", reason=prepared.reason) for n in modality.features]
         features = []
         for name, output in self._backbone(modality)(prepared).items():
-            values = output.values.astype(np.float16)
+            values = output.values.astype(np.float16, copy=False)
             if not np.isfinite(values).all():
                 raise MediaError(f"{media.clip.path.name}: the {name} backbone gave values that are not finite")
             reason = "; ".join(filter(None, (prepared.remark, output.remark)))

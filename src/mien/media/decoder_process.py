@@ -43,8 +43,7 @@ def serve() -> None:
         request = json.loads(line)
         _limit(request["gigabytes"], request["seconds"])
         try:
-            for head, values in _answers(request):
-                _send(replies, head, values)
+            _reply(request, replies)
         except BrokenPipeError:
             return
         except MediaError as error:
@@ -54,6 +53,12 @@ def serve() -> None:
             _send(replies, {"error": f"{name}: {_too_large(request['gigabytes'])}"})
         except Exception as error:  # noqa: BLE001 - whatever a file does to us is said, and the next one is read
             _send(replies, {"error": f"{Path(request['path']).name}: {type(error).__name__}: {error}"})
+
+
+def _reply(request: Mapping[str, Any], replies: BinaryIO) -> None:
+    """Send what is asked for; when it returns, nothing is held of it."""
+    for head, values in _answers(request):
+        _send(replies, head, values)
 
 
 def _answers(request: Mapping[str, Any]) -> Iterator[Reply]:

@@ -19,9 +19,9 @@ from mien.modalities.base import (
     Modality,
     Output,
     Prepared,
+    gathered,
     pretrained,
     slices,
-    to_numpy,
 )
 from mien.modalities.engine import States, frozen
 from mien.schema import SAMPLE_RATE, Media
@@ -59,13 +59,13 @@ def load(folder: Path | None, compute: Compute) -> Backbone:
 
     def hear(prepared: Prepared) -> Mapping[str, Output]:
         sound: np.ndarray = prepared.inputs
-        pieces = []
-        for piece in slices(len(sound), PIECE_SECONDS * SAMPLE_RATE):
-            if piece.stop - piece.start < SHORTEST_SAMPLES:
-                continue  # under 25 ms left over
+
+        def steps(piece: slice) -> torch.Tensor:
             inputs = extractor(sound[piece], sampling_rate=SAMPLE_RATE, return_tensors="pt", padding="longest")
-            pieces.append(encode(next(iter(inputs.values())))[0])
-        values = to_numpy(torch.cat(pieces))
+            return encode(next(iter(inputs.values())))[0]
+
+        pieces = [p for p in slices(len(sound), PIECE_SECONDS * SAMPLE_RATE) if p.stop - p.start >= SHORTEST_SAMPLES]
+        values = gathered(map(steps, pieces), len(sound) * STEPS_PER_SECOND // SAMPLE_RATE + len(pieces))
         return {"audio": Output(values, ((np.arange(len(values)) + 0.5) / STEPS_PER_SECOND).astype(np.float32))}
 
     return hear

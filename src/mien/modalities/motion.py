@@ -30,7 +30,7 @@ def load(_folder: Path | None, _compute: Compute) -> Backbone:
 
     def measure(prepared: Prepared) -> Mapping[str, Output]:
         rows: np.ndarray = prepared.inputs
-        return {"motion": Output((rows / scale_of(rows.shape[1])).astype(np.float32), prepared.seconds)}
+        return {"motion": Output((rows / scale_of(rows.shape[1])).astype(np.float16), prepared.seconds)}
 
     return measure
 

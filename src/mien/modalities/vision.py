@@ -7,7 +7,6 @@ minute of it.
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from mien.modalities.base import (
@@ -17,9 +16,9 @@ from mien.modalities.base import (
     Modality,
     Output,
     Prepared,
+    gathered,
     pretrained,
     slices,
-    to_numpy,
 )
 from mien.modalities.engine import frozen
 from mien.schema import Media
@@ -44,14 +43,12 @@ def load(folder: Path | None, compute: Compute) -> Backbone:
     mean, std = (torch.tensor(v, device=compute.device).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
 
     def look(prepared: Prepared) -> Mapping[str, Output]:
-        tokens = np.empty((len(prepared.inputs), 0), np.float32)  # one per batch would tear holes into the heap
-        for part in slices(len(prepared.inputs), BATCH_CROPS):
+        def tokens(part: slice) -> torch.Tensor:
             pictures = torch.from_numpy(prepared.inputs[part]).to(compute.device).permute(0, 3, 1, 2)  # (B, 3, S, S)
-            seen = to_numpy(model(pictures.float().div_(255).sub_(mean).div_(std)))
-            if not tokens.shape[1]:
-                tokens = np.empty((len(prepared.inputs), seen.shape[1]), np.float32)
-            tokens[part] = seen
-        return {"vision": Output(tokens, prepared.seconds)}
+            return model(pictures.float().div_(255).sub_(mean).div_(std))
+
+        crops = len(prepared.inputs)
+        return {"vision": Output(gathered(map(tokens, slices(crops, BATCH_CROPS)), crops), prepared.seconds)}
 
     return look
 
