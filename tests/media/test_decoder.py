@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 import psutil
 import pytest
@@ -52,6 +53,21 @@ def test_pictures_and_sound_are_those_of_decoding_here(decoder: Decoder, clip: P
     assert heard is not None and sound is not None and np.array_equal(heard, sound)
     assert (there.seconds, there.notes) == (here.seconds, here.notes)
     assert np.array_equal(decoder.sound(clip), read_sound(clip))
+
+
+def test_a_sound_track_of_which_nothing_is_heard_is_not_called_missing(decoder: Decoder, tmp_path: Path) -> None:
+    whole, bare = make_clip(tmp_path / "whole.mkv", seconds=2), tmp_path / "bare.mkv"
+    with av.open(str(whole)) as source, av.open(str(bare), "w") as output:
+        tracks = {stream.index: output.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.pts is not None and packet.stream.type == "video":  # as if cut before its first sound
+                packet.stream = tracks[packet.stream.index]
+                output.mux(packet)
+    mute = make_clip(tmp_path / "mute.mp4", sound=None)
+    for path, why in ((bare, "the sound track could not be decoded"), (mute, "no sound track"), (whole, "")):
+        with decoder.recording(path, rates={"vision": 4}) as recording:
+            assert (recording.sound() is None) == bool(why)
+            assert recording.mute == why
 
 
 def test_a_complaint_comes_back_in_its_own_words_and_the_process_stays(

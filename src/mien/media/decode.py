@@ -27,7 +27,7 @@ from mien.config import MediaSettings
 from mien.errors import MediaError
 from mien.media.container import check_size, open_container, picture_track, sound_track, start_of, told_as_media_error
 from mien.media.pictures import PictureTrack, Viewer
-from mien.media.soundtrack import TOLERANCE, SoundTrack
+from mien.media.soundtrack import TOLERANCE, UNDECODABLE_SOUND, SoundTrack
 from mien.media.timeline import SECOND, Grid, Ruler, ticks
 
 TRUST = 0.05
@@ -152,6 +152,13 @@ class Recording:
         """Whether there is a sound track; false also when all was read and none of it could be decoded."""
         listened_in_vain = self._read_all and self._sound is not None and self._sound.first is None
         return self._audio is not None and not listened_in_vain
+
+    @property
+    def mute(self) -> str:
+        """Why there is no sound, though it was asked for; complete when ``frames()`` is exhausted."""
+        if self._sound is None:
+            return "no sound track"
+        return "no sound in this part of the file" if self._sound.first is not None else UNDECODABLE_SOUND
 
     def frames(self) -> Iterator[Frame]:
         """The pictures that were asked for, in order of time; gathers the sound on its way through the file.

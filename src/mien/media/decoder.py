@@ -168,11 +168,13 @@ class Reading:
     Attributes:
         seconds: length of the clip; known when ``frames()`` is exhausted.
         notes: what was odd about the file; complete when ``frames()`` is exhausted.
+        mute: why there is no sound; empty when there is; known when ``frames()`` is exhausted.
     """
 
     def __init__(self, answer: "_Answer") -> None:
         self.seconds = 0.0
         self.notes: list[str] = []
+        self.mute = ""
         self._answer = answer
         self._heard: npt.NDArray[np.float32] | None = None
 
@@ -202,7 +204,8 @@ class Reading:
     def _conclude(self, head: Mapping[str, Any], payload: npt.NDArray[np.uint8]) -> None:
         self.seconds = float(head["length"])
         self.notes = [str(note) for note in head["notes"]]
-        self._heard = payload.view(np.float32) if head["sound"] else None
+        self.mute = str(head["mute"])
+        self._heard = None if self.mute else payload.view(np.float32)
 
 
 class _Answer:

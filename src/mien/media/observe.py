@@ -79,7 +79,7 @@ def observe(clip: Clip, wanted: Set[str], senses: Senses, settings: Settings) ->
         sound, absent["audio"] = _provided_sound(clip, senses.decoder)
         absent["text"] = absent["audio"]
     elif listen and sound is None and not film.failure:
-        absent["audio"] = absent["text"] = "no sound track"
+        absent["audio"] = absent["text"] = film.mute
     seconds = len(sound) / SAMPLE_RATE if sound is not None and np.isnan(film.seconds) else film.seconds
     track = film.track
     if track is None and not film.failure:
@@ -102,12 +102,13 @@ def observe(clip: Clip, wanted: Set[str], senses: Senses, settings: Settings) ->
 
 @dataclass(frozen=True)
 class _Film:
-    """What one pass over the video gave; ``failure`` says why it gave nothing."""
+    """What one pass over the video gave; ``mute`` says why no sound, ``failure`` why nothing."""
 
     seconds: float = float("nan")
     sound: np.ndarray | None = None
     track: FaceTrack | None = None
     notes: tuple[str, ...] = ()
+    mute: str = ""
     failure: str = ""
 
 
@@ -122,7 +123,7 @@ def _watch(clip: Clip, listen: bool, rates: Mapping[str, float], senses: Senses,
             picture = rates and recording.has_video
             track = follow(recording.frames(), senses.finder, settings.faces) if picture else None
             sound = recording.sound() if listen else None
-            return _Film(recording.seconds, sound, track, tuple(recording.notes))
+            return _Film(recording.seconds, sound, track, tuple(recording.notes), recording.mute)
     except MediaError as error:
         return _Film(failure=str(error))
 

@@ -23,6 +23,8 @@ from mien.schema import SAMPLE_RATE
 TOLERANCE = SECOND // 10
 """Shorter gaps are the rounding of containers and codecs, not silence."""
 
+UNDECODABLE_SOUND = "the sound track could not be decoded"
+
 SAMPLE = SECOND // SAMPLE_RATE
 """Ticks from one sample to the next."""
 
@@ -65,7 +67,7 @@ class SoundTrack:
         if self.damaged:
             yield f"damaged: {self.damaged} sound packets could not be decoded"
         if self.first is None:
-            yield "the sound track could not be decoded"
+            yield UNDECODABLE_SOUND
         elif beside_pictures and self.first - zero > TOLERANCE:
             yield f"sound begins {(self.first - zero) / SECOND:.2f} s after the picture: silence stands before it"
         if self.filled:
