@@ -26,8 +26,8 @@ from mien.modalities.base import Absent, Backbone, Modality, resolve_compute
 from mien.scale import Failed, run
 from mien.schema import Clip, ClipFeatures, Feature, Media
 
-KEY = ", ".join(f"{name} v{modality.version}" for name, modality in MODALITIES.items())
-"""Features that other code made are made again."""
+VERSIONS = "-".join(f"{name}{modality.version}" for name, modality in MODALITIES.items())
+"""Features that other code made are not taken for ours."""
 
 QUICK = ["stage1.epochs=5", "stage1.motion_epochs=5", "stage2.epochs=5"]
 
@@ -67,9 +67,9 @@ def _features(media: Media, backbones: dict[str, Backbone]) -> ClipFeatures:
 def _feature(modality: Modality, backbone: Backbone, media: Media) -> list[Feature]:
     prepared = modality.prepare(media)
     if isinstance(prepared, Absent):
-        return [Feature(name, KEY, "bench", status="absent", reason=prepared.reason) for name in modality.features]
+        return [Feature(name, "bench", "bench", status="absent", reason=prepared.reason) for name in modality.features]
     return [
-        Feature(name, KEY, "bench", output.values.astype(np.float16), output.seconds)
+        Feature(name, "bench", "bench", output.values.astype(np.float16), output.seconds)
         for name, output in backbone(prepared).items()
     ]
 
@@ -80,7 +80,7 @@ def understood(folder: Path, stores: dict[str, Path]) -> None:
     with ExitStack() as stack:
         names = [clip.id for clip in manifest.clips]
         writers = {way: stack.enter_context(StoreWriter(store, names)) for way, store in stores.items()}
-        lacking = [clip for clip in manifest.clips if any(_is_stale(writer, clip) for writer in writers.values())]
+        lacking = [clip for clip in manifest.clips if not all(writer.known(clip.id) for writer in writers.values())]
         for clip, made in run(AllWays(plan(Settings(), WORKERS)), lacking, workers=WORKERS):
             if isinstance(made, Failed):
                 raise RuntimeError(f"{clip.id}: {made.reason}")
@@ -88,14 +88,9 @@ def understood(folder: Path, stores: dict[str, Path]) -> None:
                 writer.add(made[way])
 
 
-def _is_stale(writer: StoreWriter, clip: Clip) -> bool:
-    known = writer.known(clip.id).values()
-    return not known or any(feature.key != KEY for feature in known)
-
-
 def measure(quick: bool) -> Section:
     clips = 12 if quick else 160
-    folder, home = corpus(clips), SCRATCH / f"precision-{clips}"
+    folder, home = corpus(clips), SCRATCH / f"precision-{clips}" / VERSIONS
     stores = {way: home / way.replace(" ", "-") for way in WAYS}
     understood(folder, stores)
     api.train(folder, stores[PLAIN], home / "run", read_settings(overrides=QUICK if quick else []), progress=False)

@@ -29,8 +29,8 @@ SAMPLE = SECOND // SAMPLE_RATE
 """Ticks from one sample to the next."""
 
 
-GATHERED = 1 << 23
-"""Samples of a large block: more than 32 MB, which the C library never keeps for itself."""
+BLOCK = 1 << 23
+"""Samples of a block: more than 32 MB, which the C library never keeps for itself; what is not filled takes none."""
 
 
 class SoundTrack:
@@ -58,8 +58,8 @@ class SoundTrack:
         self._clock = Clock(step=0)
         self._resampler = _resampler()
         self._blocks: deque[npt.NDArray[np.float32]] = deque()
-        self._loose: list[npt.NDArray[np.float32]] = []
-        self._loose_samples = 0
+        self._open: npt.NDArray[np.float32] | None = None
+        self._used = 0
         self._samples = 0
 
     def oddities(self, zero: int, beside_pictures: bool) -> Iterator[str]:
@@ -119,33 +119,37 @@ class SoundTrack:
 
     def _silence(self, gap: int) -> None:
         self.filled += gap
-        block = np.zeros(min(gap, self._longest + SECOND) // SAMPLE, np.float32)
-        if len(block) < GATHERED:
-            self._append(block)
+        silence = np.zeros(min(gap, self._longest + SECOND) // SAMPLE, np.float32)
+        if len(silence) < BLOCK:
+            self._append(silence)
             return
-        self._gather()
-        self._blocks.append(block)  # takes no memory until it is touched
-        self._samples += len(block)
+        self._close()
+        self._blocks.append(silence)  # takes no memory until it is touched
+        self._samples += len(silence)
 
     def _keep(self, frames: list[AudioFrame]) -> None:
         for frame in frames:
             self._append(frame.to_ndarray()[0])  # a copy: lets the frame go
 
-    def _append(self, block: npt.NDArray[np.float32]) -> None:
-        self._samples += len(block)
-        self._loose.append(block)
-        self._loose_samples += len(block)
-        if self._loose_samples >= GATHERED:
-            self._gather()
+    def _append(self, samples: npt.NDArray[np.float32]) -> None:
+        self._samples += len(samples)
+        while len(samples):
+            if self._open is None:
+                self._open, self._used = np.empty(BLOCK, np.float32), 0
+            some = samples[: BLOCK - self._used]
+            self._open[self._used : self._used + len(some)] = some
+            self._used += len(some)
+            samples = samples[len(some) :]
+            if self._used == BLOCK:
+                self._close()
 
-    def _gather(self) -> None:
-        """Small blocks become a large one, in [-1, 1], whose memory goes back to the system as soon as it is let go."""
-        if self._loose:
-            block = np.concatenate(self._loose)
+    def _close(self) -> None:
+        """No more comes into the open block; what is in it becomes finite, in [-1, 1]."""
+        if self._open is not None:
+            block = self._open[: self._used]
             np.nan_to_num(block, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
             self._blocks.append(np.clip(block, -1.0, 1.0, out=block))
-            self._loose.clear()
-            self._loose_samples = 0
+            self._open = None
 
     def between(self, start: int, end: int | None) -> npt.NDArray[np.float32] | None:
         """The sound from ``start`` to ``end``; hands over all that was kept.
@@ -162,7 +166,7 @@ class SoundTrack:
             return None
         sound = np.zeros(stop - skip, np.float32)
         place = -skip
-        self._gather()
+        self._close()
         while self._blocks:  # each block is let go as soon as it is copied
             block = self._blocks.popleft()
             begin, finish = max(place, 0), min(place + len(block), len(sound))
