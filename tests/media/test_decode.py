@@ -18,6 +18,7 @@ import pytest
 
 from mien.config import MediaSettings
 from mien.errors import MediaError
+from mien.media import soundtrack
 from mien.media.container import open_container, picture_track
 from mien.media.decode import Frame, Recording, read_sound
 from mien.media.pictures import PictureTrack
@@ -327,8 +328,27 @@ def test_a_part_late_in_a_file_has_the_sound_of_that_part(tmp_path):
 
 
 def test_a_gap_in_the_sound_is_filled_with_silence(tmp_path):
-    whole = make_clip(tmp_path / "whole.mkv", seconds=3, sound="pcm_s16le", wave=beep(2.0, 2.5))
-    gappy = tmp_path / "gappy.mkv"
+    gappy = with_a_gap_in_its_sound(tmp_path)
+    _, recording = read(gappy)
+    heard = recording.sound()
+    assert heard is not None
+    assert onset(heard) == pytest.approx(2.0, abs=0.005)
+    assert recording.notes == ["gaps of 1.0 s in the sound are filled with silence"]
+
+
+@pytest.mark.parametrize("size", [700, 16_000, 20_000])  # a gap of 16,000 samples is longer than a block, or as long
+def test_sound_is_the_same_whatever_the_blocks_it_is_kept_in(tmp_path, monkeypatch, size):
+    gappy = with_a_gap_in_its_sound(tmp_path)
+    whole = read_sound(gappy)
+    monkeypatch.setattr(soundtrack, "BLOCK", size)
+    assert len(whole) == pytest.approx(3 * 16_000, abs=20)
+    assert np.array_equal(read_sound(gappy), whole)
+
+
+def with_a_gap_in_its_sound(folder: Path) -> Path:
+    """Three seconds with a beep at two; no sound from .5 to 1.5."""
+    whole, gappy = folder / "whole.mkv", folder / "gappy.mkv"
+    make_clip(whole, seconds=3, sound="pcm_s16le", wave=beep(2.0, 2.5))
     with av.open(str(whole)) as source, av.open(str(gappy), "w") as output:
         tracks = {stream.index: output.add_stream_from_template(stream) for stream in source.streams}
         for packet in source.demux():
@@ -336,11 +356,7 @@ def test_a_gap_in_the_sound_is_filled_with_silence(tmp_path):
             if time is not None and not (packet.stream.type == "audio" and 0.5 <= time < 1.5):
                 packet.stream = tracks[packet.stream.index]
                 output.mux(packet)
-    _, recording = read(gappy)
-    heard = recording.sound()
-    assert heard is not None
-    assert onset(heard) == pytest.approx(2.0, abs=0.005)
-    assert recording.notes == ["gaps of 1.0 s in the sound are filled with silence"]
+    return gappy
 
 
 def test_a_clip_without_sound_has_none_and_one_without_pictures_shows_none(tmp_path):
