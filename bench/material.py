@@ -30,12 +30,12 @@ STREAMS = {
 }
 
 
-def corpus(clips: int) -> Path:
-    """A stand-in corpus of this many films, in the challenge's layout."""
+def corpus(clips: int, seed: int = 0) -> Path:
+    """A stand-in corpus of this many films, in the challenge's layout; another seed gives other people."""
     from mien.standin import synth  # noqa: PLC0415 - imports torch, which a process that decodes has no use for
 
-    folder = SCRATCH / f"films-{clips}"
-    return synth(folder, clips=clips, workers=WORKERS, progress=False)
+    folder = SCRATCH / (f"films-{clips}-{seed}" if seed else f"films-{clips}")
+    return synth(folder, clips=clips, seed=seed, workers=WORKERS, progress=False)
 
 
 def films(clips: int) -> list[Clip]:

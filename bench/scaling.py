@@ -41,7 +41,7 @@ def measure(quick: bool) -> Section:
     slower = (clip[-1][1] / clip[-1][0]) / (clip[-2][1] / clip[-2][0])
     heavier = corpus[-1][2] - corpus[-2][2]
     slower_store = (corpus[-1][1] / corpus[-1][0]) / (corpus[-2][1] / corpus[-2][0])
-    sound = "the sound of a clip is held whole, 3.8 MB a minute, and handed from process to process; its states are 4.6"
+    sound = "the sound of a clip is held whole, 3.8 MB a minute, and its states are 2.3"
     targets = [
         at_most("memory, from one minute on, per minute of clip", 10, growth, "MB", sound),
         at_most("time per second of clip, longest against second longest", 1.15, slower, "×", "other load"),

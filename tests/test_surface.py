@@ -41,6 +41,10 @@ def test_the_floors_below_the_modalities_run_without_torch() -> None:
     assert not loaded_by(below) & {"torch", "transformers", "mediapipe", "faster_whisper", "matplotlib"}
 
 
+def test_extraction_is_planned_without_the_model_classes_of_transformers() -> None:
+    assert "transformers" not in loaded_by("import mien.features.extract")
+
+
 def test_the_command_line_is_imported_without_anything_heavy() -> None:
     assert not loaded_by("import mien.cli") & {*HEAVY, "numpy"}
 

@@ -17,6 +17,8 @@ from mien.config import ComputeSettings, MediaSettings
 from mien.errors import MediaError
 from mien.media.decode import Recording, read_sound
 from mien.media.decoder import Decoder, seconds_for
+from mien.media.soundtrack import SoundTrack
+from mien.media.timeline import SECOND
 from tests.badmedia.mutations import png
 from tests.media.clips import make_clip
 
@@ -51,23 +53,55 @@ def test_pictures_and_sound_are_those_of_decoding_here(decoder: Decoder, clip: P
             assert np.array_equal(frame.rgb, other.rgb)
         heard = there.sound()
     assert heard is not None and sound is not None and np.array_equal(heard, sound)
-    assert (there.seconds, there.notes) == (here.seconds, here.notes)
+    assert (there.seconds, there.notes, there.mute) == (here.seconds, here.notes, here.mute)
     assert np.array_equal(decoder.sound(clip), read_sound(clip))
 
 
 def test_a_sound_track_of_which_nothing_is_heard_is_not_called_missing(decoder: Decoder, tmp_path: Path) -> None:
-    whole, bare = make_clip(tmp_path / "whole.mkv", seconds=2), tmp_path / "bare.mkv"
+    whole, bare = make_clip(tmp_path / "whole.mkv"), tmp_path / "bare.mkv"
     with av.open(str(whole)) as source, av.open(str(bare), "w") as output:
         tracks = {stream.index: output.add_stream_from_template(stream) for stream in source.streams}
         for packet in source.demux():
             if packet.pts is not None and packet.stream.type == "video":  # as if cut before its first sound
                 packet.stream = tracks[packet.stream.index]
                 output.mux(packet)
+    with av.open(str(whole)) as source:
+        track = SoundTrack(source.streams.audio[0], longest=SECOND)
+        track.add(av.Packet(b"\xff" * 40))
+        assert (track.first, track.damaged) == (None, 1)
+        assert track.mute == "the sound track could not be decoded"
     mute = make_clip(tmp_path / "mute.mp4", sound=None)
-    for path, why in ((bare, "the sound track could not be decoded"), (mute, "no sound track"), (whole, "")):
+    reasons = {
+        bare: "no sound in the part of the file that was read",
+        mute: "no sound track",
+        whole: "",
+    }
+    for path, why in reasons.items():
         with decoder.recording(path, rates={"vision": 4}) as recording:
             assert (recording.sound() is None) == bool(why)
             assert recording.mute == why
+    short = make_clip(tmp_path / "late.mkv", seconds=2, sound_start=1.5)
+    with decoder.recording(short, rates={"vision": 4}, end=1.0) as recording:
+        assert recording.sound() is None
+        assert recording.mute == "no sound in the part of the file that was read"
+    with decoder.recording(whole, rates={"vision": 4}, sound=False) as recording:
+        assert recording.sound() is None
+        assert recording.mute == "the sound was not asked for"
+
+
+def test_nothing_is_held_of_what_was_sent(decoder: Decoder, tmp_path: Path) -> None:
+    short, long = (make_clip(tmp_path / f"{s}.wav", seconds=s, codec=None, sound="pcm_s16le") for s in (1, 600))
+    decoder.sound(short)
+    process = psutil.Process(decoder.start().pid)
+    before = process.memory_info().rss
+    assert len(decoder.sound(long)) * 4 > 38e6
+    decoder.sound(short)
+    decoder.sound(short)
+    assert process.memory_info().rss - before < 10e6
+    held = process.memory_info().rss
+    decoder.sound(long)
+    time.sleep(0.2)  # it has sent the last byte before it lets go
+    assert process.memory_info().rss - held < 10e6
 
 
 def test_a_complaint_comes_back_in_its_own_words_and_the_process_stays(

@@ -27,7 +27,7 @@ from mien.config import MediaSettings
 from mien.errors import MediaError
 from mien.media.container import check_size, open_container, picture_track, sound_track, start_of, told_as_media_error
 from mien.media.pictures import PictureTrack, Viewer
-from mien.media.soundtrack import TOLERANCE, UNDECODABLE_SOUND, SoundTrack
+from mien.media.soundtrack import TOLERANCE, SoundTrack
 from mien.media.timeline import SECOND, Grid, Ruler, ticks
 
 TRUST = 0.05
@@ -155,10 +155,12 @@ class Recording:
 
     @property
     def mute(self) -> str:
-        """Why there is no sound, though it was asked for; complete when ``frames()`` is exhausted."""
-        if self._sound is None:
+        """Why ``sound()`` gives none, empty when it does; known when ``frames()`` is exhausted."""
+        if self._heard is not None:
+            return ""
+        if self._audio is None:
             return "no sound track"
-        return "no sound in this part of the file" if self._sound.first is not None else UNDECODABLE_SOUND
+        return self._sound.mute if self._sound else "the sound was not asked for"
 
     def frames(self) -> Iterator[Frame]:
         """The pictures that were asked for, in order of time; gathers the sound on its way through the file.

@@ -168,7 +168,7 @@ class Reading:
     Attributes:
         seconds: length of the clip; known when ``frames()`` is exhausted.
         notes: what was odd about the file; complete when ``frames()`` is exhausted.
-        mute: why there is no sound; empty when there is; known when ``frames()`` is exhausted.
+        mute: why ``sound()`` gives none, empty when it does; known when ``frames()`` is exhausted.
     """
 
     def __init__(self, answer: "_Answer") -> None:

@@ -74,8 +74,7 @@ def _recording(path: Path, settings: MediaSettings, request: Mapping[str, Any]) 
         for frame in recording.frames():
             yield {"seconds": frame.seconds, "wanted": sorted(frame.wanted), "shape": frame.rgb.shape}, frame.rgb
         sound = recording.sound()
-        mute = recording.mute if sound is None else ""
-        yield {"length": recording.seconds, "notes": recording.notes, "mute": mute}, sound
+        yield {"length": recording.seconds, "notes": recording.notes, "mute": recording.mute}, sound
 
 
 def _still(path: Path, settings: MediaSettings, _: Mapping[str, Any]) -> Iterator[Reply]:

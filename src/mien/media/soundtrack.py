@@ -23,8 +23,6 @@ from mien.schema import SAMPLE_RATE
 TOLERANCE = SECOND // 10
 """Shorter gaps are the rounding of containers and codecs, not silence."""
 
-UNDECODABLE_SOUND = "the sound track could not be decoded"
-
 SAMPLE = SECOND // SAMPLE_RATE
 """Ticks from one sample to the next."""
 
@@ -61,13 +59,20 @@ class SoundTrack:
         self._open: npt.NDArray[np.float32] | None = None
         self._used = 0
         self._samples = 0
+        self._offered = False
+
+    @property
+    def mute(self) -> str:
+        """Why nothing was heard, where nothing was."""
+        in_vain = self.first is None and self._offered
+        return "the sound track could not be decoded" if in_vain else "no sound in the part of the file that was read"
 
     def oddities(self, zero: int, beside_pictures: bool) -> Iterator[str]:
         """What was odd, one line each; ``zero`` is the presentation time from which moments are counted."""
         if self.damaged:
             yield f"damaged: {self.damaged} sound packets could not be decoded"
         if self.first is None:
-            yield UNDECODABLE_SOUND
+            yield self.mute
         elif beside_pictures and self.first - zero > TOLERANCE:
             yield f"sound begins {(self.first - zero) / SECOND:.2f} s after the picture: silence stands before it"
         if self.filled:
@@ -75,6 +80,7 @@ class SoundTrack:
 
     def add(self, packet: Packet | None) -> None:
         """Decode a packet, or with ``None`` what the decoder and the resampler still hold back."""
+        self._offered |= packet is not None
         try:
             frames = self._codec.decode(packet)
         except EndOfFile:

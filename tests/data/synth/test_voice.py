@@ -1,3 +1,4 @@
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,15 @@ def test_what_is_said_does_not_depend_on_what_was_said_before():
     first = speak(WORDS, Voice())
     speak(("something else",), Voice(variant="f3", pitch=90, words_per_minute=200))
     assert np.array_equal(first, speak(WORDS, Voice()))
+
+
+@pytest.mark.parametrize("variant", ["f2", "f3"])
+def test_the_breath_of_breathy_voices_does_not_depend_on_the_time_of_day(variant):
+    """The seconds since 1970 were its seed."""
+    breathy = Voice(variant=variant, words_per_minute=175, pitch=91, melody=41)
+    first = speak(WORDS, breathy)
+    time.sleep(1.1)
+    assert np.array_equal(first, speak(WORDS, breathy))
 
 
 @pytest.mark.parametrize("variant", [*MALE_VARIANTS, *FEMALE_VARIANTS])

@@ -44,7 +44,7 @@ from mien.schema import EMOTIONS
 
 Floats = npt.NDArray[np.float64]
 
-VERSION = 2
+VERSION = 3
 """Goes up when the same settings give other files."""
 
 FPS = 25

@@ -25,6 +25,9 @@ MALE_VARIANTS = ("", "m1", "m2", "m5", "m7", "m8")
 FEMALE_VARIANTS = ("f2", "f3", "f4")
 """Speakers of the American English voice that a small recogniser understands."""
 
+SEED = 1
+"""Of the breath in breathy voices."""
+
 _SYNCHRONOUS, _POSITION_CHARACTER, _UTF8, _END_PAUSE = 2, 1, 1, 0x1000
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
 
@@ -77,7 +80,10 @@ def speak(clauses: Sequence[str], voice: Voice) -> Floats:
 
 @contextmanager
 def _engine() -> Iterator[ctypes.CDLL]:
-    """The library, freshly loaded: it keeps its state in global variables, and what is said must not depend on it."""
+    """The library, freshly loaded: it keeps its state in global variables, and what is said must not depend on it.
+
+    Breathy voices (``f2``, ``f3``) draw their noise from a generator that starts with the time of day, unless told.
+    """
     try:
         import espeakng_loader  # noqa: PLC0415
     except ImportError as error:
@@ -91,6 +97,7 @@ def _engine() -> Iterator[ctypes.CDLL]:
     ]
     rate = library.espeak_Initialize(_SYNCHRONOUS, 0, str(espeakng_loader.get_data_path()).encode(), 0)
     assert rate == VOICE_RATE, f"espeak-ng started with {rate} Hz"
+    library.espeak_ng_SetRandSeed(ctypes.c_long(SEED))
     try:
         yield library
     finally:
