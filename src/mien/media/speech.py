@@ -37,7 +37,7 @@ ROOM_FRAMES = 400
 """Silence that the recogniser is given after a parcel, in frames of its spectrogram, 100 a second.
 
 Whisper was trained on 30 s, mostly silence after a short utterance, and reading all that takes most of its time. With
-4 s of it no more words are wrong than with all of it; with less it begins to invent words (``bench.md``)."""
+4 s of it hardly more words are wrong than with all of it, if any; with 1 s it invents words (``bench.md``)."""
 
 LONGEST_SPAN_SECONDS = 300.0
 """Speech (or singing) without any pause is cut here, since the recogniser's memory grows with what it is given."""
