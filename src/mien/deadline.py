@@ -1,9 +1,9 @@
 """Time that work on a clip may take, counted only while this process runs.
 
-A laptop that was closed, a machine that was paused, a job stopped with Ctrl-Z: that time is not the clip's fault. Whoever
-waits looks at the deadline every second or so; when a look comes much later than that, the gap was not waited but slept
-through, and counts as ``LONGEST_GAP``. The trade-off: a caller that computes for a minute between two looks is charged
-ten seconds for it, so the limit errs towards patience.
+A laptop that was closed, a machine that was paused, a job stopped with Ctrl-Z: that time is not the clip's fault.
+Whoever waits looks at the deadline every second or so; when a look comes much later than that, the gap was not waited
+but slept through, and counts as ``LONGEST_GAP``. The trade-off: a caller that computes for a minute between two looks
+is charged ten seconds for it, so the limit errs towards patience.
 """
 
 from time import monotonic
