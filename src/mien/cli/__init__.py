@@ -4,8 +4,10 @@ Exit codes: 0 fine; 1 a fault of data or of the run, told in one line; 2 wrong u
 the output has gone (``mien … | head``), as other programs have it.
 """
 
+import functools
 import os
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import typer
@@ -13,6 +15,7 @@ from typer.core import TyperGroup
 
 from mien.cli import about, data, licences, models, reporting, scoring, summary, tables, weights
 from mien.errors import MienError, legible
+from mien.sandbox import deny_network
 
 
 class Commands(TyperGroup):
@@ -39,9 +42,22 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(weights.app, name="weights")
+
+
+def _offline(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that takes the network from this process, before it imports anything that is native."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        deny_network()
+        command(*args, **kwargs)
+
+    return run
+
+
 for room in (data, models, scoring, tables, summary, reporting, licences, about):
     for command, epilog in room.COMMANDS:
-        app.command(epilog=epilog)(command)
+        app.command(epilog=epilog)(_offline(command))
 
 
 def main() -> None:
