@@ -161,7 +161,7 @@ def _pictures(folder: Path) -> tuple[list[Path], list[Path]]:
     if not files:
         found = f"{len(entries)} other files, for example {entries[0].name}" if entries else "nothing"
         raise MediaError(f"{folder}: no face pictures in it, found {found}")
-    files.sort(key=lambda file: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", file.stem)])
+    files.sort(key=lambda file: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", file.stem)])
     return files, [entry for entry in entries if entry not in set(files)]
 
 
