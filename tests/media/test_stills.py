@@ -78,7 +78,7 @@ def photoshop(picture: Image.Image) -> bytes:
 EXACT = 0
 SUBSAMPLED = 14
 """Colours stored at half the resolution are interpolated linearly by libjpeg and libwebp, by cubics in libav; the rest
-is rounding. The grain of ``photo`` is grey, so this is small; a wrong matrix, range or ink is off by 16 and more in most places."""
+is rounding. The grain of ``photo`` is grey, so this is small; a wrong matrix, range or ink is off by more."""
 
 ROUNDED = 6
 """Rounding in the transform, the colour matrix and, of inks, a product."""
