@@ -13,11 +13,12 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mien.errors import DataError, OutputError
 
@@ -44,9 +45,54 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mien"
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal, read in blocks."""
-    with path.open("rb") as file:
+def open_regular(path: Path, most: int | None = None, follow: bool = True) -> BinaryIO:
+    """Open a file for reading, and nothing else: no FIFO, socket, device or folder, so that no reader waits for ever.
+
+    What decides is what was opened, so a file that is exchanged in between is noticed, too.
+
+    Args:
+        path: the file.
+        most: bytes above which it is refused; ``None`` takes any size.
+        follow: whether ``path`` itself may be a symbolic link.
+
+    Raises:
+        OSError: it cannot be opened, is not a regular file, or is larger than ``most``; ``strerror`` says which.
+    """
+    _see_regular(path, Path(path).stat(follow_symlinks=follow), most)  # so that a device is not even opened
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
+    handle = os.open(path, flags)
+    try:
+        _see_regular(path, os.fstat(handle), most)
+        os.set_blocking(handle, True)
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def _see_regular(path: Path, found: os.stat_result, most: int | None) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "a folder, expected a file", str(path))
+    if not stat.S_ISREG(found.st_mode):
+        what = "a link, which is not followed here" if stat.S_ISLNK(found.st_mode) else "not a regular file"
+        raise OSError(errno.EINVAL, what, str(path))
+    if most is not None and found.st_size > most:
+        raise OSError(errno.EFBIG, f"{in_bytes(found.st_size)}, but at most {in_bytes(most)} are read", str(path))
+
+
+def in_bytes(size: int) -> str:
+    """A size as it is told in messages.
+
+    >>> in_bytes(1_100_000_000_000), in_bytes(10_000_000), in_bytes(1234)
+    ('1100 GB', '10 MB', '1234 B')
+    """
+    steps = ((1e9, "GB"), (1e6, "MB"))
+    return next((f"{size / unit:.4g} {name}" for unit, name in steps if size >= unit), f"{size} B")
+
+
+def sha256_of(path: Path, most: int | None = None, follow: bool = True) -> str:
+    """The SHA-256 of a regular file's bytes, in hexadecimal, read in blocks."""
+    with open_regular(path, most, follow) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -163,18 +209,15 @@ def _remove_left(path: Path) -> None:
             os.close(handle)
 
 
-def contents(path: Path) -> bytes:
-    """All bytes of a file that somebody brought.
+def contents(path: Path, most: int = LARGEST_BYTES, follow: bool = True) -> bytes:
+    """All bytes of a file that somebody brought; never more than it had when it was opened.
 
     Raises:
-        DataError: it cannot be read, is no regular file (one may never end), or is larger than any such file should be.
+        DataError: it cannot be read, is no regular file (one may never end), or is larger than ``most``.
     """
     try:
-        if not path.is_file():
-            raise DataError(f"{path}: {'not a regular file' if path.exists() else 'cannot be read (no such file)'}")
-        if (size := path.stat().st_size) > LARGEST_BYTES:
-            raise DataError(f"{path}: {size / 1e9:.1f} GB, but at most {LARGEST_BYTES / 1e9:g} GB are read at once")
-        return path.read_bytes()
+        with open_regular(path, most, follow) as file:
+            return file.read(os.fstat(file.fileno()).st_size)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
