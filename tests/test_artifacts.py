@@ -80,7 +80,7 @@ def test_the_cache_can_be_moved(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_a_killed_writer_left_goes_with_the_next_write_and_what_is_in_work_stays(tmp_path: Path) -> None:
-    left = tmp_path / ".[a].json.x1y2.part"
+    left = tmp_path / ".[a].json.x1y2z3_4.mien"
     left.write_text("half")
     with atomic_file(tmp_path / "[a].json") as mine:
         write_json(tmp_path / "[a].json", 1)
@@ -91,12 +91,31 @@ def test_what_a_killed_writer_left_goes_with_the_next_write_and_what_is_in_work_
     assert [path.name for path in tmp_path.iterdir()] == ["[a].json"]
 
 
-def test_a_folder_replaces_what_stood_there(tmp_path: Path) -> None:
+def test_a_folder_replaces_an_older_one_of_its_kind(tmp_path: Path) -> None:
     for content in ("old", "new"):
-        with atomic_folder(tmp_path / "x") as part:
+        with atomic_folder(tmp_path / "x", ours={"old"}) as part:
             (part / content).write_text(content)
     assert [path.name for path in (tmp_path / "x").iterdir()] == ["new"]
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "old/photo.jpg"])
+def test_a_folder_of_other_things_is_not_replaced(name: str, tmp_path: Path) -> None:
+    (tmp_path / "x" / name).parent.mkdir(parents=True)
+    (tmp_path / "x" / name).write_text("a photo")
+    with pytest.raises(OutputError, match="is not of mien, so it is not replaced"), atomic_folder(tmp_path / "x") as at:
+        (at / "old").write_text("new")
+    assert (tmp_path / "x" / name).read_text() == "a photo"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_link_is_not_replaced_by_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "x").symlink_to("photos")
+    with pytest.raises(OutputError, match=r"x: cannot be written .a link"), atomic_folder(tmp_path / "x") as part:
+        (part / "new").touch()
+    assert not list((tmp_path / "photos").iterdir())
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_place_that_cannot_be_is_named_in_one_line(tmp_path: Path) -> None:
