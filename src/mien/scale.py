@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from itertools import chain
 from multiprocessing import popen_spawn_posix, spawn
 from multiprocessing.context import SpawnContext, SpawnProcess
+from pathlib import Path
 from types import FunctionType, SimpleNamespace
 from typing import Any, Protocol, TypeVar
 
@@ -88,7 +89,7 @@ def _run_in_processes(
     make: Make[Result], items: Iterable[Item], workers: int, seconds_each: Callable[[Item], float] | None
 ) -> Iterator[tuple[Item, Result | Failed]]:
     """A pool of which an idle worker was killed is beyond help: another takes over, once, what it had been given."""
-    os.getcwd()  # a directory that was deleted is reported here, not by workers that cannot start in it
+    Path.cwd()  # a directory that was deleted is reported here, not by workers that cannot start in it
     queue, again = iter(items), []
     while (left := (yield from _run_in_pool(make, chain(again, queue), workers, seconds_each))) is not None:
         lost = [item for item in left if any(item is other for other in again)]
