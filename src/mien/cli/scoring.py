@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from mien import terminal
 from mien.cli.options import ClipSecondsOption, HopOption, QuietOption, WindowsOption, WorkersOption, worker_count
 
 
@@ -45,9 +46,9 @@ def predict(
     )
     scored = loaded.document(made)
     if loaded.bundle.random_weights:
-        typer.echo("note: the model was trained on random weights; its scores mean nothing", err=True)
+        terminal.note("the model was trained on random weights; its scores mean nothing")
     for note in window_notes(made) if windows is not None else ():
-        typer.echo(f"note: {note}", err=True)
+        terminal.note(note)
     print_scores(tabular.wide(scored), loaded.targets)
     if why:
         print_why(made, loaded.targets)
@@ -59,8 +60,8 @@ def predict(
             files[out.with_suffix(f".windows{out.suffix}")] = "windows"
         for file, kind in files.items():
             for note in write_scores(scored, file, kind):
-                typer.echo(f"note: {note}", err=True)
-            typer.echo(f"{file}: written")
+                terminal.note(note)
+            terminal.say(f"{file}: written")
     if all(one.error for one in made):
         raise typer.Exit(1)
 
