@@ -23,6 +23,7 @@ ModalityName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Source = Literal["video", "provided", "auto"]
 
 
 class Section(BaseModel):
@@ -49,8 +50,9 @@ class MediaSettings(Section):
 class FaceSettings(Section):
     """How faces are found, followed and cut out."""
 
-    source: Literal["video", "provided"] = "video"
-    """``provided`` takes the challenge's own ``face_images/{id}/`` as the crops for vision."""
+    source: Source = "video"
+    """``provided`` takes the challenge's own ``face_images/{id}/`` as the crops for vision; ``auto`` takes them where a
+    clip has them, else looks for faces in the video."""
     crop_size: Count = 224
     """Side of the square crops, pixels."""
     margin: Annotated[float, Field(ge=0, le=2)] = 0.3
@@ -62,8 +64,9 @@ class FaceSettings(Section):
 class SpeechSettings(Section):
     """How speech is found and written down."""
 
-    source: Literal["video", "provided"] = "video"
-    """``provided`` hears the challenge's own ``audio/{id}.mp3`` instead of the video's sound."""
+    source: Source = "video"
+    """``provided`` hears the challenge's own ``audio/{id}.mp3`` (or ``.wav``, ``.flac``, ``.m4a``, ``.ogg``) instead of
+    the video's sound; ``auto`` hears it where a clip has it, else the video's."""
     language: str = "en"
     """Language spoken, as a two-letter code; ``auto`` lets a multilingual recogniser decide."""
     vad_threshold: Fraction = 0.5
