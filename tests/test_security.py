@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mien.media.decoder import NAME
 from mien.weights import Weights
 from tests.media.clips import make_clip, tone
 
@@ -77,7 +78,7 @@ WATCH = """
 import json, os, sys
 def watch(event, arguments):
     if event in EVENTS:
-        line = json.dumps([os.path.basename(sys.argv[0]), event, [str(each) for each in arguments]]) + "\\n"
+        line = json.dumps([sys.argv[-1], event, [str(each) for each in arguments]]) + "\\n"
         handle = os.open(os.environ["WATCH_LOG"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.write(handle, line.encode()); os.close(handle)
 EVENTS = {"pickle.find_class", "socket.connect", "socket.bind", "socket.sendto", "socket.getaddrinfo",
@@ -155,7 +156,7 @@ def test_scoring_unpickles_nothing_and_opens_no_connection(
 ) -> None:
     """In all its processes, also what decodes. A pickle of plain values would not show, but can do nothing."""
     run: Run = request.getfixturevalue(command)
-    assert any("mien.media.decoder_process" in started[1] for started in run.events("subprocess.Popen"))
+    assert any(NAME in started[1] for started in run.events("subprocess.Popen"))
     assert run.events("pickle.find_class") == []
     assert run.events("socket.") == []
     assert run.events("os.system") == []
@@ -174,7 +175,7 @@ def test_workers_unpickle_what_we_sent_them_and_nothing_else(room: Path) -> None
     assert words
     assert {module.partition(".")[0] for module, _ in words} <= HOMES, words
     assert not {"eval", "exec", "system", "__import__"} & {name for _, name in words}
-    assert {who for who, event, _ in run.did if event == "pickle.find_class"}.isdisjoint({"decoder_process.py"})
+    assert {who for who, event, _ in run.did if event == "pickle.find_class"}.isdisjoint({NAME})
     assert run.events("socket.getaddrinfo") == []
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from mien.artifacts import cache_folder
 from mien.errors import WeightsMissing
+from mien.sandbox import file_guard, network_guard
 from mien.scale import cores
 from mien.weights import SETS, locate
 
@@ -36,8 +37,8 @@ EXTRAS = {
 
 
 def examine() -> list[Finding]:
-    """Look at the processor, memory, disk, libraries, optional packages, weights."""
-    return [*_machine(), *_libraries(), *_extras(), *_weights()]
+    """Look at the processor, memory, disk, guards, libraries, optional packages, weights."""
+    return [*_machine(), *_guards(), *_libraries(), *_extras(), *_weights()]
 
 
 def _machine() -> Iterator[Finding]:
@@ -54,6 +55,16 @@ def _machine() -> Iterator[Finding]:
     existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
     free = shutil.disk_usage(existing).free / 1e9
     yield Finding("cache", free > 2, f"{cache}, {free:.0f} GB free", "" if free > 2 else "free 2 GB or set MIEN_CACHE")
+
+
+def _guards() -> Iterator[Finding]:
+    """What the kernel keeps from processes that handle clips (``sandbox.py``)."""
+    for what, kept, why_not in (
+        ("network", "kept by seccomp from every command but weights", network_guard()),
+        ("files", "kept by Landlock from the process that decodes", file_guard()),
+    ):
+        remedy = "run mien in a container without network, or on Linux 5.13 or newer" if why_not else ""
+        yield Finding(f"{what} guard", not why_not, f"off: {why_not}" if why_not else kept, remedy)
 
 
 def _backbones() -> str:

@@ -28,10 +28,7 @@ from contextlib import contextmanager
 from functools import cache, partial
 from queue import SimpleQueue
 from struct import pack
-from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from typing import Any, NoReturn
 
 SWITCH = "MIEN_SANDBOX"
 
@@ -128,16 +125,8 @@ def deny_files() -> bool:
     return True
 
 
-class Caller(Protocol):
-    """Calls a function and gives what it returns, or raises what it raises."""
-
-    def __call__(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call it."""
-        ...
-
-
 @contextmanager
-def offline() -> Iterator[Caller]:
+def offline() -> Iterator[Callable[..., Any]]:
     """A way to call functions without network: here, where this thread has none, else in one thread of their own.
 
     with offline() as call:
@@ -145,7 +134,7 @@ def offline() -> Iterator[Caller]:
     """
     if is_denied() or network_guard():
         deny_network(whole_process=False)
-        yield lambda function, /, *args, **kwargs: function(*args, **kwargs)
+        yield lambda function, *args: function(*args)
         return
     calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
     threading.Thread(target=_answer, args=(calls,), name="mien-offline", daemon=True).start()
@@ -155,17 +144,17 @@ def offline() -> Iterator[Caller]:
         calls.put(None)
 
 
-def _call(calls: "SimpleQueue[Callable[[], None] | None]", function: Callable[..., R], *args: Any, **kwargs: Any) -> R:
+def _call(calls: "SimpleQueue[Callable[[], None] | None]", function: Callable[..., Any], *args: Any) -> Any:
     """Have the thread call a function, and wait."""
-    answers: SimpleQueue[Callable[[], R]] = SimpleQueue()
-    calls.put(lambda: answers.put(_outcome(function, args, kwargs)))
+    answers: SimpleQueue[Callable[[], Any]] = SimpleQueue()
+    calls.put(lambda: answers.put(_outcome(function, args)))
     return answers.get()()
 
 
-def _outcome(function: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], R]:
+def _outcome(function: Callable[..., Any], args: tuple[Any, ...]) -> Callable[[], Any]:
     """What a call came to, to be looked at in another thread."""
     try:
-        value = function(*args, **kwargs)
+        value = function(*args)
     except BaseException as error:  # noqa: BLE001 - it is raised where the call was made
         return partial(_raise, error)
     return lambda: value

@@ -22,6 +22,7 @@ from mien.config import Settings, read_settings
 from mien.errors import legible
 from mien.features.extract import extract
 from mien.features.writer import StoreWriter
+from mien.media.decoder import NAME
 from mien.schema import Clip, ClipFeatures, Feature, Manifest
 from mien.weights import Weights
 from tests.badmedia.mutations import Bad, table
@@ -127,7 +128,7 @@ def watched() -> Iterator[Peak]:
             peak.own = max(peak.own, me.memory_info().rss - before)
             for child in me.children():
                 try:
-                    if "mien.media.decoder_process" in child.cmdline():  # not still a copy of us, before it became one
+                    if NAME in child.cmdline():  # not still a copy of us, before it became one
                         peak.decoder = max(peak.decoder, child.memory_info().rss)
                 except psutil.Error:  # it has just ended
                     continue

@@ -1,6 +1,7 @@
 """All commands in one, and how one is run."""
 
 import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,11 +45,17 @@ app.add_typer(weights.app, name="weights")
 
 
 def _offline(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that takes the network from this process, before it imports anything that is native."""
+    """A command that takes the network from this process, before it imports anything that is native.
+
+    And that has matplotlib keep its list of fonts with our own things, not in the home folder.
+    """
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
+        from mien.artifacts import cache_folder
+
         deny_network()
+        os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
         command(*args, **kwargs)
 
     return run

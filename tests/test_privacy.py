@@ -1,0 +1,145 @@
+"""Nothing leaves and nothing is left behind: watched in the kernel, under whatever libraries do natively.
+
+Every command runs under strace, in a network namespace that is empty, so that what an unguarded command tries goes
+nowhere. Counted over all its processes and threads: sockets that were opened, connections that were tried, addresses
+that were sent to, programs that were started, and files that were written outside of the folders that mien names.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mien.artifacts import cache_folder
+from mien.weights import Weights
+from tests.media.clips import SHARED, make_clip, tone
+
+CALLS = "trace=network,execve,openat,open,creat,mkdir,mkdirat,rename,renameat,renameat2,symlink,symlinkat,link,linkat"
+SPACES = ["unshare", "--map-root-user", "--net"]
+
+pytestmark = [
+    pytest.mark.weights,
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed"),
+    pytest.mark.skipif(
+        shutil.which("unshare") is None or subprocess.run([*SPACES, "true"], capture_output=True).returncode != 0,
+        reason="no network namespace can be made here",
+    ),
+]
+
+NETWORK = re.compile(r"\b(socket\((?!AF_NETLINK).*= \d|connect\(|sendto\(.*sa_family|sendmsg\(.*sa_family)")
+STARTED = re.compile(r'\bexecve\("([^"]+)".* = 0')
+WRITTEN = re.compile(r'\b(?:open|openat|creat)\((?:[^"]*, )?"([^"]+)", [^)]*(?:O_WRONLY|O_RDWR|O_CREAT).* = \d')
+MADE = re.compile(r'\b(?:mkdir|rename|symlink|link)[a-z0-9]*\(.*"([^"]+)"[^"]*= 0')
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the kernel was asked for by a command and all that it started."""
+
+    network: list[str]
+    started: set[str]
+    written: set[Path]
+    home: list[Path]
+
+
+class Room:
+    """A folder with clips, a model, and a home that should stay empty; runs commands in it under watch."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.home, self.temporary = root / "home", root / "tmp"
+        self.home.mkdir()
+        self.temporary.mkdir()
+
+    def run(self, *words: str, sandbox: str = "on") -> Seen:
+        log = self.root / "strace.log"
+        path = os.pathsep.join(place for place in sys.path if place)
+        environment: Mapping[str, str] = {
+            "PATH": os.environ["PATH"], "HOME": str(self.home), "TMPDIR": str(self.temporary), "PYTHONPATH": path,
+            "MIEN_CACHE": str(cache_folder()), "MIEN_SANDBOX": sandbox, "PYTHONDONTWRITEBYTECODE": "1",
+        }  # fmt: skip
+        strace = ["strace", "-f", "-qq", "--seccomp-bpf", "-s", "200", "-e", CALLS, "-e", "signal=none", "-o", str(log)]
+        command = [*SPACES, *strace, sys.executable, "-m", "mien.cli", *words]
+        done = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, timeout=280)
+        assert done.returncode == 0, done.stderr.decode(errors="replace")
+        return self._seen(log.read_text(errors="replace").splitlines())
+
+    def _seen(self, lines: list[str]) -> Seen:
+        written = {self.root / found[1] for line in lines for kind in (WRITTEN, MADE) if (found := kind.search(line))}
+        ours = (self.root, cache_folder(), Path("/dev"), Path("/proc"))
+        return Seen(
+            network=[line for line in lines if NETWORK.search(line)],
+            started={found[1] for line in lines if (found := STARTED.search(line))} - {sys.executable},
+            written={path for path in written if not any(path.is_relative_to(place) for place in ours)},
+            home=list(self.home.rglob("*")),
+        )
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory, small_weights: dict[str, Weights]) -> Room:
+    """Clips with pictures and sound, one of them of a person who speaks where there is one, and a small model."""
+    root = tmp_path_factory.mktemp("private")
+    rows = ["id,path,split,Joy"]
+    for number in range(8):
+        make_clip(root / f"{number}.mp4", seconds=1, wave=lambda t, pitch=1 + number / 8: tone(pitch * t))
+        rows.append(f"{number},{number}.mp4,{'valid' if number % 4 == 0 else 'train'},{number / 8}")
+    (root / "clips.csv").write_text("\n".join(rows))
+    (root / "new").mkdir()
+    make_clip(root / "new" / "tone.mp4", seconds=1)
+    if SHARED.is_dir():
+        shutil.copy(SHARED / "speech_mpeg4.mp4", root / "new")
+    made = Room(root)
+    made.run("extract", "clips.csv", "--out", "features", "--quiet", "--workers", "0", "--weights", "tiny")
+    quick = ["--set", "weights=tiny", "--set", "seeds=[0]", "--set", "stage1.epochs=1", "--set", "stage2.epochs=1"]
+    made.run("train", "clips.csv", "--features", "features", "--out", "run", "--quiet", *quick)
+    return made
+
+
+PREDICT = ("predict", "run", "new", "--out", "scores.json", "--quiet")
+
+COMMANDS = {
+    "predict": PREDICT,
+    "predict, workers": (*PREDICT, "--workers", "2", "--why", "--windows", "1"),
+    "extract, workers": ("extract", "new", "--out", "small", "--quiet", "--workers", "2", "--weights", "small"),
+    "extract, 8 bits": ("extract", "new", "--out", "int8", "--quiet", "--workers", "0", "--weights", "tiny",
+                        "--set", "compute.precision=int8"),
+    "train": ("train", "clips.csv", "--features", "features", "--out", "another", "--quiet", "--set", "weights=tiny",
+              "--set", "seeds=[0]", "--set", "stage1.epochs=1", "--set", "stage2.epochs=1"),
+    "report": ("report", "run", "--out", "report.html"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_reaches_nobody_and_writes_where_it_says(name: str, room: Room) -> None:
+    seen = room.run(*COMMANDS[name])
+    assert seen.network == []
+    assert seen.started <= {shutil.which("fc-list")}  # matplotlib asks it once for fonts, and keeps the answer
+    assert seen.written == set()
+    assert seen.home == []
+
+
+def test_the_watch_sees_a_socket_where_the_guard_is_taken_away(room: Room) -> None:
+    """MediaPipe opens one as soon as it looks at a picture; whether it is used or not, with the guard there is none."""
+    assert any("AF_INET" in line for line in room.run(*PREDICT, sandbox="off").network)
+
+
+def test_the_patterns_know_what_telemetry_looks_like(room: Room) -> None:
+    code = (
+        "import socket, os, subprocess; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.setblocking(False); "
+        "open('/tmp/mien-privacy-probe', 'w').close(); os.remove('/tmp/mien-privacy-probe'); subprocess.run(['true']); "
+        "s.sendto(b'query', ('127.0.0.1', 53))"
+    )
+    log = room.root / "probe.log"
+    run = [*SPACES, "strace", "-f", "-qq", "--seccomp-bpf", "-e", CALLS, "-o", str(log), sys.executable, "-c", code]
+    subprocess.run(run, check=False, capture_output=True)  # nothing can be sent in an empty namespace, and that is said
+    seen = room._seen(log.read_text().splitlines())
+    assert len(seen.network) == 2  # the socket, and what was sent
+    assert seen.started
+    assert seen.written == {Path("/tmp/mien-privacy-probe")}
