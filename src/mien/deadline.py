@@ -3,7 +3,7 @@
 A laptop that was closed, a machine that was paused, a job stopped with Ctrl-Z: that time is not the clip's fault.
 Whoever waits looks at the deadline every second or so; when a look comes much later than that, the gap was not waited
 but slept through, and counts as ``LONGEST_GAP``. The trade-off: a caller that computes for a minute between two looks
-is charged ten seconds for it, so the limit errs towards patience.
+is charged two seconds for it, so the limit errs towards patience.
 """
 
 from time import monotonic
@@ -11,7 +11,7 @@ from time import monotonic
 LOOK_SECONDS = 1.0
 """How often whoever waits should look."""
 
-LONGEST_GAP = 10.0
+LONGEST_GAP = 2.0
 """What the time between two looks counts at most, seconds."""
 
 
