@@ -213,7 +213,7 @@ def told_seconds(container: InputContainer, tracks: Sequence[VideoStream | Audio
 
 
 def _end_of(track: VideoStream | AudioStream) -> int | None:
-    """When a track ends, in ticks, by its header; in Matroska by its tag, since libav makes up the rest from the file."""
+    """When a track ends, in ticks, by its header; in Matroska by its tag, as libav makes up the rest."""
     if "matroska" not in track.container.format.name:
         ruler = Ruler(track.time_base)
         length = ruler.read(track.duration)
