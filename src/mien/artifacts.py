@@ -4,6 +4,8 @@ Only safetensors, npy (never pickled), Parquet and JSON are written or read. A w
 its target, is flushed to the disk, and is renamed onto it: a reader sees the old file or the new one. What a killed
 process leaves under a temporary name is removed by the next one that writes the same file, or opens the folder to
 write (``ownership.py``). That what is read is what was written is checked by ``checksums.py``.
+
+Every file that somebody brought is opened by ``open_regular``, so that none of them can keep a reader waiting.
 """
 
 import errno
@@ -12,17 +14,22 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from mien.errors import DataError, OutputError
 
-PART = ".part"
+PART = ".mien"
 """How the name of what is not finished ends; it begins with a dot and the name of its target."""
+
+_PART_NAME = re.compile(r"\..+\.[a-z0-9_]{8}" + re.escape(PART))
 
 _ADVICE = {
     errno.ENOSPC: "make room",
@@ -31,10 +38,16 @@ _ADVICE = {
     errno.EROFS: "name another place",
     errno.EACCES: "name another place, or have it opened for you",
     errno.EPERM: "name another place, or have it opened for you",
+    errno.ELOOP: "put what it points to in its place, or name another place",
+    errno.EINVAL: "move it away, or name another place",
+    errno.EEXIST: "move it away, or name another place",
 }
 
 LARGEST_BYTES = 1_000_000_000
 """Of a file that is read as a whole."""
+
+LARGEST_JSON = 100_000_000
+"""Of a JSON file: its values take several times as much memory."""
 
 
 def cache_folder() -> Path:
@@ -44,9 +57,54 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mien"
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal, read in blocks."""
-    with path.open("rb") as file:
+def open_regular(path: Path, most: int | None = None, follow: bool = True) -> BufferedReader:
+    """Open a file for reading, and nothing else: no FIFO, socket, device or folder, so that no reader waits for ever.
+
+    What decides is what was opened, so a file that is exchanged in between is noticed, too.
+
+    Args:
+        path: the file.
+        most: bytes above which it is refused; ``None`` takes any size.
+        follow: whether ``path`` itself may be a symbolic link.
+
+    Raises:
+        OSError: it cannot be opened, is not a regular file, or is larger than ``most``; ``strerror`` says which.
+    """
+    _see_regular(path, Path(path).stat(follow_symlinks=follow), most)  # so that a device is not even opened
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
+    handle = os.open(path, flags)
+    try:
+        _see_regular(path, os.fstat(handle), most)
+        os.set_blocking(handle, True)
+    except BaseException:
+        os.close(handle)
+        raise
+    return os.fdopen(handle, "rb")
+
+
+def _see_regular(path: Path, found: os.stat_result, most: int | None) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "a folder, expected a file", str(path))
+    if not stat.S_ISREG(found.st_mode):
+        what = "a link, which is not followed here" if stat.S_ISLNK(found.st_mode) else "not a regular file"
+        raise OSError(errno.EINVAL, what, str(path))
+    if most is not None and found.st_size > most:
+        raise OSError(errno.EFBIG, f"{in_bytes(found.st_size)}, but at most {in_bytes(most)} are read", str(path))
+
+
+def in_bytes(size: int) -> str:
+    """A size as it is told in messages.
+
+    >>> in_bytes(1_100_000_000_000), in_bytes(10_000_000), in_bytes(1234)
+    ('1100 GB', '10 MB', '1234 B')
+    """
+    steps = ((1e9, "GB"), (1e6, "MB"))
+    return next((f"{size / unit:.4g} {name}" for unit, name in steps if size >= unit), f"{size} B")
+
+
+def sha256_of(path: Path, most: int | None = None, follow: bool = True) -> str:
+    """The SHA-256 of a regular file's bytes, in hexadecimal, read in blocks."""
+    with open_regular(path, most, follow) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -72,7 +130,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        said = os.strerror(error.errno) if error.errno else f"{error}; is the disk full?"
+        said = error.strerror or f"{error}; is the disk full?"
         advice = _ADVICE.get(error.errno or 0, "make room, or name another place")
         line = f"{path}: cannot be written ({said}); {advice}, and run it again: what was finished stays"
         raise OutputError(line) from error
@@ -100,11 +158,16 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside ``path`` to fill; on leaving it becomes ``path``, replacing what stood there.
+def atomic_folder(path: Path, ours: Collection[str] = ()) -> Iterator[Path]:
+    """A temporary folder beside ``path`` to fill; on leaving it becomes ``path``, replacing an older one of ours.
+
+    Args:
+        path: where it shall be.
+        ours: names of files, beside those that were written now, that an older one may hold.
 
     Raises:
-        OutputError: the disk is full or read-only, or the place is not ours.
+        OutputError: the disk is full or read-only, the place is not ours, or what stands there is not an older one: a
+            link, or a folder with other things in it.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,15 +179,16 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 if written.is_file():
                     with written.open("rb") as file:
                         os.fsync(file.fileno())
-            _land(part, path)
+            _land(part, path, {*ours, *(entry.name for entry in part.iterdir())})
         finally:
             if part.exists():
                 shutil.rmtree(part)
 
 
-def _land(part: Path, path: Path) -> None:
+def _land(part: Path, path: Path, ours: set[str]) -> None:
     """Rename a finished folder onto its place; what stands there is put aside first, never left half removed."""
     while True:
+        see_only(path, ours.__contains__)
         try:
             part.rename(path)
             return
@@ -135,6 +199,35 @@ def _land(part: Path, path: Path) -> None:
         if path.exists():  # another process may have put it aside in the meantime
             path.rename(aside)
         shutil.rmtree(aside)
+
+
+def see_only(folder: Path, ours: Callable[[str], bool]) -> None:
+    """See that a folder that is about to be deleted, if it is there, holds nothing but files of ours.
+
+    Args:
+        folder: which.
+        ours: whether a name is one that we give to a file in it.
+
+    Raises:
+        OSError: it is a link, or holds something else; ``strerror`` names it.
+    """
+    if folder.is_symlink():
+        raise OSError(errno.ELOOP, "a link, which is not followed here", str(folder))
+    if not folder.is_dir():
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.is_file(follow_symlinks=False) or not ours(entry.name):
+                raise OSError(errno.EEXIST, f"{entry.name} in it is not of mien, so it is not replaced", str(folder))
+
+
+def is_part(name: str) -> bool:
+    """Whether a name is one that we give to what is not finished.
+
+    >>> is_part(".scores.csv.x1y2z3_4.mien"), is_part(".film.mp4.part")
+    (True, False)
+    """
+    return _PART_NAME.fullmatch(name) is not None
 
 
 def _begin(path: Path) -> tuple[int, Path]:
@@ -150,31 +243,29 @@ def _begin(path: Path) -> tuple[int, Path]:
 def _remove_left(path: Path) -> None:
     """Remove the unfinished files of killed writers of ``path``: those that no living process holds."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*{PART}"):
-        try:
-            handle = os.open(left, os.O_RDWR)
-        except OSError:  # gone already, or a folder's: ``ownership.py`` sees to those
+        if not is_part(left.name):
             continue
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            handle = open_regular(left, follow=False)
+        except OSError:  # gone already, or a folder's: ``ownership.py`` sees to those; or not ours at all
+            continue
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
             left.unlink(missing_ok=True)
-        except BlockingIOError:
-            continue
-        finally:
-            os.close(handle)
 
 
-def contents(path: Path) -> bytes:
-    """All bytes of a file that somebody brought.
+def contents(path: Path, most: int = LARGEST_BYTES, follow: bool = True) -> bytes:
+    """All bytes of a file that somebody brought; never more than it had when it was opened.
 
     Raises:
-        DataError: it cannot be read, is no regular file (one may never end), or is larger than any such file should be.
+        DataError: it cannot be read, is no regular file (one may never end), or is larger than ``most``.
     """
     try:
-        if not path.is_file():
-            raise DataError(f"{path}: {'not a regular file' if path.exists() else 'cannot be read (no such file)'}")
-        if (size := path.stat().st_size) > LARGEST_BYTES:
-            raise DataError(f"{path}: {size / 1e9:.1f} GB, but at most {LARGEST_BYTES / 1e9:g} GB are read at once")
-        return path.read_bytes()
+        with open_regular(path, most, follow) as file:
+            return file.read(os.fstat(file.fileno()).st_size)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
@@ -185,13 +276,13 @@ def write_json(path: Path, value: Any) -> None:
         part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, most: int = LARGEST_JSON) -> Any:
     """Read a JSON file.
 
     Raises:
-        DataError: the file is missing or is not JSON.
+        DataError: the file is missing, larger than ``most`` bytes, or is not JSON.
     """
     try:
-        return json.loads(contents(path).decode("utf-8"))
+        return json.loads(contents(path, most).decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not valid JSON ({error})") from error

@@ -17,16 +17,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from mien.artifacts import atomic_file, key_of, read_json, sha256_of, write_json
+from mien.artifacts import atomic_file, contents, key_of, read_json, sha256_of, write_json
+from mien.bounded import LARGEST_WEIGHTS, Arrays, read_safetensors
 from mien.errors import Damaged, DataError
 
 SUMS = "SHA256SUMS"
 _CHECKSUM = "checksum"
 
-Arrays = Mapping[str, npt.NDArray[Any]]
+LARGEST_SUMS = 10_000_000
+"""Bytes of a ``SHA256SUMS``."""
 
 
 def write_sums(folder: Path, *names: str) -> None:
@@ -38,24 +39,35 @@ def check_sums(folder: Path, names: Sequence[str] | None = None) -> None:
     """See that files of a folder are as ``SHA256SUMS`` says; all that it lists, when no names are given.
 
     Raises:
-        Damaged: one is not, or is missing.
+        Damaged: one is not, or is missing; or the list names a file outside the folder.
         DataError: there is no ``SHA256SUMS``: the folder was made before there was one, or was copied in part.
     """
-    try:
-        lines = (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
-        raise DataError(
-            f"{folder}: has no {SUMS}, so it cannot be checked; make it anew, or, if it is to be trusted as it is: "
-            f"cd {folder} && sha256sum * > {SUMS}"
-        ) from error
-    known = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    known = _read_sums(folder)
     for name in known if names is None else names:
         try:
-            found = sha256_of(folder / name)
+            found = sha256_of(folder / name, LARGEST_WEIGHTS)
         except OSError as error:
             raise Damaged(f"{folder / name}: cannot be read ({error.strerror})") from error
         if found != known.get(name):
             raise Damaged(f"{folder / name}: damaged (not what {SUMS} says)")
+
+
+def _read_sums(folder: Path) -> dict[str, str]:
+    """What ``SHA256SUMS`` lists: digests by name."""
+    try:
+        text = contents(folder / SUMS, LARGEST_SUMS).decode("utf-8", "replace")
+    except DataError as error:
+        if not isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            raise
+        raise DataError(
+            f"{folder}: has no {SUMS}, so it cannot be checked; make it anew, or, if it is to be trusted as it is: "
+            f"cd {folder} && sha256sum * > {SUMS}"
+        ) from error
+    known = {name: digest for digest, _, name in (line.partition("  ") for line in text.splitlines())}
+    for name in known:
+        if "/" in name or "\0" in name or name in ("", ".", ".."):
+            raise Damaged(f"{folder / SUMS}: damaged (lists {name[:100]!r}, which is no file of this folder)")
+    return known
 
 
 def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
@@ -73,7 +85,8 @@ def read_sealed(path: Path) -> dict[str, Any]:
     try:
         values = read_json(path)
     except DataError as error:
-        raise (Damaged if isinstance(error.__cause__, ValueError) else DataError)(str(error)) from error
+        spoilt = isinstance(error.__cause__, ValueError | RecursionError)
+        raise (Damaged if spoilt else DataError)(str(error)) from error
     if not isinstance(values, dict) or values.pop(_CHECKSUM, None) != key_of(values):
         raise Damaged(f"{path}: damaged (its checksum does not fit)")
     return values
@@ -92,16 +105,14 @@ def read_tensors(path: Path) -> tuple[dict[str, npt.NDArray[Any]], Any]:
     Raises:
         Damaged: it is no such file, or the checksum does not fit.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-            head = file.metadata() or {}
-    except (OSError, SafetensorError, ValueError, TypeError) as error:
-        raise Damaged(f"{path}: damaged ({' '.join(str(error).split())[:200]})") from error
+    tensors, head = read_safetensors(path)
     text = head.get("mien", "")
     if head.get(_CHECKSUM) != _digest(tensors, text):
         raise Damaged(f"{path}: damaged (its checksum does not fit)")
-    return tensors, json.loads(text)
+    try:
+        return tensors, json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Damaged(f"{path}: damaged (its head is no JSON)") from error
 
 
 def _digest(tensors: Arrays, head: str) -> str:

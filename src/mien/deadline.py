@@ -23,6 +23,7 @@ class Deadline:
     """
 
     def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
         self._left = seconds
         self._looked = monotonic()
 

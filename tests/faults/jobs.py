@@ -185,4 +185,4 @@ def settings() -> Settings:
 
 def leftovers(*folders: Path) -> list[Path]:
     """Half-written things."""
-    return [path for folder in folders for path in folder.rglob(".*.part")]
+    return [path for folder in folders for path in folder.rglob(".*.mien")]

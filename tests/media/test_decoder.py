@@ -192,8 +192,12 @@ def test_it_leaves_when_whoever_started_it_is_killed() -> None:
 
 def test_a_clip_may_take_a_time_that_goes_by_the_size_of_its_file(tmp_path: Path) -> None:
     file = tmp_path / "hour.mp4"
-    file.touch()
-    os.truncate(file, 450_000_000)  # an hour of 1 Mbit/s
+    with file.open("wb") as hour:
+        os.posix_fallocate(hour.fileno(), 0, 450_000_000)  # an hour of 1 Mbit/s
     assert seconds_for(file, ComputeSettings()) == pytest.approx(600 + 9000)
     assert seconds_for(tmp_path / "gone.mp4", ComputeSettings()) == 600
     assert seconds_for(file, ComputeSettings(clip_seconds=20)) == 20
+    hole = tmp_path / "hole.mp4"
+    hole.touch()
+    os.truncate(hole, 10**13)  # a size that is only claimed buys no time
+    assert seconds_for(hole, ComputeSettings()) < 601

@@ -160,7 +160,7 @@ def test_a_malformed_table_is_refused_with_its_line(
 
 
 def test_a_table_that_is_no_text_or_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none\.csv: cannot be read \(no such file"):
+    with pytest.raises(DataError, match=r"none\.csv: cannot be read \(No such file"):
         read_openface(tmp_path / "none.csv")
     (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(DataError, match="not a text file"):

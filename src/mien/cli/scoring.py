@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from mien import terminal
 from mien.cli.options import ClipSecondsOption, HopOption, QuietOption, WindowsOption, WorkersOption, worker_count
 
 SOURCE_HELP = (
@@ -53,11 +54,11 @@ def predict(
     )  # fmt: skip
     scored = loaded.document(made)
     if loaded.bundle.random_weights:
-        typer.echo("note: the model was trained on random weights; its scores mean nothing", err=True)
+        terminal.note("the model was trained on random weights; its scores mean nothing")
     for note in loaded.source_notes(manifest.clips, made, faces, sound):
-        typer.echo(f"note: {note}", err=True)
+        terminal.note(note)
     for note in window_notes(made) if windows is not None else ():
-        typer.echo(f"note: {note}", err=True)
+        terminal.note(note)
     print_scores(tabular.wide(scored), loaded.targets)
     if why:
         print_why(made, loaded.targets)
@@ -69,8 +70,8 @@ def predict(
             files[out.with_suffix(f".windows{out.suffix}")] = "windows"
         for file, kind in files.items():
             for note in write_scores(scored, file, kind):
-                typer.echo(f"note: {note}", err=True)
-            typer.echo(f"{file}: written")
+                terminal.note(note)
+            terminal.say(f"{file}: written")
     if all(one.error for one in made):
         raise typer.Exit(1)
 

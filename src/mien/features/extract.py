@@ -156,8 +156,8 @@ def extract(manifest: Manifest, store: Path, settings: Settings, *, workers: int
 def outcomes(extraction: Extraction, jobs: Iterable[Job], workers: int) -> Iterator[tuple[Job, Outcome]]:
     """What becomes of each clip, in the order of completion; a clip that its worker is lost with fails like any other.
 
-    Without workers, a clip's time is up while its file is decoded, in another process, or not at all. With workers,
-    it is up wherever they are; they get a little more, so that a decoder's own complaint comes first.
+    Without workers, a clip's time is up while its files are hashed or decoded, in another process, or not at all. With
+    workers, it is up wherever they are; they get a little more, so that a decoder's own complaint comes first.
     """
 
     def seconds(job: Job) -> float:
@@ -209,10 +209,12 @@ class Extractor:
             return _failed(job, self._modalities, f"{job.clip.path.name}: {type(error).__name__}: {error}")
 
     def _extract(self, job: Job) -> Outcome:
-        of_clip = Keys(job.clip, self._settings, self._weights, self._compute)
+        decoder = self._senses.decoder
+        decoder.begin(job.clip.path)
+        of_clip = Keys(job.clip, self._settings, self._weights, self._compute, decoder.sha256)
         try:
             keys = {modality.name: of_clip.of(modality) for modality in self._modalities}
-        except DataError as error:  # the file cannot be opened: what is stored of it stays
+        except (DataError, MediaError) as error:  # the file cannot be read: what is stored of it stays
             return _failed(job, [m for m in self._modalities if m.name not in job.known], str(error))
         fresh = {m.name for m in self._modalities if not _is_known(job, m, keys[m.name])}
         reused = tuple(name for name in keys if name not in fresh)

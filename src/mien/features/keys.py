@@ -6,7 +6,8 @@ key: other vision weights leave the transcripts standing.
 """
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from mien.artifacts import key_of
@@ -20,10 +21,18 @@ from mien.weights import Weights
 
 
 class Keys:
-    """Makes the keys of one clip's features, and says what they are made from; each file is hashed once."""
+    """Makes the keys of one clip's features, and says what they are made from; ``sha256`` hashes each file once."""
 
-    def __init__(self, clip: Clip, settings: Settings, weights: Mapping[str, Weights], compute: Compute) -> None:
+    def __init__(
+        self,
+        clip: Clip,
+        settings: Settings,
+        weights: Mapping[str, Weights],
+        compute: Compute,
+        sha256: Callable[[Path], str],
+    ) -> None:
         self._clip = clip
+        self._sha256 = sha256
         self._settings = settled(settings, clip)
         self._weights = weights
         self._compute = compute
@@ -33,7 +42,8 @@ class Keys:
         """The key of a modality's features of this clip.
 
         Raises:
-            DataError: the file that they would be made from cannot be read.
+            DataError: the file that they would be made from cannot be opened.
+            MediaError: it cannot be read, or not in time.
         """
         clip = self._clip
         given = _is_given(clip, modality)
@@ -63,7 +73,7 @@ class Keys:
             path = getattr(clip, source)
             try:
                 stamp = stamp_of(path)  # before its bytes are read, so that a later change shows
-                self._origins[source] = Origin(source, content_of(path), clip.start, clip.end, *stamp)
+                self._origins[source] = Origin(source, content_of(path, self._sha256), clip.start, clip.end, *stamp)
             except OSError as error:
                 raise DataError(f"{path}: {_why(error)}") from error
         return self._origins[source]

@@ -23,22 +23,26 @@ Writing is in ``writer.py``.
 import json
 import math
 import zlib
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mien.artifacts import key_of, read_json
-from mien.checksums import check_sums
+from mien.bounded import read_npy
 from mien.errors import DataError, StoreError
-from mien.schema import Transcript, Word
+from mien.features.shards import (
+    INDEX,
+    REMEDY,
+    known_clips,
+    read_table,
+    shards_of,
+)
 
 FORMAT = "mien-features"
 VERSION = 2
@@ -46,27 +50,8 @@ VERSION = 2
 
 HEAD = {"format": FORMAT, "version": VERSION}
 
-REMEDY = "run the command that made the store again: it makes what is damaged anew"
-
-INDEX = pa.schema(
-    [
-        ("clip", pa.string()),
-        ("modality", pa.string()),
-        ("status", pa.string()),
-        ("reason", pa.string()),
-        ("steps", pa.int64()),
-        ("width", pa.int64()),
-        ("offset", pa.int64()),
-        ("key", pa.string()),
-        ("provenance", pa.string()),
-        ("origin", pa.string()),
-        ("crc", pa.int64()),
-        ("seconds_crc", pa.int64()),
-    ]
-)
-CLIPS = pa.schema(
-    [("clip", pa.string()), ("seconds", pa.float64()), ("transcript", pa.string()), ("notes", pa.string())]
-)
+LARGEST_HEAD = 1_000_000
+"""Bytes of ``store.json``."""
 
 
 @dataclass(frozen=True)
@@ -142,12 +127,14 @@ class Store:
         """What is known of each clip: ``seconds``, ``transcript`` (a ``Transcript`` or ``None``), ``notes``."""
         clips: dict[str, dict[str, Any]] = {}
         for shard in shards_of(self.root):
-            for row in read_table(shard, "clips.parquet", CLIPS).to_pylist():
-                old = clips.get(row["clip"], {})
-                said = transcript_from_json(row["transcript"]) or old.get("transcript")
-                notes = tuple(dict.fromkeys((*old.get("notes", ()), *json.loads(row["notes"]))))
-                seconds = old.get("seconds", math.nan) if math.isnan(row["seconds"]) else row["seconds"]
-                clips[row["clip"]] = {"seconds": seconds, "transcript": said, "notes": notes}
+            for clip, seconds, transcript, said in known_clips(shard):
+                old = clips.get(clip, {})
+                notes = tuple(dict.fromkeys((*old.get("notes", ()), *said)))
+                clips[clip] = {
+                    "seconds": old.get("seconds", math.nan) if math.isnan(seconds) else seconds,
+                    "transcript": transcript or old.get("transcript"),
+                    "notes": notes,
+                }
         return clips
 
     @property
@@ -203,6 +190,7 @@ class Store:
             StoreError: a clip's steps are damaged, or their width is not that of the others.
         """
         rows = [self.rows.get((clip, modality)) for clip in clips]
+        self._see_room(modality, rows)
         offsets = np.concatenate([[0], np.cumsum([row.steps if row else 0 for row in rows])]).astype(np.int64)
         width = max((row.width for row in rows if row), default=0)
         values = np.empty((int(offsets[-1]), width), np.float16)
@@ -215,6 +203,17 @@ class Store:
                 self._checked(place, row.crc, row, clip, modality)
         return Packed(values, offsets)
 
+    def _see_room(self, modality: str, rows: Sequence[Row | None]) -> None:
+        """See that rows claim no more steps than there are, before memory is taken for them."""
+        claimed: Counter[str] = Counter()
+        for row in rows:
+            if row and row.steps:
+                array = self._array(row, modality, "")
+                claimed[row.shard] += row.steps
+                if claimed[row.shard] > len(array):
+                    index = self.root / "shards" / row.shard / "index.parquet"
+                    raise StoreError(f"{index}: damaged (claims more steps of {modality} than there are); {REMEDY}")
+
     def _checked(self, steps: npt.NDArray[Any], crc: int, row: Row, clip: str, modality: str) -> npt.NDArray[Any]:
         if crc32(steps) != crc:
             raise StoreError(f"{self.root}: {modality} of {clip} is damaged (in shard {row.shard}); {REMEDY}")
@@ -222,20 +221,22 @@ class Store:
 
     def _slice(self, row: Row, modality: str, suffix: str) -> npt.NDArray[Any]:
         """The steps of a row, or their times, as they lie on the disk; not yet checked."""
+        return self._array(row, modality, suffix)[row.offset : row.offset + row.steps]
+
+    def _array(self, row: Row, modality: str, suffix: str) -> npt.NDArray[Any]:
+        """The array that a row lies in; it has the row's width, and reaches as far as the row."""
         name = f"{row.shard}/{modality}{suffix}.npy"
         if name not in self._arrays:
             try:
-                self._arrays[name] = np.load(self.root / "shards" / name, mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError, EOFError, SyntaxError, TokenError) as error:  # of NumPy's reader of heads
-                raise StoreError(f"{self.root / 'shards' / name}: damaged ({_short(error)}); {REMEDY}") from error
-        array, kind = self._arrays[name], np.dtype(np.float32 if suffix else np.float16)
-        wanted = (row.offset + row.steps, *(() if suffix else (row.width,)))
-        if array.dtype != kind or array.ndim != len(wanted) or array.shape[1:] != wanted[1:] or len(array) < wanted[0]:
+                self._arrays[name] = read_npy(self.root / "shards" / name, np.float32 if suffix else np.float16)
+            except DataError as error:
+                raise StoreError(f"{error}; {REMEDY}") from error
+        array, wanted = self._arrays[name], (row.offset + row.steps, *(() if suffix else (row.width,)))
+        if array.ndim != len(wanted) or array.shape[1:] != wanted[1:] or len(array) < wanted[0]:
             raise StoreError(
-                f"{self.root / 'shards' / name}: damaged (holds {array.shape} {array.dtype}, the index wants "
-                f"{wanted} {kind}); {REMEDY}"
+                f"{self.root / 'shards' / name}: damaged (holds {array.shape}, the index wants {wanted}); {REMEDY}"
             )
-        return array[row.offset : row.offset + row.steps]
+        return array
 
 
 def check_format(root: Path) -> None:
@@ -244,10 +245,10 @@ def check_format(root: Path) -> None:
     Raises:
         StoreError: it is no store, is foreign, or is of another version.
     """
-    if not (root / "store.json").is_file():
+    if not (root / "store.json").exists():
         raise StoreError(f"{root}: not a feature store (no store.json); make one with: mien extract DATA --out {root}")
     try:
-        head = read_json(root / "store.json")
+        head = read_json(root / "store.json", LARGEST_HEAD)
     except DataError as error:
         raise StoreError(f"{error}; write a new one with: echo '{json.dumps(HEAD)}' > {root / 'store.json'}") from error
     if not isinstance(head, dict) or head.get("format") != FORMAT:
@@ -259,34 +260,6 @@ def check_format(root: Path) -> None:
         raise StoreError(f"{root}: store version {found}, but this mien reads version {VERSION}; {advice}")
 
 
-def shards_of(root: Path) -> list[Path]:
-    """The shards in the order in which a later row replaces an earlier one: by generation, then by place."""
-    names = (shard for shard in (root / "shards").iterdir() if not shard.name.startswith("."))
-    return sorted(names, key=lambda shard: (generation_of(shard.name), shard.name))
-
-
-def generation_of(shard: str) -> int:
-    """The generation in a shard's name.
-
-    >>> generation_of("00003-2")
-    2
-    """
-    return int(shard.partition("-")[2])
-
-
-def read_table(shard: Path, name: str, columns: pa.Schema) -> pa.Table:
-    """One of the two tables of a shard, checked.
-
-    Raises:
-        StoreError: it is damaged.
-    """
-    try:
-        check_sums(shard, [name])
-        return pq.read_table(shard / name, schema=columns, memory_map=False)
-    except (DataError, OSError, pa.ArrowException) as error:
-        raise StoreError(f"{shard / name}: damaged ({_short(error)}); {REMEDY}") from error
-
-
 def crc32(steps: npt.NDArray[Any]) -> int:
     """CRC-32 of the bytes of an array."""
     return zlib.crc32(np.ascontiguousarray(steps).data.cast("B")) if steps.size else 0
@@ -294,23 +267,3 @@ def crc32(steps: npt.NDArray[Any]) -> int:
 
 def _short(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
-
-
-def transcript_to_json(transcript: Transcript | None) -> str | None:
-    """A transcript as one JSON text; what is not a number is null."""
-    if transcript is None:
-        return None
-    values = asdict(transcript)
-    return json.dumps({k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()})
-
-
-def transcript_from_json(text: str | None) -> Transcript | None:
-    """The inverse of ``transcript_to_json``."""
-    if text is None:
-        return None
-    values = json.loads(text)
-    values["words"] = tuple(Word(**word) for word in values["words"])
-    values["speech"] = tuple((start, end) for start, end in values["speech"])
-    for name in ("average_logprob", "no_speech_probability"):
-        values[name] = math.nan if values[name] is None else values[name]
-    return Transcript(**values)

@@ -3,10 +3,11 @@
 A finished clip is put into ``pending/`` at once. When all clips of a shard are through, its pending clips become a
 shard folder by one rename, and only then are the pending files removed. Whatever happens in between, the next writer
 finds either the pending file or the shard, and drops what stands in both. What is damaged it drops, too, so that it
-counts as never made.
+counts as never made. It drops nothing but files of names that it gives itself: the folder may be somebody else's.
 """
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -19,27 +20,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mien.artifacts import atomic_folder, key_of, write_json, writing
-from mien.checksums import read_tensors, write_sums, write_tensors
-from mien.errors import Damaged, StoreError
-from mien.features.store import (
+from mien.artifacts import atomic_folder, is_part, key_of, see_only, write_json, writing
+from mien.checksums import SUMS, write_sums
+from mien.errors import Damaged, MienError, StoreError
+from mien.features.pending import pending_file, pending_of, read_pending, write_pending
+from mien.features.shards import (
     CLIPS,
-    HEAD,
     INDEX,
-    Row,
-    Store,
-    check_format,
-    crc32,
     generation_of,
     read_table,
     shards_of,
-    transcript_from_json,
     transcript_to_json,
 )
+from mien.features.store import HEAD, Row, Store, check_format, crc32
 from mien.ownership import LOCK, owned
 from mien.schema import ClipFeatures, Feature
 
 SHARD_CLIPS = 256
+
+TABLES = ("index.parquet", "clips.parquet", SUMS)
+_ARRAY = re.compile(r"[a-z][a-z0-9_]*(\.seconds)?\.npy")
 
 
 class StoreWriter:
@@ -55,7 +55,7 @@ class StoreWriter:
         Raises:
             InUse: another process is writing to it.
             OutputError: its folder cannot be written.
-            StoreError: it is foreign, older or newer.
+            StoreError: it is foreign, older or newer, or something else is among its files.
         """
         self.root = root
         self._shard_clips = shard_clips
@@ -92,7 +92,7 @@ class StoreWriter:
             if self._is_sound(clip, name)
         }
         if clip in self._pending:
-            known |= {feature.modality: feature for feature in _read_pending(self._pending[clip]).features}
+            known |= {feature.modality: feature for feature in read_pending(self._pending[clip]).features}
         return known
 
     def is_damaged(self, clip: str) -> bool:
@@ -115,7 +115,11 @@ class StoreWriter:
             try:
                 read_table(shard, "index.parquet", INDEX)
                 read_table(shard, "clips.parquet", CLIPS)
-            except StoreError:
+            except StoreError as error:
+                if _is_unreadable(error):
+                    raise
+                with writing(shard):
+                    see_only(shard, lambda name: name in TABLES or _ARRAY.fullmatch(name) is not None)
                 first = int(shard.name.partition("-")[0]) * self._shard_clips
                 dropped |= set(self._order[first : first + self._shard_clips])
                 shutil.rmtree(shard)
@@ -128,9 +132,9 @@ class StoreWriter:
             OutputError: the disk is full or cannot be written; what was finished before stays.
         """
         if features.clip in self._pending:
-            features = _merge(_read_pending(self._pending[features.clip]), features)
-        path = self.root / "pending" / f"{key_of(features.clip)}.safetensors"
-        _write_pending(path, features)
+            features = _merge(read_pending(self._pending[features.clip]), features)
+        path = pending_file(self.root, features.clip)
+        write_pending(path, features)
         self._pending[features.clip] = path
         self.passed(features.clip)
 
@@ -177,10 +181,12 @@ class StoreWriter:
         """The pending clips; one that reached its shard before its file could be removed, or is damaged, goes now."""
         pending: dict[str, Path] = {}
         of_file = {key_of(clip): clip for clip in self._order}
-        for path in sorted((self.root / "pending").glob("*.safetensors")):
+        for path in pending_of(self.root):
             try:
-                clip = _read_pending(path)
-            except Damaged:
+                clip = read_pending(path)
+            except Damaged as error:
+                if _is_unreadable(error):
+                    raise
                 self._damaged.add(of_file.get(path.stem, path.stem))
                 path.unlink()
                 continue
@@ -199,7 +205,7 @@ class StoreWriter:
             groups.setdefault(self._place.get(clip, last) // self._shard_clips, []).append(clip)
         for group, members in groups.items():
             paths = [self._pending.pop(clip) for clip in members]
-            finished = [_read_pending(path) for path in paths]
+            finished = [read_pending(path) for path in paths]
             _write_shard(self.root / "shards" / self._next_name(group, finished), finished)
             for path in paths:
                 path.unlink()
@@ -222,7 +228,9 @@ def _check_place(root: Path) -> None:
     """See that ``root`` is a store of ours, or nothing yet."""
     if (root / "store.json").exists():
         check_format(root)
-    elif root.exists() and any(name.name not in ("shards", "pending", LOCK) for name in root.iterdir()):
+    elif root.is_dir() and any(
+        name.name not in ("shards", "pending", LOCK) and not is_part(name.name) for name in root.iterdir()
+    ):
         raise StoreError(f"{root}: a folder with other things in it; name an empty or a new folder for the store")
 
 
@@ -234,13 +242,22 @@ def _make_folders(root: Path) -> None:
         write_json(root / "store.json", HEAD)
 
 
+def _is_unreadable(error: BaseException) -> bool:
+    """Whether a file is there, but could not be read: nobody knows whether it is damaged, so it is not dropped."""
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno:
+        return not isinstance(cause, FileNotFoundError)
+    return isinstance(cause, MienError) and _is_unreadable(cause)
+
+
 def _prune(root: Path) -> None:
     """Remove arrays of which every row has been replaced."""
     live = {(row.shard, modality) for (_, modality), row in Store(root).rows.items() if row.steps}
     for shard in shards_of(root):
-        for array in shard.glob("*.npy"):
-            if (shard.name, array.name.partition(".")[0]) not in live:
-                array.unlink()
+        for modality in set(read_table(shard, "index.parquet", INDEX)["modality"].to_pylist()):
+            if (shard.name, modality) not in live and _ARRAY.fullmatch(f"{modality}.npy"):
+                for suffix in ("", ".seconds"):
+                    (shard / f"{modality}{suffix}.npy").unlink(missing_ok=True)
 
 
 def _merge(old: ClipFeatures, new: ClipFeatures) -> ClipFeatures:
@@ -249,33 +266,6 @@ def _merge(old: ClipFeatures, new: ClipFeatures) -> ClipFeatures:
     seconds = old.seconds if np.isnan(new.seconds) else new.seconds
     notes = tuple(dict.fromkeys((*old.notes, *new.notes)))
     return ClipFeatures(new.clip, seconds, tuple(features.values()), new.transcript or old.transcript, notes)
-
-
-def _write_pending(path: Path, clip: ClipFeatures) -> None:
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
-    for feature in clip.features:
-        if feature.values is not None and feature.seconds is not None:
-            arrays[feature.modality] = np.ascontiguousarray(feature.values, np.float16)
-            arrays[f"{feature.modality}.seconds"] = np.ascontiguousarray(feature.seconds, np.float32)
-    head = {
-        "clip": clip.clip,
-        "seconds": None if np.isnan(clip.seconds) else clip.seconds,
-        "transcript": transcript_to_json(clip.transcript),
-        "notes": clip.notes,
-        "features": [(f.modality, f.key, f.provenance, f.status, f.reason, f.origin) for f in clip.features],
-    }
-    write_tensors(path, arrays, head)
-
-
-def _read_pending(path: Path) -> ClipFeatures:
-    arrays, head = read_tensors(path)
-    features = tuple(
-        Feature(name, key, made, arrays.get(name), arrays.get(f"{name}.seconds"), status, reason, origin)
-        for name, key, made, status, reason, origin in head["features"]
-    )
-    seconds = float("nan") if head["seconds"] is None else head["seconds"]
-    said = transcript_from_json(head["transcript"])
-    return ClipFeatures(head["clip"], seconds, features, said, tuple(head["notes"]))
 
 
 def _write_shard(shard: Path, clips: list[ClipFeatures]) -> None:

@@ -7,7 +7,6 @@ is libav told the name, or it would go by its ending more than by the content.
 
 import io
 import re
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from av.error import FFmpegError
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from mien.artifacts import open_regular
 from mien.config import MediaSettings
 from mien.errors import MediaError
 from mien.media.timeline import SECOND, Ruler, ticks
@@ -66,7 +66,7 @@ def open_container(
     Raises:
         MediaError: the file is missing, a folder, not a regular file, empty, not permitted, or no format we know.
     """
-    file = file or _open_file(path)
+    file = file or open_file(path)
     try:
         container = av.open(
             _Content(file),
@@ -117,17 +117,19 @@ def _after_tags(file: BinaryIO) -> int:
         end += ID3_HEAD * (2 if head[5] & 0x10 else 1) + size
 
 
-def _open_file(path: Path) -> BinaryIO:
+def open_file(path: Path) -> BinaryIO:
+    """Open a video, sound or picture file, of whatever content.
+
+    Raises:
+        MediaError: it is missing, a folder, not a regular file, or not permitted.
+    """
     with told_as_media_error(path):
         try:
-            found = path.stat()
+            return open_regular(path)
         except FileNotFoundError as error:
             raise MediaError(f"{path.name}: no such file in {path.parent}") from error
-        if stat.S_ISDIR(found.st_mode):
-            raise MediaError(f"{path.name}: a folder, expected a video or sound file")
-        if not stat.S_ISREG(found.st_mode):
-            raise MediaError(f"{path.name}: not a regular file, expected a video or sound file")
-        return path.open("rb")
+        except IsADirectoryError as error:
+            raise MediaError(f"{path.name}: a folder, expected a video or sound file") from error
 
 
 def _not_media(file: BinaryIO, error: Exception, formats: str) -> str:

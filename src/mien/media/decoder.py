@@ -6,7 +6,8 @@
         sound = recording.sound()
 
 The process starts in the time of one ``import av`` (a third of a second) and is kept for the next file; it is killed
-when a file's time is over, and another takes its place. It is plain ``subprocess``, not ``multiprocessing``: that one
+when a file's time is over, and another takes its place. It can open no file and no connection itself (``sandbox.py``):
+files are opened here, and handed over as descriptors. It is plain ``subprocess``, not ``multiprocessing``: that one
 would run its caller's script again, and unpickle what a compromised codec sends.
 """
 
@@ -15,19 +16,22 @@ import math
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from time import monotonic
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from mien.artifacts import open_regular
 from mien.config import ComputeSettings, MediaSettings
+from mien.deadline import Deadline
 from mien.errors import MediaError
+from mien.media.container import open_file
 from mien.media.crops import Picture
 from mien.media.decode import Frame
 from mien.media.decoder_process import LENGTHS
@@ -35,14 +39,20 @@ from mien.schema import SAMPLE_RATE
 
 PIPE_BYTES = 1 << 20
 LARGEST_HEAD = 1 << 20
-LAST = frozenset({"error", "length", "still"})
+LAST = frozenset({"error", "length", "still", "sha256"})
 """Words in the last head of an answer."""
+
+START = "from mien.sandbox import deny_network; deny_network(); from mien.media.decoder_process import serve; serve()"
+"""What the process runs: it gives the network up before anything native is loaded."""
 
 BASE_SECONDS, BYTES_PER_SECOND = 600.0, 50_000
 """Time that a clip may take when nobody says: a base, and one second more for so many bytes of its file.
 
-Its length would be the better measure, but is only claimed; the size is a fact.
+Its length would be the better measure, but is only claimed; what its file takes on the disk is a fact.
 """
+
+_BLOCK = 512
+"""Bytes in which ``st_blocks`` counts."""
 
 
 def seconds_for(path: Path, compute: ComputeSettings) -> float:
@@ -50,7 +60,8 @@ def seconds_for(path: Path, compute: ComputeSettings) -> float:
     if compute.clip_seconds is not None:
         return compute.clip_seconds
     try:
-        return BASE_SECONDS + path.stat().st_size / BYTES_PER_SECOND
+        found = path.stat()
+        return BASE_SECONDS + min(found.st_size, found.st_blocks * _BLOCK) / BYTES_PER_SECOND
     except OSError:  # whoever opens it will say so
         return BASE_SECONDS
 
@@ -67,23 +78,34 @@ class Decoder:
         self._media = media
         self._compute = compute
         self._process: subprocess.Popen[bytes] | None = None
+        self._requests: socket.socket | None = None
         self._end: weakref.finalize[Any, Any] | None = None
+        self._deadline: Deadline | None = None
+
+    def begin(self, path: Path) -> None:
+        """Start the time of a clip: all that is asked until the next one begins counts, also other files of it.
+
+        Without it, every request has a time of its own.
+        """
+        self._deadline = Deadline(seconds_for(path, self._compute))
 
     def start(self) -> subprocess.Popen[bytes]:
         """Have a process at hand; does not wait until it is ready."""
         if self._process is None or self._process.poll() is not None:
             self.kill()
             path = os.pathsep.join(place for place in sys.path if place)
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "mien.media.decoder_process"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                bufsize=0,
-                pipesize=PIPE_BYTES,
-                env=os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
-                process_group=0,  # an interrupt from the keyboard is for us to handle
-            )
-            self._end = weakref.finalize(self, _end, self._process)
+            self._requests, theirs = socket.socketpair()
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-c", START],
+                    stdin=theirs,
+                    stdout=subprocess.PIPE,
+                    bufsize=0,
+                    pipesize=PIPE_BYTES,
+                    env=os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
+                    process_group=0,  # an interrupt from the keyboard is for us to handle
+                )
+            self._end = weakref.finalize(self, _end, self._process, self._requests)
         return self._process
 
     def kill(self) -> None:
@@ -107,7 +129,7 @@ class Decoder:
             MediaError: also while frames are read: it took too long or too much memory, or the process died of it.
         """
         asked = {"rates": dict(rates), "sound": sound, "start": start, "end": end}
-        return Reading(_Answer(self, path, self._ask("recording", path, asked)))
+        return Reading(self._ask("recording", path, open_file(path), asked))
 
     def sound(self, path: Path) -> npt.NDArray[np.float32]:
         """All sound of a file, ``(N,)`` float32 in [-1, 1] at 16 kHz mono.
@@ -127,9 +149,19 @@ class Decoder:
         Raises:
             MediaError: as for ``stills.read_still``; it took too long or too much memory, or the process died of it.
         """
-        answer = _Answer(self, path, self._ask("still", path, {}))
+        answer = self._ask("still", path, open_file(path))
         head, payload = answer.next()
         return answer.picture(head, payload, math.inf)
+
+    def sha256(self, path: Path) -> str:
+        """The SHA-256 of a file's bytes, in hexadecimal, within the time of the clip.
+
+        Raises:
+            OSError: it cannot be opened, or is not a regular file.
+            MediaError: it cannot be read, or not in time.
+        """
+        head, _ = self._ask("sha256", path, open_regular(path)).next()
+        return str(head["sha256"])
 
     @property
     def most_bytes(self) -> int:
@@ -147,19 +179,19 @@ class Decoder:
         """What the process may use of memory."""
         return self._compute.decoder_gigabytes
 
-    def _ask(self, kind: str, path: Path, asked: Mapping[str, Any]) -> float:
-        """Send a request; how long the answer may take comes back."""
-        seconds = seconds_for(path, self._compute)
-        request = {"kind": kind, "path": os.path.abspath(path), "settings": self._media.model_dump(mode="json"),  # noqa: PTH100
-                   "gigabytes": self.gigabytes, "seconds": seconds, **asked}  # fmt: skip
-        line = json.dumps(request).encode() + b"\n"
-        stdin = self.start().stdin
-        assert stdin is not None
-        try:
-            stdin.write(line)
-        except BrokenPipeError as error:
-            raise MediaError(f"{path.name}: the process that decodes did not start") from error
-        return seconds
+    def _ask(self, kind: str, path: Path, file: BinaryIO, asked: Mapping[str, Any] | None = None) -> "_Answer":
+        """Send a request with an open file, which is closed here, and give what will be the answer."""
+        deadline = self._deadline or Deadline(seconds_for(path, self._compute))
+        request = {"kind": kind, "path": str(path), "settings": self._media.model_dump(mode="json"),
+                   "gigabytes": self.gigabytes, "seconds": deadline.left(), **(asked or {})}  # fmt: skip
+        with file:
+            process, requests = self.start(), self._requests
+            assert requests is not None
+            try:
+                socket.send_fds(requests, [json.dumps(request).encode() + b"\n"], [file.fileno()])
+            except OSError as error:
+                raise MediaError(f"{path.name}: the process that decodes did not start") from error
+        return _Answer(self, process, path, deadline)
 
 
 class Reading:
@@ -211,17 +243,15 @@ class Reading:
 class _Answer:
     """What comes back for one request, read with an eye on the time and on what is claimed."""
 
-    def __init__(self, decoder: Decoder, path: Path, seconds: float) -> None:
-        process = decoder.start()
+    def __init__(self, decoder: Decoder, process: subprocess.Popen[bytes], path: Path, deadline: Deadline) -> None:
         assert process.stdout is not None
         self.largest_side = decoder.largest_side
         self._decoder = decoder
         self._process = process
         self._pipe = process.stdout.fileno()
         self._path = path
-        self._seconds = seconds
+        self._deadline = deadline
         self.finished = False
-        self._until = monotonic() + seconds
 
     def next(self) -> tuple[Mapping[str, Any], npt.NDArray[np.uint8]]:
         """The next head and the bytes that go with it.
@@ -256,12 +286,15 @@ class _Answer:
         view, ready = memoryview(values), select.poll()
         ready.register(self._pipe, select.POLLIN)
         while view.nbytes:
-            left = self._until - monotonic()
-            if left <= 0 or not ready.poll(left * 1000):
+            seconds = self._deadline.until_next_look()
+            if not seconds:
                 self._decoder.kill()
                 raise MediaError(
-                    f"{self._path.name}: gave up after {self._seconds:g} s; allow more with compute.clip_seconds"
+                    f"{self._path.name}: gave up after {self._deadline.seconds:g} s; "
+                    "allow more with compute.clip_seconds"
                 )
+            if not ready.poll(seconds * 1000):
+                continue
             got = os.readv(self._pipe, [view])
             if not got:
                 raise self._lost("died")
@@ -278,9 +311,9 @@ class _Answer:
         return MediaError(f"{self._path.name}: the process that decodes {what}")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], requests: socket.socket) -> None:
     process.kill()
     process.wait()
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            pipe.close()
+    requests.close()
+    if process.stdout is not None:
+        process.stdout.close()

@@ -196,7 +196,7 @@ def load_bundle(folder: Path, device: str | torch.device | None = None) -> Bundl
     config = read_config(folder)
     _check(folder, _PROVENANCE, _LICENCES, _WEIGHTS)
     try:
-        settings = Settings.model_validate_json(json.dumps(config["settings"]))
+        settings = _anywhere(Settings.model_validate_json(json.dumps(config["settings"])))
         models = tuple(Variant(**model) for model in config["models"])
         widths, targets = {str(k): int(v) for k, v in config["widths"].items()}, tuple(config["targets"])
         module = make_module(config["kind"], widths, len(targets), settings, models)
@@ -219,6 +219,13 @@ def load_bundle(folder: Path, device: str | torch.device | None = None) -> Bundl
         provenance=_read(folder / _PROVENANCE),
         quantiles=quantiles,
     )
+
+
+def _anywhere(settings: Settings) -> Settings:
+    """The settings of a model that was trained on a GPU, for a machine that may have none; ``auto`` takes one if so."""
+    if settings.compute.device != "cuda":
+        return settings
+    return settings.model_copy(update={"compute": settings.compute.model_copy(update={"device": "auto"})})
 
 
 def _tensors(bundle: Bundle) -> dict[str, Tensor]:
