@@ -89,7 +89,7 @@ class ComputeSettings(Section):
     """``auto`` takes bfloat16 where the device computes in it, else float32; ``int8`` is for backbones under OpenVINO
     (weights in 8 bits, activations quantised as they come), and is ``auto`` in training."""
     threads: Annotated[int, Field(ge=0)] = 0
-    """Threads per worker; 0 shares the processor's cores among the workers."""
+    """Threads per worker; 0 takes ``OMP_NUM_THREADS`` where that is set, else shares the cores among the workers."""
     clip_seconds: Positive | None = None
     """A clip that takes longer is given up; ``null`` allows 600 s, and one more for every 50 kB of its file."""
     decoder_gigabytes: Annotated[float, Field(ge=0.5)] = 4.0

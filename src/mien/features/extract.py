@@ -31,8 +31,9 @@ from mien.media.decoder import seconds_for
 from mien.media.observe import Senses, observe
 from mien.modalities import MODALITIES, named
 from mien.modalities.base import Absent, Backbone, Modality, resolve_compute
+from mien.modalities.device import choose_threads
 from mien.modalities.text import spoken
-from mien.scale import Failed, cores, run
+from mien.scale import Failed, run
 from mien.schema import Clip, ClipFeatures, Feature, Manifest, Media
 from mien.weights import SETS, Weights, resolve
 
@@ -102,7 +103,7 @@ def plan(settings: Settings, workers: int = 0, windows: Windows | None = None) -
     With ``windows``, outcomes also hold the stretches of each clip.
 
     Raises:
-        SettingsError: a modality does not exist, or an engine is wanted that is not installed.
+        SettingsError: a modality does not exist, an engine is wanted that is not installed, or threads are no number.
         WeightsMissing: a set of weights is not in the cache; the message names the command that brings it.
     """
     resolve_compute(settings.compute)  # complains before any worker is started
@@ -113,7 +114,7 @@ def plan(settings: Settings, workers: int = 0, windows: Windows | None = None) -
         if role
     }
     weights = resolve(settings.weights, sorted(roles & SETS[settings.weights].keys()))
-    threads = settings.compute.threads or max(1, cores() // max(1, workers))
+    threads = choose_threads(settings.compute, workers)
     return Extraction(settings, tuple(sorted(weights.items())), threads, windows)
 
 

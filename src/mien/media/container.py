@@ -6,7 +6,8 @@ is libav told the name, or it would go by its ending more than by the content.
 """
 
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -21,13 +22,16 @@ from av.video.stream import VideoStream
 from mien.artifacts import open_regular
 from mien.config import MediaSettings
 from mien.errors import MediaError
-from mien.media.timeline import Ruler
+from mien.media.timeline import SECOND, Ruler, ticks
 
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,nut,ivf,dv,rm,gif,yuv4mpegpipe,"
     "h264,hevc,m4v,mpegvideo,mjpeg,obu,wav,w64,mp3,aac,flac,ac3,eac3,aiff,au,caf,amr,ape,wv,tta"
 )
 """Formats that are accepted: none that points to other files (playlists, concat scripts, picture sequences)."""
+
+INDEXED = frozenset({"mov", "matroska", "avi"})
+"""Those whose header tells how long the file is."""
 
 READ_SIZE = 1 << 18
 ID3_HEAD = 10
@@ -190,3 +194,31 @@ def _limits(settings: MediaSettings) -> dict[str, str]:
 def start_of(track: VideoStream | AudioStream | None) -> int | None:
     """When a track starts, in ticks, by its header; ``None`` when that does not tell."""
     return None if track is None else Ruler(track.time_base).read(track.start_time)
+
+
+def told_seconds(container: InputContainer, tracks: Sequence[VideoStream | AudioStream], zero: int) -> float | None:
+    """When tracks end by the header; ``None`` where it does not tell, or guesses from the size of the file.
+
+    The length of the whole file says nothing of some of its tracks: one that was left out may be the longest.
+
+    Args:
+        container: the file.
+        tracks: those that were read.
+        zero: the time from which seconds are counted, in ticks.
+    """
+    if not INDEXED & set(container.format.name.split(",")):
+        return None
+    if len(tracks) == len(container.streams) and container.duration:
+        return container.duration / av.time_base
+    ends = [end for track in tracks if (end := _end_of(track)) is not None]
+    return (max(ends) - zero) / SECOND if len(ends) == len(tracks) else None
+
+
+def _end_of(track: VideoStream | AudioStream) -> int | None:
+    """When a track ends, in ticks, by its header; in Matroska by its tag, as libav makes up the rest."""
+    if "matroska" not in track.container.format.name:
+        ruler = Ruler(track.time_base)
+        length = ruler.read(track.duration)
+        return (ruler.read(track.start_time) or 0) + length if length else None
+    tag = re.fullmatch(r"(\d{1,4}):(\d\d):(\d\d\.\d+)", track.metadata.get("DURATION", ""))
+    return ticks(int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])) if tag else None

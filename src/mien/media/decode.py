@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Self
 
-import av
 import numpy as np
 import numpy.typing as npt
 from av.error import FFmpegError
@@ -25,13 +24,21 @@ from av.packet import Packet
 
 from mien.config import MediaSettings
 from mien.errors import MediaError
-from mien.media.container import check_size, open_container, picture_track, sound_track, start_of, told_as_media_error
+from mien.media.container import (
+    check_size,
+    open_container,
+    picture_track,
+    sound_track,
+    start_of,
+    told_as_media_error,
+    told_seconds,
+)
 from mien.media.pictures import PictureTrack, Viewer
 from mien.media.soundtrack import TOLERANCE, SoundTrack
 from mien.media.timeline import SECOND, Grid, Ruler, ticks
 
 TRUST = 0.05
-"""A file shorter than its header says by more than this share is called cut short."""
+"""A file shorter than its header says by more than this share, and by more than ``TOLERANCE``, is called cut short."""
 
 LEAD_IN = SECOND
 """Sound decoded before the part asked for: its codecs lean on what was before."""
@@ -304,7 +311,7 @@ class Recording:
         end = (self._start + length) / SECOND
         if self._broken_off:
             yield f"damaged: reading stopped at {end:.1f} s ({self._broken_off})"
-        elif (told := self._told_seconds()) and told - end > TRUST * told:
+        elif (told := self._told_seconds()) and told - end > max(TRUST * told, TOLERANCE / SECOND):
             yield f"ends at {end:.1f} s, though its header says {told:.1f} s; cut short?"
         if self._length is not None and self._length - length > TOLERANCE:
             yield f"the part asked for ends at {(self._start + self._length) / SECOND:g} s, but the file at {end:.1f} s"
@@ -316,10 +323,11 @@ class Recording:
             yield f"{tracks} sound tracks: only track {self._audio.index if self._audio else 0} is heard"
 
     def _told_seconds(self) -> float | None:
-        """Length by the header, where the format has one and does not estimate it from the size of the file."""
-        indexed = set(self._container.format.name.split(",")) & {"mov", "matroska", "avi"}
-        told = self._container.duration
-        return told / av.time_base if indexed and told and self._length is None else None
+        """When the tracks that were read end by the header, where all of them were read."""
+        if self._length is not None:
+            return None
+        tracks = [track for track in (self._video, self._audio if self._sound else None) if track is not None]
+        return told_seconds(self._container, tracks, self._zero or 0)
 
 
 def read_sound(path: Path, settings: MediaSettings | None = None) -> npt.NDArray[np.float32]:

@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.errors import DependencyMissing, WeightsError, WeightsMissing
-from mien.media.crops import Box, Picture, cut
+from mien.media.crops import Box, Picture, cut, open_cv
 from mien.media.fullrange import SAME_FACE, FullRange, overlap
 
 MOST_FACES = 4
@@ -70,7 +70,7 @@ class FaceFinder:
     Args:
         landmarker: MediaPipe's ``face_landmarker_v2.task``, which holds the short-range detector as well.
         full_range: CenterFace as ONNX, or ``None`` to look for near faces only.
-        threads: processor threads of the full-range detector (OpenCV's threads, which the whole process shares).
+        threads: processor threads of OpenCV, which the whole process shares: for the full-range detector and scaling.
             MediaPipe computes in one thread and offers no choice.
 
     Raises:
@@ -85,7 +85,8 @@ class FaceFinder:
                 raise WeightsMissing(f"{file}: no such file; bring the weights with: mien weights fetch small")
         self._image, self._detector, self._landmarker = _open_mediapipe(landmarker)
         self._closer = weakref.finalize(self, _close, self._detector, self._landmarker)
-        self._full_range = None if full_range is None else FullRange(full_range, threads)
+        open_cv().setNumThreads(threads)
+        self._full_range = None if full_range is None else FullRange(full_range)
 
     def find(
         self, picture: Picture, near: Sequence[Box] = (), *, newcomers: bool = True, thorough: bool = True

@@ -33,9 +33,8 @@ class FullRange:
     Source: Xu et al., "CenterFace: Joint Face Detection and Alignment Using Face as Point" (2019), section 3.
     """
 
-    def __init__(self, file: Path, threads: int = 1) -> None:
+    def __init__(self, file: Path) -> None:
         cv2 = open_cv()
-        cv2.setNumThreads(threads)
         try:
             self._net = cv2.dnn.readNetFromONNX(str(file))
         except cv2.error as error:

@@ -6,7 +6,7 @@
 Only what is asked for is done: without ``vision`` and ``motion`` no picture is decoded.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 
 from mien.config import Settings
 from mien.errors import DataError, MediaError
+from mien.media.crops import Picture, open_cv
 from mien.media.decoder import Decoder
 from mien.media.face import follow
 from mien.media.facefind import FaceFinder
@@ -49,7 +50,13 @@ class Senses:
     def finder(self) -> FaceFinder:
         """Finds faces and measures their movement."""
         full_range = self._weights["full_range"] if self._settings.faces.full_range else None
-        return FaceFinder(self._weights["landmarker"], full_range)
+        return FaceFinder(self._weights["landmarker"], full_range, self._threads)
+
+    @cached_property
+    def still(self) -> Callable[[Path], Picture]:
+        """Reads a picture; OpenCV, which cuts and scales it, keeps to its threads."""
+        open_cv().setNumThreads(self._threads)
+        return self.decoder.still
 
     @cached_property
     def listener(self) -> Listener:
@@ -86,7 +93,7 @@ def observe(clip: Clip, wanted: Set[str], senses: Senses, settings: Settings) ->
     if track is None and not film.failure:
         absent["vision"] = absent["motion"] = "no picture in the file"
     if "vision" in wanted and settings.faces.source == "provided":
-        track, absent["vision"] = _with_crops(clip, settings, senses.decoder, seconds, track, notes)
+        track, absent["vision"] = _with_crops(clip, settings, senses, seconds, track, notes)
     if "motion" in wanted and clip.openface is not None:
         track, absent["motion"] = _with_openface(clip.openface, track, notes)
     said = given
@@ -152,14 +159,14 @@ def _provided_sound(clip: Clip, decoder: Decoder) -> tuple[np.ndarray | None, st
 
 
 def _with_crops(
-    clip: Clip, settings: Settings, decoder: Decoder, seconds: float, track: FaceTrack | None, notes: list[str]
+    clip: Clip, settings: Settings, senses: Senses, seconds: float, track: FaceTrack | None, notes: list[str]
 ) -> tuple[FaceTrack | None, str]:
     """The track with the face pictures beside the data as its crops, or why there are none."""
     if clip.crops is None:
         return track, "no face pictures beside the data"
     at_most = None if np.isnan(seconds) else max(1, round(seconds * settings.media.vision_fps))
     try:
-        found = provided_crops(clip.crops, settings.faces, decoder.still, seconds, at_most)
+        found = provided_crops(clip.crops, settings.faces, senses.still, seconds, at_most)
     except MediaError as error:
         return track, str(error)
     notes += found.notes

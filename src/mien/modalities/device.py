@@ -1,12 +1,14 @@
 """What backbones, training and scoring run on."""
 
 import importlib.util
+import os
 from typing import Literal
 
 import torch
 
 from mien.config import ComputeSettings
 from mien.errors import DependencyMissing, SettingsError
+from mien.scale import cores
 
 Engine = Literal["torch", "openvino"]
 
@@ -58,3 +60,19 @@ def choose_engine(compute: ComputeSettings, device: torch.device) -> Engine:
     if asked and missing:
         raise DependencyMissing(f"{wanted} needs {' and '.join(missing)}; pip install 'mien[openvino]'")
     return "openvino" if asked or (compute.engine == "auto" and device.type == "cpu" and not missing) else "torch"
+
+
+def choose_threads(compute: ComputeSettings, workers: int = 0) -> int:
+    """Threads of each process: those asked for, else ``OMP_NUM_THREADS``, else a worker's share of the cores.
+
+    Raises:
+        SettingsError: ``OMP_NUM_THREADS`` is no number of threads.
+    """
+    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # the others are for threads of threads
+    if compute.threads or not told:
+        return compute.threads or max(1, cores() // max(1, workers))
+    if not told.isdecimal() or int(told) < 1:
+        raise SettingsError(
+            f"OMP_NUM_THREADS = {told!r}, expected a whole number from 1 on; unset it, or set compute.threads"
+        )
+    return int(told)

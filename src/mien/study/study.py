@@ -9,9 +9,10 @@ import torch
 
 from mien.features.origins import check_unchanged
 from mien.features.store import Store
+from mien.modalities.device import choose_threads
 from mien.model.heads import READS_STEPS
 from mien.ownership import owned
-from mien.scale import Failed, cores, run
+from mien.scale import Failed, run
 from mien.schema import Manifest
 from mien.study.cells import Batch, Encoding, Laboratory, Work, parts, plan_work
 from mien.study.plan import Plan
@@ -101,7 +102,9 @@ def run_study(
 def _run_study(
     plan: Plan, manifest: Manifest, features: Path, out: Path, workers: int, watch: Watch
 ) -> tuple[Results, tuple[str, ...], Path]:
-    laboratory = Laboratory(manifest, features, out, max(1, cores() // workers) if workers else 0)
+    compute = plan.reference.settings.compute
+    threads = choose_threads(compute, workers) if workers or compute.threads else 0
+    laboratory = Laboratory(manifest, features, out, threads)
     encodings, batches = plan_work(laboratory, plan.cells)
     reasons: list[str] = []
     for work, failed in watch(_all(laboratory, encodings, batches, workers), len(encodings) + len(batches)):
