@@ -28,6 +28,7 @@ Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
 Rate = Annotated[float, Field(gt=0, le=1000)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**64)]
+Source = Literal["video", "provided", "auto"]
 
 
 class Section(BaseModel):
@@ -56,8 +57,9 @@ class MediaSettings(Section):
 class FaceSettings(Section):
     """How faces are found, followed and cut out."""
 
-    source: Literal["video", "provided"] = "video"
-    """``provided`` takes the challenge's own ``face_images/{id}/`` as the crops for vision."""
+    source: Source = "video"
+    """``provided`` takes the challenge's own ``face_images/{id}/`` as the crops for vision; ``auto`` takes them where a
+    clip has them, else looks for faces in the video."""
     crop_size: Annotated[int, Field(ge=1, le=1024)] = 224
     """Side of the square crops, pixels."""
     margin: Annotated[float, Field(ge=0, le=2)] = 0.3
@@ -69,8 +71,9 @@ class FaceSettings(Section):
 class SpeechSettings(Section):
     """How speech is found and written down."""
 
-    source: Literal["video", "provided"] = "video"
-    """``provided`` hears the challenge's own ``audio/{id}.mp3`` instead of the video's sound."""
+    source: Source = "video"
+    """``provided`` hears the challenge's own ``audio/{id}.mp3`` (or ``.wav``, ``.flac``, ``.m4a``, ``.ogg``) instead of
+    the video's sound; ``auto`` hears it where a clip has it, else the video's."""
     language: Annotated[str, Field(max_length=20)] = "en"
     """Language spoken, as a two-letter code; ``auto`` lets a multilingual recogniser decide."""
     vad_threshold: Fraction = 0.5

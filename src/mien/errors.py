@@ -12,29 +12,33 @@
     ├── StoreError             a feature store is damaged, foreign, older or newer than us
     ├── ModelError             a model folder is damaged, foreign, newer than us, or does not fit the features
     ├── DependencyMissing      an optional package is not installed; the message names the extra
-    └── SettingsError          a setting does not exist or has a value it cannot have
+    ├── SettingsError          a setting does not exist or has a value it cannot have
+    └── Interrupted            Ctrl-C; the message says what is kept
 
 The command line prints a ``MienError`` as one line and leaves with its ``exit_code``: 1 for a fault of data or of
-the run, 2 for wrong use. A caller's mistake in Python is a ``ValueError``; our own mistake is an ``assert``.
+the run, 2 for wrong use, 130 for an interruption. A caller's mistake in Python is a
+``ValueError``; our own mistake is an ``assert``.
 """
 
-import unicodedata
+import re
 
 LONGEST = 1000
 """Characters of a message: a stranger's file may hold a name of megabytes; the start and the end are kept."""
 
 
+_COMMANDS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, separators of lines, changes of the direction of text, halves of characters."""
+
+
 def legible(text: str) -> str:
     r"""Text that may be written and shown anywhere: what would command a terminal, or is no character, is spelt out.
 
-    Names of files hold such things: line ends, escape sequences, bytes that are not UTF-8.
+    Names of files hold such things: line ends, escape sequences, text that runs backwards, bytes that are not UTF-8.
 
     >>> legible("café \x1b[2J \udcff")
     'café \\x1b[2J \\udcff'
     """
-    return "".join(
-        each.encode("unicode_escape").decode() if unicodedata.category(each) in ("Cc", "Cs") else each for each in text
-    )
+    return _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class MienError(Exception):
@@ -95,3 +99,9 @@ class SettingsError(MienError):
     """A setting does not exist, or has a value it cannot have."""
 
     exit_code = 2
+
+
+class Interrupted(MienError):
+    """Somebody pressed Ctrl-C; the message says what is kept and what the same command will do."""
+
+    exit_code = 130

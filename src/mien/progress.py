@@ -5,7 +5,6 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 import numpy as np
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,6 +15,7 @@ from rich.progress import (
 )
 from rich.status import Status
 
+from mien.terminal import Printer, shown
 from mien.training.fit import Epoch
 
 Thing = TypeVar("Thing")
@@ -27,7 +27,7 @@ def counted(things: Iterable[Thing], what: str, total: int, show: bool, unit: st
         TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn(),
         TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), disable=not show) as bar:
+    with Progress(*columns, console=Printer(stderr=True), disable=not show) as bar:
         task = bar.add_task(what, total=total, rate="")
         for thing in things:
             yield thing
@@ -39,7 +39,7 @@ class EpochBar:
     """One changing line that says how far a training is, and lines that stay."""
 
     def __init__(self, show: bool = True) -> None:
-        self._status = Status("starting", console=Console(stderr=True)) if show else None
+        self._status = Status(shown("starting"), console=Printer(stderr=True)) if show else None
 
     def __enter__(self) -> Self:
         if self._status:
@@ -56,7 +56,7 @@ class EpochBar:
     def say(self, line: str) -> None:
         """Print a line that stays."""
         if self._status:
-            self._status.console.print(line, markup=False, highlight=False)
+            self._status.console.print(line)
 
     def watch(self, name: str, epoch: Epoch) -> None:
         """Show an epoch."""
@@ -64,6 +64,8 @@ class EpochBar:
             running = int((~epoch.stopped).sum())
             r = f"{np.nanmean(epoch.mean_r):.4f}" if np.isfinite(epoch.mean_r).any() else "undefined"
             self._status.update(
-                f"{name}: epoch {epoch.number}, loss {epoch.loss.mean():.4f}, r {r}, "
-                f"{running} of {len(epoch.stopped)} models learning, {epoch.seconds:.1f} s per epoch"
+                shown(
+                    f"{name}: epoch {epoch.number}, loss {epoch.loss.mean():.4f}, r {r}, "
+                    f"{running} of {len(epoch.stopped)} models learning, {epoch.seconds:.1f} s per epoch"
+                )
             )

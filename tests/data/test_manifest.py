@@ -115,7 +115,7 @@ def test_clips_named_one_by_one_stay_apart(tmp_path: Path) -> None:
         ("path,Joy\na.mp4,1.7\n", r"clips.csv:2: Joy = 1.7, but intensities lie in \[0, 1\].*--label-scale 100"),
         ("path,Joy\na.mp4,-0.1\n", "clips.csv:2: Joy = -0.1"),
         ("path,Joy\na.mp4,.5\nb.mp4,o.5\n", "clips.csv:3: Joy = 'o.5' is not a number"),
-        ("id,path\nx,a.mp4\nx,b.mp4\n", r"clips.csv:3: id 'x' stands twice \(first on line 2\)"),
+        ("id,path\nx,a.mp4\nx,b.mp4\n", r"clips.csv:3: id 'x' stands twice \(first in .*clips.csv:2\)"),
         ("a.mp4,0.3\nb.mp4,0.4\n", "clips.csv:1: no column 'path'.*first line must name the columns"),
         ("path,Joy\na.mp4\n", "clips.csv:2: 1 cells, but the header names 2"),
         ("path,path\na,b\n", "column 'path' stands twice"),
@@ -153,3 +153,91 @@ def test_what_is_not_there_or_not_text_is_said(tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_bytes(b"PAR1 nonsense")
     with pytest.raises(DataError, match="Parquet"):
         read_manifest(tmp_path / "x.parquet")
+
+
+def test_an_id_in_two_tables_is_told_with_both_places(tmp_path: Path) -> None:
+    challenge(tmp_path)
+    write(tmp_path / "valid_split.csv", f"{HEADER}\n00042,0,0,.2,0,0,0\n00001,0,0,.2,0,0,0\n")
+    train, valid = tmp_path / "train_split.csv", tmp_path / "valid_split.csv"
+    with pytest.raises(DataError) as caught:
+        read_manifest(tmp_path)
+    assert str(caught.value) == f"{valid}:3: id '00001' stands twice (first in {train}:3); ids must be unique"
+
+
+def test_a_test_video_with_the_id_of_another_clip_is_told_with_both_places(tmp_path: Path) -> None:
+    challenge(tmp_path)
+    video = write(tmp_path / "test_data" / "raw" / "00042.mp4", "x")
+    with pytest.raises(DataError) as caught:
+        read_manifest(tmp_path)
+    first = tmp_path / "valid_split.csv"
+    assert str(caught.value) == f"{video}: id '00042' stands twice (first in {first}:2); ids must be unique"
+
+
+def test_a_clip_of_two_people_is_refused_instead_of_taking_the_last(tmp_path: Path) -> None:
+    challenge(tmp_path)
+    table = write(tmp_path / "participants.csv", "Filename,Participant\n00000,p7\n00000,p8\n")
+    with pytest.raises(DataError, match=rf"^{table}:3: id '00000' stands twice \(first in {table}:2\)"):
+        read_manifest(tmp_path)
+
+
+def test_people_are_found_though_a_spreadsheet_took_the_zeros_off_their_clips(tmp_path: Path) -> None:
+    challenge(tmp_path)
+    write(tmp_path / "participants.csv", "Filename,Participant\n0,p7\n42,p9\n")
+    manifest = read_manifest(tmp_path)
+    assert [clip.participant for clip in manifest.clips] == ["p7", None, "p9"]
+    assert any("participants.csv: 2 ids without leading zeros" in note for note in manifest.notes)
+
+
+@pytest.mark.parametrize("ending", [".mp3", ".wav", ".flac", ".m4a", ".ogg", ".WAV"])
+def test_sound_beside_the_data_counts_whatever_its_kind(ending: str, tmp_path: Path) -> None:
+    challenge(tmp_path)
+    sound = write(tmp_path / "audio" / f"00042{ending}", "x")
+    write(tmp_path / "audio" / "00001.txt", "x")
+    (tmp_path / "audio" / "00001.wav").mkdir()
+    manifest = read_manifest(tmp_path)
+    assert [clip.sound for clip in manifest.clips] == [tmp_path / "audio" / "00000.mp3", None, sound]
+    assert manifest.notes == ()
+
+
+def test_of_several_sounds_of_a_clip_the_first_kind_counts_and_it_is_said_once(tmp_path: Path) -> None:
+    challenge(tmp_path)
+    for name in ("00000.wav", "00001.ogg", "00001.flac", "00001.m4a", "00042.wav"):
+        write(tmp_path / "audio" / name, "x")
+    manifest = read_manifest(tmp_path)
+    assert [clip.sound.name for clip in manifest.clips if clip.sound] == ["00000.mp3", "00001.flac", "00042.wav"]
+    assert manifest.notes == (
+        f"{tmp_path / 'audio'}: 2 clips have more than one sound file; the first of .mp3, .wav, .flac, .m4a, .ogg "
+        "counts (first: 00000.mp3)",
+    )
+
+
+def test_test_clips_that_lie_apart_have_their_own_sounds(tmp_path: Path) -> None:
+    challenge(tmp_path)
+    write(tmp_path / "test_data" / "raw" / "12660.mp4", "x")
+    sound = write(tmp_path / "test_data" / "audio" / "12660.wav", "x")
+    write(tmp_path / "audio" / "12660.mp3", "x")
+    assert read_manifest(tmp_path).clips[-1].sound == sound
+
+
+def test_a_transcript_saved_by_a_windows_editor_begins_with_its_first_word(tmp_path: Path) -> None:
+    challenge(tmp_path)
+    (tmp_path / "text" / "00000.txt").write_bytes(b"\xef\xbb\xbfso proud\r\n")
+    assert read_manifest(tmp_path).clips[0].transcript == "so proud"
+
+
+def test_a_table_written_by_r_is_read_without_its_row_numbers(tmp_path: Path) -> None:
+    """``write.csv`` quotes texts, writes NA, and puts the numbers of the rows into a column without a name."""
+    table = write(tmp_path / "clips.csv", '"","path","Joy"\n"1","a.mp4",0.25\n"2","b.mp4",NA\n')
+    manifest = read_manifest(table)
+    assert (manifest.targets, [clip.labels for clip in manifest.clips]) == (("Joy",), [(0.25,), None])
+    assert f"{table}: a column without a name ignored" in manifest.notes
+
+
+def test_a_table_from_a_german_spreadsheet_is_read_with_its_decimal_commas(tmp_path: Path) -> None:
+    """Semicolons, decimal commas, a byte order mark, Windows line ends, and the empty columns that were once used."""
+    table = tmp_path / "clips.csv"
+    table.write_bytes("\ufeffpath;start;Joy;Awe;;\r\nä.mp4;1,5;0,25;1;;\r\nb.mp4;;0,5;0;;\r\n;;;;;\r\n".encode())
+    manifest = read_manifest(table)
+    assert manifest.targets == ("Joy", "Awe")
+    assert [(clip.start, clip.labels) for clip in manifest.clips] == [(1.5, (0.25, 1.0)), (None, (0.5, 0.0))]
+    assert manifest.notes == (f"{table}: 2 labels with a decimal comma (first: 0,25)",)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mien import terminal
 from mien.cli.options import ConfigOption, SetOption
 
 
@@ -42,7 +43,7 @@ def settings(
     else:
         text = yaml.safe_dump(settings_from(config, overrides).model_dump(mode="json"), sort_keys=False).rstrip()
     if out is None:
-        print(text)
+        terminal.say_document(text)
     else:
         out.write_text(text + "\n", encoding="utf-8")
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from mien import terminal
 from mien.cli.options import (
     ClipSecondsOption,
     ConfigOption,
@@ -51,7 +52,7 @@ def extract(
     )  # fmt: skip
     manifest = read_manifest(data, targets=targets.split(",") if targets else None, label_scale=label_scale)
     for note in manifest.notes:
-        typer.echo(f"note: {note}", err=True)
+        terminal.note(note)
     processes = worker_count(workers, len(manifest.clips))
     tally = api.extract(manifest, out, settings, workers=processes, progress=not quiet)
     print_tally(tally, out)
@@ -108,9 +109,9 @@ def synth(
         out, mode=mode, clips=clips, test_clips=test_clips, seed=seed, dirt=dirt, provided=provided,
         workers=processes, progress=not quiet, plan=feature_plan(changes or ()),
     )  # fmt: skip
-    typer.echo(f"{out}: {clips} rated and {test_clips} unrated clips")
+    terminal.say(f"{out}: {clips} rated and {test_clips} unrated clips")
     if mode == "features":
-        typer.echo(f"train on them with: mien train {out} --features {out / 'features'} --out runs/stand-in")
+        terminal.say(f"train on them with: mien train {out} --features {out / 'features'} --out runs/stand-in")
 
 
 COMMANDS = [

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien import terminal
+
 if TYPE_CHECKING:
     from mien.weights.licences import WeightLicence
 
@@ -23,7 +25,7 @@ def licences(
 
     found = licences_of(read_config(home_of(model)))
     if as_json:
-        print(json.dumps(found.record(), indent=2, ensure_ascii=False))
+        terminal.say_document(json.dumps(found.record(), indent=2))
         return
     table = Table("for", "weights", "licence", "packaging", "commercial use", "source and SHA-256", box=None)
     for one in found.weights:
@@ -31,7 +33,7 @@ def licences(
         table.add_row("", "", "", "", "", f"{one.sha256} {one.file}" if one.sha256 else "no hash known")
     console.print(table)
     for line in (*found.follows, found.data):
-        console.print(line, markup=False)
+        console.print(line)
 
 
 def _verdict(one: "WeightLicence") -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien import terminal
 from mien.cli.options import (
     ConfigOption,
     DataArgument,
@@ -92,7 +93,7 @@ def tune(
     search = Search(space, _manifest(data, targets, label_scale), features, out)
     for trial in counted(search, "tuning", space.file.trials, not quiet, "trials"):
         if trial.reason:
-            typer.echo(f"trial {trial.number} failed: {trial.reason}", err=True)
+            terminal.warn(f"trial {trial.number} failed: {trial.reason}")
     print_search(search, search.finish())
 
 
@@ -123,7 +124,7 @@ def evaluate(
     result = judge(load_bundle(model), manifest, Store(features), split, resamples, subsets)
     print_evaluation(result)
     if (model / "run.json").is_file():
-        typer.echo(f"{write_evaluation(result, model, str(data))}: written, for mien report {model}")
+        terminal.say(f"{write_evaluation(result, model, str(data))}: written, for mien report {model}")
     if out is not None:
         write_table(result.table, out)
 
@@ -180,9 +181,9 @@ def submit(
     manifest = read_manifest(given[-1])
     if features is not None and check is None:
         for note in write_submission(load_bundle(given[0]), manifest, Store(features), out, split, fill):
-            typer.echo(f"note: {note}", err=True)
+            terminal.note(note)
     file = check or out
-    typer.echo(f"{file}: fine, {check_submission(file, manifest, split)} rows")
+    terminal.say(f"{file}: fine, {check_submission(file, manifest, split)} rows")
 
 
 def import_features(
@@ -195,8 +196,8 @@ def import_features(
 
     imported = import_provided(data, read_manifest(data), out)
     for (modality, reason), (count, first) in imported.absent.items():
-        typer.echo(f"  {modality}: {reason} for {count} clips, first {first}")
-    typer.echo(f"{out}: " + ", ".join(f"{modality} of {count} clips" for modality, count in imported.made.items()))
+        terminal.say(f"  {modality}: {reason} for {count} clips, first {first}")
+    terminal.say(f"{out}: " + ", ".join(f"{modality} of {count} clips" for modality, count in imported.made.items()))
 
 
 def _manifest(data: Path, targets: str | None, label_scale: float) -> "Manifest":
@@ -205,7 +206,7 @@ def _manifest(data: Path, targets: str | None, label_scale: float) -> "Manifest"
 
     manifest = read_manifest(data, targets=targets.split(",") if targets else None, label_scale=label_scale)
     for note in manifest.notes:
-        typer.echo(f"note: {note}", err=True)
+        terminal.note(note)
     return manifest
 
 

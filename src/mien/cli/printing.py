@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from mien.errors import legible
+from mien.terminal import Printer
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,17 +16,7 @@ if TYPE_CHECKING:
     from mien.schema import Prediction
 
 
-class Printer(Console):
-    """A console that leaves a broken pipe to ``cli/__init__.py``."""
-
-    def on_broken_pipe(self) -> None:
-        """Pass it on."""
-        raise BrokenPipeError
-
-
-console = Printer(highlight=False, emoji=False)
-if not console.is_terminal:
-    console.width = 160  # a file or a pipe is not 80 columns wide
+console = Printer()
 SHOWN = 10
 
 
@@ -38,13 +26,13 @@ def print_scores(scores: "pa.Table", targets: Sequence[str]) -> None:
     rows = scores.to_pylist()
     for row in rows:
         cells = [score(row[name]) for name in targets]
-        table.add_row(shown(row["clip"]), *cells, row["present"] or "nothing")
+        table.add_row(row["clip"], *cells, row["present"] or "nothing")
     console.print(table)
     for row in rows:
         if row["error"]:
-            console.print(shown(f"{row['clip']}: not scored: {row['error']}"))
+            console.print(f"{row['clip']}: not scored: {row['error']}")
         elif row["absent"]:
-            console.print(shown(f"{row['clip']}: without {row['absent']}"))
+            console.print(f"{row['clip']}: without {row['absent']}")
 
 
 def print_windows(windows: "pa.Table", targets: Sequence[str]) -> None:
@@ -52,7 +40,7 @@ def print_windows(windows: "pa.Table", targets: Sequence[str]) -> None:
     table = Table("clip", "seconds", *targets, "scored from", box=None)
     for row in windows.to_pylist():
         span = f"{row['start']:g}–{row['end']:g}"
-        table.add_row(shown(row["clip"]), span, *(score(row[name]) for name in targets), row["present"] or "nothing")
+        table.add_row(row["clip"], span, *(score(row[name]) for name in targets), row["present"] or "nothing")
     console.print(table)
 
 
@@ -61,15 +49,10 @@ def print_why(predictions: "Sequence[Prediction]", targets: Sequence[str]) -> No
     table = Table("clip", "moved by", *targets, box=None)
     for made in (made for made in predictions if made.why is not None):
         assert made.why is not None
-        table.add_row(shown(made.clip), "nothing", *(score(made.why.nothing[name]) for name in targets))
+        table.add_row(made.clip, "nothing", *(score(made.why.nothing[name]) for name in targets))
         for modality, moved in made.why.shapley.items():
             table.add_row("", modality, *(f"{moved[name]:+.3f}" for name in targets))
     console.print(table)
-
-
-def shown(text: str) -> Text:
-    """Text from files and names as it is: no markup, and nothing that commands a terminal."""
-    return Text(legible(text))
 
 
 def score(value: float | None) -> str:
@@ -80,18 +63,18 @@ def score(value: float | None) -> str:
 def print_tally(tally: "Tally", store: Path) -> None:
     """What an extraction came to: counts, then what was absent or odd by reason, then what failed."""
     for (modality, _), (count, first) in sorted(tally.absent.items()):
-        console.print(shown(f"  {modality} absent in {count} (first: {first})"))
+        console.print(f"  {modality} absent in {count} (first: {first})")
     for reason, (count, first) in tally.again.items():
-        console.print(shown(f"  made again: {count} {reason} (first: {first})"))
+        console.print(f"  made again: {count} {reason} (first: {first})")
     for count, first in tally.remarks.values():
-        console.print(shown(f"  noted in {count} (first: {first})"))
+        console.print(f"  noted in {count} (first: {first})")
     for clip, reason in tally.failed[:SHOWN]:
-        console.print(shown(f"  failed: {clip}: {reason}"))
+        console.print(f"  failed: {clip}: {reason}")
     if len(tally.failed) > SHOWN:
         console.print(f"  … and {len(tally.failed) - SHOWN} more failed; the store's index names them all")
     partly = sum(count for count, _ in tally.absent.values())
     counts = f"{tally.made} made, {tally.reused} reused, {partly} modalities absent, {len(tally.failed)} failed"
-    console.print(shown(f"{store}: {counts}"))
+    console.print(f"{store}: {counts}")
     if tally.seconds:
         total = sum(tally.seconds.values())
         stages = ", ".join(f"{name} {100 * spent / total:.0f} %" for name, spent in tally.seconds.most_common())

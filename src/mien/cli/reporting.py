@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien import terminal
 from mien.artifacts import as_written
 from mien.errors import DataError
 
@@ -52,7 +53,7 @@ def report(
     else:
         page = _page(source, title, data, features)
     write_page(page, out)
-    typer.echo(f"{out}: {page.subtitle}, {len(page.sections)} sections, {out.stat().st_size / 1e6:.1f} MB")
+    terminal.say(f"{out}: {page.subtitle}, {len(page.sections)} sections, {out.stat().st_size / 1e6:.1f} MB")
 
 
 def _page(source: Path, title: str, data: Path | None, features: Path | None) -> "Page":
@@ -80,7 +81,8 @@ def _scores(file: Path, out: Path, title: str, videos: Path | None, embed: bool)
     scored = read_document(file)
     films = find_films(scores.played(scored), out, file, videos, embed)
     for text, command in films.notes:
-        typer.echo(f"note: {text}:\n{command}", err=True)
+        terminal.note(f"{text}:")
+        terminal.warn(command)
     return scores.page(scored, films, title)
 
 
@@ -102,7 +104,7 @@ def _judged(folder: Path, data: Path, features: Path) -> "Evaluation":
 
     manifest = read_manifest(data)
     for note in manifest.notes:
-        typer.echo(f"note: {note}", err=True)
+        terminal.note(note)
     return evaluate(load_bundle(folder), manifest, Store(features))
 
 

@@ -35,7 +35,7 @@ def print_estimate(estimate: "Estimate", plan: "Plan") -> None:
     """What a study will take."""
     console.print(
         f"{plan.title}: {estimate.cells} cells along {', '.join(plan.axes)}; {estimate.done} stand already, "
-        f"{estimate.trainings} trainings to do", markup=False,
+        f"{estimate.trainings} trainings to do"
     )  # fmt: skip
     if estimate.damaged:
         console.print(f"{estimate.damaged} cells are damaged on the disk and are computed again")
@@ -58,7 +58,7 @@ def print_study(results: "Results", failed: Sequence[str], report: Path) -> None
         table.add_row(*row[:shown])
     console.print(table)
     for line in (*statements(results), *(f"failed: {reason}" for reason in failed)):
-        console.print(f"- {line}", markup=False)
+        console.print(f"- {line}")
     console.print(f"the report: {report}")
 
 
@@ -73,7 +73,6 @@ def print_search(search: "Search", recipe: Path) -> None:
     console.print(table)
     console.print(
         f"the best of {len(search.done)} trials is in {recipe}; how good it is says: mien train … --config {recipe}",
-        markup=False,
     )
 
 
@@ -98,7 +97,7 @@ def print_evaluation(result: "Evaluation") -> None:
         people = "" if group.participants is None else f" of {group.participants} participants"
         console.print(
             f"group {group.group}: {group.clips} clips{people}, r {number(group.r.value)} {between(group.r)}, "
-            f"mean error {number(group.error.value)} {between(group.error)}", markup=False,
+            f"mean error {number(group.error.value)} {between(group.error)}"
         )  # fmt: skip
     if result.coverage is not None:
         width = float(np.mean(result.coverage.width))
@@ -108,9 +107,9 @@ def print_evaluation(result: "Evaluation") -> None:
         console.print(f"prediction intervals: {share} held of {result.coverage.level:.0%} stated, {extent}")
     for target in result.targets:
         if target.why_undefined:
-            console.print(f"{target.target}: r undefined, {target.why_undefined}", markup=False)
+            console.print(f"{target.target}: r undefined, {target.why_undefined}")
     for note in result.notes:
-        console.print(f"note: {note}", markup=False)
+        console.print(f"note: {note}")
 
 
 def _print_subsets(result: "Evaluation") -> None:
@@ -153,9 +152,9 @@ def print_summary(made: "Summary") -> None:
     if made.contrasts:
         console.print(table)
     for entry in made.excluded:
-        console.print(f"{entry.clips} clips do not count: {entry.reason} (first: {entry.first})", markup=False)
+        console.print(f"{entry.clips} clips do not count: {entry.reason} (first: {entry.first})")
     for note in made.notes:
-        console.print(f"note: {note}", markup=False)
+        console.print(f"note: {note}")
 
 
 def between(found: "Interval", digits: str = ".3f") -> str:

@@ -5,7 +5,13 @@ from typing import Annotated
 
 import typer
 
+from mien import terminal
 from mien.cli.options import ClipSecondsOption, HopOption, QuietOption, WindowsOption, WorkersOption, worker_count
+
+SOURCE_HELP = (
+    "video, provided (of the challenge's folder), or auto: provided where a clip has them, else the video's own. "
+    "By default as the model was trained, and auto where that was on provided ones."
+)
 
 
 def predict(
@@ -26,6 +32,8 @@ def predict(
     why: Annotated[bool, typer.Option("--why", help="Also say how much each modality moved each score.")] = False,
     workers: WorkersOption = 0,
     clip_seconds: ClipSecondsOption = None,
+    faces: Annotated[str | None, typer.Option("--faces", metavar="SOURCE", help=SOURCE_HELP)] = None,
+    sound: Annotated[str | None, typer.Option("--sound", metavar="SOURCE", help=SOURCE_HELP)] = None,
     quiet: QuietOption = False,
 ) -> None:
     """Score clips: how strongly each emotion shows, from whatever can be seen and heard."""
@@ -41,13 +49,16 @@ def predict(
     loaded, manifest = load(model), manifest_of(clips)
     processes = worker_count(workers, len(manifest.clips))
     made = loaded.predictions(
-        manifest, windows=windows, hop=hop, why=why, workers=processes, clip_seconds=clip_seconds, progress=not quiet
-    )
+        manifest, windows=windows, hop=hop, why=why, workers=processes, clip_seconds=clip_seconds,
+        faces=faces, sound=sound, progress=not quiet,
+    )  # fmt: skip
     scored = loaded.document(made)
     if loaded.bundle.random_weights:
-        typer.echo("note: the model was trained on random weights; its scores mean nothing", err=True)
+        terminal.note("the model was trained on random weights; its scores mean nothing")
+    for note in loaded.source_notes(manifest.clips, made, faces, sound):
+        terminal.note(note)
     for note in window_notes(made) if windows is not None else ():
-        typer.echo(f"note: {note}", err=True)
+        terminal.note(note)
     print_scores(tabular.wide(scored), loaded.targets)
     if why:
         print_why(made, loaded.targets)
@@ -59,8 +70,8 @@ def predict(
             files[out.with_suffix(f".windows{out.suffix}")] = "windows"
         for file, kind in files.items():
             for note in write_scores(scored, file, kind):
-                typer.echo(f"note: {note}", err=True)
-            typer.echo(f"{file}: written")
+                terminal.note(note)
+            terminal.say(f"{file}: written")
     if all(one.error for one in made):
         raise typer.Exit(1)
 

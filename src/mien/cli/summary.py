@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from mien import terminal
+
 
 def summarize(
     scores: Annotated[Path, typer.Argument(metavar="SCORES", help="What mien predict --out wrote: .json or a table.")],
@@ -34,11 +36,11 @@ def summarize(
     scored, notes = read_scored(scores, by, about)
     made = summarized(scored, baseline, resamples)
     for note in notes:
-        typer.echo(f"note: {note}", err=True)
+        terminal.note(note)
     print_summary(made)
     if out is not None:
         write_table(tidy(made), out)
-        typer.echo(f"{out}: written")
+        terminal.say(f"{out}: written")
 
 
 COMMANDS = [

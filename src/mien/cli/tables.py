@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from mien import terminal
+
 ScoresArgument = Annotated[
     Path, typer.Argument(metavar="SCORES.json", help="The document that mien predict --out SCORES.json writes.")
 ]
@@ -31,8 +33,8 @@ def export(
     check_form(out, form)
     document = read_document(scores)
     for note in write_scores(document, out, form):
-        typer.echo(f"note: {note}", err=True)
-    typer.echo(f"{out}: {len(document.clips)} clips")
+        terminal.note(note)
+    terminal.say(f"{out}: {len(document.clips)} clips")
 
 
 def import_elan(
@@ -48,9 +50,9 @@ def import_elan(
 
     manifest = read_elan(source, [name.strip() for name in tiers.split(",") if name.strip()], transcript)
     for note in manifest.notes:
-        typer.echo(f"note: {note}", err=True)
+        terminal.note(note)
     write_clips(manifest, out)
-    typer.echo(f"{out}: {len(manifest.clips)} clips, rated for {', '.join(manifest.targets)}")
+    terminal.say(f"{out}: {len(manifest.clips)} clips, rated for {', '.join(manifest.targets)}")
 
 
 def schema(
@@ -61,7 +63,7 @@ def schema(
 
     text = json.dumps(json_schema(), indent=2)
     if out is None:
-        print(text)
+        terminal.say_document(text)
     else:
         out.write_text(text + "\n", encoding="utf-8")
 

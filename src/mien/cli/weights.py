@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien import terminal
+
 if TYPE_CHECKING:
     from mien.weights import Entry
 
@@ -17,7 +19,6 @@ Names = Annotated[list[str], typer.Argument(metavar="NAME…", help="Sets (small
 @app.command("list", epilog="Example: mien weights list")
 def list_weights() -> None:
     """Print every entry: what it is, its licence, source, size and hash, and whether it is in the cache."""
-    from rich.console import Console
     from rich.table import Table
 
     from mien.weights import ENTRIES, SETS, weights_folder
@@ -28,11 +29,10 @@ def list_weights() -> None:
     for entry in ENTRIES.values():
         sets = " ".join(name for name, roles in SETS.items() if entry.name in roles.values())
         size = f"{entry.bytes / 1e6:.1f}" if entry.bytes else "–"
-        what = f"{entry.what}\n[dim]{entry.source}\n{_hash(entry)}[/dim]"
+        what = terminal.lines(entry.what, entry.source, _hash(entry))
         table.add_row(entry.name, sets or "–", _here(entry), size, entry.licence, what)
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(f"cache: {weights_folder()}", markup=False, soft_wrap=True)
+    terminal.Printer().print(table)
+    terminal.say(f"cache: {weights_folder()}")
 
 
 @app.command(epilog="Example: mien weights fetch small")
@@ -44,7 +44,7 @@ def fetch(
     from mien.weights import fetch as fetch_weights
 
     try:
-        fetch_weights(names, offline=offline, progress=lambda line: typer.echo(line, err=True))
+        fetch_weights(names, offline=offline, progress=terminal.warn)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 
@@ -64,9 +64,9 @@ def verify(
         raise typer.BadParameter(str(error)) from error
     for verdict in verdicts:
         detail = f": {verdict.detail}; run `mien weights fetch {verdict.name}`" if verdict.detail else ""
-        typer.echo(f"{verdict.state:8} {verdict.name}{detail}")
+        terminal.say(f"{verdict.state:8} {verdict.name}{detail}")
     if not verdicts:
-        typer.echo("no weights in the cache; run `mien weights fetch small`")
+        terminal.say("no weights in the cache; run `mien weights fetch small`")
     if any(verdict.state != "whole" for verdict in verdicts):
         raise typer.Exit(1)
 

@@ -13,6 +13,7 @@ from mien.artifacts import key_of
 from mien.config import Section, Settings
 from mien.errors import DataError, MediaError
 from mien.features.origins import TRANSCRIPT, Origin, content_of, stamp_of
+from mien.media.provided import settled
 from mien.modalities.base import Compute, Modality
 from mien.schema import Clip
 from mien.weights import Weights
@@ -23,7 +24,7 @@ class Keys:
 
     def __init__(self, clip: Clip, settings: Settings, weights: Mapping[str, Weights], compute: Compute) -> None:
         self._clip = clip
-        self._settings = settings
+        self._settings = settled(settings, clip)
         self._weights = weights
         self._compute = compute
         self._origins: dict[str, Origin] = {}

@@ -1,9 +1,11 @@
 """A file → an open container and its two tracks, or the reason why there are none.
 
 The file is opened by Python and only its bytes are given to libav, with a short list of formats that are video or
-sound by themselves. So neither a name (``http:…``, ``concat:…``) nor a playlist can make it open anything else.
+sound by themselves. So neither a name (``http:…``, ``concat:…``) nor a playlist can make it open anything else. Nor
+is libav told the name, or it would go by its ending more than by the content.
 """
 
+import io
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +30,9 @@ FORMATS = (
 """Formats that are accepted: none that points to other files (playlists, concat scripts, picture sequences)."""
 
 READ_SIZE = 1 << 18
+ID3_HEAD = 10
+"""Bytes of the head of an ID3 tag, and of its foot."""
+
 FASTEST_SOUND = 768_000
 """Samples per second above which a sound track is taken for damaged."""
 
@@ -43,16 +48,24 @@ def told_as_media_error(path: Path) -> Iterator[None]:
         raise MediaError(f"{path.name}: cannot be read ({error.strerror or error})") from error
 
 
-def open_container(path: Path, settings: MediaSettings, formats: str = FORMATS) -> tuple[BinaryIO, InputContainer]:
+def open_container(
+    path: Path, settings: MediaSettings, formats: str = FORMATS, file: BinaryIO | None = None
+) -> tuple[BinaryIO, InputContainer]:
     """Open a file of one of these formats; the caller closes the container, then the file.
+
+    Args:
+        path: the file.
+        settings: limits.
+        formats: libav's names of those that are accepted.
+        file: the same file, where it is open for reading already.
 
     Raises:
         MediaError: the file is missing, a folder, not a regular file, empty, not permitted, or no format we know.
     """
-    file = _open_file(path)
+    file = file or _open_file(path)
     try:
         container = av.open(
-            file,
+            _Content(file),
             "r",
             options=_limits(settings),
             container_options={"format_whitelist": formats, "protocol_whitelist": ""},
@@ -60,9 +73,44 @@ def open_container(path: Path, settings: MediaSettings, formats: str = FORMATS) 
             buffer_size=READ_SIZE,
         )
     except (FFmpegError, ValueError) as error:
-        file.close()
-        raise MediaError(f"{path.name}: {_not_media(path, error)}") from error
+        with file:
+            raise MediaError(f"{path.name}: {_not_media(file, error, formats)}") from error
     return file, container
+
+
+class _Content:
+    """The bytes of a file for libav, without its name, and without an ID3 tag in front of them.
+
+    A tag holds the cover picture of a song, often megabytes, behind which libav does not look for what the file is.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._start = _after_tags(file)
+        self.read = file.read
+        self.seek(0)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a place counted from the start of the content, from here, or from its end."""
+        if whence == io.SEEK_SET:
+            offset += self._start
+        return self._file.seek(offset, whence) - self._start
+
+    def tell(self) -> int:
+        """The place counted from the start of the content."""
+        return self._file.tell() - self._start
+
+
+def _after_tags(file: BinaryIO) -> int:
+    """Where the ID3 tags at the start of a file end (ID3v2.4.0 structure, 3.1); 0 without any."""
+    end = 0
+    while True:
+        file.seek(end)
+        head = file.read(ID3_HEAD)
+        if len(head) < ID3_HEAD or head[:3] != b"ID3" or max(head[6:]) > 127:
+            return end
+        size = sum(byte << 7 * (3 - place) for place, byte in enumerate(head[6:]))
+        end += ID3_HEAD * (2 if head[5] & 0x10 else 1) + size
 
 
 def _open_file(path: Path) -> BinaryIO:
@@ -75,20 +123,21 @@ def _open_file(path: Path) -> BinaryIO:
             raise MediaError(f"{path.name}: a folder, expected a video or sound file")
         if not stat.S_ISREG(found.st_mode):
             raise MediaError(f"{path.name}: not a regular file, expected a video or sound file")
-        if found.st_size == 0:
-            raise MediaError(f"{path.name}: an empty file (0 bytes)")
         return path.open("rb")
 
 
-def _not_media(path: Path, error: Exception) -> str:
-    with path.open("rb") as file:
-        start = file.read(12)
-    if start[4:8] == b"ftyp":
+def _not_media(file: BinaryIO, error: Exception, formats: str) -> str:
+    file.seek(0)
+    start = file.read(12)
+    what = "a video or sound file" if formats == FORMATS else "a picture (JPEG, PNG, WebP, BMP)"
+    if not start:
+        return "an empty file (0 bytes)"
+    if start[4:8] == b"ftyp" and formats == FORMATS:
         return "its index (moov) is missing or damaged, as when recording or copying was cut short; copy it again"
     if not start.strip(b"\0"):
-        return "holds zeros, expected a video or sound file; copy it again"
+        return f"holds zeros, expected {what}; copy it again"
     reason = error.strerror if isinstance(error, FFmpegError) else str(error)
-    return f"not a video or sound file of a known format ({reason})"
+    return f"not {what} of a known format ({reason})"
 
 
 def picture_track(container: InputContainer) -> VideoStream | None:

@@ -15,7 +15,7 @@ Shapes: pictures ``(H, W, 3)`` uint8 RGB, sound ``(N,)`` float32 at 16 kHz. Read
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 import av
 import numpy as np
@@ -65,6 +65,7 @@ class Recording:
         sound: whether the sound is wanted.
         start, end: the part of the file that counts, in seconds from its own time zero; the end does not belong to it.
         threads: of the picture decoder.
+        file: the same file, where it is open for reading already; it is closed in the end.
 
     Attributes:
         width, height: of the pictures as stored, before they are turned and scaled; 0 without pictures.
@@ -89,6 +90,7 @@ class Recording:
         start: float | None = None,
         end: float | None = None,
         threads: int = 1,
+        file: BinaryIO | None = None,
     ) -> None:
         if (start or 0) < 0 or (end is not None and end <= (start or 0)):
             raise MediaError(f"{path.name}: no such part: start {start}, end {end} seconds")
@@ -105,7 +107,7 @@ class Recording:
         self._heard: npt.NDArray[np.float32] | None = None
         self._broken_off = ""
         self._hurried = self._read_all = False
-        self._file, self._container = open_container(path, settings)
+        self._file, self._container = open_container(path, settings, file=file)
         try:
             self._choose_tracks(grid, look=bool(rates), listen=sound)
         except BaseException:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any
 
 import numpy as np
@@ -190,8 +190,9 @@ def _face(
 def _open_mediapipe(file: Path) -> tuple[Callable[[Picture], Any], Any, Any]:
     """How mediapipe wants its pictures, its short-range detector, and its landmarker."""
     try:
-        import mediapipe  # noqa: PLC0415
-        from mediapipe.tasks.python import BaseOptions, vision  # noqa: PLC0415
+        with _without_extras():
+            import mediapipe  # noqa: PLC0415
+            from mediapipe.tasks.python import BaseOptions, vision  # noqa: PLC0415
 
         with zipfile.ZipFile(file) as bundle:
             detector_options = vision.FaceDetectorOptions(
@@ -232,6 +233,24 @@ def _close(*tasks: Any) -> None:
                 task.close()
         except RuntimeError:  # the interpreter is leaving and took the task's threads along; its __del__ must not try
             task._handle = None
+
+
+@contextlib.contextmanager
+def _without_extras() -> Iterator[None]:
+    """Import mediapipe without what its recorder and its plots import, and faces do not need.
+
+    ``sounddevice`` looks for its library by running ``ldconfig`` and ``gcc``; ``matplotlib`` runs ``fc-list`` and
+    writes to the home folder. Mediapipe's plots do not work in this process then; both modules themselves do.
+    """
+    extras = {"sounddevice": None, "matplotlib": ModuleType("matplotlib")}
+    extras["matplotlib.pyplot"] = extras["matplotlib"]
+    put = {name: module for name, module in extras.items() if name not in sys.modules}
+    sys.modules.update(put)  # type: ignore[arg-type] - None is how a module is said not to be there
+    try:
+        yield
+    finally:
+        for name in put:
+            sys.modules.pop(name, None)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from mien.errors import DataError, MediaError
 from mien.media.decoder import Decoder
 from mien.media.face import follow
 from mien.media.facefind import FaceFinder
-from mien.media.provided import provided_crops, read_openface
+from mien.media.provided import provided_crops, read_openface, settled
 from mien.media.speech import Listener
 from mien.schema import MOTION_WIDTH, SAMPLE_RATE, Clip, FaceTrack, Media, Transcript
 
@@ -64,11 +64,12 @@ def observe(clip: Clip, wanted: Set[str], senses: Senses, settings: Settings) ->
         clip: the clip; its own transcript, sound, crops or OpenFace table are used where the settings say so.
         wanted: senses that something is needed for: ``text``, ``audio``, ``vision``, ``motion``.
         senses: face finder and recogniser.
-        settings: rates, sources, limits.
+        settings: rates, sources (``auto`` is settled for this clip), limits.
 
     Raises:
         MediaError: the file cannot be read, and there is nothing beside it for what is wanted.
     """
+    settings = settled(settings, clip)
     given = Transcript(clip.transcript, "given") if clip.transcript is not None else None
     listen = "audio" in wanted or ("text" in wanted and given is None)
     absent: dict[str, str] = {}

@@ -21,6 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from mien.media.timeline import SECOND, Clock, Grid, Neighbours, Ruler
+from mien.media.upright import display_matrix, turned
 
 SKIPPING_CODECS = frozenset({"h264", "hevc", "mpeg4", "mpeg2video"})
 """Codecs whose decoder leaves out exactly the pictures that no other refers to, when told to."""
@@ -236,10 +237,9 @@ class Viewer:
         rgb = sized.to_ndarray(format="rgb24", width=width, height=height, threads=threads)
         if frame.rotation != self._rotation:  # side data keep their frame alive until garbage is collected: look once
             self._rotation = frame.rotation
-            matrix = frame.side_data.get("DISPLAYMATRIX")
-            self._matrix = None if matrix is None else np.frombuffer(matrix, np.int32).tolist()
+            self._matrix = display_matrix(frame)
         rgb = cast("npt.NDArray[np.uint8]", rgb)
-        return rgb if self._matrix is None else _turned(rgb, self._matrix)
+        return rgb if self._matrix is None else turned(rgb, self._matrix)
 
 
 def shown_size(width: int, height: int, pixel_aspect: float, largest_side: int) -> tuple[int, int]:
@@ -253,15 +253,6 @@ def shown_size(width: int, height: int, pixel_aspect: float, largest_side: int) 
     shown = width * pixel_aspect
     scale = min(1.0, largest_side / max(shown, height))
     return max(1, round(shown * scale)), max(1, round(height * scale))
-
-
-def _turned(rgb: npt.NDArray[np.uint8], matrix: list[int]) -> npt.NDArray[np.uint8]:
-    """Apply a display matrix [a b u; c d v; …] that takes (x, y) to (ax + cy, bx + dy), by quarters and mirrors."""
-    a, b, _, c, d = matrix[:5]
-    if abs(b) > abs(a):
-        rgb, a, d = rgb.transpose(1, 0, 2), c, b
-    rgb = rgb[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
-    return np.ascontiguousarray(rgb)
 
 
 def _has_temporal_layers(track: VideoStream) -> bool:

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.artifacts import contents
-from mien.config import FaceSettings
+from mien.config import FaceSettings, Settings
 from mien.errors import DataError, MediaError
 from mien.media.crops import CropSpool, Picture, cut, resize
-from mien.schema import Crops
+from mien.schema import Clip, Crops
 
 PICTURE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
@@ -75,6 +75,21 @@ class OpenFaceMotion:
     seconds: npt.NDArray[np.float32]
     frames: int
     notes: tuple[str, ...]
+
+
+def settled(settings: Settings, clip: Clip) -> Settings:
+    """The settings for one clip, with ``auto`` sources settled: what is provided where the clip has it, else the video.
+
+    >>> settled(Settings.model_validate({"faces": {"source": "auto"}}), Clip("a", Path("a.mp4"))).faces.source
+    'video'
+    """
+    there = {"faces": clip.crops is not None, "speech": clip.sound is not None}
+    sections = {
+        name: getattr(settings, name).model_copy(update={"source": "provided" if given else "video"})
+        for name, given in there.items()
+        if getattr(settings, name).source == "auto"
+    }
+    return settings.model_copy(update=sections) if sections else settings
 
 
 def provided_crops(
@@ -161,7 +176,7 @@ def _pictures(folder: Path) -> tuple[list[Path], list[Path]]:
     if not files:
         found = f"{len(entries)} other files, for example {entries[0].name}" if entries else "nothing"
         raise MediaError(f"{folder}: no face pictures in it, found {found}")
-    files.sort(key=lambda file: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", file.stem)])
+    files.sort(key=lambda file: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", file.stem)])
     return files, [entry for entry in entries if entry not in set(files)]
 
 

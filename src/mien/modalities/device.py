@@ -12,10 +12,19 @@ Engine = Literal["torch", "openvino"]
 
 
 def choose_device(compute: ComputeSettings) -> torch.device:
-    """The device asked for; ``auto`` takes a GPU when there is one."""
-    if compute.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(compute.device)
+    """The device asked for; ``auto`` takes a GPU when there is one.
+
+    Raises:
+        SettingsError: CUDA is asked for, and this machine or this build of PyTorch has none.
+    """
+    here = torch.cuda.is_available()
+    if compute.device == "cuda" and not here:
+        built = "finds no GPU" if torch.backends.cuda.is_built() else "is built without CUDA"
+        raise SettingsError(
+            f"compute.device: cuda is asked for, but PyTorch {torch.__version__} {built} here; "
+            "leave it at auto or take cpu, or install a driver and a PyTorch with CUDA"
+        )
+    return torch.device("cuda" if here and compute.device == "auto" else compute.device.replace("auto", "cpu"))
 
 
 def choose_precision(compute: ComputeSettings, device: torch.device) -> torch.dtype:

@@ -28,6 +28,7 @@ from mien.schema import Clip, Manifest, Prediction
 from mien.serving.document import ModelNote, ScoresDocument, document
 from mien.serving.exports.tabular import wide
 from mien.serving.scored import score_features
+from mien.serving.sources import settings_for, source_notes
 from mien.serving.timeline import score_windows
 from mien.serving.why import explain
 
@@ -64,6 +65,8 @@ class Model:
         why: bool = False,
         workers: int = 0,
         clip_seconds: float | None = None,
+        faces: str | None = None,
+        sound: str | None = None,
         progress: bool = False,
     ) -> pa.Table:
         """Score clips.
@@ -73,6 +76,9 @@ class Model:
             why: also say what each modality moved.
             workers: processes; 0 works in this one. Files are decoded in other processes in any case.
             clip_seconds: a clip that takes longer is given up; by default as the model's settings say.
+            faces: ``video``, ``provided``, or ``auto``: the provided ones where a clip has them, else the video's own.
+                By default as the model was trained, and ``auto`` where that was on provided ones.
+            sound: likewise. ``source_notes`` says where the model was trained on others.
             progress: show a bar.
 
         Returns:
@@ -84,11 +90,10 @@ class Model:
             DataError: a file that was named does not exist.
             WeightsMissing: the pretrained weights that the model builds on are not in the cache.
         """
-        return wide(
-            self.document(
-                self.predictions(clips, why=why, workers=workers, clip_seconds=clip_seconds, progress=progress)
-            )
+        made = self.predictions(
+            clips, why=why, workers=workers, clip_seconds=clip_seconds, faces=faces, sound=sound, progress=progress
         )
+        return wide(self.document(made))
 
     def document(self, predictions: Iterable[Prediction]) -> ScoresDocument:
         """Everything that is known of scored clips, with what is to be known of this model."""
@@ -111,6 +116,8 @@ class Model:
         why: bool = False,
         workers: int = 0,
         clip_seconds: float | None = None,
+        faces: str | None = None,
+        sound: str | None = None,
         progress: bool = False,
     ) -> list[Prediction]:
         """Score clips; ``document`` takes what comes, and ``mien.serving.exports`` makes tables and files of it.
@@ -122,18 +129,27 @@ class Model:
             why: also find out what moved the scores.
             workers: as for ``predict``.
             clip_seconds: as for ``predict``.
+            faces, sound: as for ``predict``.
             progress: as for ``predict``.
 
         Returns:
             A prediction per clip, in the order of the clips.
 
         Raises:
-            SettingsError: the windows are none, or would leave gaps; the time is none.
+            SettingsError: the windows are none, or would leave gaps; the time is none; there is no such source.
             DataError: as for ``predict``.
             WeightsMissing: as for ``predict``.
         """
         wanted, manifest = windows_of(windows, hop), manifest_of(clips)
-        made = self.score(manifest.clips, windows=wanted, why=why, workers=workers, clip_seconds=clip_seconds)
+        made = self.score(
+            manifest.clips,
+            windows=wanted,
+            why=why,
+            workers=workers,
+            clip_seconds=clip_seconds,
+            faces=faces,
+            sound=sound,
+        )
         by_clip = {one.clip: one for one in counted(made, "scoring", len(manifest.clips), progress)}
         return [by_clip[clip.id] for clip in manifest.clips]
 
@@ -145,9 +161,11 @@ class Model:
         why: bool = False,
         workers: int = 0,
         clip_seconds: float | None = None,
+        faces: str | None = None,
+        sound: str | None = None,
     ) -> Iterator[Prediction]:
         """Score clips one by one, in the order of completion."""
-        settings = self.bundle.settings
+        settings = settings_for(self.bundle.settings, faces, sound)
         if clip_seconds is not None:
             settings = settings_of(settings, {"compute.clip_seconds": float(clip_seconds)}, "clip_seconds")
         extraction = plan(settings, workers, windows)
@@ -156,6 +174,17 @@ class Model:
                 yield replace(self._unscored(job.clip), error=outcome.failure)
             else:
                 yield self._prediction(outcome, why)
+
+    def source_notes(
+        self,
+        clips: Iterable[Clip],
+        predictions: Sequence[Prediction],
+        faces: str | None = None,
+        sound: str | None = None,
+    ) -> list[str]:
+        """How many clips were scored from faces or sound of a kind that the model was not trained on, in words."""
+        trained = self.bundle.settings
+        return source_notes(trained, settings_for(trained, faces, sound), clips, predictions)
 
     def _prediction(self, outcome: Outcome, why: bool) -> Prediction:
         made = outcome.made

@@ -1,0 +1,92 @@
+"""All commands in one, and how one is run."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from mien import terminal
+from mien.cli import about, data, licences, models, reporting, scoring, summary, tables, weights
+from mien.errors import Interrupted, MienError, SettingsError
+from mien.sandbox import deny_network
+
+CONTINUE = ("extract", "train", "study", "tune", "weights")
+"""Commands that take up again what an interrupted one has finished. ``predict`` says itself what it kept."""
+
+
+class Commands(TyperGroup):
+    """Typer would end an interrupted command without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            goes_on = ctx.invoked_subcommand in CONTINUE
+            then = "continues where it stopped" if goes_on else "starts again from the beginning"
+            raise Interrupted(f"interrupted; the same command {then}") from None
+
+
+app = typer.Typer(
+    name="mien",
+    cls=Commands,
+    help="Watches short videos of people and says how strongly emotions show.",
+    epilog="First steps: mien doctor; mien weights fetch small; mien predict MODEL clip.mp4",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(weights.app, name="weights")
+
+
+def _offline(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that takes the network from this process, before it imports anything that is native."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        deny_network()
+        command(*args, **kwargs)
+
+    return run
+
+
+for room in (data, models, scoring, tables, summary, reporting, licences, about):
+    for command, epilog in room.COMMANDS:
+        app.command(epilog=epilog)(_offline(command))
+
+
+def run() -> int:
+    """Run the command that the arguments of this process name; its status.
+
+    Raises:
+        MienError: a fault, or wrong use, in one line.
+        BrokenPipeError, OSError: of the streams.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise MienError("the current directory was deleted; change to one that exists (cd), and run it again") from None
+    try:
+        return typer.main.get_command(app).main(prog_name="mien", standalone_mode=False) or 0
+    except typer.Abort:
+        raise Interrupted("interrupted") from None
+    except _CLICK_FAULT as error:
+        return _wrong_use(error)
+
+
+_CLICK_FAULT = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+"""Typer brings a copy of click in newer versions, and uses click itself in older ones."""
+
+
+def _wrong_use(error: Any) -> int:
+    """Tell in one line what typer shows in a box, in which control characters would stay."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        if text := error.format_message():  # with rich, it is printed already
+            terminal.say_document(text)
+        return error.exit_code
+    where = getattr(getattr(error, "ctx", None), "command_path", "mien")
+    raise SettingsError(f"{error.format_message().rstrip('.')}; see {where} --help")

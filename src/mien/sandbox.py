@@ -1,0 +1,232 @@
+"""Processes that handle clips can neither reach the network nor, where a stranger's file is decoded, other files.
+
+    deny_network()        this process (or one thread) loses every socket; done before a native library is loaded
+    offline()             a way to call functions without network: for a process that belongs to somebody else
+    deny_files()          this process opens no file any more; it works on descriptors that it was handed
+
+The kernel keeps the promise, not a hook: native libraries with telemetry of their own (onnxruntime, MediaPipe) never
+pass through Python. seccomp refuses ``socket`` for every family but netlink, which stays on this machine; unix sockets
+are refused too, because name services and proxies would send for us; and so is io_uring, which would go round the
+filter. Descriptors that exist already, pipes and socket pairs work on. Landlock takes the file system.
+The trade-off: neither can be undone, so a thread is given up for it where the process is not ours.
+
+Where the kernel cannot (not Linux, an architecture we have no numbers for), nothing fails: ``network_guard`` and
+``file_guard`` say so, and so does ``mien doctor``. ``MIEN_SANDBOX=off`` switches both off, for debugging or for a
+driver that needs a socket.
+
+Source: seccomp(2), landlock(7), linux/audit.h, linux/landlock.h.
+"""
+
+import ctypes
+import errno
+import os
+import platform
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from queue import SimpleQueue
+from struct import pack
+from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+SWITCH = "MIEN_SANDBOX"
+
+NO_REPORTS = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
+"""What libraries offer to keep silent by themselves; the kernel sees to the rest."""
+
+NO_LOOKUPS = {"HF_HUB_OFFLINE": "1"}
+"""Set where the whole process loses the network: then nothing waits for answers that cannot come."""
+
+_ARCHITECTURES = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
+"""By machine: how seccomp names it, and the number of ``socket``."""
+
+_IO_URING_SETUP = 425
+_LANDLOCK_CREATE, _LANDLOCK_RESTRICT = 444, 446
+_SECCOMP_CALL = {"x86_64": 317, "aarch64": 277}
+
+_PR_SET_NO_NEW_PRIVS = 38
+_SET_FILTER, _ALL_THREADS = 1, 1
+_REFUSE, _ALLOW = 0x00050000 | errno.EPERM, 0x7FFF0000
+_LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
+_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
+_NETLINK = 16
+_FOREIGN_NUMBERS = 0x40000000
+"""From here on lie the numbers of x86's x32 calls."""
+
+_FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 5: 16}
+"""How many of Landlock's rights to files (bits from 0) each version knows."""
+
+_denied = threading.local()
+_process_denied = False
+
+
+class _Filter(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
+def network_guard() -> str:
+    """Why processes cannot be kept from the network here; empty when they can."""
+    return _why_not() or ("" if platform.machine() in _ARCHITECTURES else f"no seccomp on {platform.machine()}")
+
+
+def file_guard() -> str:
+    """Why the process that decodes cannot be kept from files here; empty when it can."""
+    return _why_not() or ("" if _landlock_version() else "the kernel has no Landlock")
+
+
+def deny_network(*, whole_process: bool = True) -> bool:
+    """Take the network from this process, and from all that it starts; or only from this thread and what it starts.
+
+    Returns:
+        Whether it is gone; ``network_guard()`` says why not.
+
+    Raises:
+        OSError: the kernel can do it in general, but did not: scoring would go on under a false promise.
+    """
+    global _process_denied
+    os.environ.update(NO_REPORTS | (NO_LOOKUPS if whole_process else {}))
+    if network_guard():
+        return False
+    if not (_process_denied or (is_denied() and not whole_process)):
+        _no_new_privileges()
+        _install(_program(*_ARCHITECTURES[platform.machine()]), _ALL_THREADS if whole_process else 0)
+        _denied.here = True
+        _process_denied = _process_denied or whole_process
+    return True
+
+
+def is_denied() -> bool:
+    """Whether this thread has been kept from the network."""
+    return _process_denied or getattr(_denied, "here", False)
+
+
+def deny_files() -> bool:
+    """From now on this process opens, makes, removes, renames and runs no file; what is open stays.
+
+    Also gone: TCP by another way than sockets of its own, signals to and abstract sockets of processes outside.
+
+    Returns:
+        Whether the kernel does that; ``file_guard()`` says why not.
+    """
+    if file_guard():
+        return False
+    version = _landlock_version()
+    rights = (1 << _FILE_RIGHTS[max(known for known in _FILE_RIGHTS if known <= version)]) - 1
+    network = 0b11 if version >= 4 else 0
+    scopes = 0b11 if version >= 6 else 0
+    _no_new_privileges()
+    rules = pack("=QQQ", rights, network, scopes)[: 8 if version < 4 else 16 if version < 6 else 24]
+    handle = _checked(_libc().syscall(_LANDLOCK_CREATE, rules, ctypes.c_size_t(len(rules)), 0), "landlock")
+    try:
+        _checked(_libc().syscall(_LANDLOCK_RESTRICT, handle, 0), "landlock")
+    finally:
+        os.close(handle)
+    return True
+
+
+class Caller(Protocol):
+    """Calls a function and gives what it returns, or raises what it raises."""
+
+    def __call__(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call it."""
+        ...
+
+
+@contextmanager
+def offline() -> Iterator[Caller]:
+    """A way to call functions without network: here, where this thread has none, else in one thread of their own.
+
+    with offline() as call:
+        model = call(load, path)    # what it loads, and the threads that this starts, have no network either
+    """
+    if is_denied() or network_guard():
+        deny_network(whole_process=False)
+        yield lambda function, /, *args, **kwargs: function(*args, **kwargs)
+        return
+    calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+    threading.Thread(target=_answer, args=(calls,), name="mien-offline", daemon=True).start()
+    try:
+        yield partial(_call, calls)
+    finally:
+        calls.put(None)
+
+
+def _call(calls: "SimpleQueue[Callable[[], None] | None]", function: Callable[..., R], *args: Any, **kwargs: Any) -> R:
+    """Have the thread call a function, and wait."""
+    answers: SimpleQueue[Callable[[], R]] = SimpleQueue()
+    calls.put(lambda: answers.put(_outcome(function, args, kwargs)))
+    return answers.get()()
+
+
+def _outcome(function: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], R]:
+    """What a call came to, to be looked at in another thread."""
+    try:
+        value = function(*args, **kwargs)
+    except BaseException as error:  # noqa: BLE001 - it is raised where the call was made
+        return partial(_raise, error)
+    return lambda: value
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
+
+
+def _answer(calls: "SimpleQueue[Callable[[], None] | None]") -> None:
+    deny_network(whole_process=False)
+    while (call := calls.get()) is not None:
+        call()
+
+
+def _why_not() -> str:
+    if os.environ.get(SWITCH, "").lower() == "off":
+        return f"{SWITCH}=off"
+    return "" if sys.platform == "linux" else f"not on {sys.platform}"
+
+
+def _program(architecture: int, socket_call: int) -> bytes:
+    """The filter: refuse foreign calls, ``io_uring_setup``, and ``socket`` of any family but netlink."""
+    steps = (
+        (_LOAD, 0, 0, _ARCHITECTURE),
+        (_EQUAL, 0, 7, architecture),  # else refuse
+        (_LOAD, 0, 0, _NUMBER),
+        (_AT_LEAST, 5, 0, _FOREIGN_NUMBERS),
+        (_EQUAL, 4, 0, _IO_URING_SETUP),
+        (_EQUAL, 0, 2, socket_call),  # else allow
+        (_LOAD, 0, 0, _FIRST_ARGUMENT),
+        (_EQUAL, 0, 1, _NETLINK),  # else refuse
+        (_RETURN, 0, 0, _ALLOW),
+        (_RETURN, 0, 0, _REFUSE),
+    )
+    return b"".join(pack("=HBBI", *step) for step in steps)
+
+
+def _install(program: bytes, flags: int) -> None:
+    """By the system call and not by ``prctl``, because only that reaches threads that run already."""
+    rules = _Filter(len(program) // 8, program)
+    call = ctypes.c_long(_SECCOMP_CALL[platform.machine()])
+    _checked(_libc().syscall(call, _SET_FILTER, flags, ctypes.byref(rules)), "seccomp")
+
+
+def _no_new_privileges() -> None:
+    _checked(_libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
+
+
+def _checked(result: int, what: str) -> int:
+    if result == 0 or (result > 0 and what == "landlock"):
+        return result
+    code = ctypes.get_errno()
+    raise OSError(code, f"the kernel refused {what} ({os.strerror(code)}); to run without it: {SWITCH}=off")
+
+
+@cache
+def _landlock_version() -> int:
+    return max(0, _libc().syscall(_LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1))
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
