@@ -19,6 +19,7 @@ from av.error import FFmpegError
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from mien.artifacts import open_regular
 from mien.config import MediaSettings
 from mien.errors import MediaError
 from mien.media.timeline import Ruler
@@ -123,7 +124,7 @@ def _open_file(path: Path) -> BinaryIO:
             raise MediaError(f"{path.name}: a folder, expected a video or sound file")
         if not stat.S_ISREG(found.st_mode):
             raise MediaError(f"{path.name}: not a regular file, expected a video or sound file")
-        return path.open("rb")
+        return open_regular(path)
 
 
 def _not_media(file: BinaryIO, error: Exception, formats: str) -> str:
