@@ -270,6 +270,32 @@ def contents(path: Path, most: int = LARGEST_BYTES, follow: bool = True) -> byte
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+MALFORMED = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    NotImplementedError,
+    StopIteration,
+)
+"""What code raises whose input is not of the kind that it should be."""
+
+
+@contextmanager
+def as_written(where: Path, remedy: str) -> Iterator[None]:
+    """Turn what reading a damaged file of ours raises into one line; for records with many parts, each used elsewhere.
+
+    Raises:
+        DataError: a part is missing, or of another kind.
+    """
+    try:
+        yield
+    except MALFORMED as error:
+        raise DataError(f"{where}: damaged ({type(error).__name__}: {str(error)[:200]}); {remedy}") from error
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file, indented, with a final newline, atomically."""
     with atomic_file(path) as part:

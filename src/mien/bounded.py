@@ -108,7 +108,7 @@ def read_safetensors(
             heads, metadata = _tensor_heads(file, size)
             check(heads)
             file.seek(0)
-            return load(file.read(size)), metadata
+            return dict(sorted(load(file.read(size)).items())), metadata
     except OSError as error:
         raise Damaged(f"{path}: cannot be read ({error.strerror})") from error
     except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:

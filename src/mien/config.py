@@ -3,6 +3,7 @@
     settings = read_settings(Path("recipes/default.yaml"), ["stage2.lr=1e-4", "speech.language=de"])
 
 The sections stand in the order in which a clip meets them. An unknown key is an error that names the nearest one.
+Whatever leads to memory or time has an upper bound, since settings also come with models and stores of other people.
 ``Settings.model_json_schema()`` is what editors and other programs read.
 """
 
@@ -17,33 +18,39 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mien.errors import SettingsError
+from mien.artifacts import contents
+from mien.errors import DataError, SettingsError
 
 ModalityName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Width = Annotated[int, Field(ge=1, le=65_536)]
+Rate = Annotated[float, Field(gt=0, le=1000)]
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**64)]
 Source = Literal["video", "provided", "auto"]
 
 
 class Section(BaseModel):
     """A frozen group of settings that accepts no unknown key and no value of the wrong type."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class MediaSettings(Section):
     """How a file is decoded."""
 
-    vision_fps: Positive = 4.0
+    vision_fps: Rate = 4.0
     """Frames per second looked at for face crops, by presentation time."""
-    motion_fps: Positive = 10.0
+    motion_fps: Rate = 10.0
     """Frames per second looked at for facial movement, by presentation time."""
     longest_seconds: Positive = 7200.0
     """A longer clip is refused with a reason."""
     largest_megapixels: Positive = 40.0
     """A frame with more pixels is refused before it is decoded."""
-    largest_side: Annotated[int, Field(ge=64)] = 1280
+    largest_side: Annotated[int, Field(ge=64, le=16_384)] = 1280
     """A larger frame is scaled down to this many pixels on its longer side before anything looks at it."""
 
 
@@ -53,7 +60,7 @@ class FaceSettings(Section):
     source: Source = "video"
     """``provided`` takes the challenge's own ``face_images/{id}/`` as the crops for vision; ``auto`` takes them where a
     clip has them, else looks for faces in the video."""
-    crop_size: Count = 224
+    crop_size: Annotated[int, Field(ge=1, le=1024)] = 224
     """Side of the square crops, pixels."""
     margin: Annotated[float, Field(ge=0, le=2)] = 0.3
     """Added around the face box on each side, as a share of the box."""
@@ -67,13 +74,13 @@ class SpeechSettings(Section):
     source: Source = "video"
     """``provided`` hears the challenge's own ``audio/{id}.mp3`` (or ``.wav``, ``.flac``, ``.m4a``, ``.ogg``) instead of
     the video's sound; ``auto`` hears it where a clip has it, else the video's."""
-    language: str = "en"
+    language: Annotated[str, Field(max_length=20)] = "en"
     """Language spoken, as a two-letter code; ``auto`` lets a multilingual recogniser decide."""
     vad_threshold: Fraction = 0.5
     """Voice activity above which sound counts as speech."""
     shortest_speech_seconds: Positive = 0.25
     """Shorter speech is not transcribed."""
-    beam_size: Count = 1
+    beam_size: Annotated[int, Field(ge=1, le=100)] = 1
     """Beams of the recogniser's search; 1 is greedy."""
 
 
@@ -88,7 +95,7 @@ class ComputeSettings(Section):
     precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
     """``auto`` takes bfloat16 where the device computes in it, else float32; ``int8`` is for backbones under OpenVINO
     (weights in 8 bits, activations quantised as they come), and is ``auto`` in training."""
-    threads: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[int, Field(ge=0, le=4096)] = 0
     """Threads per worker; 0 takes ``OMP_NUM_THREADS`` where that is set, else shares the cores among the workers."""
     clip_seconds: Positive | None = None
     """A clip that takes longer is given up; ``null`` allows 600 s, and one more for every 50 kB of its file."""
@@ -103,11 +110,11 @@ class SplitSettings(Section):
     """``official`` keeps the manifest's own; ``ratio`` and ``kfold`` redraw train + valid by a seeded rule."""
     ratio: Count = 4
     """Training clips per validation clip, for ``ratio``."""
-    folds: Annotated[int, Field(ge=2)] = 5
+    folds: Annotated[int, Field(ge=2, le=1_000_000)] = 5
     """Number of folds, for ``kfold``."""
     fold: Annotated[int, Field(ge=0)] = 0
     """Which fold is judged on, counted from 0, for ``kfold``."""
-    seed: int = 42
+    seed: Seed = 42
     """Seed of the redraw."""
     by_participant: bool = True
     """Keep all clips of one participant on one side, where participants are known."""
@@ -124,7 +131,7 @@ class LossSettings(Section):
     """Weight of 1 - Pearson's r."""
     pearson_ramp: Annotated[float, Field(ge=0)] = 0.0
     """The weight of 1 - Pearson's r rises linearly over this many epochs; 0 has it whole from the start."""
-    memory_clips: Annotated[int, Field(ge=0)] = 1024
+    memory_clips: Annotated[int, Field(ge=0, le=10_000_000)] = 1024
     """Clips that the means and variances in CCC and r remember; 0 takes those of the batch alone."""
 
 
@@ -161,9 +168,9 @@ class FitSettings(Section):
 class Stage1Settings(FitSettings):
     """One encoder per modality, trained alone on the features of a frozen backbone."""
 
-    embedding: Count = 384
+    embedding: Width = 384
     """Width of what a text, audio or vision encoder gives."""
-    motion_embedding: Count = 128
+    motion_embedding: Width = 128
     """Width of what the motion encoder gives."""
     motion_epochs: Count = 100
     """``epochs`` of the motion encoder."""
@@ -179,7 +186,7 @@ class Stage2Settings(FitSettings):
     instead of the stage-1 encoders, and go with ``adaptation: joint``."""
     auxiliary: Annotated[float, Field(ge=0)] = 0.3
     """Weight of the squared errors of the modalities alone, for ``head: auxiliary``."""
-    hidden: Count = 384
+    hidden: Width = 384
     """Width of the regressor's hidden layer."""
     modality_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     """Chance that a modality of a training clip is dropped; at least one is always kept."""
@@ -197,15 +204,15 @@ class Settings(Section):
 
     weights: Literal["small", "paper", "tiny"] = "small"
     """Which set of pretrained weights (``mien weights list``)."""
-    modalities: tuple[ModalityName, ...] = ("text", "audio", "vision", "motion")
+    modalities: Annotated[tuple[ModalityName, ...], Field(max_length=100)] = ("text", "audio", "vision", "motion")
     """Which modalities of the table (``mien.modalities``) are extracted, trained and used."""
     media: MediaSettings = MediaSettings()
     faces: FaceSettings = FaceSettings()
     speech: SpeechSettings = SpeechSettings()
     compute: ComputeSettings = ComputeSettings()
-    seeds: tuple[int, ...] = Field((0, 1, 2, 3, 4), min_length=1)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=1000)] = (0, 1, 2, 3, 4)
     """One model is trained per seed, all at once; the scores of a run are the mean over its models."""
-    batch_seed: int = 0
+    batch_seed: Seed = 0
     """Seed of the order of batches, which all models of a run share."""
     interval_level: Annotated[float, Field(gt=0, lt=1)] = 0.9
     """Share of ratings that prediction intervals shall hold."""
@@ -257,6 +264,38 @@ def settings_of(base: Settings, changes: Mapping[str, Any], where: str) -> Setti
         raise SettingsError(f"{where}: {_first_complaint(error, None)}") from error
 
 
+LOCAL_COMPUTE = ("device", "threads", "clip_seconds", "decoder_gigabytes")
+LOCAL_MEDIA = ("longest_seconds", "largest_megapixels")
+"""Settings that say what work may take of this machine, and not what comes out of it."""
+
+
+def with_local_limits(settings: Settings, local: Settings | None = None) -> Settings:
+    """Settings that came with a model or a store, but with the limits of this machine.
+
+    Args:
+        settings: what came from somebody else.
+        local: whose limits hold here; by default those of ``Settings()``.
+
+    >>> theirs = read_settings(overrides=["media.longest_seconds=1e6", "media.vision_fps=2"])
+    >>> ours = with_local_limits(theirs)
+    >>> ours.media.longest_seconds, ours.media.vision_fps
+    (7200.0, 2.0)
+    """
+    local = local or Settings()
+    compute = {name: getattr(local.compute, name) for name in LOCAL_COMPUTE}
+    media = {name: getattr(local.media, name) for name in LOCAL_MEDIA}
+    return settings.model_copy(
+        update={
+            "compute": settings.compute.model_copy(update=compute),
+            "media": settings.media.model_copy(update=media),
+        }
+    )
+
+
+LARGEST_SETTINGS = 1_000_000
+"""Bytes of a YAML file."""
+
+
 def read_yaml(file: Path) -> dict[str, Any]:
     """What stands in a YAML file, by name.
 
@@ -264,9 +303,9 @@ def read_yaml(file: Path) -> dict[str, Any]:
         SettingsError: it cannot be read, or is no mapping.
     """
     try:
-        values = yaml.load(file.read_text(encoding="utf-8"), _Loader)
-    except OSError as error:
-        raise SettingsError(f"{file}: cannot be read ({error.strerror})") from error
+        values = yaml.load(contents(file, LARGEST_SETTINGS).decode("utf-8"), _Loader)
+    except DataError as error:
+        raise SettingsError(str(error)) from error
     except YAML_FAULTS as error:
         raise SettingsError(f"{file}: not valid YAML ({_in_short(error)})") from error
     if not isinstance(values or {}, dict):

@@ -10,8 +10,9 @@ import torch
 
 from mien.config import Settings, read_settings
 from mien.features.windows import Windows, stretches
-from mien.model.bundle import Bundle, make_module
+from mien.model.bundle import Bundle
 from mien.model.conformal import all_subsets
+from mien.model.description import make_module
 from mien.model.emotion import variants
 from mien.model.heads import HEADS, READS_STEPS
 from mien.schema import ClipFeatures, Feature, Prediction, Transcript, Why, Word

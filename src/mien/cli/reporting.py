@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien import terminal
+from mien.artifacts import as_written
 from mien.errors import DataError
 
 if TYPE_CHECKING:
@@ -57,14 +58,15 @@ def report(
 
 def _page(source: Path, title: str, data: Path | None, features: Path | None) -> "Page":
     """What there is at ``source``, recognised by what it holds."""
-    if (source / "run.json").is_file():
+    if (source / "run.json").exists():
         return _run(source, title, data, features)
     if data is not None:
         raise DataError(f"{source}: --data judges a run, but this is no run folder (it has no run.json)")
-    if (source / "study.json").is_file():
+    if (source / "study.json").exists():
         from mien.reporting import study
 
-        return study.page(study.read_study(source), title)
+        with as_written(source / "study.json", "the same mien study writes it again"):
+            return study.page(study.read_study(source), title)
     raise DataError(
         f"{source}: nothing to report on; expected a run folder (run.json), a study's folder (study.json), or scores "
         "as mien predict --out scores.json writes them"
@@ -86,11 +88,12 @@ def _scores(file: Path, out: Path, title: str, videos: Path | None, embed: bool)
 
 def _run(folder: Path, title: str, data: Path | None, features: Path | None) -> "Page":
     from mien.reporting import run
-    from mien.reporting.rundata import read_run
+    from mien.reporting.rundata import REMEDY, read_run
 
     found = read_run(folder)
     computed = None if data is None or features is None else (_judged(folder, data, features), str(data))
-    return run.page(found, title, computed)
+    with as_written(folder, REMEDY):
+        return run.page(found, title, computed)
 
 
 def _judged(folder: Path, data: Path, features: Path) -> "Evaluation":

@@ -190,17 +190,20 @@ def _recording(file: Path, wanted: Sequence[str]) -> Recording:
 
 def _root(file: Path) -> Element:
     try:
-        root = fromstring(contents(file), forbid_dtd=True)
+        root = fromstring(contents(file, LARGEST_EAF), forbid_dtd=True)
     except DefusedXmlException as error:
         raise DataError(f"{file}: holds a document type or entities, which ELAN does not write; not read") from error
     except ParseError as error:
         raise DataError(f"{file}:{error.position[0]}: not an ELAN file ({error})") from error
-    except (ValueError, LookupError) as error:
+    except (ValueError, LookupError, RecursionError) as error:
         raise DataError(f"{file}: not an ELAN file ({error})") from error
     if root.tag != "ANNOTATION_DOCUMENT":
         raise DataError(f"{file}: not an ELAN file, but XML of another kind ({root.tag[:40]})")
     return root
 
+
+LARGEST_EAF = 50_000_000
+"""Bytes of an annotation file."""
 
 DEEPEST = 100
 """Annotations that hang on one another; ELAN's own tiers are a handful deep."""

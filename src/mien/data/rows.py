@@ -5,6 +5,7 @@ slower than a columnar reader, because only it knows the line of a fault.
 """
 
 import csv
+import io
 import math
 import re
 from collections import Counter
@@ -15,10 +16,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mien.artifacts import contents
+from mien.artifacts import contents, open_regular
 from mien.errors import DataError
 
 MOST_CELLS = 10_000_000
+LARGEST_TABLE = 200_000_000
+"""Bytes of a table."""
+LARGEST_TEXT = 1_000_000
+"""Bytes of a transcript."""
 
 _MISSING = frozenset(("", "nan", "na", "n/a", "null", "none", "-"))
 _DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
@@ -33,13 +38,11 @@ def read_rows(file: Path) -> Rows:
     if file.suffix.lower() == ".parquet":
         return _parquet_rows(file)
     try:
-        with file.open(newline="", encoding="utf-8-sig") as handle:
-            head = handle.readline()
-            handle.seek(0)
-            delimiter = max("\t;,", key=head.count)
-            return _check_rows(file, csv.reader(handle, delimiter=delimiter, strict=True))
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from error
+        handle = io.StringIO(contents(file, LARGEST_TABLE).decode("utf-8-sig"), newline="")
+        head = handle.readline()
+        handle.seek(0)
+        delimiter = max("\t;,", key=head.count)
+        return _check_rows(file, csv.reader(handle, delimiter=delimiter, strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file}: not a text table ({error}); save it as CSV in UTF-8") from error
 
@@ -47,7 +50,7 @@ def read_rows(file: Path) -> Rows:
 def _parquet_rows(file: Path) -> Rows:
     """The rows of a Parquet table; kilobytes of it can stand for any number of them, so they are counted first."""
     try:
-        with pq.ParquetFile(file) as table:
+        with open_regular(file, LARGEST_TABLE) as opened, pq.ParquetFile(opened) as table:
             cells = table.metadata.num_rows * max(1, table.metadata.num_columns)
             if cells > MOST_CELLS:
                 found = f"{table.metadata.num_rows:,} rows of {table.metadata.num_columns:,} columns"
@@ -180,7 +183,7 @@ def read_text(file: Path) -> str | None:
         DataError: it is not UTF-8.
     """
     try:
-        return " ".join(contents(file).decode("utf-8-sig").split()) if file.is_file() else None
+        return " ".join(contents(file, LARGEST_TEXT).decode("utf-8-sig").split()) if file.exists() else None
     except OSError:  # no file can have this name
         return None
     except UnicodeDecodeError as error:

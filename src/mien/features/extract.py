@@ -21,7 +21,7 @@ import torch
 from pydantic import ValidationError
 
 from mien.checksums import read_sealed, write_sealed
-from mien.config import Settings
+from mien.config import Settings, with_local_limits
 from mien.errors import DataError, MediaError, MienError, StoreError, legible
 from mien.features.keys import Keys
 from mien.features.origins import Origin
@@ -172,17 +172,18 @@ def as_extracted(settings: Settings, store: Path) -> Settings:
     """The settings with those parts that say how clips are prepared taken from a store.
 
     A model must prepare new clips as those were that it learned from. A store without a record of its settings (one
-    that was imported or drawn) changes nothing.
+    that was imported or drawn) changes nothing. Limits of the machine stay those of ``settings``.
 
     Raises:
         StoreError: the record is damaged.
     """
-    if not (store / SETTINGS).is_file():
+    if not (store / SETTINGS).exists():
         return settings
     try:
         made = read_sealed(store / SETTINGS)
-        return Settings.model_validate(settings.model_dump() | made)
-    except (DataError, ValidationError) as error:
+        made = {name: made[name] for name in (*SECTIONS, "weights")}
+        return with_local_limits(Settings.model_validate(settings.model_dump() | made), settings)
+    except (DataError, ValidationError, KeyError) as error:
         raise StoreError(f"{store / SETTINGS}: damaged; run the extraction again") from error
 
 

@@ -15,11 +15,15 @@ from typing import NamedTuple, Self
 
 from mien.artifacts import key_of, sha256_of
 from mien.data.manifest import VIDEO_SUFFIXES
-from mien.errors import DataError
+from mien.errors import DataError, StoreError
+from mien.features.shards import REMEDY
 from mien.features.store import Store
 from mien.schema import Clip
 
 TRANSCRIPT = "transcript"
+
+SOURCES = ("path", "sound", "crops", "openface", TRANSCRIPT)
+"""The fields of a ``Clip`` that features are made from."""
 
 
 class Stamp(NamedTuple):
@@ -33,7 +37,7 @@ class Origin(NamedTuple):
     """A file, or a given transcript, and the part of it, that a feature was made from.
 
     Attributes:
-        source: the name of the ``Clip``'s field: ``path``, ``sound``, ``crops``, ``openface`` or ``transcript``.
+        source: the name of the ``Clip``'s field, one of ``SOURCES``.
         content: hash of its bytes.
         start, end: of the part, seconds.
         stamp: when it was hashed; zeros for a transcript.
@@ -48,8 +52,20 @@ class Origin(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> Self | None:
-        """The inverse of ``text``; ``None`` for a feature that was imported or drawn, not made from a file."""
-        return cls(*json.loads(text)) if text else None
+        """The inverse of ``text``; ``None`` for a feature that was imported or drawn, not made from a file.
+
+        Raises:
+            StoreError: it is no such text.
+        """
+        if not text:
+            return None
+        try:
+            source, content, *rest = json.loads(text)
+            if source not in SOURCES or not isinstance(content, str):
+                raise ValueError(f"{source!r} is no part of a clip")
+            return cls(source, content, *rest)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise StoreError(f"an origin in the store is damaged ({str(error)[:100]}); {REMEDY}") from error
 
     @property
     def text(self) -> str:
@@ -82,7 +98,10 @@ def content_of(path: Path, sha256: Callable[[Path], str] = sha256_of) -> str:
     """The hash of a file, or of all the files in a folder with their names; ``sha256`` hashes one file."""
     if _is_folder(path):
         return key_of([(file.name, sha256(file)) for file in _files(path)])
-    return sha256(path)
+    try:
+        return sha256(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def check_unchanged(store: Store, clips: Iterable[Clip], modalities: Iterable[str]) -> None:

@@ -15,10 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mien.artifacts import atomic_file, read_json, write_json
-from mien.errors import DataError
+from mien.bounded import read_parquet
+from mien.errors import Damaged, DataError
 from mien.judging.evaluate import Coverage, Evaluation, TargetResult
 from mien.metrics import Interval
 from mien.model.groups import GroupResult
+from mien.ownership import refuse_link
 
 FORMAT, VERSION = "mien-evaluation", 1
 
@@ -35,6 +37,8 @@ def write_evaluation(result: Evaluation, run: Path, data: str) -> Path:
         The JSON file.
     """
     file = _file(run, result.split)
+    for place in (file.parent, file, file.with_suffix(".parquet")):
+        refuse_link(place)
     with atomic_file(file.with_suffix(".parquet")) as part:
         pq.write_table(result.table, part, compression="zstd")
     record = asdict(replace(result, table=pa.table({})))
@@ -45,7 +49,14 @@ def write_evaluation(result: Evaluation, run: Path, data: str) -> Path:
 
 def splits_of(run: Path) -> list[str]:
     """The splits that a run was judged on, by name."""
-    return sorted(str(read_json(file).get("split")) for file in (run / "evaluation").glob("*.json"))
+    return sorted(_split_of(file) for file in (run / "evaluation").glob("*.json"))
+
+
+def _split_of(file: Path) -> str:
+    record = read_json(file)
+    if not isinstance(record, dict) or not isinstance(record.get("split"), str):
+        raise DataError(f"{file}: damaged (names no split); delete it and run mien evaluate again")
+    return record["split"]
 
 
 def read_evaluation(run: Path, split: str) -> tuple[Evaluation, str]:
@@ -61,8 +72,8 @@ def read_evaluation(run: Path, split: str) -> tuple[Evaluation, str]:
     if record.get("version") != VERSION:
         raise DataError(f"{file}: an evaluation of version {record.get('version')}, but this mien reads {VERSION}")
     try:
-        return _evaluation(record, pq.read_table(file.with_suffix(".parquet"))), str(record["data"])
-    except (KeyError, TypeError, ValueError, OSError, pa.ArrowException) as error:
+        return _evaluation(record, read_parquet(file.with_suffix(".parquet"))), str(record["data"])
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, Damaged) as error:
         raise DataError(f"{file}: damaged ({error}); make it again with: mien evaluate {run} DATA -f STORE") from error
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mien.artifacts import atomic_file
+from mien.artifacts import atomic_file, contents
+from mien.data.rows import LARGEST_TABLE
 from mien.data.splits import clips_of
 from mien.errors import DataError
 from mien.features.origins import check_unchanged
@@ -68,8 +69,8 @@ def check_submission(path: Path, manifest: Manifest, split: str = "test") -> int
     """
     wanted = sorted(clip.id for clip in clips_of(manifest, split))
     try:
-        rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
-    except (OSError, UnicodeDecodeError) as error:
+        rows = list(csv.reader(contents(path, LARGEST_TABLE).decode("utf-8").splitlines()))
+    except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as text ({error})") from error
     header = ["Filename", *manifest.targets]
     if not rows or rows[0] != header:

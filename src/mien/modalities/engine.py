@@ -13,6 +13,7 @@ of 128. Calibrated activations would be a third faster, but features would then 
 
 import fcntl
 import importlib.metadata
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ import torch
 
 from mien.artifacts import atomic_folder, cache_folder, key_of, sha256_of
 from mien.modalities.base import Compute
+from mien.ownership import open_lock
 
 Make = Callable[[Compute], torch.nn.Module]
 Run = Callable[..., torch.Tensor]
@@ -158,6 +160,9 @@ def _openvino() -> Any:
 def _locked(folder: Path) -> Iterator[None]:
     """One process at a time."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    lock = open_lock(folder)
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)

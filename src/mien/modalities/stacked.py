@@ -29,7 +29,9 @@ class Chance:
         self.generators = [seeded(seed, purpose, device) for seed in seeds]
 
     def uniform(self, *shape: int) -> Tensor:
-        """``(K, *shape)`` float32, uniform in [0, 1)."""
+        """``(K, *shape)`` float32, uniform in [0, 1); under ``torch.device("meta")`` a shape without numbers."""
+        if torch.get_default_device().type == "meta":
+            return torch.empty((len(self.generators), *shape))
         return torch.stack([torch.rand(shape, generator=g, device=g.device) for g in self.generators])
 
     def keep(self, drop: Tensor, *shape: int) -> Tensor:

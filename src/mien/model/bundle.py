@@ -21,18 +21,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from mien.artifacts import atomic_folder, read_json, write_json
+from mien.bounded import read_safetensors
 from mien.checksums import check_sums, write_sums
-from mien.config import Settings
+from mien.config import Settings, with_local_limits
 from mien.errors import Damaged, DataError, ModelError
 from mien.features.store import Packed
 from mien.modalities.device import choose_device
 from mien.model.card import card
+from mien.model.description import QUANTILES, Description, Provenance, check_heads, check_numbers, module_of
 from mien.model.embedded import subset_scores
 from mien.model.emotion import Multimodal, Unimodal, Variant
 from mien.model.inputs import Clips, load_clips, predict_all
@@ -40,8 +40,11 @@ from mien.model.licences import licences_of
 
 FORMAT = "mien-model"
 VERSION = 1
-_QUANTILES = "quantiles."
 _CONFIG, _PROVENANCE, _LICENCES, _WEIGHTS = "config.json", "provenance.json", "licences.json", "model.safetensors"
+
+
+LARGEST_RECORD = 10_000_000
+"""Bytes of one of its JSON files."""
 
 
 @dataclass
@@ -148,16 +151,6 @@ def pattern(modalities: tuple[str, ...], present: npt.ArrayLike) -> str:
     return "+".join(name for name, here in zip(modalities, np.asarray(present, bool), strict=True) if here)
 
 
-def make_module(
-    kind: str, widths: Mapping[str, int], targets: int, settings: Settings, models: tuple[Variant, ...]
-) -> Unimodal | Multimodal:
-    """An untrained model of a kind: ``multimodal``, or ``unimodal`` with the one modality of ``widths``."""
-    if kind == "multimodal":
-        return Multimodal(widths, targets, settings, models)
-    (modality, width), *_ = widths.items()
-    return Unimodal(modality, width, targets, settings.stage1, models)
-
-
 def save_bundle(bundle: Bundle, folder: Path) -> None:
     """Write a model folder; what stood there is replaced at once."""
     kind = "multimodal" if isinstance(bundle.module, Multimodal) else "unimodal"
@@ -182,12 +175,16 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
         write_sums(part, _CONFIG, _PROVENANCE, _LICENCES, _WEIGHTS, "README.md")
 
 
-def load_bundle(folder: Path, device: str | torch.device | None = None) -> Bundle:
+def load_bundle(folder: Path, device: str | torch.device | None = None, local: Settings | None = None) -> Bundle:
     """Read a model folder, or the ``model`` folder of a run.
+
+    What it holds is held against what it says before anything is allocated, and its weights have to be finite.
 
     Args:
         folder: the model or the run.
-        device: where to put it; by default what its settings say (``auto``: a GPU when there is one).
+        device: where to put it; by default what ``local`` says (``auto``: a GPU when there is one).
+        local: whose limits hold (device, threads, time and memory of a clip, its length and size); by default those of
+            ``Settings()``. What the model says of these is not taken over.
 
     Raises:
         ModelError: there is no model, it is damaged, foreign, or newer than this version of mien.
@@ -196,56 +193,59 @@ def load_bundle(folder: Path, device: str | torch.device | None = None) -> Bundl
     config = read_config(folder)
     _check(folder, _PROVENANCE, _LICENCES, _WEIGHTS)
     try:
-        settings = _anywhere(Settings.model_validate_json(json.dumps(config["settings"])))
-        models = tuple(Variant(**model) for model in config["models"])
-        widths, targets = {str(k): int(v) for k, v in config["widths"].items()}, tuple(config["targets"])
-        module = make_module(config["kind"], widths, len(targets), settings, models)
-        tensors = load_file(folder / _WEIGHTS)
-        quantiles = {n.removeprefix(_QUANTILES): v.numpy() for n, v in tensors.items() if n.startswith(_QUANTILES)}
-        module.load_state_dict({n: v for n, v in tensors.items() if not n.startswith(_QUANTILES)})
-    except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError, ValidationError) as error:
+        said = _described(config)
+        provenance = Provenance.model_validate_json(json.dumps(_read(folder / _PROVENANCE)))
+        tensors, _ = read_safetensors(folder / _WEIGHTS, lambda heads: check_heads(said, heads))
+        check_numbers(tensors)
+        module = module_of(said)
+        weights = {name: torch.from_numpy(v) for name, v in tensors.items() if not name.startswith(QUANTILES)}
+        module.load_state_dict(weights)
+    except (ValueError, KeyError, RuntimeError, OverflowError, RecursionError, Damaged) as error:
         raise ModelError(
-            f"{folder}: damaged model ({' '.join(str(error).split())[:200]}); train or fetch it again"
+            f"{folder}: damaged model ({' '.join(str(error).split())[:300]}); train or fetch it again"
         ) from error
+    settings = with_local_limits(said.settings, local)
     chosen = choose_device(settings.compute) if device is None else torch.device(device)
     return Bundle(
         module=module.to(chosen).requires_grad_(False),
-        targets=targets,
-        widths=widths,
+        targets=said.targets,
+        widths=said.widths,
         settings=settings,
-        models=models,
-        feature_provenance=config["feature_provenance"],
-        random_weights=config["random_weights"],
-        provenance=_read(folder / _PROVENANCE),
-        quantiles=quantiles,
+        models=said.models,
+        feature_provenance=said.feature_provenance,
+        random_weights=said.random_weights,
+        provenance=provenance.model_dump(exclude_unset=True),
+        quantiles={n.removeprefix(QUANTILES): v for n, v in tensors.items() if n.startswith(QUANTILES)},
     )
 
 
-def _anywhere(settings: Settings) -> Settings:
-    """The settings of a model that was trained on a GPU, for a machine that may have none; ``auto`` takes one if so."""
-    if settings.compute.device != "cuda":
-        return settings
-    return settings.model_copy(update={"compute": settings.compute.model_copy(update={"device": "auto"})})
+def _described(config: Mapping[str, Any]) -> Description:
+    """What a model says it is, with every part of the kind that it should be.
+
+    Raises:
+        ValueError: it is not.
+    """
+    return Description.model_validate_json(json.dumps(config))
 
 
 def _tensors(bundle: Bundle) -> dict[str, Tensor]:
     weights = {n: v.detach().cpu().contiguous() for n, v in bundle.module.state_dict().items()}
     quantiles = {n: torch.from_numpy(np.asarray(q, np.float32)) for n, q in bundle.quantiles.items()}
-    return weights | {f"{_QUANTILES}{name}": values for name, values in quantiles.items()}
+    return weights | {f"{QUANTILES}{name}": values for name, values in quantiles.items()}
 
 
 def home_of(folder: Path) -> Path:
     """The model folder itself, where a run was named."""
-    return folder / "model" if (folder / "model" / _CONFIG).is_file() else folder
+    return folder / "model" if (folder / "model" / _CONFIG).exists() else folder
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """What a model says it is, without its weights.
 
     Raises:
-        ModelError: there is no model, it is foreign, or newer than this version of mien.
+        ModelError: there is no model, it is damaged, foreign, or newer than this version of mien.
     """
-    if not (folder / _CONFIG).is_file():
+    if not (folder / _CONFIG).exists():
         raise ModelError(f"{folder}: not a model (no config.json); make one with: mien train DATA --features STORE")
     config = _read(folder / _CONFIG)
     if not isinstance(config, dict) or config.get("format") != FORMAT:
@@ -253,6 +253,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     if config.get("version") != VERSION:
         raise ModelError(f"{folder}: model version {config.get('version')}, but this mien reads version {VERSION}")
     _check(folder, _CONFIG)
+    try:
+        _described(config)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(
+            f"{folder}: damaged model ({' '.join(str(error).split())[:300]}); train or fetch it again"
+        ) from error
     return config
 
 
@@ -267,6 +273,6 @@ def _check(folder: Path, *names: str) -> None:
 
 def _read(path: Path) -> Any:
     try:
-        return read_json(path)
+        return read_json(path, LARGEST_RECORD)
     except DataError as error:
         raise ModelError(f"{error}; fetch the model again, or delete {path.parent} and train again") from error

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+from mien.artifacts import contents
 from mien.errors import DataError, MediaError
 from mien.media.playable import TYPES, media_type, why_unplayable
 from mien.reporting.wording import plural
@@ -155,6 +156,6 @@ def _inside(found: dict[Path, Film]) -> tuple[Film, ...]:
             "leave out --embed, and they stay where they are"
         )
     return tuple(
-        Film(film.id, film.name, film.media, inside=base64.b64encode(path.read_bytes()).decode())
+        Film(film.id, film.name, film.media, inside=base64.b64encode(contents(path, LARGEST)).decode())
         for path, film in found.items()
     )

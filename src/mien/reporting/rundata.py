@@ -13,15 +13,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from mien.artifacts import read_json
+from mien.artifacts import as_written, contents, read_json
+from mien.bounded import read_parquet
 from mien.errors import DataError, ModelError
 from mien.judging.evaluate import Evaluation, judge_targets
 from mien.judging.record import read_evaluation, splits_of
 from mien.metrics import mean_defined
+from mien.model.bundle import read_config
 
 Array = npt.NDArray[np.float64]
+
+
+REMEDY = "delete what is damaged and run the mien train that made it again"
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Run:
     @property
     def modalities(self) -> tuple[str, ...]:
         """What was trained, in order."""
-        return tuple(read_json(self.folder / "model" / "config.json")["widths"])
+        return tuple(read_config(self.folder / "model")["widths"])
 
 
 def read_run(folder: Path) -> Run:
@@ -69,23 +73,24 @@ def read_run(folder: Path) -> Run:
         ModelError: the run is not finished.
         DataError: a file of it is damaged.
     """
-    if not (folder / "results.json").is_file():
+    if not (folder / "results.json").exists():
         raise ModelError(f"{folder}: an unfinished run (no results.json); finish it with the mien train that began it")
-    results = read_json(folder / "results.json")
-    rooms = {file.parent.name: file for file in sorted((folder / "stage1").glob("*/epochs.jsonl"))}
-    if (folder / "stage2" / "epochs.jsonl").is_file():
-        rooms["fused"] = folder / "stage2" / "epochs.jsonl"
-    order = [*results["r"]]
-    return Run(
-        folder,
-        read_json(folder / "run.json"),
-        read_json(folder / "environment.json"),
-        read_json(folder / "split.json"),
-        tuple(results["targets"]),
-        {name: _array(values) for name, values in results["r"].items()},
-        {name: _curves(rooms[name]) for name in order if name in rooms},
-        read_json(folder / "model" / "provenance.json"),
-    )
+    with as_written(folder, REMEDY):
+        results = read_json(folder / "results.json")
+        rooms = {file.parent.name: file for file in sorted((folder / "stage1").glob("*/epochs.jsonl"))}
+        if (folder / "stage2" / "epochs.jsonl").exists():
+            rooms["fused"] = folder / "stage2" / "epochs.jsonl"
+        order = [*results["r"]]
+        return Run(
+            folder,
+            read_json(folder / "run.json"),
+            read_json(folder / "environment.json"),
+            read_json(folder / "split.json"),
+            tuple(results["targets"]),
+            {name: _array(values) for name, values in results["r"].items()},
+            {name: _curves(rooms[name]) for name in order if name in rooms},
+            read_json(folder / "model" / "provenance.json"),
+        )
 
 
 def evaluation_of(run: Run) -> tuple[Evaluation, str, bool]:
@@ -103,7 +108,7 @@ def evaluation_of(run: Run) -> tuple[Evaluation, str, bool]:
 
 def _of_predictions(run: Run) -> Evaluation:
     """The run's own validation predictions, judged."""
-    table = pq.read_table(run.folder / "predictions.parquet")
+    table = read_parquet(run.folder / "predictions.parquet")
     names = [name.replace("fused ", "predicted ", 1) for name in table.column_names]
     table = table.rename_columns(names)
     people = table["participant"].to_pylist()
@@ -127,9 +132,9 @@ def matrix(table: pa.Table, what: str, targets: Sequence[str]) -> Array:
 
 def _curves(file: Path) -> Curves:
     try:
-        records = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        records = [json.loads(line) for line in contents(file).decode("utf-8").splitlines()]
         return Curves(_array([one["mean_r"] for one in records]), _array([one["loss"] for one in records]))
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{file}: damaged ({error}); delete the run and train again") from error
 
 

@@ -20,13 +20,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
 from mien.artifacts import atomic_folder, key_of, read_json, write_json
-from mien.checksums import check_sums, write_sums
+from mien.bounded import LARGEST_WEIGHTS, read_npy, read_safetensors
+from mien.checksums import SUMS, check_sums, write_sums
 from mien.config import Settings
 from mien.data.splits import Split, split_clips
-from mien.errors import Damaged
+from mien.errors import Damaged, OutputError
 from mien.features.store import Store
 from mien.judging.evaluate import SHARES, missing_curves
 from mien.metrics import mean_defined, pearson
@@ -51,6 +52,10 @@ VERSION = 1
 """Goes up when the same cell gives another result."""
 
 MODELS_AT_ONCE = 40
+
+CELL_FILES = ("result.json", "scores.npy", SUMS)
+WRITTEN = ("report.md", "results.parquet", "study.json", "split.json", "recipe.yaml", "trials.csv", "tuning.json")
+ENCODER_FILES = ("encoder.safetensors", "scores.npy", SUMS)
 
 
 @dataclass(frozen=True)
@@ -116,15 +121,31 @@ class Laboratory:
     def result(self, cell: Cell) -> dict[str, Any] | None:
         """What a cell came to; ``None`` when it was not done yet, or is damaged."""
         folder = self.folder(cell)
-        return read_json(folder / "result.json") if stands(folder) else None
+        if not stands(folder):
+            return None
+        result = read_json(folder / "result.json")
+        if not isinstance(result, dict) or not isinstance(result.get("failed"), str):
+            raise Damaged(f"{folder / 'result.json'}: damaged (not what came of a cell); delete {folder}")
+        return result
 
     def scores(self, cell: Cell) -> Scores:
         """Predictions of a cell that has a result, ``(K, N, E)``."""
-        return np.load(self.folder(cell) / "scores.npy", allow_pickle=False)
+        return read_npy(self.folder(cell) / "scores.npy", np.float32, LARGEST_WEIGHTS)
 
     def damaged(self, cells: Iterable[Cell]) -> int:
         """How many results are there, but damaged."""
         return sum(folder.exists() and not stands(folder) for folder in map(self.folder, cells))
+
+
+def check_place(out: Path) -> None:
+    """See that a folder is one of a study or a search, or holds nothing that these would replace.
+
+    Raises:
+        OutputError: it holds such files, and they are somebody else's.
+    """
+    theirs = [name for name in WRITTEN if (out / name).exists()]
+    if theirs and not any((out / name).exists() for name in ("cells", "encoders", "trials.log")):
+        raise OutputError(f"{out}: holds {theirs[0]}, but no study or search; name an empty or a new folder with --out")
 
 
 def stands(folder: Path) -> bool:
@@ -232,16 +253,16 @@ class Desk:
             train, valid = (sides.clips(side, (work.modality,)) for side in ("train", "valid"))
             rooms = Rooms(None, sides.precision, settings.batch_seed)
             module = train_encoder(work.modality, train, valid, settings, rooms, _quietly, models)
-            with atomic_folder(folder) as part:
+            with atomic_folder(folder, ENCODER_FILES) as part:
                 weights = save({n: v.detach().cpu().contiguous() for n, v in module.state_dict().items()})
                 (part / "encoder.safetensors").write_bytes(weights)
                 np.save(part / "scores.npy", predict_all(module, valid), allow_pickle=False)
                 write_sums(part, "encoder.safetensors", "scores.npy")
         width, targets = sides.widths[work.modality], sides.targets
         module = Unimodal(work.modality, width, targets, settings.stage1, models * repeats)
-        state = load_file(folder / "encoder.safetensors")
+        state = {n: torch.from_numpy(v) for n, v in read_safetensors(folder / "encoder.safetensors")[0].items()}
         module.load_state_dict({n: v.repeat(repeats, *[1] * (v.dim() - 1)) for n, v in state.items()})
-        return module.to(sides.device), np.load(folder / "scores.npy", allow_pickle=False)
+        return module.to(sides.device), read_npy(folder / "scores.npy", np.float32, LARGEST_WEIGHTS)
 
     def cells(self, cells: tuple[Cell, ...]) -> None:
         """Compute cells of one shape and write down what they came to."""
@@ -309,7 +330,7 @@ class Desk:
             r = pearson(scores, rated)
             result |= {"r": r.tolist(), "mean_r": mean_defined(r).tolist()}
         result["settings"] = cell.settings.model_dump(mode="json")
-        with atomic_folder(self.laboratory.folder(cell)) as part:
+        with atomic_folder(self.laboratory.folder(cell), CELL_FILES) as part:
             if scores is not None:
                 np.save(part / "scores.npy", scores, allow_pickle=False)
             write_json(part / "result.json", _without_nan(result))

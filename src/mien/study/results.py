@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from scipy import stats
 
+from mien.artifacts import as_written
 from mien.metrics import Interval, bootstrap_pearson, interval, mean_defined, pearson
 from mien.study.cells import Laboratory
 from mien.study.plan import Cell, Plan
@@ -127,16 +128,17 @@ class Judge:
         targets = len(self.laboratory.manifest.targets)
         if result["failed"]:
             return Outcome(cell, result["failed"], np.empty((0, targets)))
-        r, drawn = self._resampled(cell)
-        return Outcome(
-            cell,
-            "",
-            np.array(result["r"], float),
-            interval(float(mean_defined(r)), mean_defined(drawn)),
-            result["seconds"],
-            result.get("missing", {}),
-            tuple(result.get("shares", ())),
-        )
+        with as_written(self.laboratory.folder(cell), "delete it and run the study again"):
+            r, drawn = self._resampled(cell)
+            return Outcome(
+                cell,
+                "",
+                np.array(result["r"], float),
+                interval(float(mean_defined(r)), mean_defined(drawn)),
+                float(result["seconds"]),
+                {str(name): [float(r) for r in curve] for name, curve in result.get("missing", {}).items()},
+                tuple(map(float, result.get("shares", ()))),
+            )
 
     def difference(self, one: Outcome, other: Outcome) -> Difference | None:
         """``one`` minus ``other``; ``None`` when one failed."""

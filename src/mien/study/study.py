@@ -14,7 +14,7 @@ from mien.model.heads import READS_STEPS
 from mien.ownership import owned
 from mien.scale import Failed, run
 from mien.schema import Manifest
-from mien.study.cells import Batch, Encoding, Laboratory, Work, parts, plan_work
+from mien.study.cells import Batch, Encoding, Laboratory, Work, check_place, parts, plan_work
 from mien.study.plan import Plan
 from mien.study.referee import referee
 from mien.study.report import write_report
@@ -95,6 +95,7 @@ def run_study(
         OutputError: its folder cannot be written; finished cells stay.
     """
     check_unchanged(Store(features), manifest.clips, plan.reference.settings.modalities)
+    check_place(out)
     with owned(out):
         return _run_study(plan, manifest, features, out, workers, watch)
 

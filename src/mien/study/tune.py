@@ -18,18 +18,21 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mien.artifacts import atomic_file, key_of, read_json, write_json
+from mien.artifacts import MALFORMED, as_written, atomic_file, key_of, open_regular, read_json, write_json
 from mien.config import Settings, read_settings, read_yaml, settings_of
 from mien.data.splits import clips_of
-from mien.errors import Damaged, DependencyMissing, SettingsError
+from mien.errors import Damaged, DataError, DependencyMissing, SettingsError
 from mien.features.origins import check_unchanged
 from mien.features.store import Store
 from mien.ownership import owned
 from mien.schema import Manifest
-from mien.study.cells import Batch, Laboratory
+from mien.study.cells import Batch, Laboratory, check_place
 from mien.study.plan import Cell
 
 _LOG = "trials.log"
+
+LARGEST_LOG = 100_000_000
+"""Bytes of it."""
 
 TUNING = "tuning.json"
 """Beside a recipe that was tuned: what was tried."""
@@ -111,6 +114,7 @@ class Search:
     def __iter__(self) -> Iterator[Trial]:
         """Trials, those of an earlier call first, until as many are done as the file asks for."""
         check_unchanged(Store(self.features), self.manifest.clips, self.space.base.modalities)
+        check_place(self.out)
         with owned(self.out):
             yield from self._trials()
 
@@ -126,7 +130,8 @@ class Search:
             cell = Cell((("trial", str(proposed.number)),), self.space.settings(chosen))
             reasons = work(Batch((cell,)))
             result = laboratory.result(cell)
-            r = None if reasons or result is None else float(np.mean(result["mean_r"]))
+            with as_written(laboratory.folder(cell), "delete it and search again"):
+                r = None if reasons or result is None else float(np.mean(result["mean_r"]))
             study.tell(proposed, r, state=None if r is not None else _failed())
             self.done.append(Trial(proposed.number, chosen, r, "; ".join(reasons)))
             yield self.done[-1]
@@ -191,14 +196,15 @@ def chosen_by(recipe: Path | None) -> str:
     if recipe is None:
         return "The defaults of this version were taken."
     record = recipe.parent / TUNING
-    if not record.is_file():
+    if not record.exists():
         return f"They are those of {recipe.name}, written before this study."
-    made = read_json(record)
-    return (
-        f"They are those of {recipe.name}, the best of {made['trials']} trials ({made['failed']} failed, "
-        f"{made['seeds']} seeds each) over {', '.join(made['space'])}, by r on one of {made['folds']} "
-        "folds of the training clips; the validation clips took no part."
-    )
+    with as_written(record, "the same mien tune writes it again"):
+        made = read_json(record)
+        return (
+            f"They are those of {recipe.name}, the best of {made['trials']} trials ({made['failed']} failed, "
+            f"{made['seeds']} seeds each) over {', '.join(made['space'])}, by r on one of {made['folds']} "
+            "folds of the training clips; the validation clips took no part."
+        )
 
 
 def _inner(manifest: Manifest) -> Manifest:
@@ -209,16 +215,22 @@ def _inner(manifest: Manifest) -> Manifest:
 def _open_study(space: Space, manifest: Manifest, out: Path) -> Any:
     """Optuna's study, continued where it was; a proposal that was being trained when all stopped is proposed again."""
     optuna = _optuna()
+    _see_log(out / _LOG)
     (out / f"{_LOG}.lock").unlink(missing_ok=True)  # of a killed search: the folder is ours alone
     words = space.file.model_dump(mode="json", exclude={"trials"})
     name = key_of(words, space.base.model_dump(mode="json"), [clip.id for clip in manifest.clips])
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(out / _LOG)))
     try:
         known = [summary.study_name for summary in optuna.get_all_study_summaries(storage)]
-    except (ValueError, KeyError, TypeError) as error:
+    except MALFORMED as error:
         raise Damaged(f"{out / _LOG}: damaged ({error}); delete it: trials that were trained are only read") from error
     if known and name not in known:
         raise SettingsError(f"{out}: holds a search of another space or other data; name another folder with --out")
+    with as_written(out / _LOG, "delete it: trials that were trained are only read"):
+        return _continued(optuna, space, storage, name, bool(known))
+
+
+def _continued(optuna: Any, space: Space, storage: Any, name: str, known: bool) -> Any:
     before = len(optuna.load_study(study_name=name, storage=storage).trials) if known else 0
     sampler = optuna.samplers.TPESampler(seed=space.file.search_seed + before)
     study = optuna.create_study(
@@ -229,6 +241,16 @@ def _open_study(space: Space, manifest: Manifest, out: Path) -> Any:
             study.tell(trial.number, state=_failed())
             study.enqueue_trial(trial.params)
     return study
+
+
+def _see_log(file: Path) -> None:
+    """See that Optuna, which opens its log itself, finds a regular file of bearable size, or none."""
+    try:
+        open_regular(file, LARGEST_LOG, follow=False).close()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror})") from error
 
 
 def _told(trial: Any) -> Trial:

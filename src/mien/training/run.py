@@ -27,9 +27,9 @@ from typing import Any
 
 import torch
 
-from mien.artifacts import atomic_file, key_of, write_json, writing
+from mien.artifacts import atomic_file, contents, is_part, key_of, write_json, writing
 from mien.checksums import read_sealed, write_sealed
-from mien.config import Settings
+from mien.config import LOCAL_MEDIA, Settings
 from mien.data.splits import Split
 from mien.errors import Damaged, DataError, ModelError
 from mien.ownership import LOCK, owned
@@ -37,6 +37,9 @@ from mien.schema import Manifest
 from mien.training.fit import Epoch
 
 _IDENTITY = "run.json"
+
+LARGEST_LOG = 100_000_000
+"""Bytes of ``epochs.jsonl``."""
 
 
 @contextmanager
@@ -55,15 +58,16 @@ def open_run(folder: Path, settings: Settings, manifest: Manifest, store: str) -
         OutputError: it cannot be written.
     """
     identity = {
-        "settings": settings.model_dump(mode="json", exclude={"compute"}),
+        "settings": _without_limits(settings.model_dump(mode="json")),
         "data": fingerprint(manifest),
         "features": store,
     }
-    if folder.exists() and not _is_run(folder) and any(name.name != LOCK for name in folder.iterdir()):
+    if folder.is_dir() and not _is_run(folder) and any(_is_other(name.name) for name in folder.iterdir()):
         raise ModelError(f"{folder}: a folder with other things in it; name an empty or a new folder with --out")
     with owned(folder):
         if _is_run(folder):
             known = _identity_of(folder)
+            known["settings"] = _without_limits(known.get("settings"))
             changed = [name for name in identity if known.get(name) != identity[name]]
             if changed:
                 raise ModelError(
@@ -72,6 +76,18 @@ def open_run(folder: Path, settings: Settings, manifest: Manifest, store: str) -
         write_sealed(folder / _IDENTITY, identity)
         write_json(folder / "environment.json", environment())
         yield
+
+
+def _is_other(name: str) -> bool:
+    return name != LOCK and not is_part(name)
+
+
+def _without_limits(settings: Any) -> Any:
+    """Settings without those of the machine, which change nothing in what comes out."""
+    if not isinstance(settings, dict) or not isinstance(settings.get("media"), dict):
+        return settings
+    media = {name: value for name, value in settings["media"].items() if name not in LOCAL_MEDIA}
+    return {**{name: value for name, value in settings.items() if name != "compute"}, "media": media}
 
 
 def _is_run(folder: Path) -> bool:
@@ -157,9 +173,9 @@ class EpochLog:
     def _known(self) -> list[tuple[int, str]]:
         """The lines of the log, by the number of the epoch."""
         try:
-            lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+            lines = contents(self.path, LARGEST_LOG).decode("utf-8").splitlines() if self.path.exists() else []
             return [(int(json.loads(line)["number"]), line) for line in lines]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise Damaged(f"{self.path}: damaged ({error}); delete it and train again: only the log is lost") from error
 
 

@@ -13,11 +13,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
 from mien.artifacts import cache_folder, key_of, read_json, sha256_of, write_json
 from mien.errors import DataError, HashMismatch, WeightsMissing
 from mien.weights.table import ENTRIES, SETS, Entry
 
 RECORD = "mien.json"
+
+LARGEST_RECORD = 10_000_000
+"""Bytes of it."""
+
+
+class _File(BaseModel):
+    sha256: str
+    bytes: int
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    recipe: str = ""
+    files: dict[str, _File]
+
+    @field_validator("files")
+    @classmethod
+    def _inside(cls, files: dict[str, _File]) -> dict[str, _File]:
+        if any(name.startswith("/") or ".." in name.split("/") or "\0" in name for name in files):
+            raise ValueError("names a file outside its folder")
+        return files
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +101,11 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def read_record(entry: Entry) -> Mapping[str, Any] | None:
-    """The record beside an entry's files; ``None`` when it is missing or unreadable."""
+    """The record beside an entry's files; ``None`` when it is missing, unreadable, or not as it should be."""
     try:
-        return read_json(folder_of(entry) / RECORD)
-    except DataError:
+        record = read_json(folder_of(entry) / RECORD, LARGEST_RECORD)
+        return _Record.model_validate(record).model_dump()
+    except (DataError, ValidationError):
         return None
 
 
@@ -112,7 +137,7 @@ def weights_of(entry: Entry) -> Weights:
     record = read_record(entry)
     assert record is not None, f"{entry.name} was asked for before it was checked"
     hashes = {name: file["sha256"] for name, file in record["files"].items()}
-    whole = hashes[entry.file] if entry.file else _digest(hashes)
+    whole = hashes.get(entry.file, "") if entry.file else _digest(hashes)
     path = folder_of(entry) / entry.file
     return Weights(entry.name, path, whole, entry.licence, entry.source, entry.kind == "made")
 

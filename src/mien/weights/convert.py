@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save_file
 
+from mien.artifacts import open_regular, read_json
 from mien.errors import DependencyMissing, WeightsError
 from mien.weights.ct2 import read_ct2
 
@@ -134,7 +135,7 @@ def join_parts(source: Path, out: Path) -> None:
     """Files named ``x.part1``, ``x.part2``, … as one file ``x``; other files as they are."""
     for file in sorted(source.iterdir(), key=lambda file: (len(file.name), file.name)):  # part2 before part10
         name, _, number = file.name.partition(".part")
-        with file.open("rb") as read, (out / name).open("ab" if number not in ("", "1") else "wb") as write:
+        with open_regular(file) as read, (out / name).open("ab" if number not in ("", "1") else "wb") as write:
             shutil.copyfileobj(read, write)
 
 
@@ -257,7 +258,7 @@ def _save(tensors: Mapping[str, Array], out: Path) -> None:
 
 
 def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path)
 
 
 def _write(path: Path, value: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from mien.artifacts import open_regular
 from mien.errors import WeightsError
 
 _TYPES = {0: "<f4", 1: "<i1", 2: "<i2", 3: "<i4", 4: "<f2"}
@@ -26,7 +27,7 @@ def read_ct2(path: Path) -> dict[str, npt.NDArray[Any]]:
     Raises:
         WeightsError: the format is older than 6, or the file ends early.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         try:
             (version,) = _unpack(file, "<I")
             if version < 6:

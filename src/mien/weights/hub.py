@@ -12,8 +12,11 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from mien.artifacts import read_json, sha256_of, write_json
-from mien.errors import WeightsError, WeightsMissing
+from mien.errors import DataError, WeightsError, WeightsMissing
+from mien.ownership import refuse_link
 from mien.weights.cache import files_of, mismatch, offline_and_missing, weights_folder
 from mien.weights.table import Entry
 
@@ -41,6 +44,7 @@ def _copy_mirror(entry: Entry, origin: Path, folder: Path) -> None:
         raise WeightsMissing(
             f"{entry.name}: $MIEN_HUB_MIRROR is set, but {origin} is not a folder; put the model there"
         )
+    refuse_link(folder)
     shutil.rmtree(folder, ignore_errors=True)  # a hub download that was given up
     folder.mkdir(parents=True)
     for path in sorted(origin.rglob("*")):
@@ -66,10 +70,18 @@ def _download(entry: Entry, folder: Path) -> None:
     shutil.rmtree(folder / ".cache", ignore_errors=True)
 
 
+def _read_ledger(ledger: Path) -> dict[str, dict[str, str]]:
+    """Hashes by file, by source, as they were first seen."""
+    try:
+        return TypeAdapter(dict[str, dict[str, str]]).validate_python(read_json(ledger))
+    except (DataError, ValidationError) as error:
+        raise WeightsError(f"{ledger}: damaged; delete it: what is fetched next is then trusted anew") from error
+
+
 def trust(entry: Entry, folder: Path, progress: Callable[[str], None]) -> None:
     """Compare with the hashes in the table, then with those of the first fetch; remember the rest for the next."""
     ledger = weights_folder() / "trusted.json"
-    trusted: dict[str, dict[str, str]] = read_json(ledger) if ledger.exists() else {}
+    trusted = _read_ledger(ledger) if ledger.exists() else {}
     expected: Mapping[str, str] = trusted.get(entry.source, {}) | dict(entry.known)
     found = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files_of(folder)}
     for name, known in expected.items():
