@@ -16,6 +16,7 @@ from mien.cli.options import (
     TargetsOption,
     WeightsOption,
     WorkersOption,
+    leave,
     settings_from,
     worker_count,
 )  # fmt: skip
@@ -56,8 +57,7 @@ def extract(
     processes = worker_count(workers, len(manifest.clips))
     tally = api.extract(manifest, out, settings, workers=processes, progress=not quiet)
     print_tally(tally, out)
-    if tally.failed and not tally.made and not tally.reused:
-        raise typer.Exit(1)
+    leave(len(tally.failed), len(manifest.clips))
 
 
 def synth(
@@ -115,7 +115,11 @@ def synth(
 
 
 COMMANDS = [
-    (extract, "Example: mien extract hume-vidmimic2/ --weights small --out features"),
+    (
+        extract,
+        "Example: mien extract hume-vidmimic2/ --weights small --out features. "
+        "Exit status: 0 for no failed clip, 3 for some, 1 for all.",
+    ),
     (
         synth,
         "Example: mien synth stand-in --clips 400 --test-clips 20; mien synth stand-in --check; "

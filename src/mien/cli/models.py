@@ -11,9 +11,11 @@ from mien.cli.options import (
     DataArgument,
     LabelScaleOption,
     QuietOption,
+    RawCellsOption,
     SetOption,
     TargetsOption,
     WorkersOption,
+    leave,
     worker_count,
 )
 
@@ -71,8 +73,7 @@ def study(
         lambda done, total: counted(done, "studying", total, not quiet, "trainings"),
     )  # fmt: skip
     print_study(results, failed, report)
-    if len(failed) == len(asked.cells):
-        raise typer.Exit(1)
+    leave(len(failed), len(asked.cells))
 
 
 def tune(
@@ -109,6 +110,7 @@ def evaluate(
     subsets: Annotated[bool, typer.Option(help="Also judge every subset of modalities.")] = True,
     targets: TargetsOption = None,
     label_scale: LabelScaleOption = 1.0,
+    raw_cells: RawCellsOption = False,
 ) -> None:
     """Judge a model on a split: r per emotion with bootstrap intervals, subsets of modalities, interval coverage."""
     from mien.cli.results import print_evaluation
@@ -122,11 +124,15 @@ def evaluate(
         check_suffix(out)
     manifest = _manifest(data, targets, label_scale)
     result = judge(load_bundle(model), manifest, Store(features), split, resamples, subsets)
-    print_evaluation(result)
+    written = []
     if (model / "run.json").is_file():
-        terminal.say(f"{write_evaluation(result, model, str(data))}: written, for mien report {model}")
+        written.append(f"{write_evaluation(result, model, str(data))}: written, for mien report {model}")
     if out is not None:
-        write_table(result.table, out)
+        write_table(result.table, out, raw_cells=raw_cells)
+        written.append(f"{out}: written")
+    print_evaluation(result)
+    for line in written:
+        terminal.say(line)
 
 
 def compare(

@@ -44,6 +44,12 @@ ClipSecondsOption = Annotated[
         help="Give up a clip that takes longer, e.g. 60s. By default 600 s, and 1 s more per 50 kB of its file.",
     ),
 ]
+RawCellsOption = Annotated[
+    bool,
+    typer.Option(
+        "--raw-cells", help="In .csv and .tsv, put no apostrophe before texts that a spreadsheet takes for formulas."
+    ),
+]
 WindowsOption = Annotated[
     float | None,
     typer.Option("--windows", parser=seconds, metavar="SECONDS", help="Also score windows of this length, e.g. 4s."),
@@ -60,6 +66,16 @@ def settings_from(config: Path | None, overrides: list[str] | None, **given: str
 
     own = [f"{name.replace('__', '.')}={value}" for name, value in given.items() if value is not None]
     return read_settings(config, [*own, *(overrides or [])])
+
+
+PARTLY = 3
+"""The status of a command that some of its clips or cells failed in, and others not."""
+
+
+def leave(failed: int, total: int) -> None:
+    """End with the status for so many that failed: 0 for none, 1 for all, ``PARTLY`` otherwise."""
+    if failed:
+        raise typer.Exit(1 if failed == total else PARTLY)
 
 
 def worker_count(workers: int, items: int) -> int:

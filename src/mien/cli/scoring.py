@@ -1,12 +1,26 @@
 """``mien predict``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mien import terminal
-from mien.cli.options import ClipSecondsOption, HopOption, QuietOption, WindowsOption, WorkersOption, worker_count
+from mien.cli.options import (
+    ClipSecondsOption,
+    HopOption,
+    QuietOption,
+    RawCellsOption,
+    WindowsOption,
+    WorkersOption,
+    leave,
+    worker_count,
+)
+from mien.errors import Interrupted
+
+if TYPE_CHECKING:
+    from mien.serving.document import ScoresDocument
+    from mien.serving.kept import Kept
 
 SOURCE_HELP = (
     "video, provided (of the challenge's folder), or auto: provided where a clip has them, else the video's own. "
@@ -34,52 +48,74 @@ def predict(
     clip_seconds: ClipSecondsOption = None,
     faces: Annotated[str | None, typer.Option("--faces", metavar="SOURCE", help=SOURCE_HELP)] = None,
     sound: Annotated[str | None, typer.Option("--sound", metavar="SOURCE", help=SOURCE_HELP)] = None,
+    raw_cells: RawCellsOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Score clips: how strongly each emotion shows, from whatever can be seen and heard."""
     from mien.cli.printing import print_scores, print_why, print_windows
     from mien.features.windows import windows_of
-    from mien.serving.exports import check_form, tabular, write_scores
+    from mien.serving.exports import check_form, tabular
+    from mien.serving.kept import Kept
     from mien.serving.predict import load, manifest_of
     from mien.serving.timeline import window_notes
 
     windows_of(windows, hop)
-    if out is not None:
-        form = check_form(out, form)
+    form = "" if out is None else check_form(out, form)
     loaded, manifest = load(model), manifest_of(clips)
-    processes = worker_count(workers, len(manifest.clips))
-    made = loaded.predictions(
-        manifest, windows=windows, hop=hop, why=why, workers=processes, clip_seconds=clip_seconds,
-        faces=faces, sound=sound, progress=not quiet,
-    )  # fmt: skip
+    kept = None if out is None else Kept(out)
+    try:
+        made = loaded.predictions(
+            manifest, windows=windows, hop=hop, why=why, workers=worker_count(workers, len(manifest.clips)),
+            clip_seconds=clip_seconds, faces=faces, sound=sound, progress=not quiet, kept=kept,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        raise Interrupted(_what_is_kept(kept, len(manifest.clips))) from None
     scored = loaded.document(made)
+    if kept is not None and kept.taken:
+        terminal.note(f"{kept.taken} of {len(made)} clips taken from the interrupted run")
     if loaded.bundle.random_weights:
         terminal.note("the model was trained on random weights; its scores mean nothing")
     for note in loaded.source_notes(manifest.clips, made, faces, sound):
         terminal.note(note)
     for note in window_notes(made) if windows is not None else ():
         terminal.note(note)
+    files = {} if out is None else _write(scored, out, form, windows is not None, raw_cells)
+    if kept is not None:
+        kept.remove()
     print_scores(tabular.wide(scored), loaded.targets)
     if why:
         print_why(made, loaded.targets)
     if windows is not None and out is None:
         print_windows(tabular.windows(scored), loaded.targets)
-    if out is not None:
-        files = {out: form}
-        if windows is not None and form == "wide":
-            files[out.with_suffix(f".windows{out.suffix}")] = "windows"
-        for file, kind in files.items():
-            for note in write_scores(scored, file, kind):
-                terminal.note(note)
-            terminal.say(f"{file}: written")
-    if all(one.error for one in made):
-        raise typer.Exit(1)
+    for file in files:
+        terminal.say(f"{file}: written")
+    leave(sum(one.error is not None for one in made), len(made))
+
+
+def _what_is_kept(kept: "Kept | None", clips: int) -> str:
+    if kept is None:
+        return "interrupted; nothing was kept: with --out FILE, the same command continues where it stopped"
+    return f"interrupted; {kept.kept} of {clips} clips are scored and kept, the same command continues where it stopped"
+
+
+def _write(scored: "ScoresDocument", out: Path, form: str, windows: bool, raw_cells: bool) -> dict[Path, str]:
+    """Write what was asked for, before anything is printed, which may fail; the files and their forms."""
+    from mien.serving.exports import write_scores
+
+    files = {out: form}
+    if windows and form == "wide":
+        files[out.with_suffix(f".windows{out.suffix}")] = "windows"
+    for file, kind in files.items():
+        for note in write_scores(scored, file, kind, raw_cells=raw_cells):
+            terminal.note(note)
+    return files
 
 
 COMMANDS = [
     (
         predict,
         "Example: mien predict runs/first clip.mp4 more-clips/ --out scores.csv; "
-        "mien predict runs/first clip.mp4 --windows 4s --hop 1s --why --out scores.json",
+        "mien predict runs/first clip.mp4 --windows 4s --hop 1s --why --out scores.json. "
+        "Exit status: 0 all clips scored, 3 some, 1 none.",
     )
 ]

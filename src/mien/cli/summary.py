@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mien import terminal
+from mien.cli.options import RawCellsOption
 
 
 def summarize(
@@ -23,6 +24,7 @@ def summarize(
         Path | None, typer.Option("--out", "-o", help="Also write a tidy table: .csv, .tsv, .parquet or .json.")
     ] = None,
     resamples: Annotated[int, typer.Option("--resamples", min=100, help="Of people.")] = 10_000,
+    raw_cells: RawCellsOption = False,
 ) -> None:
     """Compare conditions: means and differences over people, with intervals, p, and q for many comparisons."""
     from mien.cli.results import print_summary
@@ -37,9 +39,10 @@ def summarize(
     made = summarized(scored, baseline, resamples)
     for note in notes:
         terminal.note(note)
+    if out is not None:
+        write_table(tidy(made), out, raw_cells=raw_cells)
     print_summary(made)
     if out is not None:
-        write_table(tidy(made), out)
         terminal.say(f"{out}: written")
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mien import terminal
+from mien.cli.options import RawCellsOption
 
 ScoresArgument = Annotated[
     Path, typer.Argument(metavar="SCORES.json", help="The document that mien predict --out SCORES.json writes.")
@@ -25,6 +26,7 @@ def export(
             "By default the file's ending says: json, or a wide table.",
         ),
     ] = None,
+    raw_cells: RawCellsOption = False,
 ) -> None:
     """Hand scores on: as a table, to ELAN or Praat, or in the JSON of Hume's retired service."""
     from mien.serving.document import read_document
@@ -32,7 +34,7 @@ def export(
 
     check_form(out, form)
     document = read_document(scores)
-    for note in write_scores(document, out, form):
+    for note in write_scores(document, out, form, raw_cells=raw_cells):
         terminal.note(note)
     terminal.say(f"{out}: {len(document.clips)} clips")
 
@@ -44,6 +46,7 @@ def import_elan(
     transcript: Annotated[
         str | None, typer.Option("--transcript", metavar="TIER", help="A tier that holds what is said.")
     ] = None,
+    raw_cells: RawCellsOption = False,
 ) -> None:
     """Take ratings from ELAN: every rated stretch becomes a clip with its labels, to train on or to judge by."""
     from mien.data.elan import read_elan, write_clips
@@ -51,7 +54,7 @@ def import_elan(
     manifest = read_elan(source, [name.strip() for name in tiers.split(",") if name.strip()], transcript)
     for note in manifest.notes:
         terminal.note(note)
-    write_clips(manifest, out)
+    write_clips(manifest, out, raw_cells=raw_cells)
     terminal.say(f"{out}: {len(manifest.clips)} clips, rated for {', '.join(manifest.targets)}")
 
 
@@ -59,13 +62,15 @@ def schema(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write to a file instead.")] = None,
 ) -> None:
     """Print the JSON Schema of the scores that mien predict --out SCORES.json writes."""
+    from mien.artifacts import atomic_file
     from mien.serving.document import json_schema
 
     text = json.dumps(json_schema(), indent=2)
     if out is None:
         terminal.say_document(text)
     else:
-        out.write_text(text + "\n", encoding="utf-8")
+        with atomic_file(out) as part:
+            part.write_text(text + "\n", encoding="utf-8")
 
 
 COMMANDS = [

@@ -25,6 +25,7 @@ from mien.artifacts import atomic_file, contents
 from mien.data.manifest import VIDEO_SUFFIXES
 from mien.errors import DataError
 from mien.schema import Clip, Manifest
+from mien.spreadsheet import escaped_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +92,22 @@ def read_elan(source: Path, targets: Sequence[str], transcript: str | None = Non
     return Manifest(source, tuple(targets), tuple(clips), tuple(_notes(source, clips, recordings, targets)))
 
 
-def write_clips(manifest: Manifest, out: Path) -> None:
-    """Write a manifest of stretches as the CSV table that ``read_manifest`` reads; paths are relative to it."""
+def write_clips(manifest: Manifest, out: Path, *, raw_cells: bool = False) -> None:
+    """Write a manifest of stretches as the CSV table that ``read_manifest`` reads; paths are relative to it.
+
+    ``raw_cells`` leaves texts as they are that a spreadsheet would take for formulas.
+    """
     spoken = any(clip.transcript is not None for clip in manifest.clips)
+    row = list if raw_cells else escaped_row
     columns = ["id", "path", "start", "end", "participant", *(["transcript"] if spoken else []), *manifest.targets]
     with atomic_file(out) as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
+        writer.writerow(row(columns))
         for clip in manifest.clips:
             labels = ["" if math.isnan(label) else label for label in clip.labels or ()]
             said = [clip.transcript or ""] if spoken else []
             path = Path(os.path.relpath(clip.path.absolute(), out.absolute().parent)).as_posix()
-            writer.writerow([clip.id, path, clip.start, clip.end, clip.participant or "", *said, *labels])
+            writer.writerow(row([clip.id, path, clip.start, clip.end, clip.participant or "", *said, *labels]))
 
 
 def _clips(recording: Recording, targets: Sequence[str], transcript: str | None, root: Path) -> Iterator[Clip]:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from mien.artifacts import contents, open_regular
 from mien.errors import DataError
+from mien.spreadsheet import restored
 
 MOST_CELLS = 10_000_000
 LARGEST_TABLE = 200_000_000
@@ -66,14 +67,14 @@ def _check_rows(file: Path, reader: Any) -> Rows:
     rows: Rows = []
     for cells in reader:
         if header is None:
-            header = [cell.strip() for cell in cells]
+            header = [restored(cell.strip()) for cell in cells]
             twice = [name for name, count in Counter(header).items() if name and count > 1]
             if twice:
                 raise DataError(f"{file}:{reader.line_num}: column {twice[0]!r} stands twice in the header")
         elif any(cell.strip() for cell in cells):
             if len(cells) != len(header):
                 raise DataError(f"{file}:{reader.line_num}: {len(cells)} cells, but the header names {len(header)}")
-            rows.append((reader.line_num, {k: v.strip() for k, v in zip(header, cells, strict=True)}))
+            rows.append((reader.line_num, {k: restored(v.strip()) for k, v in zip(header, cells, strict=True)}))
     return rows
 
 

@@ -1,6 +1,8 @@
 """The challenge's submission file: written as the challenge wants it, and checked as the challenge would.
 
-Header ``Filename`` and the targets in order, a row per clip of the split sorted by name, floats in [0, 1].
+Header ``Filename`` and the targets in order, a row per clip of the split sorted by name, floats in [0, 1]. A submission
+that does not pass never replaces a file. Its cells are as the challenge has them, and not escaped for spreadsheets: ids
+are checked against the data, and all else is numbers.
 """
 
 import csv
@@ -38,8 +40,9 @@ def write_submission(
         Notes on what was filled and clipped.
 
     Raises:
-        DataError: there is no such split, clips cannot be scored and ``fill`` does not say what they get, ``fill``
-            is neither ``mean`` nor a number in [0, 1], or clips were replaced since their features were made.
+        DataError: the targets are not those of the data, there is no such split, clips cannot be scored and ``fill``
+            does not say what they get, ``fill`` is neither ``mean`` nor a number in [0, 1], or clips were replaced
+            since their features were made.
         ModelError: the features are not of the kind that the model was trained on.
     """
     check_features(bundle, store)
@@ -53,11 +56,13 @@ def write_submission(
     outside = int(((scores < 0) | (scores > 1)).sum())
     if outside:
         notes.append(f"{outside} of {scores.size} scores lay outside [0, 1] and were moved to its nearest end")
-    with atomic_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["Filename", *bundle.targets])
-        for clip, row in zip(ids, np.clip(scores, 0, 1), strict=True):
-            writer.writerow([clip, *(f"{value:.6f}" for value in row)])
+    with atomic_file(path) as part:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["Filename", *bundle.targets])
+            for clip, row in zip(ids, np.clip(scores, 0, 1), strict=True):
+                writer.writerow([clip, *(f"{value:.6f}" for value in row)])
+        _check(part, path, manifest, split)
     return tuple(notes)
 
 
@@ -67,9 +72,14 @@ def check_submission(path: Path, manifest: Manifest, split: str = "test") -> int
     Raises:
         DataError: header, order, clips, or a value is wrong; the message names the line.
     """
+    return _check(path, path, manifest, split)
+
+
+def _check(file: Path, path: Path, manifest: Manifest, split: str) -> int:
+    """Check what stands in ``file`` and is called ``path``."""
     wanted = sorted(clip.id for clip in clips_of(manifest, split))
     try:
-        rows = list(csv.reader(contents(path, LARGEST_TABLE).decode("utf-8").splitlines()))
+        rows = list(csv.reader(contents(file, LARGEST_TABLE).decode("utf-8").splitlines()))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as text ({error})") from error
     header = ["Filename", *manifest.targets]

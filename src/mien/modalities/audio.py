@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mien.loading import transformers
 from mien.modalities.base import (
     Absent,
     Backbone,
@@ -46,11 +47,11 @@ def prepare(media: Media) -> Prepared | Absent:
 
 def load(folder: Path | None, compute: Compute) -> Backbone:
     """A speech encoder: Whisper's when the folder holds a Whisper, else wav2vec 2.0 or a relative of it."""
-    from transformers import AutoConfig, AutoFeatureExtractor  # noqa: PLC0415 - see ``pretrained``
-
     assert folder is not None
-    extractor = AutoFeatureExtractor.from_pretrained(folder)
-    if AutoConfig.from_pretrained(folder).model_type == "whisper":
+    with transformers() as library:
+        extractor = library.AutoFeatureExtractor.from_pretrained(folder)
+        kind = library.AutoConfig.from_pretrained(folder).model_type
+    if kind == "whisper":
         encode = frozen(
             lambda on: _WhisperEncoder(pretrained("WhisperModel", folder, on)), folder, compute, free=({2: 200},)
         )

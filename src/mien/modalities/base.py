@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 
 from mien.config import ComputeSettings
+from mien.loading import transformers
 from mien.modalities.device import Engine, choose_device, choose_engine, choose_precision
 from mien.schema import Media
 
@@ -149,15 +150,11 @@ def resolve_compute(settings: ComputeSettings) -> Compute:
 
 
 def pretrained(kind: str, folder: Path | None, compute: Compute) -> Any:
-    """A frozen transformers model from a folder, in eval mode, on its device; ``kind`` is the name of its class.
-
-    Its classes take two seconds to import, and a worker that finds its backbones as graphs never needs them.
-    """
-    import transformers  # noqa: PLC0415
-
+    """A frozen transformers model from a folder, in eval mode, on its device; ``kind`` is the name of its class."""
     assert folder is not None, "a backbone needs weights"
-    transformers.utils.logging.disable_progress_bar()  # of reading a file that takes a second
-    return getattr(transformers, kind).from_pretrained(folder, dtype=compute.dtype).eval().to(compute.device)
+    with transformers() as library:
+        library.utils.logging.disable_progress_bar()  # of reading a file that takes a second
+        return getattr(library, kind).from_pretrained(folder, dtype=compute.dtype).eval().to(compute.device)
 
 
 def slices(length: int, size: int) -> Iterator[slice]:

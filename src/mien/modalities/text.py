@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mien.loading import transformers
 from mien.modalities.base import (
     Absent,
     Backbone,
@@ -35,9 +36,8 @@ def prepare(media: Media) -> Prepared | Absent:
 
 def load(folder: Path | None, compute: Compute) -> Backbone:
     """A sentence embedding model (MiniLM, GTE): masked mean over the last hidden states, L2-normalised."""
-    from transformers import AutoTokenizer  # noqa: PLC0415 - see ``pretrained``
-
-    tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    with transformers() as library:
+        tokenizer = library.AutoTokenizer.from_pretrained(str(folder))
     model = frozen(lambda on: States(pretrained("AutoModel", folder, on)), folder, compute, ({1: 8}, {1: 8}))
 
     def embed(prepared: Prepared) -> Mapping[str, Output]:

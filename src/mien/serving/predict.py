@@ -27,6 +27,7 @@ from mien.progress import counted
 from mien.schema import Clip, Manifest, Prediction
 from mien.serving.document import ModelNote, ScoresDocument, document
 from mien.serving.exports.tabular import wide
+from mien.serving.kept import Kept
 from mien.serving.scored import score_features
 from mien.serving.sources import settings_for, source_notes
 from mien.serving.timeline import score_windows
@@ -119,6 +120,7 @@ class Model:
         faces: str | None = None,
         sound: str | None = None,
         progress: bool = False,
+        kept: Kept | None = None,
     ) -> list[Prediction]:
         """Score clips; ``document`` takes what comes, and ``mien.serving.exports`` makes tables and files of it.
 
@@ -131,6 +133,8 @@ class Model:
             clip_seconds: as for ``predict``.
             faces, sound: as for ``predict``.
             progress: as for ``predict``.
+            kept: where predictions are kept as they are made, and those of an interrupted run are found; whoever has
+                written what it is for removes it.
 
         Returns:
             A prediction per clip, in the order of the clips.
@@ -149,6 +153,7 @@ class Model:
             clip_seconds=clip_seconds,
             faces=faces,
             sound=sound,
+            kept=kept,
         )
         by_clip = {one.clip: one for one in counted(made, "scoring", len(manifest.clips), progress)}
         return [by_clip[clip.id] for clip in manifest.clips]
@@ -163,17 +168,23 @@ class Model:
         clip_seconds: float | None = None,
         faces: str | None = None,
         sound: str | None = None,
+        kept: Kept | None = None,
     ) -> Iterator[Prediction]:
-        """Score clips one by one, in the order of completion."""
+        """Score clips one by one, those that are kept first, then in the order of completion."""
         settings = settings_for(self.bundle.settings, faces, sound)
         if clip_seconds is not None:
             settings = settings_of(settings, {"compute.clip_seconds": float(clip_seconds)}, "clip_seconds")
         extraction = plan(settings, workers, windows)
+        if kept is not None:
+            kept.begin(self.bundle, extraction, why)
+            known = list(kept.take(clips))
+            clips = [clip for clip, made in known if made is None]
+            yield from (made for _, made in known if made is not None)
         for job, outcome in outcomes(extraction, (Job(clip) for clip in clips), workers):
-            if outcome.failure is not None:
-                yield replace(self._unscored(job.clip), error=outcome.failure)
-            else:
-                yield self._prediction(outcome, why)
+            made = self._prediction(outcome, why)
+            if kept is not None:
+                kept.keep(job.clip, made)
+            yield made
 
     def source_notes(
         self,
@@ -187,6 +198,8 @@ class Model:
         return source_notes(trained, settings_for(trained, faces, sound), clips, predictions)
 
     def _prediction(self, outcome: Outcome, why: bool) -> Prediction:
+        if outcome.failure is not None:
+            return replace(self._unscored(outcome.clip), error=outcome.failure)
         made = outcome.made
         whole = score_features(self.bundle, [made])[0]
         reasons = {feature.modality: feature.reason for feature in made.features}

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from mien.artifacts import atomic_file
 from mien.errors import SettingsError
+from mien.spreadsheet import escaped
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".json")
 
@@ -25,8 +26,14 @@ def check_suffix(file: Path) -> None:
         raise SettingsError(f"{file}: cannot write {file.suffix or 'a file without ending'}; use {', '.join(SUFFIXES)}")
 
 
-def write_table(table: pa.Table, file: Path) -> None:
+def write_table(table: pa.Table, file: Path, *, raw_cells: bool = False) -> None:
     """Write a table; ``nan`` is an empty cell in text and null in JSON.
+
+    Args:
+        table: what is written.
+        file: where to.
+        raw_cells: leave texts and names of columns in CSV and TSV as they are, even those that a spreadsheet takes
+            for formulas; by default an apostrophe is put before these (``spreadsheet.py``).
 
     Raises:
         SettingsError: the ending is none of ``SUFFIXES``.
@@ -41,11 +48,21 @@ def write_table(table: pa.Table, file: Path) -> None:
                 part.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             case suffix:
                 options = csv.WriteOptions(delimiter="," if suffix == ".csv" else "\t", quoting_style="needed")
-                csv.write_csv(_without_nan(table), part, options)
+                plain = _without_nan(table)
+                csv.write_csv(plain if raw_cells else _escaped(plain), part, options)
 
 
 def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _escaped(table: pa.Table) -> pa.Table:
+    columns = [
+        pa.array([text if text is None else escaped(text) for text in column.to_pylist()], column.type)
+        if pa.types.is_string(column.type) else column
+        for column in table.columns
+    ]  # fmt: skip
+    return pa.table(columns, names=[escaped(name) for name in table.column_names])
 
 
 def _without_nan(table: pa.Table) -> pa.Table:

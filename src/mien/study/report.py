@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from mien.artifacts import atomic_file, write_json
+from mien.spreadsheet import escaped_row
 from mien.study.pictures import draw, one_step
 from mien.study.referee import Answer
 from mien.study.results import Difference, Results, results_table
@@ -238,7 +239,7 @@ def _escaped(text: str) -> str:
 
 def _write_csv(path: Path, header: Row, rows: Iterable[Row]) -> None:
     with atomic_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *rows])
+        csv.writer(file).writerows(map(escaped_row, [header, *rows]))
 
 
 def _write_text(path: Path, text: str) -> None:

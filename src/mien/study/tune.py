@@ -26,6 +26,7 @@ from mien.features.origins import check_unchanged
 from mien.features.store import Store
 from mien.ownership import owned
 from mien.schema import Manifest
+from mien.spreadsheet import escaped_row
 from mien.study.cells import Batch, Laboratory, check_place
 from mien.study.plan import Cell
 
@@ -155,9 +156,10 @@ class Search:
         _write(recipe, yaml.safe_dump(settings, sort_keys=False))
         with atomic_file(self.out / "trials.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["trial", *self.space.file.space, "r", "failed"])
+            writer.writerow(escaped_row(["trial", *self.space.file.space, "r", "failed"]))
             writer.writerows(
-                [t.number, *t.chosen.values(), "" if t.r is None else f"{t.r:.6f}", t.reason] for t in self.done
+                escaped_row([t.number, *t.chosen.values(), "" if t.r is None else f"{t.r:.6f}", t.reason])
+                for t in self.done
             )
         failed = sum(trial.r is None for trial in self.done)
         record = {

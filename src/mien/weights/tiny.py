@@ -10,10 +10,11 @@ version of transformers. torch and transformers are imported where the making ha
 
 import json
 import string
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mien.loading import transformers
 from mien.weights.convert import DINOV2_SEEING, WHISPER_HEARING
 
 WIDTH = 32
@@ -27,75 +28,63 @@ _WORDS = (
 
 def make_text(_: Path, out: Path) -> None:
     """Fill ``out`` with a random sentence encoder: mean pooling, 128 tokens at most."""
-    from transformers import BertConfig, BertModel  # noqa: PLC0415 - heavy, and wanted only while making
-
-    vocabulary = _write_tokenizer(out)
-    config = BertConfig(
-        vocab_size=vocabulary,
-        hidden_size=WIDTH,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=2 * WIDTH,
-        max_position_embeddings=128,
-    )
-    _save_random(lambda: BertModel(config), out)
+    sizes = {
+        "vocab_size": _write_tokenizer(out),
+        "hidden_size": WIDTH,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 2 * WIDTH,
+        "max_position_embeddings": 128,
+    }
+    _save_random("BertModel", "BertConfig", sizes, out)
     _write(out / "1_Pooling" / "config.json", {"word_embedding_dimension": WIDTH, "pooling_mode_mean_tokens": True})
 
 
 def make_audio(_: Path, out: Path) -> None:
     """Fill ``out`` with a random Whisper: encoder of two layers, decoder of one, 64 tokens."""
-    from transformers import WhisperConfig, WhisperForConditionalGeneration  # noqa: PLC0415
-
-    config = WhisperConfig(
-        vocab_size=64,
-        d_model=WIDTH,
-        encoder_layers=2,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=2 * WIDTH,
-        decoder_ffn_dim=2 * WIDTH,
-        max_target_positions=32,
-        bos_token_id=0,
-        eos_token_id=0,
-        pad_token_id=0,
-        decoder_start_token_id=1,
-        suppress_tokens=[],
-        begin_suppress_tokens=[],
-    )
-    _save_random(lambda: WhisperForConditionalGeneration(config), out)
+    sizes = {
+        "vocab_size": 64,
+        "d_model": WIDTH,
+        "encoder_layers": 2,
+        "decoder_layers": 1,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+        "encoder_ffn_dim": 2 * WIDTH,
+        "decoder_ffn_dim": 2 * WIDTH,
+        "max_target_positions": 32,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "pad_token_id": 0,
+        "decoder_start_token_id": 1,
+        "suppress_tokens": [],
+        "begin_suppress_tokens": [],
+    }
+    _save_random("WhisperForConditionalGeneration", "WhisperConfig", sizes, out)
     _write(out / "preprocessor_config.json", WHISPER_HEARING)
 
 
 def make_vision(_: Path, out: Path) -> None:
     """Fill ``out`` with a random Dinov2Model of two layers."""
-    from transformers import Dinov2Config, Dinov2Model  # noqa: PLC0415
-
-    config = Dinov2Config(
-        hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=2, mlp_ratio=2, image_size=518, patch_size=14
-    )
-    _save_random(lambda: Dinov2Model(config), out)
+    sizes = {"hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": 2, "mlp_ratio": 2,
+             "image_size": 518, "patch_size": 14}  # fmt: skip
+    _save_random("Dinov2Model", "Dinov2Config", sizes, out)
     _write(out / "preprocessor_config.json", DINOV2_SEEING)
 
 
-def _save_random(model: Callable[[], Any], out: Path) -> None:
+def _save_random(model: str, config: str, sizes: Mapping[str, Any], out: Path) -> None:
     """Build and save a model under the seed, leaving the caller's random state as it was."""
     import torch  # noqa: PLC0415
-    from transformers.utils.logging import (  # noqa: PLC0415
-        disable_progress_bar,
-        enable_progress_bar,
-        is_progress_bar_enabled,
-    )
 
-    bar = is_progress_bar_enabled()
-    disable_progress_bar()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_SEED)
-            model().save_pretrained(out)
-    finally:
-        if bar:
-            enable_progress_bar()
+    with transformers() as library:
+        bar = library.utils.logging.is_progress_bar_enabled()
+        library.utils.logging.disable_progress_bar()
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(_SEED)
+                getattr(library, model)(getattr(library, config)(**sizes)).save_pretrained(out)
+        finally:
+            if bar:
+                library.utils.logging.enable_progress_bar()
 
 
 def _write_tokenizer(out: Path) -> int:

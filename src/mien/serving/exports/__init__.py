@@ -60,12 +60,15 @@ def check_form(out: Path, form: str | None = None) -> str:
     return form
 
 
-def write_scores(scored: ScoresDocument, out: Path, form: str | None = None) -> tuple[str, ...]:
+def write_scores(
+    scored: ScoresDocument, out: Path, form: str | None = None, *, raw_cells: bool = False
+) -> tuple[str, ...]:
     """Write scored clips.
 
     Args:
         scored: the document.
         out, form: as in ``check_form``.
+        raw_cells: as in ``write_table``, for forms that are tables.
 
     Returns:
         Notes on what has no place in that form, one line each with a count and the first example.
@@ -78,7 +81,7 @@ def write_scores(scored: ScoresDocument, out: Path, form: str | None = None) -> 
     if form in FOLDERS:
         return _write_folder(scored, out, form)
     if form in TABLES:
-        write_table(TABLES[form](scored), out)
+        write_table(TABLES[form](scored), out, raw_cells=raw_cells)
     elif form == "hume":
         write_json(out, hume(scored))
     else:
