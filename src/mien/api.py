@@ -11,8 +11,8 @@ from mien.data.manifest import read_manifest
 from mien.features.extract import extract as extract_outcomes
 from mien.features.store import Store
 from mien.features.tally import Tally
-from mien.judging.evaluate import Evaluation
 from mien.judging.evaluate import evaluate as evaluate_bundle
+from mien.judging.evaluation import Evaluation
 from mien.progress import EpochBar, counted
 from mien.schema import Manifest
 from mien.serving.predict import Model, load

@@ -35,6 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     overrides = [word for setting in QUICK for word in ("--set", setting)]
     said = mien("train", root / "clips.csv", "-f", root / "store", "--out", root / "run", *overrides)
     assert "ensemble" in said
+    assert "on 20 validation clips of 5 participants; by the rule: official" in said
     return root
 
 
@@ -42,6 +43,8 @@ def test_evaluate_prints_intervals_and_writes_a_table(folder: Path, tmp_path: Pa
     data = (folder / "run", folder / "clips.csv", "-f", folder / "store")
     said = mien("evaluate", *data, "--out", tmp_path / "t.parquet")
     assert "20 rated clips, intervals over participants" in said
+    assert said.splitlines()[0].startswith("split valid: 20 rated clips of 5 participants; Admiration, ")
+    assert said.splitlines()[0].endswith("; from text, audio, vision, motion, as far as a clip has them")
     assert "text + audio + vision + motion" in said
     assert pq.read_table(tmp_path / "t.parquet").num_rows == 20
 

@@ -11,10 +11,11 @@ from typer.testing import CliRunner
 
 from mien.cli import app
 from mien.errors import DataError, ModelError
-from mien.judging.evaluate import Evaluation, evaluate, judge_targets
-from mien.judging.record import read_evaluation, write_evaluation
+from mien.judging.evaluate import evaluate, judge_targets
+from mien.judging.evaluation import Evaluation
+from mien.judging.record import read_evaluation, splits_of, write_evaluation
 from mien.model.bundle import load_bundle
-from mien.reporting.blocks import Cell, Figure, Notice, Page, Table
+from mien.reporting.blocks import Cell, Facts, Figure, Notice, Page, Prose, Table
 from mien.reporting.judged import agreement, missing, result_table, worst
 from mien.reporting.run import page, settings_table
 from mien.reporting.rundata import read_run
@@ -83,6 +84,7 @@ def test_an_evaluation_is_read_back_as_it_was(run: Path, data: Data, tmp_path: P
     again, where = read_evaluation(tmp_path, "valid")
     assert where == "here"
     assert again.table.equals(judged.table)
+    assert again.modalities == ("text", "audio", "vision", "motion") and again.basis == judged.basis
     assert again.targets == judged.targets and again.mean_r == judged.mean_r and again.coverage == judged.coverage
     assert again.subsets == judged.subsets and again.notes == judged.notes
     assert {name: r.tolist() for name, r in again.missing.items()} == {n: r.tolist() for n, r in judged.missing.items()}
@@ -171,3 +173,74 @@ def test_evaluate_leaves_its_result_for_the_report(bare: Path, data: Data, tmp_p
 def test_cells_of_an_interval_sort_by_their_lower_end() -> None:
     cell = result_table(by_hand()).rows[0][3]
     assert isinstance(cell, Cell) and (cell.value is None or isinstance(cell.value, float))
+
+
+def first_block(made: Page) -> tuple[dict[str, str], str]:
+    facts, told = made.head[:2]
+    assert isinstance(facts, Facts) and isinstance(told, Prose)
+    return dict(facts.facts), told.points[0]
+
+
+def test_the_first_block_says_how_many_people_and_clips_of_what_the_figure_rests_on(made: Page, bare: Path) -> None:
+    for shown in (made, page(read_run(bare))):
+        facts, told = first_block(shown)
+        people = int(facts["participants in them"])
+        assert facts["clips judged, valid"] == "60" and 1 < people < 60
+        assert told == (
+            f"Split valid: 60 rated clips of {people} participants; Admiration, Amusement, Determination, "
+            "Empathic Pain, Excitement, Joy; from text, audio, vision, motion, as far as a clip has them"
+        )
+
+
+def test_unknown_people_are_said_to_be_unknown() -> None:
+    assert by_hand().basis == (
+        "split test: 4 rated clips, participants known of 3 only; clips treated as independent; Joy, Pain"
+    )
+
+
+@pytest.fixture
+def judged_twice(bare: Path, data: Data, tmp_path: Path) -> Path:
+    """A run that was judged on its validation clips, then on its training clips."""
+    folder = tmp_path / "run"
+    shutil.copytree(bare, folder)
+    for split in ("valid", "train"):
+        write_evaluation(evaluate(load_bundle(folder), *data, split=split, resamples=100, subsets=False), folder, "x")
+    return folder
+
+
+def test_the_split_that_was_judged_last_is_shown_unless_another_is_named(judged_twice: Path, data: Data) -> None:
+    run = read_run(judged_twice)
+    assert splits_of(judged_twice) == ["train", "valid"]
+    assert first_block(page(run))[0]["clips judged, train"] == "80"
+    assert first_block(page(run, split="valid"))[0]["clips judged, valid"] == "60"
+    write_evaluation(read_evaluation(judged_twice, "valid")[0], judged_twice, "x")
+    assert first_block(page(run))[0]["clips judged, valid"] == "60"
+
+
+def test_a_split_that_was_never_judged_is_told_with_what_was_and_what_to_do(judged_twice: Path, bare: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"not judged on split 'test' \(judged on: train, valid\); judge it with: mien eval"
+    ):
+        page(read_run(judged_twice), split="test")
+    with pytest.raises(DataError, match=r"not judged on split 'test' \(judged on: none\)"):
+        page(read_run(bare), split="test")
+
+
+def test_evaluations_from_before_they_were_numbered_are_shown_valid_first(judged_twice: Path) -> None:
+    for file in (judged_twice / "evaluation").glob("*.json"):
+        record = json.loads(file.read_text())
+        del record["number"], record["modalities"]
+        file.write_text(json.dumps(record))
+    facts, told = first_block(page(read_run(judged_twice)))
+    assert "clips judged, valid" in facts and "from text" not in told
+
+
+def test_the_command_takes_a_split_of_a_run_and_of_nothing_else(judged_twice: Path, tmp_path: Path) -> None:
+    def said(*words: object) -> str:
+        done = CliRunner().invoke(app, ["report", *map(str, words), "--out", str(tmp_path / "r.html")])
+        return done.output if done.exit_code == 0 else f"{done.exit_code}: {done.output} {done.exception}"
+
+    assert "report of a run" in said(judged_twice, "--split", "valid")
+    assert "Split valid: 60 rated clips" in (tmp_path / "r.html").read_text()
+    assert "not judged on split" in said(judged_twice, "--split", "elsewhere")
+    assert said(tmp_path, "--split", "valid").startswith("2: ")

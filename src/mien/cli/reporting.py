@@ -10,7 +10,7 @@ from mien.artifacts import as_written
 from mien.errors import DataError
 
 if TYPE_CHECKING:
-    from mien.judging.evaluate import Evaluation
+    from mien.judging.evaluation import Evaluation
     from mien.reporting.blocks import Page
 
 
@@ -27,6 +27,10 @@ def report(
     ] = None,
     features: Annotated[
         Path | None, typer.Option("--features", "-f", metavar="STORE", help="The features of --data.")
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="Of a run: the split to show; by default the one that was evaluated last."),
     ] = None,
     videos: Annotated[
         Path | None,
@@ -46,20 +50,22 @@ def report(
         raise typer.BadParameter("--data and --features go together")
     if videos is not None and not videos.is_dir():
         raise typer.BadParameter(f"--videos {videos}: no such folder")
+    if split is not None and not (source / "run.json").is_file():
+        raise typer.BadParameter(f"--split is for runs; {source} is no run folder")
     if source.is_file() and data is None:
         page = _scores(source, out, title, videos, embed)
     elif videos is not None or embed:
         raise typer.BadParameter(f"--videos and --embed are for scores; {source} is no file of scores")
     else:
-        page = _page(source, title, data, features)
+        page = _page(source, title, data, features, split)
     write_page(page, out)
     terminal.say(f"{out}: {page.subtitle}, {len(page.sections)} sections, {out.stat().st_size / 1e6:.1f} MB")
 
 
-def _page(source: Path, title: str, data: Path | None, features: Path | None) -> "Page":
+def _page(source: Path, title: str, data: Path | None, features: Path | None, split: str | None) -> "Page":
     """What there is at ``source``, recognised by what it holds."""
     if (source / "run.json").exists():
-        return _run(source, title, data, features)
+        return _run(source, title, data, features, split)
     if data is not None:
         raise DataError(f"{source}: --data judges a run, but this is no run folder (it has no run.json)")
     if (source / "study.json").exists():
@@ -86,17 +92,18 @@ def _scores(file: Path, out: Path, title: str, videos: Path | None, embed: bool)
     return scores.page(scored, films, title)
 
 
-def _run(folder: Path, title: str, data: Path | None, features: Path | None) -> "Page":
+def _run(folder: Path, title: str, data: Path | None, features: Path | None, split: str | None) -> "Page":
     from mien.reporting import run
     from mien.reporting.rundata import REMEDY, read_run
 
     found = read_run(folder)
-    computed = None if data is None or features is None else (_judged(folder, data, features), str(data))
+    anew = data is not None and features is not None
+    computed = (_judged(folder, data, features, split or "valid"), str(data)) if anew else None
     with as_written(folder, REMEDY):
-        return run.page(found, title, computed)
+        return run.page(found, title, computed, split)
 
 
-def _judged(folder: Path, data: Path, features: Path) -> "Evaluation":
+def _judged(folder: Path, data: Path, features: Path, split: str) -> "Evaluation":
     from mien.data.manifest import read_manifest
     from mien.features.store import Store
     from mien.judging.evaluate import evaluate
@@ -105,7 +112,7 @@ def _judged(folder: Path, data: Path, features: Path) -> "Evaluation":
     manifest = read_manifest(data)
     for note in manifest.notes:
         terminal.note(note)
-    return evaluate(load_bundle(folder), manifest, Store(features))
+    return evaluate(load_bundle(folder), manifest, Store(features), split)
 
 
 COMMANDS = [

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.table import Table
 
+from mien import terminal
+from mien.artifacts import read_json
 from mien.cli.printing import console
 
 if TYPE_CHECKING:
-    from mien.judging.evaluate import Evaluation
+    from mien.judging.evaluation import Evaluation
     from mien.judging.summary import Summary
     from mien.metrics import Interval, PairedTest
     from mien.study.plan import Plan
@@ -28,6 +30,10 @@ def print_run(summary: "RunSummary") -> None:
         spread = f"{means.std(ddof=1):.4f}" if len(means) > 1 else "–"
         table.add_row(name, *cells(r.mean(0)), number(float(means.mean())), spread)
     console.print(table)
+    split = read_json(summary.folder / "split.json")
+    people = split["participants"]
+    of = f"of {people[1]:,} participants" if people else "of unknown participants, treated as independent"
+    console.print(f"on {split['valid']:,} validation clips {of}; by the rule: {split['rule']}")
     console.print(f"{summary.folder}: trained in {summary.seconds:.0f} s; the model is in {summary.folder / 'model'}")
 
 
@@ -77,7 +83,8 @@ def print_search(search: "Search", recipe: Path) -> None:
 
 
 def print_evaluation(result: "Evaluation") -> None:
-    """A table per question, and the notes."""
+    """What it rests on, a table per question, and the notes."""
+    terminal.say(result.basis)
     title = f"{result.split}: {result.clips} rated clips, intervals over {result.resampled}"
     table = Table(title, "r", "95 % interval", "CCC", "MAE", "RMSE", "rated", box=None)
     for target in result.targets:

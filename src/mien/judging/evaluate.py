@@ -18,6 +18,7 @@ from mien.data.splits import clips_of, is_rated, labels_of
 from mien.errors import DataError, ModelError
 from mien.features.origins import check_unchanged
 from mien.features.store import Store
+from mien.judging.evaluation import Coverage, Evaluation, TargetResult
 from mien.metrics import (
     Interval,
     PairedTest,
@@ -32,80 +33,11 @@ from mien.metrics import (
 )
 from mien.model.bundle import Bundle
 from mien.model.conformal import all_subsets
-from mien.model.groups import GroupResult, by_group, participants_of
+from mien.model.groups import by_group, participants_of
 from mien.model.inputs import Clips
 from mien.schema import Clip, Manifest
 
 Array = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class TargetResult:
-    """One emotion over the whole split.
-
-    Attributes:
-        target: its name.
-        rated: how many clips count.
-        r: Pearson with its interval; ``nan`` where undefined.
-        ccc, mae, rmse: of the same clips.
-        why_undefined: empty, or why there is no r.
-    """
-
-    target: str
-    rated: int
-    r: Interval
-    ccc: float
-    mae: float
-    rmse: float
-    why_undefined: str
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """How often the prediction intervals held the rating: stated ``level``, and found by emotion with mean width."""
-
-    level: float
-    found: tuple[float, ...]
-    width: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """A model on a split.
-
-    Attributes:
-        split: its name.
-        clips: how many rated clips.
-        resampled: ``participants`` or ``clips``: what the intervals resample.
-        targets: by emotion, in order.
-        mean_r: the challenge's score with its interval: the mean over the emotions for which r is defined.
-        defined: how many those are.
-        mean_ccc: likewise.
-        seeds: mean r of each of the K models alone, ``(K,)``.
-        subsets: mean r with only some modalities given at test time, by name (``"text+audio"``).
-        missing: by modality, mean r with each of ``shares`` of the clips lacking it.
-        shares: in [0, 1].
-        coverage: of the model's prediction intervals; ``None`` when it has none.
-        table: a row per clip: rated, predicted, and which modalities it had.
-        notes: what a reader must know, one line each.
-        groups: by group of people, where the manifest has groups.
-    """
-
-    split: str
-    clips: int
-    resampled: str
-    targets: tuple[TargetResult, ...]
-    mean_r: Interval
-    defined: int
-    mean_ccc: float
-    seeds: Array
-    subsets: Mapping[str, float]
-    missing: Mapping[str, Array]
-    shares: tuple[float, ...]
-    coverage: Coverage | None
-    table: pa.Table
-    notes: tuple[str, ...]
-    groups: tuple[GroupResult, ...] = ()
 
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -229,6 +161,7 @@ def evaluate(
         table=_table(bundle, scored),
         notes=_notes(bundle, scored, r),
         groups=by_group(mean, scored.rated, scored.clips, resamples, seed),
+        modalities=bundle.modalities,
     )
 
 

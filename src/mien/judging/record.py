@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from mien.artifacts import atomic_file, read_json, write_json
 from mien.bounded import read_parquet
 from mien.errors import Damaged, DataError
-from mien.judging.evaluate import Coverage, Evaluation, TargetResult
+from mien.judging.evaluation import Coverage, Evaluation, TargetResult
 from mien.metrics import Interval
 from mien.model.groups import GroupResult
 from mien.ownership import refuse_link
@@ -43,20 +43,32 @@ def write_evaluation(result: Evaluation, run: Path, data: str) -> Path:
         pq.write_table(result.table, part, compression="zstd")
     record = asdict(replace(result, table=pa.table({})))
     del record["table"]
-    write_json(file, {"format": FORMAT, "version": VERSION, "data": data, **_plain(record)})
+    number = 1 + max((place for place, _ in _numbered(run)), default=0)
+    write_json(file, {"format": FORMAT, "version": VERSION, "number": number, "data": data, **_plain(record)})
     return file
 
 
 def splits_of(run: Path) -> list[str]:
-    """The splits that a run was judged on, by name."""
-    return sorted(_split_of(file) for file in (run / "evaluation").glob("*.json"))
+    """The splits that a run was judged on, the last one first.
+
+    In the order of their numbers, which no clock can confuse; those without (made before there were numbers) come last,
+    ``valid`` before the others.
+    """
+    found = sorted(_numbered(run), key=lambda entry: (-entry[0], entry[1] != "valid", entry[1]))
+    return [split for _, split in found]
 
 
-def _split_of(file: Path) -> str:
+def _numbered(run: Path) -> list[tuple[int, str]]:
+    """The evaluations in a run: when each was made, as a number that counts them, and its split."""
+    return [_numbered_split(file) for file in (run / "evaluation").glob("*.json")]
+
+
+def _numbered_split(file: Path) -> tuple[int, str]:
     record = read_json(file)
-    if not isinstance(record, dict) or not isinstance(record.get("split"), str):
+    number, split = (record.get("number", 0), record.get("split")) if isinstance(record, dict) else (0, None)
+    if not isinstance(split, str) or not isinstance(number, int):
         raise DataError(f"{file}: damaged (names no split); delete it and run mien evaluate again")
-    return record["split"]
+    return number, split
 
 
 def read_evaluation(run: Path, split: str) -> tuple[Evaluation, str]:
@@ -101,6 +113,7 @@ def _evaluation(record: Mapping[str, Any], table: pa.Table) -> Evaluation:
         coverage=coverage and Coverage(coverage["level"], _numbers(coverage["found"]), _numbers(coverage["width"])),
         table=table,
         notes=tuple(record["notes"]),
+        modalities=tuple(record.get("modalities", ())),
         groups=tuple(
             GroupResult(**{**row, "r": _interval(row["r"]), "error": _interval(row["error"])})
             for row in record["groups"]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mien.config import read_settings
-from mien.judging.evaluate import Evaluation
+from mien.judging.evaluation import Evaluation
 from mien.metrics import mean_defined
 from mien.reporting.blocks import Cell, Column, Facts, Notice, Page, Prose, Section, Table
 from mien.reporting.judged import agreement, coverage, groups, missing, result_figure, result_table, robustness, subsets
@@ -16,15 +16,19 @@ from mien.reporting.trained import curves
 from mien.reporting.wording import listed, number, plural
 
 
-def page(run: Run, title: str = "", computed: tuple[Evaluation, str] | None = None) -> Page:
+def page(run: Run, title: str = "", computed: tuple[Evaluation, str] | None = None, split: str | None = None) -> Page:
     """The page of a run.
 
     Args:
         run: from ``read_run``.
         title: of the page; the run's name by default.
         computed: an evaluation and what it was judged on; by default that in the run, else its own predictions.
+        split: of the evaluations in the run; by default the one that was made last.
+
+    Raises:
+        DataError: the run was not judged on that split.
     """
-    judged, data, whole = (*computed, True) if computed else evaluation_of(run)
+    judged, data, whole = (*computed, True) if computed else evaluation_of(run, split)
     settings = run.identity["settings"]
     about = (
         f"Trained on {plural(run.split['train'], 'clip')} and judged on {plural(judged.clips, 'rated clip')} of {data} "
@@ -70,17 +74,28 @@ def head(run: Run, judged: Evaluation, whole: bool) -> list[Any]:
     """What to see at a glance, and what must not be overlooked."""
     known = [target for target in judged.targets if np.isfinite(target.r.value)]
     best = max(known, key=lambda target: target.r.value, default=None)
-    people = len({name for name in judged.table["participant"].to_pylist() if name})
+    people = judged.table["participant"].to_pylist()
     facts = [
         ("mean Pearson's r", number(judged.mean_r.value)),
         ("its 95 % interval", f"{number(judged.mean_r.low, '.2f')} – {number(judged.mean_r.high, '.2f')}"),
         *([(f"best emotion: {best.target}", number(best.r.value))] if best else []),
-        (f"clips judged, of {plural(people, 'participant')}" if people else "clips judged", f"{judged.clips:,}"),
+        (f"clips judged, {judged.split}", f"{judged.clips:,}"),
+        ("participants in them", f"{len(set(people)):,}" if all(people) else "unknown"),
     ]
     told = [note for note in judged.notes if ": missing from" not in note]  # those have a table of their own
     warnings = [Notice(note, "warning" if "mean nothing" in note else "note") for note in told]
     undefined = [f"{t.target}: r is undefined, {t.why_undefined}" for t in judged.targets if t.why_undefined]
-    return [Facts(facts, big=True), *warnings, *map(Notice, undefined), *([] if whole else [_not_evaluated(run)])]
+    return [
+        Facts(facts, big=True),
+        Prose(points=[_upper(judged.basis)]),
+        *warnings,
+        *map(Notice, undefined),
+        *([] if whole else [_not_evaluated(run)]),
+    ]
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _not_evaluated(run: Run) -> Notice:

@@ -17,7 +17,8 @@ import pyarrow as pa
 from mien.artifacts import as_written, contents, read_json
 from mien.bounded import read_parquet
 from mien.errors import DataError, ModelError
-from mien.judging.evaluate import Evaluation, judge_targets
+from mien.judging.evaluate import judge_targets
+from mien.judging.evaluation import Evaluation
 from mien.judging.record import read_evaluation, splits_of
 from mien.metrics import mean_defined
 from mien.model.bundle import read_config
@@ -93,17 +94,29 @@ def read_run(folder: Path) -> Run:
         )
 
 
-def evaluation_of(run: Run) -> tuple[Evaluation, str, bool]:
-    """How good the run is: the evaluation in it, of split ``valid`` before others, or else its own predictions.
+def evaluation_of(run: Run, split: str | None = None) -> tuple[Evaluation, str, bool]:
+    """How good the run is: the evaluation in it of a split, or else its own predictions for validation.
+
+    Args:
+        run: from ``read_run``.
+        split: which; by default the one that was judged last.
 
     Returns:
         The evaluation, what it was judged on, and whether it is one of ``mien evaluate``.
+
+    Raises:
+        DataError: the run was not judged on that split.
     """
     known = splits_of(run.folder)
-    if known:
-        judged, data = read_evaluation(run.folder, "valid" if "valid" in known else known[0])
+    if split in known or (known and split is None):
+        judged, data = read_evaluation(run.folder, split or known[0])
         return judged, data, True
-    return _of_predictions(run), str(run.provenance["data"]["name"]), False
+    if split in (None, "valid"):
+        return _of_predictions(run), str(run.provenance["data"]["name"]), False
+    raise DataError(
+        f"{run.folder}: not judged on split {split!r} (judged on: {', '.join(known) or 'none'}); "
+        f"judge it with: mien evaluate {run.folder} DATA --features STORE --split {split}"
+    )
 
 
 def _of_predictions(run: Run) -> Evaluation:
@@ -121,7 +134,7 @@ def _of_predictions(run: Run) -> Evaluation:
         split="valid", clips=table.num_rows, resampled="participants" if all(people) else "clips", targets=targets,
         mean_r=mean_r, defined=sum(np.isfinite(target.r.value) for target in targets),
         mean_ccc=float(mean_defined([target.ccc for target in targets])), seeds=mean_defined(run.r["fused"]),
-        subsets={}, missing={}, shares=(), coverage=None, table=table, notes=tuple(notes),
+        subsets={}, missing={}, shares=(), coverage=None, table=table, notes=tuple(notes), modalities=run.modalities,
     )  # fmt: skip
 
 
