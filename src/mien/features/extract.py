@@ -184,7 +184,8 @@ def as_extracted(settings: Settings, store: Path) -> Settings:
         made = {name: made[name] for name in (*SECTIONS, "weights")}
         return with_local_limits(Settings.model_validate(settings.model_dump() | made), settings)
     except (DataError, ValidationError, KeyError) as error:
-        raise StoreError(f"{store / SETTINGS}: damaged; run the extraction again") from error
+        said = str(error) if isinstance(error, DataError) else f"{store / SETTINGS}: damaged"
+        raise StoreError(f"{said}; run the extraction again") from error
 
 
 class Extractor:

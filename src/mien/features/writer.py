@@ -7,7 +7,6 @@ counts as never made. It drops nothing but files of names that it gives itself: 
 """
 
 import json
-import re
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -33,13 +32,13 @@ from mien.features.shards import (
     transcript_to_json,
 )
 from mien.features.store import HEAD, Row, Store, check_format, crc32
+from mien.modalities import MODALITIES
 from mien.ownership import LOCK, owned
 from mien.schema import ClipFeatures, Feature
 
 SHARD_CLIPS = 256
 
 TABLES = ("index.parquet", "clips.parquet", SUMS)
-_ARRAY = re.compile(r"[a-z][a-z0-9_]*(\.seconds)?\.npy")
 
 
 class StoreWriter:
@@ -119,7 +118,7 @@ class StoreWriter:
                 if _is_unreadable(error):
                     raise
                 with writing(shard):
-                    see_only(shard, lambda name: name in TABLES or _ARRAY.fullmatch(name) is not None)
+                    see_only(shard, _shard_files().__contains__)
                 first = int(shard.name.partition("-")[0]) * self._shard_clips
                 dropped |= set(self._order[first : first + self._shard_clips])
                 shutil.rmtree(shard)
@@ -242,6 +241,12 @@ def _make_folders(root: Path) -> None:
         write_json(root / "store.json", HEAD)
 
 
+def _shard_files() -> set[str]:
+    """The names of all files that a shard may have."""
+    features = [name for modality in MODALITIES.values() for name in modality.features]
+    return {*TABLES, *(f"{name}{suffix}.npy" for name in features for suffix in ("", ".seconds"))}
+
+
 def _is_unreadable(error: BaseException) -> bool:
     """Whether a file is there, but could not be read: nobody knows whether it is damaged, so it is not dropped."""
     cause = error.__cause__
@@ -255,9 +260,9 @@ def _prune(root: Path) -> None:
     live = {(row.shard, modality) for (_, modality), row in Store(root).rows.items() if row.steps}
     for shard in shards_of(root):
         for modality in set(read_table(shard, "index.parquet", INDEX)["modality"].to_pylist()):
-            if (shard.name, modality) not in live and _ARRAY.fullmatch(f"{modality}.npy"):
-                for suffix in ("", ".seconds"):
-                    (shard / f"{modality}{suffix}.npy").unlink(missing_ok=True)
+            if (shard.name, modality) not in live:
+                for name in _shard_files() & {f"{modality}.npy", f"{modality}.seconds.npy"}:
+                    (shard / name).unlink(missing_ok=True)
 
 
 def _merge(old: ClipFeatures, new: ClipFeatures) -> ClipFeatures:
