@@ -208,7 +208,8 @@ def _checked(result: int, what: str) -> int:
     if result == 0 or (result > 0 and what == "landlock"):
         return result
     code = ctypes.get_errno()
-    raise OSError(code, f"the kernel refused {what} ({os.strerror(code)}); to run without it: {SWITCH}=off")
+    why = f"thread {result} has a filter of its own" if result > 0 else os.strerror(code)
+    raise OSError(code, f"the kernel refused {what} ({why}); to run without it: {SWITCH}=off")
 
 
 @cache

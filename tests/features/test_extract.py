@@ -152,3 +152,17 @@ def test_a_part_of_a_clip_is_that_part(folder: Path, tmp_path: Path) -> None:
 def test_a_store_that_is_written_to_is_refused(folder: Path, tmp_path: Path) -> None:
     with StoreWriter(tmp_path, []), pytest.raises(InUse, match="is writing to it"):
         run(read_manifest(folder), tmp_path, AUDIO)
+
+
+def test_a_folder_without_videos_gives_what_stands_beside_them(tmp_path: Path) -> None:
+    """Crops, sound and text as a challenge hands them out; movement is made from the video, which is not there."""
+    sound = make_clip(tmp_path / "sound.wav", codec=None, sound="pcm_s16le")
+    clip = Clip("a", tmp_path / "raw" / "a.mp4", transcript="so there", sound=sound)
+    settings = read_settings(overrides=["weights=tiny", "modalities=[text,audio,motion]", "speech.source=provided"])
+    (outcome,) = extract(Manifest(tmp_path, (), (clip,)), tmp_path / "store", settings)
+    assert outcome.failure is None
+    made = {feature.modality: feature.status for feature in outcome.made.features}
+    assert made == {"text": "present", "tokens": "present", "audio": "present", "motion": "failed"}
+    (again,) = extract(Manifest(tmp_path, (), (clip,)), tmp_path / "store", settings)
+    assert again.reused == ("text", "audio")
+    assert not again.made.features

@@ -1,8 +1,7 @@
 """All commands in one, and how one is run."""
 
-import functools
 import os
-from collections.abc import Callable
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,13 @@ import typer
 from typer.core import TyperGroup
 
 from mien import terminal
+from mien.artifacts import cache_folder
 from mien.cli import about, data, licences, models, reporting, scoring, summary, tables, weights
 from mien.errors import Interrupted, MienError, SettingsError
 from mien.sandbox import deny_network
+
+ONLINE = "weights"
+"""The one group of commands that may open a connection."""
 
 CONTINUE = ("extract", "train", "study", "tune", "weights")
 """Commands that take up again what an interrupted one has finished. ``predict`` says itself what it kept."""
@@ -42,28 +45,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(weights.app, name="weights")
-
-
-def _offline(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that takes the network from this process, before it imports anything that is native.
-
-    And that has matplotlib keep its list of fonts with our own things, not in the home folder.
-    """
-
-    @functools.wraps(command)
-    def run(*args: Any, **kwargs: Any) -> None:
-        from mien.artifacts import cache_folder
-
-        deny_network()
-        os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
-        command(*args, **kwargs)
-
-    return run
-
-
 for room in (data, models, scoring, tables, summary, reporting, licences, about):
     for command, epilog in room.COMMANDS:
-        app.command(epilog=epilog)(_offline(command))
+        app.command(epilog=epilog)(command)
 
 
 def run() -> int:
@@ -77,6 +61,9 @@ def run() -> int:
         Path.cwd()
     except FileNotFoundError:
         raise MienError("the current directory was deleted; change to one that exists (cd), and run it again") from None
+    if sys.argv[1:2] != [ONLINE]:
+        deny_network()  # before anything native is imported
+    os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))  # or its fonts lie in the home folder
     try:
         return typer.main.get_command(app).main(prog_name="mien", standalone_mode=False) or 0
     except typer.Abort:

@@ -214,14 +214,14 @@ class Extractor:
         decoder = self._senses.decoder
         decoder.begin(job.clip.path)
         of_clip = Keys(job.clip, self._settings, self._weights, self._compute, decoder.sha256)
-        try:
-            keys = {modality.name: of_clip.of(modality) for modality in self._modalities}
-        except (DataError, MediaError) as error:  # the file cannot be read: what is stored of it stays
-            return _failed(job, [m for m in self._modalities if m.name not in job.known], str(error))
-        fresh = {m.name for m in self._modalities if not _is_known(job, m, keys[m.name])}
+        keys, lost = self._keys(of_clip, job)
+        if not keys:
+            return _failed(job, [m for m in self._modalities if m.name not in job.known], lost[0].reason)
+        fresh = {m.name for m in self._modalities if m.name in keys and not _is_known(job, m, keys[m.name])}
         reused = tuple(name for name in keys if name not in fresh)
+        lost = tuple(feature for feature in lost if feature.modality not in job.known)  # what is stored stays
         if not fresh:
-            return Outcome(job.clip, ClipFeatures(job.clip.id, math.nan, ()), reused)
+            return Outcome(job.clip, ClipFeatures(job.clip.id, math.nan, lost), reused)
         began = perf_counter()
         try:
             senses = {modality.sense for modality in self._modalities if modality.name in fresh}
@@ -238,8 +238,19 @@ class Extractor:
                 features += (replace(f, origin=origin) for f in self._features(modality, media, keys[modality.name]))
                 taken[modality.name] = perf_counter() - began
         said = media.transcript if "text" in senses else None
-        made = ClipFeatures(job.clip.id, media.seconds, tuple(features), said, tuple(media.notes))
+        made = ClipFeatures(job.clip.id, media.seconds, (*features, *lost), said, tuple(media.notes))
         return Outcome(job.clip, made, reused, taken, stretches=self._stretches(media, features))
+
+    def _keys(self, of_clip: Keys, job: Job) -> tuple[dict[str, str], tuple[Feature, ...]]:
+        """The key of each modality; and, where the file that one is made from cannot be read, its failed features."""
+        keys: dict[str, str] = {}
+        lost: tuple[Feature, ...] = ()
+        for modality in self._modalities:
+            try:
+                keys[modality.name] = of_clip.of(modality)
+            except (DataError, MediaError) as error:
+                lost += _failed(job, [modality], str(error)).made.features
+        return keys, lost
 
     def _features(self, modality: Modality, media: Media, key: str) -> list[Feature]:
         """What one backbone makes of the media; an absent modality keeps its reason."""
