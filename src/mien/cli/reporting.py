@@ -97,8 +97,9 @@ def _run(folder: Path, title: str, data: Path | None, features: Path | None, spl
     from mien.reporting.rundata import REMEDY, read_run
 
     found = read_run(folder)
-    anew = data is not None and features is not None
-    computed = (_judged(folder, data, features, split or "valid"), str(data)) if anew else None
+    computed = None
+    if data is not None and features is not None:
+        computed = _judged(folder, data, features, split or "valid"), str(data)
     with as_written(folder, REMEDY):
         return run.page(found, title, computed, split)
 
