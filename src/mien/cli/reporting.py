@@ -99,7 +99,7 @@ def _run(folder: Path, title: str, data: Path | None, features: Path | None, spl
     found = read_run(folder)
     computed = None
     if data is not None and features is not None:
-        computed = (_judged(folder, data, features, split or "valid"), str(data))
+        computed = _judged(folder, data, features, split or "valid"), str(data)
     with as_written(folder, REMEDY):
         return run.page(found, title, computed, split)
 
