@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from torch.overrides import TorchFunctionMode
 
 from mien.bounded import TensorHead
 from mien.config import ModalityName, Settings, Width
@@ -56,13 +57,22 @@ class Description(_Part):
     settings: Settings
 
 
+class _ShapesOnly(TorchFunctionMode):
+    """Scaling first weights leaves their shape as it is; on the ``meta`` device it would load a second of modules."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.__name__.strip("_") in ("mul", "rmul", "sub", "div", "truediv"):
+            return next(one for one in args if isinstance(one, torch.Tensor))
+        return func(*args, **(kwargs or {}))
+
+
 def check_heads(description: Description, heads: Mapping[str, TensorHead]) -> None:
     """See that a file of weights says that it holds what its description asks for; nothing is allocated.
 
     Raises:
         ValueError: it does not; the message says which tensor, what was found and what was expected.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _ShapesOnly():
         module = module_of(description)
     wanted = {name: TensorHead("F32", tuple(tensor.shape)) for name, tensor in module.state_dict().items()}
     half = TensorHead("F32", (len(description.targets),))
