@@ -1,5 +1,6 @@
 """All commands in one, and how one is run."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from typer.core import TyperGroup
 
 from mien import terminal
 from mien.cli import about, data, licences, models, reporting, scoring, summary, tables, weights
-from mien.errors import Interrupted, MienError, SettingsError
+from mien.errors import Interrupted, MienError, SettingsError, legible
 
 CONTINUE = ("extract", "train", "study", "tune", "weights")
 """Commands that take up again what an interrupted one has finished. ``predict`` says itself what it kept."""
@@ -50,6 +51,7 @@ def run() -> int:
         MienError: a fault, or wrong use, in one line.
         BrokenPipeError, OSError: of the streams.
     """
+    warnings.formatwarning = _formatted
     try:
         Path.cwd()
     except FileNotFoundError:
@@ -60,6 +62,11 @@ def run() -> int:
         raise Interrupted("interrupted") from None
     except _CLICK_FAULT as error:
         return _wrong_use(error)
+
+
+def _formatted(message: Warning | str, kind: type[Warning], file: str, line: int, text: str | None = None) -> str:  # noqa: ARG001
+    """A library's warning, which may quote a name, in one line."""
+    return f"{legible(f'{file}:{line}: {kind.__name__}: {message}')}\n"
 
 
 _CLICK_FAULT = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
