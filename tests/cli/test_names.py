@@ -104,7 +104,7 @@ def at_work(room: Path, words: Sequence[str], shown: str) -> None:
         os.dup2(handle, stream)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
     for room_of in (mien.cli.printing, mien.cli.results):  # made before the streams were what they are
-        room_of.console = terminal.Printer()
+        vars(room_of)["console"] = terminal.Printer()
     sys.argv = ["mien", *words]
     mien.cli.main()
 

@@ -11,7 +11,7 @@ from mien import terminal
 from mien.cli import about, data, licences, models, reporting, scoring, summary, tables, weights
 from mien.errors import Interrupted, MienError, SettingsError, legible
 
-CONTINUE = ("extract", "train", "study", "tune", "weights")
+CONTINUE = ("extract", "synth", "train", "study", "tune", "weights")
 """Commands that take up again what an interrupted one has finished. ``predict`` says itself what it kept."""
 
 
@@ -60,7 +60,9 @@ def run() -> int:
         return typer.main.get_command(app).main(prog_name="mien", standalone_mode=False) or 0
     except typer.Abort:
         raise Interrupted("interrupted") from None
-    except _CLICK_FAULT as error:
+    except Exception as error:
+        if not _is_wrong_use(error):
+            raise
         return _wrong_use(error)
 
 
@@ -69,8 +71,9 @@ def _formatted(message: Warning | str, kind: type[Warning], file: str, line: int
     return f"{legible(f'{file}:{line}: {kind.__name__}: {message}')}\n"
 
 
-_CLICK_FAULT = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
-"""Typer brings a copy of click in newer versions, and uses click itself in older ones."""
+def _is_wrong_use(error: Exception) -> bool:
+    """By the name of a class: typer brings a copy of click in newer versions, and uses click itself in older ones."""
+    return any(kind.__name__ == "ClickException" for kind in type(error).__mro__)
 
 
 def _wrong_use(error: Any) -> int:

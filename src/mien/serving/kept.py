@@ -13,12 +13,12 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-import mien
 from mien.artifacts import key_of, writing
 from mien.features.extract import Extraction
 from mien.modalities.base import resolve_compute
@@ -128,7 +128,7 @@ def _model_key(bundle: Bundle) -> str:
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     for name, values in sorted(bundle.quantiles.items()):
         digest.update(f"\0{name}\0".encode() + values.tobytes())
-    return key_of(mien.__version__, list(bundle.targets), dict(bundle.widths), digest.hexdigest())
+    return key_of(version("mien"), list(bundle.targets), dict(bundle.widths), digest.hexdigest())
 
 
 def _extraction_key(extraction: Extraction) -> str:
