@@ -16,7 +16,7 @@ CONTINUE = ("extract", "synth", "train", "study", "tune", "weights")
 
 
 class Commands(TyperGroup):
-    """Typer would end an interrupted command without a word."""
+    """Typer would end an interrupted command, and one whose output nobody reads, without a word and with a status 1."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
@@ -26,6 +26,8 @@ class Commands(TyperGroup):
             goes_on = ctx.invoked_subcommand in CONTINUE
             then = "continues where it stopped" if goes_on else "starts again from the beginning"
             raise Interrupted(f"interrupted; the same command {then}") from None
+        except BrokenPipeError:
+            raise typer.Exit(141) from None
 
 
 app = typer.Typer(
@@ -49,7 +51,7 @@ def run() -> int:
 
     Raises:
         MienError: a fault, or wrong use, in one line.
-        BrokenPipeError, OSError: of the streams.
+        OSError: of the streams.
     """
     warnings.formatwarning = _formatted
     try:

@@ -40,7 +40,7 @@ class Kept:
 
     def __init__(self, out: Path) -> None:
         """Predictions for ``out``; nothing is read yet."""
-        self._file = out.with_name(f".{out.name}.partial")
+        self._out, self._file = out, out.with_name(f".{out.name}.partial")
         self._key = ""
         self._known: dict[str, Any] = {}
         self.taken = self.kept = 0
@@ -69,7 +69,7 @@ class Kept:
         fields = _PREDICTIONS.dump_python(made, mode="json", exclude=_OF_CLIP)
         key = self._key_of(clip)
         line = json.dumps({"key": key, "made": fields, "checksum": key_of(key, fields)})
-        with writing(self._file):
+        with writing(self._out):
             self._file.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
