@@ -68,8 +68,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def commands_page() -> str:
     """Every command with its ``--help``."""
-    codes = "0 fine; 1 a fault of data or of the run, told in one line; 2 wrong use; 130 interrupted"
-    lines = ["# Commands", "", f"What `mien COMMAND --help` says. Exit codes: {codes}.", ""]
+    codes = "[exit codes](../how-to/exit-codes.md)"
+    lines = ["# Commands", "", f"What `mien COMMAND --help` says. How they end: {codes}.", ""]
     for name, said in commands():
         lines += [f"## mien {name}", "", "```text", said.rstrip(), "```", ""]
     return "\n".join(lines)

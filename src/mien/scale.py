@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from itertools import chain
 from multiprocessing import popen_spawn_posix, spawn
 from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FunctionType, SimpleNamespace
 from typing import Any, Protocol, TypeVar
@@ -194,7 +195,7 @@ def _preparation(name: str) -> dict[str, Any]:
 
 
 _launch = FunctionType(
-    popen_spawn_posix.Popen._launch.__code__,
+    vars(popen_spawn_posix.Popen)["_launch"].__code__,
     {**vars(popen_spawn_posix), "spawn": SimpleNamespace(**{**vars(spawn), "get_preparation_data": _preparation})},
 )
 """The standard library's way to start a process, with ``_preparation``; nothing that other threads use is changed."""
@@ -203,7 +204,7 @@ _launch = FunctionType(
 class _Popen(popen_spawn_posix.Popen):
     """Starts a worker with Ctrl-C held back, so that it never complains of one that was meant for its parent."""
 
-    def _launch(self, process_obj: SpawnProcess) -> None:
+    def _launch(self, process_obj: BaseProcess) -> None:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # of this thread, and what it starts
         try:
             _launch(self, process_obj)
@@ -213,7 +214,7 @@ class _Popen(popen_spawn_posix.Popen):
 
 class _Process(SpawnProcess):
     @staticmethod
-    def _Popen(process_obj: SpawnProcess) -> _Popen:
+    def _Popen(process_obj: BaseProcess) -> _Popen:
         return _Popen(process_obj)
 
 

@@ -1,5 +1,6 @@
 """A submission has the challenge's header, order, rows and range, and a wrong one is refused with its line."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,18 @@ def test_a_wrong_submission_is_refused_with_its_line(
     with pytest.raises(DataError) as refused:
         check_submission(tmp_path / "p.csv", challenge[1])
     assert message in str(refused.value)
+
+
+def test_a_submission_that_does_not_pass_leaves_the_file_that_was_there(
+    challenge: tuple[Bundle, Manifest, Store], tmp_path: Path
+) -> None:
+    bundle, manifest, store = challenge
+    before = "my best submission\n"
+    (tmp_path / "p.csv").write_text(before)
+    other = replace(bundle, targets=tuple(reversed(bundle.targets)))
+    with pytest.raises(DataError, match=r"p\.csv:1: header is"):
+        write_submission(other, manifest, store, tmp_path / "p.csv", "valid", fill="mean")
+    with pytest.raises(DataError, match="no clip of split"):
+        write_submission(bundle, manifest, store, tmp_path / "p.csv", "vaild")
+    assert (tmp_path / "p.csv").read_text() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["p.csv"]

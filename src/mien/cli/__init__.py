@@ -7,6 +7,7 @@ This file is what runs first, and so the only one that is there when something i
 imports nothing but what Python has loaded already, and gives every way to end a line and a status.
 """
 
+import io
 import os
 import signal
 import sys
@@ -96,7 +97,7 @@ def _open_streams() -> None:
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # not when somebody has put another object in its place
+        if isinstance(stream, io.TextIOWrapper):  # not when somebody has put another object in its place
             stream.reconfigure(errors="backslashreplace")
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,18 @@ from typer.core import TyperGroup
 from mien import terminal
 from mien.artifacts import cache_folder
 from mien.cli import about, data, licences, models, reporting, scoring, summary, tables, weights
-from mien.errors import Interrupted, MienError, SettingsError
+from mien.errors import Interrupted, MienError, SettingsError, legible
 from mien.sandbox import deny_network
 
 ONLINE = "weights"
 """The one group of commands that may open a connection."""
 
-CONTINUE = ("extract", "train", "study", "tune", "weights")
+CONTINUE = ("extract", "synth", "train", "study", "tune", "weights")
 """Commands that take up again what an interrupted one has finished. ``predict`` says itself what it kept."""
 
 
 class Commands(TyperGroup):
-    """Typer would end an interrupted command without a word."""
+    """Typer would end an interrupted command, and one whose output nobody reads, without a word and with a status 1."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
@@ -32,6 +33,8 @@ class Commands(TyperGroup):
             goes_on = ctx.invoked_subcommand in CONTINUE
             then = "continues where it stopped" if goes_on else "starts again from the beginning"
             raise Interrupted(f"interrupted; the same command {then}") from None
+        except BrokenPipeError:
+            raise typer.Exit(141) from None
 
 
 app = typer.Typer(
@@ -55,8 +58,9 @@ def run() -> int:
 
     Raises:
         MienError: a fault, or wrong use, in one line.
-        BrokenPipeError, OSError: of the streams.
+        OSError: of the streams.
     """
+    warnings.formatwarning = _formatted
     try:
         Path.cwd()
     except FileNotFoundError:
@@ -68,12 +72,20 @@ def run() -> int:
         return typer.main.get_command(app).main(prog_name="mien", standalone_mode=False) or 0
     except typer.Abort:
         raise Interrupted("interrupted") from None
-    except _CLICK_FAULT as error:
+    except Exception as error:
+        if not _is_wrong_use(error):
+            raise
         return _wrong_use(error)
 
 
-_CLICK_FAULT = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
-"""Typer brings a copy of click in newer versions, and uses click itself in older ones."""
+def _formatted(message: Warning | str, kind: type[Warning], file: str, line: int, text: str | None = None) -> str:  # noqa: ARG001
+    """A library's warning, which may quote a name, in one line."""
+    return f"{legible(f'{file}:{line}: {kind.__name__}: {message}')}\n"
+
+
+def _is_wrong_use(error: Exception) -> bool:
+    """By the name of a class: typer brings a copy of click in newer versions, and uses click itself in older ones."""
+    return any(kind.__name__ == "ClickException" for kind in type(error).__mro__)
 
 
 def _wrong_use(error: Any) -> int:

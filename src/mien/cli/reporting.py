@@ -88,7 +88,8 @@ def _scores(file: Path, out: Path, title: str, videos: Path | None, embed: bool)
     films = find_films(scores.played(scored), out, file, videos, embed)
     for text, command in films.notes:
         terminal.note(f"{text}:")
-        terminal.warn(command)
+        for line in command.splitlines():
+            terminal.warn(line)
     return scores.page(scored, films, title)
 
 

@@ -13,12 +13,12 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-import mien
 from mien.artifacts import key_of, writing
 from mien.features.extract import Extraction
 from mien.modalities.base import resolve_compute
@@ -40,7 +40,7 @@ class Kept:
 
     def __init__(self, out: Path) -> None:
         """Predictions for ``out``; nothing is read yet."""
-        self._file = out.with_name(f".{out.name}.partial")
+        self._out, self._file = out, out.with_name(f".{out.name}.partial")
         self._key = ""
         self._known: dict[str, Any] = {}
         self.taken = self.kept = 0
@@ -69,7 +69,7 @@ class Kept:
         fields = _PREDICTIONS.dump_python(made, mode="json", exclude=_OF_CLIP)
         key = self._key_of(clip)
         line = json.dumps({"key": key, "made": fields, "checksum": key_of(key, fields)})
-        with writing(self._file):
+        with writing(self._out):
             self._file.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
@@ -128,7 +128,7 @@ def _model_key(bundle: Bundle) -> str:
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     for name, values in sorted(bundle.quantiles.items()):
         digest.update(f"\0{name}\0".encode() + values.tobytes())
-    return key_of(mien.__version__, list(bundle.targets), dict(bundle.widths), digest.hexdigest())
+    return key_of(version("mien"), list(bundle.targets), dict(bundle.widths), digest.hexdigest())
 
 
 def _extraction_key(extraction: Extraction) -> str:
