@@ -133,7 +133,7 @@ def mien(room: Path, *words: str) -> Run:
     (room / "log").write_text("")
     run = [sys.executable, "-m", "mien.cli", *words]
     done = subprocess.run(run, cwd=room, env=environment, capture_output=True, timeout=280)
-    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    assert done.returncode == (3 if "new" in words else 0), done.stderr.decode(errors="replace")  # 3: some clips failed
     return Run(done.stdout.decode(), [json.loads(line) for line in (room / "log").read_text().splitlines()])
 
 

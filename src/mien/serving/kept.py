@@ -8,6 +8,7 @@ used. A line is written at once and carries its checksum: half a line, left by a
 The trade-off: a film that is replaced by one of the same size and time of change is not noticed.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -70,13 +71,22 @@ class Kept:
         key = self._key_of(clip)
         line = json.dumps({"key": key, "made": fields, "checksum": key_of(key, fields)})
         with writing(self._out):
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-            try:
-                os.write(handle, f"\n{line}\n".encode())  # at once; the first line end closes what was left half
-            finally:
-                os.close(handle)
+            self._append(f"\n{line}\n".encode())  # the first line end closes what was left half
         self.kept += 1
+
+    def _append(self, line: bytes) -> None:
+        """Add a line at once; a file in which nothing is kept yet does not outlive a disk that is full."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            if os.write(handle, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            if not self.kept:
+                self.remove()
+            raise
+        finally:
+            os.close(handle)
 
     def remove(self) -> None:
         """The output is written: nothing of this is needed any more."""
