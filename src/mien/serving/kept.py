@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from mien.artifacts import key_of, writing
+from mien.artifacts import key_of, open_regular, writing
 from mien.features.extract import Extraction
 from mien.modalities.base import resolve_compute
 from mien.model.bundle import Bundle
@@ -93,9 +93,11 @@ class Kept:
         self._file.unlink(missing_ok=True)
 
     def _read(self) -> Iterator[tuple[str, Any]]:
-        if not self._file.is_file():
+        try:
+            opened = open_regular(self._file, follow=False)
+        except OSError:  # there is none, or none of ours: whoever writes to it will say so
             return
-        with self._file.open(encoding="utf-8", errors="replace") as file:
+        with opened as file:
             for line in file:
                 try:
                     read = json.loads(line)

@@ -27,6 +27,7 @@ STYLE: Any = {
     "axes.spines.right": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "mien",  # the same results give the same bytes
+    "text.parse_math": False,  # names of cells and targets are no formulas
 }
 MOST_ROWS = 45
 
