@@ -223,7 +223,7 @@ THEIRS = [
     (".film.mp4.part/half", False, False),
     (".backup.20240101.part", False, False),
 ]
-"""Files of somebody else in a store; whether its shard is damaged, and would be dropped; whether the store is refused."""
+"""Files of somebody else in a store; whether its shard is damaged, to be dropped; whether the store is refused."""
 
 
 @pytest.mark.parametrize(("name", "damaged", "is_refused"), THEIRS)

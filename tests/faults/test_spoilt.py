@@ -33,7 +33,7 @@ from mien.reporting.rundata import read_run
 from mien.schema import Clip
 from tests.faults.conftest import Count, Undisturbed
 
-QUICK, SOAK = 60, 2000
+QUICK, SOAK = 15, 1000
 MOST_BYTES = 50_000_000
 
 DEEP: Any = 0
@@ -42,7 +42,8 @@ for _ in range(200):
 
 VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5),
-    st.sampled_from([[], {}, "", [[]], -1, 0, 10**6, 10**9, 2**63, 10**30, 1e308, float("nan"), float("inf"), "1", DEEP]),
+    st.sampled_from([[], {}, "", [[]], -1, 0, 10**6, 10**9, 2**63, 10**30, 1e308, float("nan"), float("inf"),
+                     "1", DEEP]),
     st.lists(st.integers(), max_size=3), st.dictionaries(st.text(max_size=4), st.integers(), max_size=3),
 )  # fmt: skip
 
@@ -209,7 +210,7 @@ def test_intervals_may_be_unknown_but_not_negative(model: Path, whole: Undisturb
      b'"data_offsets": [0, 4000000000000]}}', b'{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}',
      b'{"a": {"dtype": [], "shape": [1], "data_offsets": [0, 4]}}', b'{"__metadata__": {"a": 1}}', b"\xff" * 100],
 )  # fmt: skip
-@pytest.mark.parametrize("length", [None, 0, 2**63, 2**64 - 1])
+@pytest.mark.parametrize("length", [None, 2**63])
 def test_a_head_of_weights_that_claims_what_is_not_there_is_refused(
     head: bytes, length: int | None, model: Path, count: Count
 ) -> None:
@@ -269,9 +270,8 @@ def read_all(store: Path) -> None:
     opened = Store(store)
     for name in opened.modalities:
         opened.gather(name, sorted(opened.clips))
-    check_unchanged(
-        opened, [Clip(clip, store / f"{clip}.mp4", transcript="") for clip in opened.clips], ["text", "audio"]
-    )
+    clips = [Clip(clip, store / f"{clip}.mp4", transcript="") for clip in opened.clips]
+    check_unchanged(opened, clips, ["text", "audio"])
     with StoreWriter(store, sorted(opened.clips)) as writer:
         for clip in opened.clips:
             writer.known(clip)
@@ -361,13 +361,16 @@ def test_a_pending_clip_with_a_part_of_another_kind_is_dropped_or_read(
     each(PENDING, examples, count, write, read)
 
 
+REPORTS = 25
+"""A report takes seconds."""
+
 RUN = ("results.json", "run.json", "environment.json", "split.json")
 
 
-@pytest.mark.parametrize("examples", [20, pytest.param(300, marks=[pytest.mark.soak, pytest.mark.timeout(1200)])])
+@pytest.mark.soak
 @pytest.mark.parametrize("name", RUN)
 def test_a_run_with_a_part_of_another_kind_is_reported_or_refused_in_one_line(
-    name: str, examples: int, whole: Undisturbed, tmp_path: Path, count: Count
+    name: str, whole: Undisturbed, tmp_path: Path, count: Count
 ) -> None:
     run = Path(shutil.copytree(whole.run, tmp_path / "run"))
 
@@ -376,7 +379,7 @@ def test_a_run_with_a_part_of_another_kind_is_reported_or_refused_in_one_line(
         with as_written(run, "train again"):
             run_page.page(found)
 
-    each(json.loads((run / name).read_text()), examples, count, lambda value: write_json(run / name, value), read)
+    each(json.loads((run / name).read_text()), REPORTS, count, lambda value: write_json(run / name, value), read)
 
 
 def test_the_licences_of_a_model_that_names_no_weights_are_one_line(model: Path, count: Count) -> None:
