@@ -292,6 +292,24 @@ def with_local_limits(settings: Settings, local: Settings | None = None) -> Sett
     )
 
 
+def read_local(overrides: Iterable[str]) -> Settings:
+    """The limits of this machine, from ``name=value`` overrides of those settings that are its own.
+
+    Raises:
+        SettingsError: one is of another setting, or not allowed.
+
+    >>> read_local(["compute.threads=2"]).compute.threads
+    2
+    """
+    own = [f"compute.{name}" for name in LOCAL_COMPUTE] + [f"media.{name}" for name in LOCAL_MEDIA]
+    overrides = list(overrides)
+    for override in overrides:
+        name = override.partition("=")[0].strip()
+        if name not in own:
+            raise SettingsError(f"{name}: comes with the model; what this machine sets is {', '.join(own)}")
+    return read_settings(overrides=overrides)
+
+
 LARGEST_SETTINGS = 1_000_000
 """Bytes of a YAML file."""
 

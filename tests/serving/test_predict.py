@@ -9,12 +9,15 @@ import numpy as np
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
+from typer.testing import CliRunner
 
 import mien
+from mien.cli import app
 from mien.config import read_settings
 from mien.data.manifest import read_manifest
 from mien.errors import DataError, ModelError, SettingsError
 from mien.features.store import Packed
+from mien.model.bundle import save_bundle
 from mien.schema import ClipFeatures, Feature
 from mien.serving.scored import pack
 from mien.serving.tables import check_suffix, write_table
@@ -144,3 +147,17 @@ def test_a_model_prepares_clips_as_those_it_learned_from(data: Path, tmp_path: P
     mien.train(data / "clips.csv", tmp_path / "features", tmp_path / "run", told, progress=False)
     settings = mien.load(tmp_path / "run").bundle.settings
     assert (settings.weights, settings.media.vision_fps) == ("tiny", 2)
+
+
+def test_the_limits_of_this_machine_can_be_set_and_what_comes_with_a_model_cannot(
+    data: Path, model: mien.Model, tmp_path: Path
+) -> None:
+    save_bundle(model.bundle, tmp_path / "model")
+    words = ["predict", str(tmp_path / "model"), str(data / "00.mkv"), "--quiet", "--set"]
+    shorter = CliRunner().invoke(app, [*words, "media.longest_seconds=0.2"])
+    assert shorter.exit_code == 1
+    assert "longer than" in shorter.output
+    assert CliRunner().invoke(app, [*words, "media.longest_seconds=2"]).exit_code == 0
+    theirs = CliRunner().invoke(app, [*words, "media.vision_fps=2"])
+    assert isinstance(theirs.exception, SettingsError)
+    assert "media.vision_fps: comes with the model" in str(theirs.exception)

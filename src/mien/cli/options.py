@@ -16,6 +16,14 @@ ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="YAML", h
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting, e.g. stage2.lr=1e-4; repeatable.")
 ]
+LocalSetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="A limit of this machine, e.g. compute.threads=1 or media.longest_seconds=20000; repeatable.",
+    ),
+]
 WeightsOption = Annotated[str | None, typer.Option("--weights", metavar="SET", help="Weights: small, paper or tiny.")]
 WorkersOption = Annotated[
     int, typer.Option("--workers", min=-1, help="Processes; 0 works in this one, -1 takes one for each core.")

@@ -9,6 +9,7 @@ from mien import terminal
 from mien.cli.options import (
     ClipSecondsOption,
     HopOption,
+    LocalSetOption,
     QuietOption,
     RawCellsOption,
     WindowsOption,
@@ -48,11 +49,13 @@ def predict(
     clip_seconds: ClipSecondsOption = None,
     faces: Annotated[str | None, typer.Option("--faces", metavar="SOURCE", help=SOURCE_HELP)] = None,
     sound: Annotated[str | None, typer.Option("--sound", metavar="SOURCE", help=SOURCE_HELP)] = None,
+    overrides: LocalSetOption = None,
     raw_cells: RawCellsOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Score clips: how strongly each emotion shows, from whatever can be seen and heard."""
     from mien.cli.printing import print_scores, print_why, print_windows
+    from mien.config import read_local
     from mien.features.windows import windows_of
     from mien.serving.exports import check_form, tabular
     from mien.serving.kept import Kept
@@ -61,7 +64,7 @@ def predict(
 
     windows_of(windows, hop)
     form = "" if out is None else check_form(out, form)
-    loaded, manifest = load(model), manifest_of(clips)
+    loaded, manifest = load(model, read_local(overrides or ())), manifest_of(clips)
     kept = None if out is None else Kept(out)
     try:
         made = loaded.predictions(

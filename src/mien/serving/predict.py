@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mien.config import settings_of
+from mien.config import Settings, settings_of
 from mien.data.manifest import clips_of
 from mien.errors import legible
 from mien.features.extract import Job, Outcome, outcomes, plan
@@ -228,13 +228,18 @@ class Model:
         return Prediction(clip.id, nothing, path=clip.path, participant=clip.participant, start=begins)
 
 
-def load(folder: str | Path) -> Model:
+def load(folder: str | Path, local: Settings | None = None) -> Model:
     """Load a model from its folder, or from the run folder that holds it.
+
+    Args:
+        folder: of the model or the run.
+        local: whose limits hold on this machine (device, threads, time, memory, length and size of a clip), whatever
+            the model says; by default those of ``Settings()``.
 
     Raises:
         ModelError: the folder holds no model, a damaged one, or one of a newer version.
     """
-    return Model(load_bundle(Path(folder)), Path(folder).resolve().name)
+    return Model(load_bundle(Path(folder), local=local), Path(folder).resolve().name)
 
 
 def manifest_of(clips: Source) -> Manifest:
