@@ -91,10 +91,12 @@ def room(tmp_path_factory: pytest.TempPathFactory, small_weights: dict[str, Weig
         make_clip(root / f"{number}.mp4", seconds=1, wave=lambda t, pitch=1 + number / 8: tone(pitch * t))
         rows.append(f"{number},{number}.mp4,{'valid' if number % 4 == 0 else 'train'},{number / 8}")
     (root / "clips.csv").write_text("\n".join(rows))
-    (root / "new").mkdir()
-    make_clip(root / "new" / "tone.mp4", seconds=1)
-    if SHARED.is_dir():
-        shutil.copy(SHARED / "speech_mpeg4.mp4", root / "new")
+    (root / "new" / "text").mkdir(parents=True)
+    (root / "spoken").mkdir()
+    for folder in (root / "new", root / "spoken"):
+        make_clip(folder / "tone.mp4", seconds=1)
+        shutil.copy(SHARED / "speech_mpeg4.mp4" if SHARED.is_dir() else folder / "tone.mp4", folder / "said.mp4")
+    (root / "new" / "text" / "said.txt").write_text("random weights recognise nothing")
     made = Room(root)
     made.run("extract", "clips.csv", "--out", "features", "--quiet", "--workers", "0", "--weights", "tiny")
     quick = ["--set", "weights=tiny", "--set", "seeds=[0]", "--set", "stage1.epochs=1", "--set", "stage2.epochs=1"]
@@ -107,7 +109,7 @@ PREDICT = ("predict", "run", "new", "--out", "scores.json", "--quiet")
 COMMANDS = {
     "predict": PREDICT,
     "predict, workers": (*PREDICT, "--workers", "2", "--why", "--windows", "1"),
-    "extract, workers": ("extract", "new", "--out", "small", "--quiet", "--workers", "2", "--weights", "small"),
+    "extract, workers": ("extract", "spoken", "--out", "small", "--quiet", "--workers", "2", "--weights", "small"),
     "extract, 8 bits": ("extract", "new", "--out", "int8", "--quiet", "--workers", "0", "--weights", "tiny",
                         "--set", "compute.precision=int8"),
     "train": ("train", "clips.csv", "--features", "features", "--out", "another", "--quiet", "--set", "weights=tiny",

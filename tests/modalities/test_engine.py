@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from mien.artifacts import sha256_of
 from mien.config import ComputeSettings, read_settings
 from mien.errors import DependencyMissing, SettingsError
 from mien.features.keys import Keys
@@ -104,7 +105,7 @@ def test_features_of_another_engine_have_another_key_and_motion_has_not(tmp_path
     ways = [PLAIN, replace(PLAIN, engine="openvino"), replace(PLAIN, engine="openvino", quantized=True),
             replace(PLAIN, dtype=torch.bfloat16)]  # fmt: skip
     for modality in MODALITIES.values():
-        keys = {Keys(clip, settings, weights, way).of(modality) for way in ways}
+        keys = {Keys(clip, settings, weights, way, sha256_of).of(modality) for way in ways}
         assert len(keys) == (4 if modality.backbone_role else 2), modality.name
 
 

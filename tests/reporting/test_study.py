@@ -10,6 +10,7 @@ from mien.errors import DataError
 from mien.reporting.blocks import Figure, Notice, Page, Prose
 from mien.reporting.render import render
 from mien.reporting.study import failed_cells, page, read_study
+from mien.spreadsheet import escaped
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +24,10 @@ def test_pictures_have_the_numbers_of_the_tables(study: Path, made: Page) -> Non
     rows = list(csv.DictReader((study / "cells.csv").read_text(encoding="utf-8").splitlines()))
     by_name = {row["modalities"]: row for row in rows if row["regime"] == "adapted"}
     for name, value, *_ in figures["subsets"].table.rows:
-        assert by_name[name.replace(" + ", "+")]["mean over seeds"].startswith(f"{value:.4f}")
+        assert by_name[name.replace(" + ", "+")]["mean over seeds"].startswith(escaped(f"{value:.4f}"))
     ridge = next(row for row in rows if row["regime"] == "ridge" and row["modalities"] == "text+audio+vision+motion")
     effect = next(row for row in figures["forest"].table.rows if row[0] == "ridge")
-    assert ridge["− reference, clips"].startswith(f"{effect[1]:+.4f}")
+    assert ridge["− reference, clips"].startswith(escaped(f"{effect[1]:+.4f}"))
     assert effect[-1] == ridge["verdict"]
 
 
