@@ -58,7 +58,7 @@ class Room:
         self.home.mkdir()
         self.temporary.mkdir()
 
-    def run(self, *words: str, sandbox: str = "on") -> Seen:
+    def run(self, *words: str, sandbox: str = "on", program: tuple[str, ...] = ("-m", "mien.cli")) -> Seen:
         log = self.root / "strace.log"
         path = os.pathsep.join(place for place in sys.path if place)
         environment: Mapping[str, str] = {
@@ -66,7 +66,7 @@ class Room:
             "MIEN_CACHE": str(cache_folder()), "MIEN_SANDBOX": sandbox, "PYTHONDONTWRITEBYTECODE": "1",
         }  # fmt: skip
         strace = ["strace", "-f", "-qq", "--seccomp-bpf", "-s", "200", "-e", CALLS, "-e", "signal=none", "-o", str(log)]
-        command = [*SPACES, *strace, sys.executable, "-m", "mien.cli", *words]
+        command = [*SPACES, *strace, sys.executable, *program, *words]
         done = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, timeout=280)
         assert done.returncode == 0, done.stderr.decode(errors="replace")
         return self._seen(log.read_text(errors="replace").splitlines())
@@ -123,6 +123,26 @@ def test_a_command_reaches_nobody_and_writes_where_it_says(name: str, room: Room
     seen = room.run(*COMMANDS[name])
     assert seen.network == []
     assert seen.started <= {shutil.which("fc-list")}  # matplotlib asks it once for fonts, and keeps the answer
+    assert seen.written == set()
+    assert seen.home == []
+
+
+LIBRARY = """
+import mien, socket, sys
+mien.extract("new", "library", mien.read_settings(overrides=["weights=tiny"]), progress=False)
+table = mien.load("run").predict("new", workers=int(sys.argv[1]))
+assert all(error == "" for error in table["error"].to_pylist()), table["error"]
+if sys.argv[1] == "2":
+    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()  # the program itself has kept what it had
+"""
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_program_that_uses_the_library_keeps_its_network_and_mien_does_not_use_it(room: Room, workers: str) -> None:
+    seen = room.run(workers, program=("-c", LIBRARY))
+    sockets = [line for line in seen.network if "socket(AF_INET" in line]
+    assert len(sockets) == len(seen.network) == (1 if workers == "2" else 0)
+    assert seen.started == set()
     assert seen.written == set()
     assert seen.home == []
 
