@@ -16,12 +16,12 @@ from material import films, paper_folders
 from section import Section, Table, Target, at_least
 from timing import in_turns, ratio
 
+from mien.compute.device import choose_precision, resolve_compute
 from mien.config import ComputeSettings, Settings
 from mien.features.extract import plan
 from mien.media.observe import Senses, observe
 from mien.modalities import MODALITIES
-from mien.modalities.base import Absent, Prepared, resolve_compute
-from mien.modalities.device import choose_precision
+from mien.modalities.base import Absent, Prepared
 
 WAYS = {
     "torch float32": ("torch", "float32"),

@@ -7,8 +7,8 @@ from material import WORKERS, corpus
 from section import Section, Table, at_least
 from timing import MIEN, process, python
 
+from mien.compute.device import resolve_compute
 from mien.config import Settings
-from mien.modalities.base import resolve_compute
 
 
 def measure(quick: bool) -> Section:

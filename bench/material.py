@@ -13,9 +13,9 @@ import av
 import numpy as np
 from av.container import OutputContainer
 
-from mien.artifacts import atomic_file, atomic_folder
 from mien.data.manifest import read_manifest
 from mien.schema import Clip
+from mien.storage.files import atomic_file, atomic_folder
 
 SCRATCH = Path(__file__).parents[1] / "build" / "bench"
 WORKERS = 2
@@ -32,7 +32,7 @@ STREAMS = {
 
 def corpus(clips: int, seed: int = 0) -> Path:
     """A stand-in corpus of this many films, in the challenge's layout; another seed gives other people."""
-    from mien.standin import synth  # noqa: PLC0415 - imports torch, which a process that decodes has no use for
+    from mien.synthetic.corpus import synth  # noqa: PLC0415 - imports torch, which a process that decodes has no use for
 
     folder = SCRATCH / (f"films-{clips}-{seed}" if seed else f"films-{clips}")
     return synth(folder, clips=clips, seed=seed, workers=WORKERS, progress=False)

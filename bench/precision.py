@@ -16,13 +16,14 @@ from material import SCRATCH, WORKERS, corpus
 from section import Section, Table, at_most
 
 from mien import api
+from mien.compute.device import resolve_compute
 from mien.config import Settings, read_settings
 from mien.data.manifest import read_manifest
 from mien.features.extract import Extraction, plan
 from mien.features.writer import StoreWriter
 from mien.media.observe import Senses, observe
 from mien.modalities import MODALITIES
-from mien.modalities.base import Absent, Backbone, Modality, resolve_compute
+from mien.modalities.base import Absent, Backbone, Modality
 from mien.scale import Failed, run
 from mien.schema import Clip, ClipFeatures, Feature, Media
 

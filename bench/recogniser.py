@@ -16,10 +16,10 @@ from section import Section, Table, at_most, markdown
 
 from mien.config import ComputeSettings, MediaSettings, SpeechSettings
 from mien.data.manifest import read_manifest
-from mien.features.understood import word_errors
 from mien.media import speech
 from mien.media.decoder import Decoder
 from mien.schema import SAMPLE_RATE
+from mien.synthetic.corpus_check import word_errors
 from mien.weights import locate
 
 UNSEEN = 1

@@ -18,12 +18,12 @@ from timing import in_turns, ratio
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from mien.compute.device import choose_precision
 from mien.config import FitSettings, Settings, read_settings
 from mien.features.store import Packed
 from mien.metrics import bootstrap_pearson, pearson
-from mien.modalities.device import choose_precision
-from mien.model.emotion import Multimodal, Unimodal, Variant
 from mien.model.inputs import Clips, load_clips
+from mien.model.network import Multimodal, Unimodal, Variant
 from mien.training.fit import Job, fit
 
 WIDTH, STEPS, HIDDEN = 768, 58, 256

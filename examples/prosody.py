@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mien.modalities.base import Absent, Backbone, Compute, Modality, Output, Prepared
+from mien.compute.device import Compute
+from mien.modalities.base import Absent, Backbone, Modality, Output, Prepared
 from mien.schema import SAMPLE_RATE, Media
 
 STEP, WINDOW = SAMPLE_RATE // 10, SAMPLE_RATE // 20  # samples

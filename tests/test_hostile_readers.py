@@ -19,15 +19,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mien.artifacts import read_json
 from mien.config import Settings, read_settings, read_yaml, settings_of
 from mien.data.elan import read_elan
 from mien.data.manifest import read_manifest, read_rows
 from mien.errors import MienError
 from mien.features.challenge import read_array
 from mien.media.provided import OPENFACE_COLUMNS, read_openface
-from mien.serving.document import read_document, write_document
-from tests.serving.scored import scored
+from mien.scores.document import read_document, write_document
+from mien.storage.files import read_json
+from tests.scores.scored import scored
 
 QUICK, SOAK = 25, 400
 MOST_BYTES = 30_000_000

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from mien.artifacts import cache_folder
+from mien.storage.files import cache_folder
 from mien.weights import Weights
 from tests.media.clips import SHARED, make_clip, tone
 

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from mien.data.manifest import read_manifest as read_manifest
     from mien.errors import MienError as MienError
     from mien.features.store import Store as Store
+    from mien.inference.predict import Model as Model
+    from mien.inference.predict import load as load
     from mien.schema import EMOTIONS as EMOTIONS
     from mien.schema import Clip as Clip
     from mien.schema import Manifest as Manifest
-    from mien.serving.predict import Model as Model
-    from mien.serving.predict import load as load
-    from mien.standin import synth as synth
+    from mien.synthetic.corpus import synth as synth
 
 __version__ = "0.1.0"
 
@@ -36,15 +36,15 @@ _ROOMS = {
     "Clip": "mien.schema",
     "Manifest": "mien.schema",
     "MienError": "mien.errors",
-    "Model": "mien.serving.predict",
+    "Model": "mien.inference.predict",
     "Settings": "mien.config",
     "Store": "mien.features.store",
     "evaluate": "mien.api",
     "extract": "mien.api",
-    "load": "mien.serving.predict",
+    "load": "mien.inference.predict",
     "read_manifest": "mien.data.manifest",
     "read_settings": "mien.config",
-    "synth": "mien.standin",
+    "synth": "mien.synthetic.corpus",
     "train": "mien.api",
 }
 

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from mien.config import Settings, read_settings
 from mien.data.manifest import read_manifest
+from mien.evaluation.evaluate import evaluate as evaluate_bundle
+from mien.evaluation.results import Evaluation
 from mien.features.extract import extract as extract_outcomes
 from mien.features.store import Store
 from mien.features.tally import Tally
-from mien.judging.evaluate import evaluate as evaluate_bundle
-from mien.judging.evaluation import Evaluation
-from mien.progress import EpochBar, counted
+from mien.inference.predict import Model, load
+from mien.progress import counted
 from mien.schema import Manifest
-from mien.serving.predict import Model, load
+from mien.training.progress import EpochBar
 from mien.training.train import RunSummary
 from mien.training.train import train as train_run
 

@@ -8,10 +8,10 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mien.artifacts import cache_folder
 from mien.errors import WeightsMissing
 from mien.sandbox import file_guard, network_guard
 from mien.scale import cores
+from mien.storage.files import cache_folder
 from mien.weights import SETS, locate
 
 
@@ -69,8 +69,8 @@ def _guards() -> Iterator[Finding]:
 
 def _backbones() -> str:
     """What ``compute.engine: auto`` and ``compute.precision: auto`` stand for here."""
+    from mien.compute.device import resolve_compute  # noqa: PLC0415
     from mien.config import ComputeSettings  # noqa: PLC0415 - with torch
-    from mien.modalities.base import resolve_compute  # noqa: PLC0415
 
     compute = resolve_compute(ComputeSettings())
     return f"{compute.engine}, {compute.precision} (compute.engine, compute.precision)"

@@ -22,15 +22,15 @@ import torch
 
 import mien.cli
 import mien.cli.results
-import mien.serving.predict
+import mien.inference.predict
 import mien.training.stage1
 import mien.training.stage2
 from mien.config import Settings, read_settings
 from mien.data.manifest import read_manifest
 from mien.features.extract import extract
 from mien.features.store import Store
-from mien.ownership import owned
 from mien.schema import EMOTIONS
+from mien.storage.exclusive import owned
 from mien.study import run_study
 from mien.study.plan import Plan, read_study
 from mien.training import train

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mien.artifacts import write_json
 from mien.errors import MienError
+from mien.storage.files import write_json
 from tests.faults.conftest import Count, Undisturbed
 from tests.faults.jobs import EXTRACTION, TRAINING, command, leftovers, plan_of, started
 from tests.faults.test_kill import scored, stored, trained

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from mien.checksums import SUMS, read_tensors
 from mien.config import read_settings
 from mien.data.manifest import read_manifest
 from mien.errors import MienError
@@ -17,6 +16,7 @@ from mien.features.store import Store
 from mien.features.tally import Tally
 from mien.features.writer import StoreWriter
 from mien.model.bundle import load_bundle
+from mien.storage.checksums import SUMS, read_tensors
 from mien.study.cells import Laboratory, plan_work
 from mien.study.study import estimate
 from mien.training import train

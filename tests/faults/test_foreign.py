@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mien.checksums import SUMS
+from mien.storage.checksums import SUMS
 from tests.faults.conftest import Count, Undisturbed
 from tests.faults.jobs import EXTRACTION, TRAINING, plan_of, run_command, started
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from mien.data.manifest import read_manifest
+from mien.inference.partial import Kept
+from mien.inference.predict import Model, load
 from mien.schema import Clip
-from mien.serving.kept import Kept
-from mien.serving.predict import Model, load
 from tests.faults.conftest import Count, Undisturbed
 from tests.faults.jobs import CLIPS, command, run_command, sound_clip, started
 

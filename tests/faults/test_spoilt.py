@@ -18,8 +18,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from mien.artifacts import as_written, key_of, write_json
-from mien.checksums import SUMS, write_sealed, write_sums, write_tensors
 from mien.config import Settings, read_settings
 from mien.errors import MienError, ModelError
 from mien.features.extract import as_extracted
@@ -31,6 +29,8 @@ from mien.model.licences import licences_of
 from mien.reporting import run as run_page
 from mien.reporting.rundata import read_run
 from mien.schema import Clip
+from mien.storage.checksums import SUMS, write_sealed, write_sums, write_tensors
+from mien.storage.files import as_written, key_of, write_json
 from tests.faults.conftest import Count, Undisturbed
 
 QUICK, SOAK = 15, 1000

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mien.serving.predict import load
+from mien.inference.predict import load
 from tests.faults.conftest import Undisturbed
 from tests.faults.jobs import CLIPS, EXTRACTION
 

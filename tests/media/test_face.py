@@ -9,8 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.config import FaceSettings, MediaSettings
-from mien.data.synth.drawing import ACTIONS, draw_frames
-from mien.data.synth.identity import draw_identity
 from mien.errors import DependencyMissing, WeightsError, WeightsMissing
 from mien.media.crops import Box, CropSpool, Picture, cut, resize
 from mien.media.decode import Frame, Recording
@@ -18,6 +16,8 @@ from mien.media.face import follow
 from mien.media.facefind import Face, FaceFinder, head_pose
 from mien.media.fullrange import decode_centres, overlap
 from mien.schema import FaceTrack
+from mien.synthetic.drawing import ACTIONS, draw_frames
+from mien.synthetic.identity import draw_identity
 from tests.media.clips import SHARED
 
 SETTINGS = FaceSettings(crop_size=16, margin=0.0)

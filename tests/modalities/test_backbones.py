@@ -11,9 +11,10 @@ import pytest
 import torch
 from transformers import AutoFeatureExtractor, WhisperModel
 
+from mien.compute.device import resolve_compute
 from mien.config import ComputeSettings
 from mien.modalities import MODALITIES
-from mien.modalities.base import Absent, Prepared, resolve_compute
+from mien.modalities.base import Absent, Prepared
 from mien.modalities.text import token_seconds
 from mien.schema import SAMPLE_RATE, Clip, FaceTrack, Media, Transcript, Word
 from mien.weights import resolve

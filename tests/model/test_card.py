@@ -9,13 +9,13 @@ import yaml
 from huggingface_hub import ModelCard
 
 from mien.config import Settings
+from mien.evaluation.subgroups import by_group
+from mien.evaluation.validation import results_record
 from mien.metrics import bootstrap_mean
 from mien.model.card import card, front_matter
-from mien.model.groups import by_group
 from mien.model.licences import Licences, licences_of
 from mien.model.notice import NOTICE
 from mien.schema import Clip
-from mien.training.worth import results_record
 from mien.weights import ENTRIES, SETS
 
 TARGETS = ("Joy", "Pain | numb")

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from mien.config import read_settings
+from mien.evaluation.evaluate import evaluate
+from mien.evaluation.record import write_evaluation
 from mien.features.store import Store
-from mien.judging.evaluate import evaluate
-from mien.judging.record import write_evaluation
 from mien.model.bundle import load_bundle
 from mien.schema import Manifest
 from mien.study import run_study

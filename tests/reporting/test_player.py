@@ -14,9 +14,9 @@ import mien
 from mien.cli import app
 from mien.config import read_settings
 from mien.schema import Attention, Prediction, Transcript, Why, Window, Word
-from mien.serving.document import write_document
+from mien.scores.document import write_document
 from tests.media.clips import make_clip, tone
-from tests.serving.scored import TARGETS, scored
+from tests.scores.scored import TARGETS, scored
 
 pytestmark = pytest.mark.slow
 AUDIT, CONTRAST = ((Path(__file__).parent / f"{name}.js").read_text() for name in ("audit", "contrast"))

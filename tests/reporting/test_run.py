@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from mien.cli import app
 from mien.errors import DataError, ModelError
-from mien.judging.evaluate import evaluate, judge_targets
-from mien.judging.evaluation import Evaluation
-from mien.judging.record import read_evaluation, splits_of, write_evaluation
+from mien.evaluation.evaluate import evaluate, judge_targets
+from mien.evaluation.record import read_evaluation, splits_of, write_evaluation
+from mien.evaluation.results import Evaluation
 from mien.model.bundle import load_bundle
 from mien.reporting.blocks import Cell, Facts, Figure, Notice, Page, Prose, Table
 from mien.reporting.judged import agreement, missing, result_table, worst

@@ -13,9 +13,9 @@ from mien.reporting.player import FINEST, player_of, scale_of, weights_of
 from mien.reporting.scores import PLAYED, Folded, Movers, Stage, page, played
 from mien.reporting.sparks import SHOWN, Sparks, height, spark_of
 from mien.schema import Prediction, Window
-from mien.serving.document import AttentionNote, ClipNote
+from mien.scores.document import AttentionNote, ClipNote
 from tests.media.clips import make_clip
-from tests.serving.scored import FAILED, TARGETS, WINDOWED, scored
+from tests.scores.scored import FAILED, TARGETS, WINDOWED, scored
 
 NONE = Films()
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from mien.artifacts import read_json
 from mien.cli import app
 from mien.config import read_settings
 from mien.errors import SettingsError
 from mien.schema import Manifest
+from mien.storage.files import read_json
 from mien.study import run_study
 from mien.study.plan import read_study
 from mien.study.tune import Search, chosen_by, read_space

@@ -10,8 +10,8 @@ import torch
 
 from mien.config import Settings, read_settings
 from mien.errors import MienError
-from mien.model.emotion import Multimodal, Unimodal, Variant
 from mien.model.inputs import Clips, PackedSteps
+from mien.model.network import Multimodal, Unimodal, Variant
 from mien.training.batches import batch_order
 from mien.training.fit import Epoch, Job, fit
 from mien.training.parameters import Optimiser, ParameterMatrix

@@ -13,14 +13,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from mien.config import Settings, read_settings
 from mien.data.splits import labels_of, split_clips
 from mien.errors import DataError, ModelError, SettingsError
+from mien.evaluation.evaluate import compare, evaluate
 from mien.features.store import Packed, Store
-from mien.judging.evaluate import compare, evaluate
 from mien.metrics import mean_defined, pearson
 from mien.model.bundle import load_bundle, save_bundle
 from mien.model.conformal import calibrate
-from mien.model.emotion import Multimodal, Unimodal
 from mien.model.heads.late import Mean
 from mien.model.inputs import predict_all
+from mien.model.network import Multimodal, Unimodal
 from mien.schema import Manifest
 from mien.training import train
 from mien.training.sides import Sides

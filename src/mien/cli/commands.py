@@ -10,10 +10,10 @@ import typer
 from typer.core import TyperGroup
 
 from mien import terminal
-from mien.artifacts import cache_folder
 from mien.cli import about, data, licences, models, reporting, scoring, summary, tables, weights
 from mien.errors import Interrupted, MienError, SettingsError, legible
 from mien.sandbox import deny_network
+from mien.storage.files import cache_folder
 
 ONLINE = "weights"
 """The one group of commands that may open a connection."""

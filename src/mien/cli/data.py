@@ -87,10 +87,10 @@ def synth(
 ) -> None:
     """Make the stand-in corpus: people who never were, in the challenge's layout, with labels planted in them."""
     from mien.cli.printing import print_comparisons
-    from mien.data.synth.gallery import gallery as draw
-    from mien.standin import check as compare
-    from mien.standin import feature_plan
-    from mien.standin import synth as make
+    from mien.synthetic.corpus import check as compare
+    from mien.synthetic.corpus import feature_plan
+    from mien.synthetic.corpus import synth as make
+    from mien.synthetic.gallery import gallery as draw
 
     if features is not None and not check:
         raise typer.BadParameter("--features goes with --check")

@@ -114,11 +114,11 @@ def evaluate(
 ) -> None:
     """Judge a model on a split: r per emotion with bootstrap intervals, subsets of modalities, interval coverage."""
     from mien.cli.results import print_evaluation
+    from mien.evaluation.evaluate import evaluate as judge
+    from mien.evaluation.record import write_evaluation
     from mien.features.store import Store
-    from mien.judging.evaluate import evaluate as judge
-    from mien.judging.record import write_evaluation
     from mien.model.bundle import load_bundle
-    from mien.serving.tables import check_suffix, write_table
+    from mien.scores.tables import check_suffix, write_table
 
     if out is not None:
         check_suffix(out)
@@ -150,8 +150,8 @@ def compare(
 ) -> None:
     """Is the second model better than the first? Paired bootstrap on the same clips."""
     from mien.cli.results import print_comparison
+    from mien.evaluation.evaluate import compare as judge
     from mien.features.store import Store
-    from mien.judging.evaluate import compare as judge
     from mien.model.bundle import load_bundle
 
     manifest = _manifest(data, targets, label_scale)
@@ -178,8 +178,8 @@ def submit(
 ) -> None:
     """Write a challenge submission, or check one: header, order, rows and range as the challenge wants them."""
     from mien.data.manifest import read_manifest
+    from mien.evaluation.submission import check_submission, write_submission
     from mien.features.store import Store
-    from mien.judging.submission import check_submission, write_submission
     from mien.model.bundle import load_bundle
 
     if len(given) != (1 if check else 2) or (features is None and check is None):

@@ -11,9 +11,9 @@ from mien.terminal import Printer
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from mien.data.synth.labels import Bound, Comparison
     from mien.features.tally import Tally
     from mien.schema import Prediction
+    from mien.synthetic.labels import Bound, Comparison
 
 
 console = Printer()

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien import terminal
-from mien.artifacts import as_written
 from mien.errors import DataError
+from mien.storage.files import as_written
 
 if TYPE_CHECKING:
-    from mien.judging.evaluation import Evaluation
+    from mien.evaluation.results import Evaluation
     from mien.reporting.blocks import Page
 
 
@@ -82,7 +82,7 @@ def _page(source: Path, title: str, data: Path | None, features: Path | None, sp
 def _scores(file: Path, out: Path, title: str, videos: Path | None, embed: bool) -> "Page":
     from mien.reporting import scores
     from mien.reporting.films import find_films
-    from mien.serving.document import read_document
+    from mien.scores.document import read_document
 
     scored = read_document(file)
     films = find_films(scores.played(scored), out, file, videos, embed)
@@ -107,8 +107,8 @@ def _run(folder: Path, title: str, data: Path | None, features: Path | None, spl
 
 def _judged(folder: Path, data: Path, features: Path, split: str) -> "Evaluation":
     from mien.data.manifest import read_manifest
+    from mien.evaluation.evaluate import evaluate
     from mien.features.store import Store
-    from mien.judging.evaluate import evaluate
     from mien.model.bundle import load_bundle
 
     manifest = read_manifest(data)

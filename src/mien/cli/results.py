@@ -8,13 +8,13 @@ import numpy as np
 from rich.table import Table
 
 from mien import terminal
-from mien.artifacts import read_json
 from mien.cli.printing import console
+from mien.storage.files import read_json
 
 if TYPE_CHECKING:
-    from mien.judging.evaluation import Evaluation
-    from mien.judging.summary import Summary
+    from mien.evaluation.results import Evaluation
     from mien.metrics import Interval, PairedTest
+    from mien.scores.summary import Summary
     from mien.study.plan import Plan
     from mien.study.results import Results
     from mien.study.study import Estimate

@@ -20,8 +20,8 @@ from mien.cli.options import (
 from mien.errors import Interrupted
 
 if TYPE_CHECKING:
-    from mien.serving.document import ScoresDocument
-    from mien.serving.kept import Kept
+    from mien.inference.partial import Kept
+    from mien.scores.document import ScoresDocument
 
 SOURCE_HELP = (
     "video, provided (of the challenge's folder), or auto: provided where a clip has them, else the video's own. "
@@ -57,10 +57,10 @@ def predict(
     from mien.cli.printing import print_scores, print_why, print_windows
     from mien.config import read_local
     from mien.features.windows import windows_of
-    from mien.serving.exports import check_form, tabular
-    from mien.serving.kept import Kept
-    from mien.serving.predict import load, manifest_of
-    from mien.serving.timeline import window_notes
+    from mien.inference.partial import Kept
+    from mien.inference.predict import load, manifest_of
+    from mien.inference.windows import window_notes
+    from mien.scores.exports import check_form, tabular
 
     windows_of(windows, hop)
     form = "" if out is None else check_form(out, form)
@@ -103,7 +103,7 @@ def _what_is_kept(kept: "Kept | None", clips: int) -> str:
 
 def _write(scored: "ScoresDocument", out: Path, form: str, windows: bool, raw_cells: bool) -> dict[Path, str]:
     """Write what was asked for, before anything is printed, which may fail; the files and their forms."""
-    from mien.serving.exports import write_scores
+    from mien.scores.exports import write_scores
 
     files = {out: form}
     if windows and form == "wide":

@@ -28,10 +28,10 @@ def summarize(
 ) -> None:
     """Compare conditions: means and differences over people, with intervals, p, and q for many comparisons."""
     from mien.cli.results import print_summary
-    from mien.judging.summary import summarize as summarized
-    from mien.judging.tidy import tidy
-    from mien.serving.conditions import read_scored
-    from mien.serving.tables import check_suffix, write_table
+    from mien.evaluation.clip_table import tidy
+    from mien.scores.conditions import read_scored
+    from mien.scores.summary import summarize as summarized
+    from mien.scores.tables import check_suffix, write_table
 
     if out is not None:
         check_suffix(out)

@@ -29,8 +29,8 @@ def export(
     raw_cells: RawCellsOption = False,
 ) -> None:
     """Hand scores on: as a table, to ELAN or Praat, or in the JSON of Hume's retired service."""
-    from mien.serving.document import read_document
-    from mien.serving.exports import check_form, write_scores
+    from mien.scores.document import read_document
+    from mien.scores.exports import check_form, write_scores
 
     check_form(out, form)
     document = read_document(scores)
@@ -62,8 +62,8 @@ def schema(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write to a file instead.")] = None,
 ) -> None:
     """Print the JSON Schema of the scores that mien predict --out SCORES.json writes."""
-    from mien.artifacts import atomic_file
-    from mien.serving.document import json_schema
+    from mien.scores.document import json_schema
+    from mien.storage.files import atomic_file
 
     text = json.dumps(json_schema(), indent=2)
     if out is None:

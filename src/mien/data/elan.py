@@ -21,11 +21,11 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from mien.artifacts import atomic_file, contents
 from mien.data.manifest import VIDEO_SUFFIXES
 from mien.errors import DataError
 from mien.schema import Clip, Manifest
 from mien.spreadsheet import escaped_row
+from mien.storage.files import atomic_file, contents
 
 
 @dataclass(frozen=True, slots=True)

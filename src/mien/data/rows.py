@@ -16,9 +16,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mien.artifacts import contents, open_regular
 from mien.errors import DataError
 from mien.spreadsheet import restored
+from mien.storage.files import contents, open_regular
 
 MOST_CELLS = 10_000_000
 LARGEST_TABLE = 200_000_000

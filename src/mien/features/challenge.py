@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mien.artifacts import contents, key_of, sha256_of
 from mien.errors import DataError
 from mien.features.pickled import array_of
 from mien.features.writer import StoreWriter
 from mien.schema import ClipFeatures, Feature, Manifest
+from mien.storage.files import contents, key_of, sha256_of
 
 PROVIDED = {"vision": ("vit", 1.0), "audio": ("wav2vec2", 50.0)}
 """By modality: the challenge's folder, and steps per second (of frames only the number is known)."""

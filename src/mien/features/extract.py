@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
-from mien.checksums import read_sealed, write_sealed
+from mien.compute.device import choose_threads, resolve_compute
 from mien.config import Settings, with_local_limits
 from mien.errors import DataError, MediaError, MienError, StoreError, legible
 from mien.features.keys import Keys
@@ -30,11 +30,11 @@ from mien.features.writer import StoreWriter
 from mien.media.decoder import seconds_for
 from mien.media.observe import Senses, observe
 from mien.modalities import MODALITIES, named
-from mien.modalities.base import Absent, Backbone, Modality, resolve_compute
-from mien.modalities.device import choose_threads
+from mien.modalities.base import Absent, Backbone, Modality
 from mien.modalities.text import spoken
 from mien.scale import Failed, run
 from mien.schema import Clip, ClipFeatures, Feature, Manifest, Media
+from mien.storage.checksums import read_sealed, write_sealed
 from mien.weights import SETS, Weights, resolve
 
 SETTINGS = "extraction.json"

@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mien.artifacts import key_of
+from mien.compute.device import Compute
 from mien.config import Section, Settings
 from mien.errors import DataError, MediaError
 from mien.features.origins import TRANSCRIPT, Origin, content_of, stamp_of
 from mien.media.provided import settled
-from mien.modalities.base import Compute, Modality
+from mien.modalities.base import Modality
 from mien.schema import Clip
+from mien.storage.files import key_of
 from mien.weights import Weights
 
 

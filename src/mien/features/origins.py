@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from mien.artifacts import key_of, sha256_of
 from mien.data.manifest import VIDEO_SUFFIXES
 from mien.errors import DataError, StoreError
 from mien.features.shards import REMEDY
 from mien.features.store import Store
 from mien.schema import Clip
+from mien.storage.files import key_of, sha256_of
 
 TRANSCRIPT = "transcript"
 

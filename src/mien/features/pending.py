@@ -10,12 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel
 
-from mien.artifacts import key_of
-from mien.bounded import Arrays
-from mien.checksums import read_tensors, write_tensors
 from mien.errors import Damaged, StoreError
 from mien.features.shards import transcript_from_json, transcript_to_json
 from mien.schema import ClipFeatures, Feature
+from mien.storage.bounded import Arrays
+from mien.storage.checksums import read_tensors, write_tensors
+from mien.storage.files import key_of
 
 _NAME = re.compile(r"[0-9a-f]{32}\.safetensors")
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pyarrow as pa
 from pydantic import TypeAdapter
 
-from mien.bounded import read_parquet
-from mien.checksums import check_sums
 from mien.errors import DataError, StoreError
 from mien.schema import Transcript
+from mien.storage.bounded import read_parquet
+from mien.storage.checksums import check_sums
 
 REMEDY = "run the command that made the store again: it makes what is damaged anew"
 

@@ -33,8 +33,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mien.artifacts import key_of, read_json
-from mien.bounded import read_npy
 from mien.errors import DataError, StoreError
 from mien.features.shards import (
     INDEX,
@@ -43,6 +41,8 @@ from mien.features.shards import (
     read_table,
     shards_of,
 )
+from mien.storage.bounded import read_npy
+from mien.storage.files import key_of, read_json
 
 FORMAT = "mien-features"
 VERSION = 2

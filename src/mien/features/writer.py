@@ -19,8 +19,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mien.artifacts import atomic_folder, is_part, key_of, see_only, write_json, writing
-from mien.checksums import SUMS, write_sums
 from mien.errors import Damaged, MienError, StoreError
 from mien.features.pending import pending_file, pending_of, read_pending, write_pending
 from mien.features.shards import (
@@ -33,8 +31,10 @@ from mien.features.shards import (
 )
 from mien.features.store import HEAD, Row, Store, check_format, crc32
 from mien.modalities import MODALITIES
-from mien.ownership import LOCK, owned
 from mien.schema import ClipFeatures, Feature
+from mien.storage.checksums import SUMS, write_sums
+from mien.storage.exclusive import LOCK, owned
+from mien.storage.files import atomic_folder, is_part, key_of, see_only, write_json, writing
 
 SHARD_CLIPS = 256
 

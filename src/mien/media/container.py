@@ -19,10 +19,10 @@ from av.error import FFmpegError
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from mien.artifacts import open_regular
 from mien.config import MediaSettings
 from mien.errors import MediaError
 from mien.media.timeline import SECOND, Ruler, ticks
+from mien.storage.files import open_regular
 
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,nut,ivf,dv,rm,gif,yuv4mpegpipe,"

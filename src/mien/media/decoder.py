@@ -27,7 +27,6 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 import numpy.typing as npt
 
-from mien.artifacts import open_regular
 from mien.config import ComputeSettings, MediaSettings
 from mien.deadline import Deadline
 from mien.errors import MediaError
@@ -36,6 +35,7 @@ from mien.media.crops import Picture
 from mien.media.decode import Frame
 from mien.media.decoder_process import LENGTHS
 from mien.schema import SAMPLE_RATE
+from mien.storage.files import open_regular
 
 PIPE_BYTES = 1 << 20
 LARGEST_HEAD = 1 << 20

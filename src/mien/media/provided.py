@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mien.artifacts import contents
 from mien.config import FaceSettings, Settings
 from mien.errors import DataError, MediaError
 from mien.media.crops import CropSpool, Picture, cut, resize
 from mien.schema import Clip, Crops
+from mien.storage.files import contents
 
 PICTURE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 

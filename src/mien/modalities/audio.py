@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from mien.loading import transformers
+from mien.compute.engine import States, frozen
+from mien.compute.loading import transformers
 from mien.modalities.base import (
     Absent,
     Backbone,
@@ -24,7 +25,6 @@ from mien.modalities.base import (
     pretrained,
     slices,
 )
-from mien.modalities.engine import States, frozen
 from mien.schema import SAMPLE_RATE, Media
 
 PIECE_SECONDS = 30

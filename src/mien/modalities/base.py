@@ -19,9 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mien.config import ComputeSettings
-from mien.loading import transformers
-from mien.modalities.device import Engine, choose_device, choose_engine, choose_precision
+from mien.compute.device import Compute
+from mien.compute.loading import transformers
 from mien.schema import Media
 
 Sense = Literal["text", "audio", "vision", "motion"]
@@ -74,38 +73,6 @@ class Backbone(Protocol):
 
 
 @dataclass(frozen=True)
-class Compute:
-    """What backbones run on, resolved.
-
-    Attributes:
-        device: processor or GPU.
-        dtype: number format of the arithmetic; with ``quantized``, of what is left in floating point.
-        engine: what runs them.
-        quantized: matrix products are of 8-bit integers.
-    """
-
-    device: torch.device
-    dtype: torch.dtype
-    engine: Engine = "torch"
-    quantized: bool = False
-
-    @property
-    def precision(self) -> str:
-        """``float32`` or ``bfloat16``."""
-        return str(self.dtype).removeprefix("torch.")
-
-    @property
-    def arithmetic(self) -> str:
-        """Engine (unless it is PyTorch) and number formats in words: part of the key of every backbone's features.
-
-        >>> Compute(torch.device("cpu"), torch.bfloat16, "openvino", quantized=True).arithmetic
-        'openvino int8 bfloat16'
-        """
-        engine = "" if self.engine == "torch" else f"{self.engine} "
-        return f"{engine}{'int8 ' if self.quantized else ''}{self.precision}"
-
-
-@dataclass(frozen=True)
 class Modality:
     """One way of looking at a person.
 
@@ -136,17 +103,6 @@ class Modality:
     def arithmetic(self, compute: Compute) -> str:
         """What of the engine and its number formats its features depend on; an engine only runs backbones."""
         return compute.arithmetic if self.backbone_role else compute.precision
-
-
-def resolve_compute(settings: ComputeSettings) -> Compute:
-    """The device, number format and engine that ``auto`` stands for on this machine.
-
-    Raises:
-        SettingsError, DependencyMissing: an engine or format is asked for that cannot be had here.
-    """
-    device = choose_device(settings)
-    engine = choose_engine(settings, device)
-    return Compute(device, choose_precision(settings, device), engine, settings.precision == "int8")
 
 
 def pretrained(kind: str, folder: Path | None, compute: Compute) -> Any:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.modalities.base import Absent, Backbone, Compute, Modality, Output, Prepared
+from mien.compute.device import Compute
+from mien.modalities.base import Absent, Backbone, Modality, Output, Prepared
 from mien.schema import BLENDSHAPES, MOTION_WIDTH, Media
 
 DEGREES, CENTIMETRES = 30.0, 30.0

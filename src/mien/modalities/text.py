@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mien.loading import transformers
+from mien.compute.engine import States, frozen
+from mien.compute.loading import transformers
 from mien.modalities.base import (
     Absent,
     Backbone,
@@ -21,7 +22,6 @@ from mien.modalities.base import (
     pretrained,
     to_numpy,
 )
-from mien.modalities.engine import States, frozen
 from mien.schema import Media, Transcript, Word
 
 LONGEST_TOKENS = 512

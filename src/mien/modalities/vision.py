@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from mien.compute.engine import frozen
 from mien.modalities.base import (
     Absent,
     Backbone,
@@ -20,7 +21,6 @@ from mien.modalities.base import (
     pretrained,
     slices,
 )
-from mien.modalities.engine import frozen
 from mien.schema import Media
 
 BATCH_CROPS = 16

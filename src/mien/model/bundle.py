@@ -24,19 +24,19 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from mien.artifacts import atomic_folder, read_json, write_json
-from mien.bounded import read_safetensors
-from mien.checksums import check_sums, write_sums
+from mien.compute.device import choose_device
 from mien.config import Settings, with_local_limits
 from mien.errors import Damaged, DataError, ModelError
 from mien.features.store import Packed
-from mien.modalities.device import choose_device
 from mien.model.card import card
 from mien.model.description import QUANTILES, Description, Provenance, check_heads, check_numbers, module_of
-from mien.model.embedded import subset_scores
-from mien.model.emotion import Multimodal, Unimodal, Variant
+from mien.model.embeddings import subset_scores
 from mien.model.inputs import Clips, load_clips, predict_all
 from mien.model.licences import licences_of
+from mien.model.network import Multimodal, Unimodal, Variant
+from mien.storage.bounded import read_safetensors
+from mien.storage.checksums import check_sums, write_sums
+from mien.storage.files import atomic_folder, read_json, write_json
 
 FORMAT = "mien-model"
 VERSION = 1

@@ -15,9 +15,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch.overrides import TorchFunctionMode
 
-from mien.bounded import TensorHead
 from mien.config import ModalityName, Settings, Width
-from mien.model.emotion import Multimodal, Unimodal, Variant
+from mien.model.network import Multimodal, Unimodal, Variant
+from mien.storage.bounded import TensorHead
 
 QUANTILES = "quantiles."
 """How the names of the intervals' half-widths begin, among the weights."""

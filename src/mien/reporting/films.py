@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-from mien.artifacts import contents
 from mien.errors import DataError, MediaError
 from mien.media.playable import TYPES, media_type, why_unplayable
 from mien.reporting.wording import plural
-from mien.serving.document import ClipNote
+from mien.scores.document import ClipNote
+from mien.storage.files import contents
 
 LARGEST = 400_000_000
 """Bytes of films that a page holds inside, at most; browsers fail at texts that are not much longer."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mien.judging.evaluation import Evaluation
+from mien.evaluation.results import Evaluation
 from mien.metrics import mean_defined
 from mien.reporting.blocks import Column, Figure, Key, Prose, Row, Table
 from mien.reporting.charts import FEW, Bar, Line, bars, calibrated, calibration, lines, memberships, scatter

@@ -12,8 +12,8 @@ from itertools import pairwise
 from statistics import mean, median_low
 from typing import Any
 
-from mien.serving.document import AttentionNote, ClipNote, Scores, ScoresDocument, WindowNote
-from mien.serving.exports.tiers import apart, extent
+from mien.scores.document import AttentionNote, ClipNote, Scores, ScoresDocument, WindowNote
+from mien.scores.exports.tiers import apart, extent
 
 FINEST = 200
 """Steps of attention that are shown of a clip, at most; more are merged."""

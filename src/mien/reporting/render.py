@@ -11,9 +11,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from mien.artifacts import atomic_file
 from mien.errors import DependencyMissing
 from mien.reporting.blocks import Cell, Column, Page, Value
+from mien.storage.files import atomic_file
 
 TEMPLATES = Path(__file__).parent / "templates"
 

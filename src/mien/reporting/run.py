@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mien.config import read_settings
-from mien.judging.evaluation import Evaluation
+from mien.evaluation.results import Evaluation
 from mien.metrics import mean_defined
 from mien.reporting.blocks import Cell, Column, Facts, Notice, Page, Prose, Section, Table
 from mien.reporting.judged import agreement, coverage, groups, missing, result_figure, result_table, robustness, subsets

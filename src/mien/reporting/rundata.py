@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mien.artifacts import as_written, contents, read_json
-from mien.bounded import read_parquet
 from mien.errors import DataError, ModelError
-from mien.judging.evaluate import judge_targets
-from mien.judging.evaluation import Evaluation
-from mien.judging.record import read_evaluation, splits_of
+from mien.evaluation.evaluate import judge_targets
+from mien.evaluation.record import read_evaluation, splits_of
+from mien.evaluation.results import Evaluation
 from mien.metrics import mean_defined
 from mien.model.bundle import read_config
+from mien.storage.bounded import read_parquet
+from mien.storage.files import as_written, contents, read_json
 
 Array = npt.NDArray[np.float64]
 

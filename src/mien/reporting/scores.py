@@ -19,7 +19,7 @@ from mien.reporting.films import Films
 from mien.reporting.player import Player, plain, player_of, scale_of
 from mien.reporting.sparks import SHOWN, Sparks, height, spark_of
 from mien.reporting.wording import listed, plural
-from mien.serving.document import ClipNote, ScoresDocument
+from mien.scores.document import ClipNote, ScoresDocument
 
 PLAYED = 200
 """Clips in the player, at most."""

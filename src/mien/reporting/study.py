@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mien.artifacts import read_json
 from mien.errors import DataError
 from mien.reporting.blocks import Answers, Cell, Column, Facts, Figure, Key, Notice, Page, Prose, Section, Table
 from mien.reporting.charts import Bar, Effect, Line, forest, lines, memberships
 from mien.reporting.drawing import series
 from mien.reporting.wording import listed, number, slug
+from mien.storage.files import read_json
 from mien.study.report import FORMAT, VERSION
 
 DASHES = ("", "6 3", "2 2", "8 3 2 3")

@@ -22,22 +22,22 @@ import numpy.typing as npt
 import torch
 from safetensors.torch import save
 
-from mien.artifacts import atomic_folder, key_of, read_json, write_json
-from mien.bounded import LARGEST_WEIGHTS, read_npy, read_safetensors
-from mien.checksums import SUMS, check_sums, write_sums
 from mien.config import Settings
 from mien.data.splits import Split, split_clips
 from mien.errors import Damaged, OutputError
+from mien.evaluation.evaluate import SHARES, missing_curves
 from mien.features.store import Store
-from mien.judging.evaluate import SHARES, missing_curves
 from mien.metrics import mean_defined, pearson
 from mien.modalities import MODALITIES
 from mien.model.conformal import all_subsets
-from mien.model.embedded import subset_scores
-from mien.model.emotion import Unimodal, Variant, variants
+from mien.model.embeddings import subset_scores
 from mien.model.heads import READS_STEPS
 from mien.model.inputs import predict_all
+from mien.model.network import Unimodal, Variant, variants
 from mien.schema import Manifest
+from mien.storage.bounded import LARGEST_WEIGHTS, read_npy, read_safetensors
+from mien.storage.checksums import SUMS, check_sums, write_sums
+from mien.storage.files import atomic_folder, key_of, read_json, write_json
 from mien.study.plan import Cell
 from mien.study.ridge import pooled, ridge_scores
 from mien.training.fit import Epoch

@@ -10,8 +10,8 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from mien.artifacts import atomic_file
 from mien.metrics import Interval
+from mien.storage.files import atomic_file
 from mien.study.results import Difference, Outcome, Results
 from mien.study.wording import changed
 

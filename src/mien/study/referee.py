@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mien.artifacts import key_of
 from mien.data.splits import Split
+from mien.storage.files import key_of
 from mien.study.plan import Cell
 from mien.study.results import Difference, Results
 from mien.study.wording import ends, instead_of, spread

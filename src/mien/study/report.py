@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from mien.artifacts import atomic_file, write_json
 from mien.spreadsheet import escaped_row
+from mien.storage.files import atomic_file, write_json
 from mien.study.pictures import draw, one_step
 from mien.study.referee import Answer
 from mien.study.results import Difference, Results, results_table

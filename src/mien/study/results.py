@@ -18,8 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from scipy import stats
 
-from mien.artifacts import as_written
 from mien.metrics import Interval, bootstrap_pearson, interval, mean_defined, pearson
+from mien.storage.files import as_written
 from mien.study.cells import Laboratory
 from mien.study.plan import Cell, Plan
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
+from mien.compute.device import choose_threads
 from mien.features.origins import check_unchanged
 from mien.features.store import Store
-from mien.modalities.device import choose_threads
 from mien.model.heads import READS_STEPS
-from mien.ownership import owned
 from mien.scale import Failed, run
 from mien.schema import Manifest
+from mien.storage.exclusive import owned
 from mien.study.cells import Batch, Encoding, Laboratory, Work, check_place, parts, plan_work
 from mien.study.plan import Plan
 from mien.study.referee import referee

@@ -18,15 +18,15 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mien.artifacts import MALFORMED, as_written, atomic_file, key_of, open_regular, read_json, write_json
 from mien.config import Settings, read_settings, read_yaml, settings_of
 from mien.data.splits import clips_of
 from mien.errors import Damaged, DataError, DependencyMissing, SettingsError
 from mien.features.origins import check_unchanged
 from mien.features.store import Store
-from mien.ownership import owned
 from mien.schema import Manifest
 from mien.spreadsheet import escaped_row
+from mien.storage.exclusive import owned
+from mien.storage.files import MALFORMED, as_written, atomic_file, key_of, open_regular, read_json, write_json
 from mien.study.cells import Batch, Laboratory, check_place
 from mien.study.plan import Cell
 

@@ -23,14 +23,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from mien.checksums import read_tensors, write_tensors
 from mien.config import FitSettings
 from mien.errors import Damaged, MienError, ModelError
 from mien.metrics import mean_defined, pearson
 from mien.modalities.stacked import Chance, seeded
-from mien.model.emotion import Group, Multimodal, Variant
 from mien.model.inputs import Data, autocast, predict_all
 from mien.model.losses import Moments, branch_loss, loss, ramped
+from mien.model.network import Group, Multimodal, Variant
+from mien.storage.checksums import read_tensors, write_tensors
 from mien.training.batches import batch_order
 from mien.training.parameters import Optimiser, ParameterMatrix, keep_models
 from mien.training.schedule import Progress, step_factor

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mien.model.emotion import Group, Variant
+from mien.model.network import Group, Variant
 
 
 def keep_models(module: nn.Module, places: Tensor) -> None:

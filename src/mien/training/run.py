@@ -27,13 +27,13 @@ from typing import Any
 
 import torch
 
-from mien.artifacts import atomic_file, contents, is_part, key_of, write_json, writing
-from mien.checksums import read_sealed, write_sealed
 from mien.config import LOCAL_MEDIA, Settings
 from mien.data.splits import Split
 from mien.errors import Damaged, DataError, ModelError
-from mien.ownership import LOCK, owned
 from mien.schema import Manifest
+from mien.storage.checksums import read_sealed, write_sealed
+from mien.storage.exclusive import LOCK, owned
+from mien.storage.files import atomic_file, contents, is_part, key_of, write_json, writing
 from mien.training.fit import Epoch
 
 _IDENTITY = "run.json"

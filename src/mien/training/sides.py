@@ -7,12 +7,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mien.compute.device import choose_device, choose_precision
 from mien.config import Settings
 from mien.data.splits import Split, labels_of
 from mien.errors import DataError
 from mien.features.store import Store
 from mien.modalities import named
-from mien.modalities.device import choose_device, choose_precision
 from mien.model.inputs import Clips, PackedSteps, load_clips
 
 Side = Literal["train", "valid"]

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from mien.config import Settings
-from mien.model.emotion import Unimodal, Variant, variants
 from mien.model.inputs import Clips
+from mien.model.network import Unimodal, Variant, variants
 from mien.training.fit import Epoch, Job, fit
 
 Report = Callable[[str, Epoch], None]

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 
 from mien.config import Settings
 from mien.errors import SettingsError
-from mien.model.embedded import embed_all
-from mien.model.emotion import Multimodal, Unimodal, Variant, variants
+from mien.model.embeddings import embed_all
 from mien.model.heads import READS_STEPS
 from mien.model.heads.late import Mean
 from mien.model.inputs import Clips
+from mien.model.network import Multimodal, Unimodal, Variant, variants
 from mien.training.fit import Job, fit
 from mien.training.stage1 import Report, Rooms
 

@@ -14,24 +14,24 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mien.artifacts import atomic_file, write_json
 from mien.config import Settings
 from mien.data.splits import Split, split_clips
+from mien.evaluation.validation import results_record
 from mien.features.extract import as_extracted
 from mien.features.origins import check_unchanged
 from mien.features.store import Store
 from mien.metrics import mean_defined, pearson
 from mien.model.bundle import Bundle, load_bundle, save_bundle
 from mien.model.conformal import calibrate
-from mien.model.emotion import Group, Multimodal, Unimodal, variants
 from mien.model.inputs import Clips
+from mien.model.network import Group, Multimodal, Unimodal, variants
 from mien.schema import Manifest
+from mien.storage.files import atomic_file, write_json
 from mien.training.fit import Epoch
 from mien.training.run import EpochLog, has_tensorboard, open_run, provenance, write_split
 from mien.training.sides import Sides
 from mien.training.stage1 import Rooms, train_encoder
 from mien.training.stage2 import check_head, train_fusion
-from mien.training.worth import results_record
 
 Say = Callable[[str], None]
 Watch = Callable[[str, Epoch], None]

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from mien.artifacts import cache_folder, key_of, read_json, sha256_of, write_json
 from mien.errors import DataError, HashMismatch, WeightsMissing
+from mien.storage.files import cache_folder, key_of, read_json, sha256_of, write_json
 from mien.weights.table import ENTRIES, SETS, Entry
 
 RECORD = "mien.json"

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save_file
 
-from mien.artifacts import open_regular, read_json
 from mien.errors import DependencyMissing, WeightsError
+from mien.storage.files import open_regular, read_json
 from mien.weights.ct2 import read_ct2
 
 Array = npt.NDArray[Any]

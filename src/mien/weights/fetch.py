@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mien.artifacts import writing
 from mien.errors import WeightsError
-from mien.ownership import open_lock, refuse_link
 from mien.sandbox import offline
+from mien.storage.exclusive import open_lock, refuse_link
+from mien.storage.files import writing
 from mien.weights import hub
 from mien.weights.cache import (
     RECORD,

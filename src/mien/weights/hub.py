@@ -14,9 +14,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from mien.artifacts import read_json, sha256_of, write_json
 from mien.errors import DataError, WeightsError, WeightsMissing
-from mien.ownership import refuse_link
+from mien.storage.exclusive import refuse_link
+from mien.storage.files import read_json, sha256_of, write_json
 from mien.weights.cache import files_of, mismatch, offline_and_missing, weights_folder
 from mien.weights.table import Entry
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from mien.artifacts import key_of
+from mien.storage.files import key_of
 from mien.weights.convert import dinov2_from_onnx, join_parts, whisper_from_ct2
 from mien.weights.tiny import make_audio, make_text, make_vision
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mien.loading import transformers
+from mien.compute.loading import transformers
 from mien.weights.convert import DINOV2_SEEING, WHISPER_HEARING
 
 WIDTH = 32

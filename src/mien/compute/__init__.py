@@ -1,0 +1,1 @@
+"""What frozen backbones, training and scoring run on."""

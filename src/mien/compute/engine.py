@@ -1,0 +1,168 @@
+"""What a frozen backbone is run by: PyTorch, or OpenVINO on a processor, which is about twice as fast again.
+
+    run = frozen(make, folder, compute, free=({2: 200},))    # axis 2 of the one input differs from clip to clip
+    states = run(mel)                                    # tensors in, float32 tensor out, whoever computes it
+
+OpenVINO reads a graph and not Python, so a backbone is traced once and kept in the cache, as XML and numbers:
+
+    cache_folder()/openvino/<key>/model.xml, model.bin   key: the weights' bytes, the versions, the fixed sizes, 8 bits
+
+Eight bits: the weights are rounded per output channel when the graph is kept, the activations as they come, in groups
+of 128. Calibrated activations would be a third faster, but features would then depend on what they were calibrated on.
+"""
+
+import fcntl
+import importlib.metadata
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mien.compute.device import Compute
+from mien.storage.exclusive import open_lock
+from mien.storage.files import atomic_folder, cache_folder, key_of, sha256_of
+
+Make = Callable[[Compute], torch.nn.Module]
+Run = Callable[..., torch.Tensor]
+
+VERSION = 1
+"""Raised when the same weights are turned into another graph."""
+
+Free = Sequence[Mapping[int, int]]
+"""For each input, the axes whose size differs from call to call, each with a size to trace the module with."""
+
+ACTIVATION_GROUP = 128
+
+SHAPES_PREPARED = 40
+"""Kernels kept for input sizes that were met before. Without this bound (5,000), memory grows by a megabyte with every
+length of sound that is new; with it, nothing gets slower."""
+
+
+class States(torch.nn.Module):
+    """A transformers model's last hidden states: sound, or token ids and their mask → ``(B, T, F)``."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Attend everywhere, or where the mask is 1."""
+        return self.model(inputs, attention_mask=mask).last_hidden_state
+
+
+def frozen(make: Make, folder: Path | None, compute: Compute, free: Free) -> Run:
+    """A frozen backbone, ready to be called with tensors.
+
+    Args:
+        make: makes the module, whose ``forward`` takes the inputs in order and gives one tensor.
+        folder: the weights that ``make`` reads; their bytes are the identity of what is kept.
+        compute: what to run it on.
+        free: the axes whose size differs from call to call, and a small size that the module accepts, but not one.
+
+    Returns:
+        A function of tensors, on any device and of any float format, that gives a float32 tensor.
+    """
+    if compute.engine == "openvino":
+        assert folder is not None, "a backbone needs weights"
+        return _Graphs(make, folder, compute, free)
+    module = make(compute).eval()
+
+    @torch.inference_mode()
+    def run(*inputs: torch.Tensor) -> torch.Tensor:
+        return module(*(_fit(tensor, compute) for tensor in inputs)).float()
+
+    return run
+
+
+def _fit(tensor: torch.Tensor, compute: Compute) -> torch.Tensor:
+    return tensor.to(compute.device, compute.dtype if tensor.is_floating_point() else None)
+
+
+class _Graphs:
+    """One backbone as OpenVINO graphs, one for each combination of fixed sizes, each compiled when it is first met."""
+
+    def __init__(self, make: Make, folder: Path, compute: Compute, free: Free) -> None:
+        self._make, self._compute, self._free = make, compute, free
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        self._weights = key_of([(path.relative_to(folder).as_posix(), sha256_of(path)) for path in files])
+        self._requests: dict[tuple[tuple[int, ...], ...], Any] = {}
+
+    def __call__(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """The module's output, float32 on the processor."""
+        shapes = tuple(
+            tuple(-1 if axis in free else size for axis, size in enumerate(tensor.shape))
+            for tensor, free in zip(inputs, self._free, strict=True)
+        )
+        if shapes not in self._requests:
+            self._requests[shapes] = self._compile(self._kept(shapes, inputs))
+        arrays = [_fit(tensor, _PLAIN).numpy() for tensor in inputs]
+        return torch.from_numpy(self._requests[shapes].infer(arrays, share_inputs=True, share_outputs=False)[0])
+
+    def _kept(self, shapes: Sequence[tuple[int, ...]], inputs: Sequence[torch.Tensor]) -> Path:
+        """The graph's file in the cache; traced and written by the first process that comes, while others wait."""
+        versions = [importlib.metadata.version(name) for name in ("openvino", "torch", "transformers")]
+        kept = cache_folder() / "openvino" / key_of(self._weights, VERSION, versions, shapes, self._compute.quantized)
+        with _locked(cache_folder() / "openvino"):
+            if not kept.exists():
+                graph = self._trace(shapes, inputs)
+                with atomic_folder(kept) as part:
+                    _openvino().save_model(graph, part / "model.xml", compress_to_fp16=False)
+        return kept / "model.xml"
+
+    def _trace(self, shapes: Sequence[tuple[int, ...]], inputs: Sequence[torch.Tensor]) -> Any:
+        """The module as a graph of float32, or of 8-bit weights; traced with ones, so that no clip has a part in it."""
+        like = [
+            torch.ones([free.get(axis, size) for axis, size in enumerate(shape)], dtype=_fit(tensor, _PLAIN).dtype)
+            for shape, tensor, free in zip(shapes, inputs, self._free, strict=True)
+        ]
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # tracing is deprecated, and warns of sizes that it could take for constants
+            graph = _openvino().convert_model(self._make(_PLAIN).eval(), example_input=tuple(like))
+        graph.reshape(dict(enumerate(shapes)))
+        if self._compute.quantized:
+            import nncf  # noqa: PLC0415 - only where 8 bits are wanted
+
+            graph = nncf.compress_weights(graph, mode=nncf.CompressWeightsMode.INT8_SYM)
+        return graph
+
+    def _compile(self, file: Path) -> Any:
+        ways = {
+            "INFERENCE_PRECISION_HINT": "bf16" if self._compute.dtype == torch.bfloat16 else "f32",
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": ACTIVATION_GROUP if self._compute.quantized else 0,
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,  # or two workers would share one core
+            "CPU_RUNTIME_CACHE_CAPACITY": SHAPES_PREPARED,
+        }
+        return _openvino().Core().compile_model(file, "CPU", ways).create_infer_request()
+
+
+_PLAIN = Compute(torch.device("cpu"), torch.float32)
+"""How a backbone is made to be traced."""
+
+
+def _openvino() -> Any:
+    """OpenVINO, without the package with which it reports its use to its makers: nothing leaves this machine."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino  # noqa: PLC0415 - optional
+
+    return openvino
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = open_lock(folder)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)

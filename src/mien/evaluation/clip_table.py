@@ -1,0 +1,34 @@
+"""A summary as one tidy table: a row per mean and per contrast, for any program that reads tables."""
+
+import pyarrow as pa
+
+from mien.scores.summary import Summary
+
+TEXT, NUMBER, COUNT = pa.string(), pa.float64(), pa.int64()
+
+KINDS = {
+    "what": TEXT, "condition": TEXT, "against": TEXT, "target": TEXT, "value": NUMBER, "low": NUMBER, "high": NUMBER,
+    "people": COUNT, "clips": COUNT, "design": TEXT, "effect": NUMBER, "p": NUMBER, "q": NUMBER,
+}  # fmt: skip
+
+
+def tidy(made: Summary) -> pa.Table:
+    """A summary as a table.
+
+    Returns:
+        ``what`` (``mean`` or ``difference``), ``condition`` and, for differences, what it is compared ``against``,
+        ``target``, ``value`` with its 95 % interval from ``low`` to ``high``, ``people``, ``clips`` (means),
+        ``design``, ``effect``, ``p``, ``q`` (differences); what does not apply is null.
+    """
+    means = [
+        {"what": "mean", "condition": m.condition, "target": m.target, "value": m.mean.value, "low": m.mean.low,
+         "high": m.mean.high, "people": m.people, "clips": m.clips}
+        for m in made.means
+    ]  # fmt: skip
+    contrasts = [
+        {"what": "difference", "condition": c.second, "against": c.first, "target": c.target,
+         "value": c.difference.value, "low": c.difference.low, "high": c.difference.high, "people": c.people,
+         "design": c.design, "effect": c.effect, "p": c.p, "q": c.q}
+        for c in made.contrasts
+    ]  # fmt: skip
+    return pa.Table.from_pylist([*means, *contrasts], schema=pa.schema(list(KINDS.items())))

@@ -1,0 +1,305 @@
+"""How good a model is, said so that a statistician accepts it. Plain records first; rendering is somebody else's work.
+
+Everything is over all rated clips of a split at once. Intervals are bootstrap intervals over whole participants where
+participants are known, else over clips (and then too narrow, which the record says). The scores judged are those that
+``predict`` gives: the mean over the model's seeds.
+
+Shapes: ``K`` models, ``N`` clips, ``M`` modalities, ``E`` emotions.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from mien.data.splits import clips_of, is_rated, labels_of
+from mien.errors import DataError, ModelError
+from mien.evaluation.results import Coverage, Evaluation, TargetResult
+from mien.evaluation.subgroups import by_group, participants_of
+from mien.features.origins import check_unchanged
+from mien.features.store import Store
+from mien.metrics import (
+    Interval,
+    PairedTest,
+    bootstrap_pearson,
+    concordance,
+    interval,
+    mean_absolute_error,
+    mean_defined,
+    paired_test,
+    pearson,
+    root_mean_square_error,
+)
+from mien.model.bundle import Bundle
+from mien.model.conformal import all_subsets
+from mien.model.inputs import Clips
+from mien.schema import Clip, Manifest
+
+Array = npt.NDArray[np.float64]
+
+
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Shares of clips that robustness curves take a modality from."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Rated clips of a split with what a model says of them.
+
+    Attributes:
+        clips: in the order of the manifest.
+        inputs: their features in memory.
+        rated: ``(N, E)``.
+        scores: ``(K, N, E)``.
+        present: ``(N, M)``.
+        absent: by clip, each modality that it lacks with the reason (``"text: no speech; motion: no face"``).
+    """
+
+    clips: tuple[Clip, ...]
+    inputs: Clips
+    rated: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    present: npt.NDArray[np.bool_]
+    absent: tuple[str, ...]
+
+    @property
+    def clusters(self) -> list[str] | None:
+        """Participants, when every clip has one."""
+        return participants_of(self.clips)
+
+
+def score_split(bundle: Bundle, manifest: Manifest, store: Store, split: str) -> Scored:
+    """Score the rated clips of a split.
+
+    Raises:
+        DataError: the split has no rated clip, the targets are not the model's, or clips were replaced since their
+            features were made.
+        ModelError: the features are not of the kind that the model was trained on.
+        StoreError: features are damaged.
+    """
+    if manifest.targets != bundle.targets:
+        raise DataError(
+            f"{manifest.source}: rates {', '.join(manifest.targets)}, but the model scores {', '.join(bundle.targets)}"
+        )
+    clips = tuple(clip for clip in clips_of(manifest, split) if is_rated(clip))
+    if not clips:
+        raise DataError(f"{manifest.source}: no clip of split {split!r} is rated; there is nothing to judge")
+    check_features(bundle, store)
+    check_unchanged(store, clips, bundle.modalities)
+    ids = [clip.id for clip in clips]
+    rated = labels_of(clips, len(bundle.targets))
+    inputs = bundle.clips({name: store.gather(name, ids) for name in bundle.modalities}, rated)
+    present = np.stack([inputs.present(name).cpu().numpy() for name in bundle.modalities], -1)
+    absent = tuple(_absent(store, clip, bundle.modalities, here) for clip, here in zip(ids, present, strict=True))
+    return Scored(clips, inputs, rated, bundle.score_each(inputs), present, absent)
+
+
+def _absent(store: Store, clip: str, modalities: tuple[str, ...], present: npt.NDArray[np.bool_]) -> str:
+    """Which modalities a clip lacks, and why."""
+    rows = ((name, store.row(clip, name)) for name, here in zip(modalities, present, strict=True) if not here)
+    return "; ".join(f"{name}: {row.reason if row else 'never extracted'}" for name, row in rows)
+
+
+def check_features(bundle: Bundle, store: Store) -> None:
+    """See that features were made as those that the model was trained on.
+
+    Raises:
+        ModelError: a modality was made in another way; scores would be wrong without a sign of it.
+    """
+    for name, made in bundle.feature_provenance.items():
+        found = store.provenance(name)
+        if found and found != made:
+            raise ModelError(f"{store.root}: {name} was made by {found}, but the model was trained on {made}")
+
+
+def evaluate(
+    bundle: Bundle,
+    manifest: Manifest,
+    store: Store,
+    split: str = "valid",
+    resamples: int = 10_000,
+    subsets: bool = True,
+    seed: int = 0,
+) -> Evaluation:
+    """Judge a model on a split.
+
+    Args:
+        bundle: the model.
+        manifest: rated clips.
+        store: their features.
+        split: ``train``, ``valid``, ``test``, the owner's own word, or ``all``.
+        resamples: of the bootstrap.
+        subsets: also judge every subset of modalities, and robustness to missing ones.
+        seed: of the bootstrap and of which clips lose a modality.
+
+    Raises:
+        DataError, ModelError: as ``score_split``.
+    """
+    scored = score_split(bundle, manifest, store, split)
+    mean = scored.scores.mean(0)
+    targets, mean_r = judge_targets(bundle.targets, mean, scored.rated, scored.clusters, resamples, seed)
+    r = np.array([target.r.value for target in targets])
+    many = subsets and len(bundle.modalities) > 1
+    answers = bundle.score_subsets(scored.inputs, all_subsets(bundle.modalities)) if many else {}
+    return Evaluation(
+        split=split,
+        clips=len(scored.clips),
+        resampled="participants" if scored.clusters else "clips",
+        targets=targets,
+        mean_r=mean_r,
+        defined=int(np.isfinite(r).sum()),
+        mean_ccc=float(mean_defined([target.ccc for target in targets])),
+        seeds=mean_defined(pearson(scored.scores, scored.rated)),
+        subsets={
+            "+".join(subset): float(mean_defined(pearson(answer, scored.rated))) for subset, answer in answers.items()
+        },
+        missing=missing_curves(answers, scored.rated, seed) if many else {},
+        shares=SHARES,
+        coverage=_coverage(bundle, scored),
+        table=_table(bundle, scored),
+        notes=_notes(bundle, scored, r),
+        groups=by_group(mean, scored.rated, scored.clips, resamples, seed),
+        modalities=bundle.modalities,
+    )
+
+
+def judge_targets(
+    names: Sequence[str],
+    scores: npt.ArrayLike,
+    rated: npt.ArrayLike,
+    people: Sequence[str] | None,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> tuple[tuple[TargetResult, ...], Interval]:
+    """Each emotion, and the mean r over those for which it is defined.
+
+    Args:
+        names: of the emotions.
+        scores, rated: ``(N, E)``.
+        people: who is in each clip; ``None`` resamples clips.
+        resamples, seed: of the bootstrap.
+    """
+    mean, known = np.asarray(scores, np.float32), np.asarray(rated, np.float32)
+    r, ccc = pearson(mean, known), concordance(mean, known)
+    drawn = bootstrap_pearson(mean, known, people, resamples, seed)
+    mae, rmse = mean_absolute_error(mean, known), root_mean_square_error(mean, known)
+    targets = tuple(
+        TargetResult(
+            name,
+            int((~np.isnan(known[:, e])).sum()),
+            interval(float(r[e]), drawn[:, e]),
+            float(ccc[e]),
+            float(mae[e]),
+            float(rmse[e]),
+            _why_undefined(mean[:, e], known[:, e]) if np.isnan(r[e]) else "",
+        )
+        for e, name in enumerate(names)
+    )
+    return targets, interval(float(mean_defined(r)), mean_defined(drawn))
+
+
+def compare(
+    first: Bundle,
+    second: Bundle,
+    manifest: Manifest,
+    stores: tuple[Store, Store],
+    split: str = "valid",
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> dict[str, PairedTest]:
+    """Is the second model better than the first, on the same clips and the same resamples of them?
+
+    Returns:
+        By emotion, and ``mean`` for the challenge's score.
+
+    Raises:
+        DataError, ModelError: as ``score_split``.
+    """
+    a, b = (score_split(model, manifest, store, split) for model, store in zip((first, second), stores, strict=True))
+    p, q = a.scores.mean(0), b.scores.mean(0)
+    results = {}
+    for e, name in enumerate(first.targets):
+        one = [e]
+        results[name] = paired_test(p[:, one], q[:, one], a.rated[:, one], a.clusters, resamples, seed)
+    results["mean"] = paired_test(p, q, a.rated, a.clusters, resamples, seed)
+    return results
+
+
+def missing_curves(
+    answers: Mapping[tuple[str, ...], npt.NDArray[np.float32]], rated: npt.NDArray[np.float32], seed: int
+) -> dict[str, Array]:
+    """Mean r when a growing random share of the clips loses a modality, by modality; ``SHARES`` says which shares.
+
+    Args:
+        answers: scores ``(N, E)`` with all modalities, and without each one, by what is left.
+        rated: ``(N, E)``.
+        seed: of who loses it; a clip that lost it at a smaller share stays without.
+    """
+    draw = np.random.default_rng(seed).random(len(rated))
+    every = max(answers, key=len)
+    curves = {}
+    for name in every:
+        without = answers[tuple(other for other in every if other != name)]
+        mixed = (np.where((draw < share)[:, None], without, answers[every]) for share in SHARES)
+        curves[name] = np.array([float(mean_defined(pearson(scores, rated))) for scores in mixed])
+    return curves
+
+
+def _coverage(bundle: Bundle, scored: Scored) -> Coverage | None:
+    if not bundle.quantiles:
+        return None
+    low, high = bundle.intervals(scored.scores.mean(0), scored.present)
+    known = ~np.isnan(scored.rated) & np.isfinite(low)
+    inside = (scored.rated >= low) & (scored.rated <= high) & known
+    count = np.maximum(known.sum(0), 1)
+    found = np.where(known.any(0), inside.sum(0) / count, np.nan)
+    width = np.where(known, high - low, 0).sum(0) / count
+    level = float(bundle.provenance["intervals"]["level"])
+    return Coverage(level, tuple(map(float, found)), tuple(map(float, width)))
+
+
+def _table(bundle: Bundle, scored: Scored) -> pa.Table:
+    """What anyone needs to compute every number again."""
+    mean = scored.scores.mean(0)
+    columns: dict[str, object] = {
+        "clip": [clip.id for clip in scored.clips],
+        "participant": [clip.participant for clip in scored.clips],
+        "present": [
+            " ".join(n for n, here in zip(bundle.modalities, row, strict=True) if here) for row in scored.present
+        ],
+        "absent": scored.absent,
+    }
+    columns |= {f"rated {target}": scored.rated[:, e] for e, target in enumerate(bundle.targets)}
+    columns |= {f"predicted {target}": mean[:, e] for e, target in enumerate(bundle.targets)}
+    return pa.table(columns)
+
+
+def _notes(bundle: Bundle, scored: Scored, r: Array) -> tuple[str, ...]:
+    notes = []
+    if bundle.random_weights:
+        notes.append("made with random backbones: these numbers mean nothing")
+    if scored.clusters is None:
+        notes.append("participants are unknown: intervals resample clips and may be too narrow")
+    if (undefined := int(np.isnan(r).sum())) > 0:
+        notes.append(f"r is undefined for {undefined} of {len(r)} emotions; the mean is over the others")
+    for m, name in enumerate(bundle.modalities):
+        without = np.flatnonzero(~scored.present[:, m])
+        if len(without):
+            first = scored.clips[int(without[0])].id
+            notes.append(f"{name}: missing from {len(without)} of {len(scored.clips)} clips, first {first}")
+    nothing = np.flatnonzero(~scored.present.any(-1))
+    if len(nothing):
+        first = scored.clips[int(nothing[0])].id
+        notes.append(f"{len(nothing)} clips have no modality at all and count with a constant, first {first}")
+    return tuple(notes)
+
+
+def _why_undefined(predicted: npt.NDArray[np.float32], rated: npt.NDArray[np.float32]) -> str:
+    known = rated[~np.isnan(rated)]
+    if len(known) < 2:
+        return f"only {len(known)} clips are rated"
+    if known.min() == known.max():
+        return f"all {len(known)} ratings are {known[0]:g}"
+    return "the prediction is the same for all clips" if np.isfinite(predicted).all() else "a prediction is not finite"

@@ -1,0 +1,148 @@
+"""An evaluation on the disk, in the run that it judges, so that a report needs neither the data nor the features.
+
+evaluation/SPLIT.json      everything of ``Evaluation`` but its table; what is not a number is null
+evaluation/SPLIT.parquet   its table: a row per rated clip, with ratings, predictions, and what was absent and why
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mien.errors import Damaged, DataError
+from mien.evaluation.results import Coverage, Evaluation, TargetResult
+from mien.evaluation.subgroups import GroupResult
+from mien.metrics import Interval
+from mien.storage.bounded import read_parquet
+from mien.storage.exclusive import refuse_link
+from mien.storage.files import atomic_file, read_json, write_json
+
+FORMAT, VERSION = "mien-evaluation", 1
+
+
+def write_evaluation(result: Evaluation, run: Path, data: str) -> Path:
+    """Write an evaluation into a run folder.
+
+    Args:
+        result: what ``evaluate`` said.
+        run: the run folder.
+        data: what was judged on, as it was named.
+
+    Returns:
+        The JSON file.
+    """
+    file = _file(run, result.split)
+    for place in (file.parent, file, file.with_suffix(".parquet")):
+        refuse_link(place)
+    with atomic_file(file.with_suffix(".parquet")) as part:
+        pq.write_table(result.table, part, compression="zstd")
+    record = asdict(replace(result, table=pa.table({})))
+    del record["table"]
+    number = 1 + max((place for place, _ in _numbered(run)), default=0)
+    write_json(file, {"format": FORMAT, "version": VERSION, "number": number, "data": data, **_plain(record)})
+    return file
+
+
+def splits_of(run: Path) -> list[str]:
+    """The splits that a run was judged on, the last one first.
+
+    In the order of their numbers, which no clock can confuse; those without (made before there were numbers) come last,
+    ``valid`` before the others.
+    """
+    found = sorted(_numbered(run), key=lambda entry: (-entry[0], entry[1] != "valid", entry[1]))
+    return [split for _, split in found]
+
+
+def _numbered(run: Path) -> list[tuple[int, str]]:
+    """The evaluations in a run: when each was made, as a number that counts them, and its split."""
+    return [_numbered_split(file) for file in (run / "evaluation").glob("*.json")]
+
+
+def _numbered_split(file: Path) -> tuple[int, str]:
+    record = read_json(file)
+    number, split = (record.get("number", 0), record.get("split")) if isinstance(record, dict) else (0, None)
+    if not isinstance(split, str) or not isinstance(number, int):
+        raise DataError(f"{file}: damaged (names no split); delete it and run mien evaluate again")
+    return number, split
+
+
+def read_evaluation(run: Path, split: str) -> tuple[Evaluation, str]:
+    """The evaluation of a run on a split, and what it was judged on.
+
+    Raises:
+        DataError: there is none, or it is damaged or of another version.
+    """
+    file = _file(run, split)
+    record = read_json(file)
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise DataError(f"{file}: not an evaluation of mien; make it again with: mien evaluate {run} DATA -f STORE")
+    if record.get("version") != VERSION:
+        raise DataError(f"{file}: an evaluation of version {record.get('version')}, but this mien reads {VERSION}")
+    try:
+        return _evaluation(record, read_parquet(file.with_suffix(".parquet"))), str(record["data"])
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, Damaged) as error:
+        raise DataError(f"{file}: damaged ({error}); make it again with: mien evaluate {run} DATA -f STORE") from error
+
+
+def _file(run: Path, split: str) -> Path:
+    return run / "evaluation" / f"{re.sub(r'[^A-Za-z0-9_-]+', '_', split)}.json"
+
+
+def _evaluation(record: Mapping[str, Any], table: pa.Table) -> Evaluation:
+    coverage = record["coverage"]
+    return Evaluation(
+        split=record["split"],
+        clips=record["clips"],
+        resampled=record["resampled"],
+        targets=tuple(
+            TargetResult(**{**row, "r": _interval(row["r"]), **{k: _number(row[k]) for k in ("ccc", "mae", "rmse")}})
+            for row in record["targets"]
+        ),
+        mean_r=_interval(record["mean_r"]),
+        defined=record["defined"],
+        mean_ccc=_number(record["mean_ccc"]),
+        seeds=_array(record["seeds"]),
+        subsets={name: _number(r) for name, r in record["subsets"].items()},
+        missing={name: _array(curve) for name, curve in record["missing"].items()},
+        shares=tuple(record["shares"]),
+        coverage=coverage and Coverage(coverage["level"], _numbers(coverage["found"]), _numbers(coverage["width"])),
+        table=table,
+        notes=tuple(record["notes"]),
+        modalities=tuple(record.get("modalities", ())),
+        groups=tuple(
+            GroupResult(**{**row, "r": _interval(row["r"]), "error": _interval(row["error"])})
+            for row in record["groups"]
+        ),
+    )
+
+
+def _plain(value: Any) -> Any:
+    """For JSON: arrays as lists, what is not a finite number as null."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return value
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _numbers(values: list[float | None]) -> tuple[float, ...]:
+    return tuple(map(_number, values))
+
+
+def _array(values: list[float | None]) -> np.ndarray:
+    return np.array(_numbers(values), np.float64)
+
+
+def _interval(values: Mapping[str, float | None]) -> Interval:
+    return Interval(*(_number(values[name]) for name in ("value", "low", "high")))

@@ -1,0 +1,113 @@
+"""What ``evaluate`` says of a model on a split, as plain records.
+
+Shapes: ``N`` clips, ``E`` emotions, ``K`` models of a run.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from mien.evaluation.subgroups import GroupResult
+from mien.metrics import Interval
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TargetResult:
+    """One emotion over the whole split.
+
+    Attributes:
+        target: its name.
+        rated: how many clips count.
+        r: Pearson with its interval; ``nan`` where undefined.
+        ccc, mae, rmse: of the same clips.
+        why_undefined: empty, or why there is no r.
+    """
+
+    target: str
+    rated: int
+    r: Interval
+    ccc: float
+    mae: float
+    rmse: float
+    why_undefined: str
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How often the prediction intervals held the rating: stated ``level``, and found by emotion with mean width."""
+
+    level: float
+    found: tuple[float, ...]
+    width: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model on a split.
+
+    Attributes:
+        split: its name.
+        clips: how many rated clips.
+        resampled: ``participants`` or ``clips``: what the intervals resample.
+        targets: by emotion, in order.
+        mean_r: the challenge's score with its interval: the mean over the emotions for which r is defined.
+        defined: how many those are.
+        mean_ccc: likewise.
+        seeds: mean r of each of the K models alone, ``(K,)``.
+        subsets: mean r with only some modalities given at test time, by name (``"text+audio"``).
+        missing: by modality, mean r with each of ``shares`` of the clips lacking it.
+        shares: in [0, 1].
+        coverage: of the model's prediction intervals; ``None`` when it has none.
+        table: a row per clip: rated, predicted, and which modalities it had.
+        notes: what a reader must know, one line each.
+        groups: by group of people, where the manifest has groups.
+        modalities: what the model was given of each clip that has it.
+    """
+
+    split: str
+    clips: int
+    resampled: str
+    targets: tuple[TargetResult, ...]
+    mean_r: Interval
+    defined: int
+    mean_ccc: float
+    seeds: Array
+    subsets: Mapping[str, float]
+    missing: Mapping[str, Array]
+    shares: tuple[float, ...]
+    coverage: Coverage | None
+    table: pa.Table
+    notes: tuple[str, ...]
+    groups: tuple[GroupResult, ...] = ()
+    modalities: tuple[str, ...] = ()
+
+    @property
+    def basis(self) -> str:
+        """What the figures rest on, in words: split, clips, people, targets and modalities."""
+        names = ", ".join(target.target for target in self.targets)
+        given = f"; from {', '.join(self.modalities)}, as far as a clip has them" if self.modalities else ""
+        return (
+            f"split {self.split}: {people_and_clips(self.clips, self.table['participant'].to_pylist())}; {names}{given}"
+        )
+
+
+def people_and_clips(clips: int, people: Sequence[str | None]) -> str:
+    """How many clips, of how many people.
+
+    >>> people_and_clips(3, ["a", "a", "b"])
+    '3 rated clips of 2 participants'
+    >>> people_and_clips(2, [None, "b"])
+    '2 rated clips, participants known of 1 only; clips treated as independent'
+    >>> people_and_clips(2, [None, None])
+    '2 rated clips, participants unknown; clips treated as independent'
+    """
+    known = [name for name in people if name]
+    if len(known) == len(people):
+        return f"{clips:,} rated clips of {len(set(known)):,} participants"
+    found = f"known of {len(known):,} only" if known else "unknown"
+    return f"{clips:,} rated clips, participants {found}; clips treated as independent"

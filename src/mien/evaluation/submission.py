@@ -1,0 +1,133 @@
+"""The challenge's submission file: written as the challenge wants it, and checked as the challenge would.
+
+Header ``Filename`` and the targets in order, a row per clip of the split sorted by name, floats in [0, 1]. A submission
+that does not pass never replaces a file. Its cells are as the challenge has them, and not escaped for spreadsheets: ids
+are checked against the data, and all else is numbers.
+"""
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mien.data.rows import LARGEST_TABLE
+from mien.data.splits import clips_of
+from mien.errors import DataError
+from mien.evaluation.evaluate import check_features
+from mien.features.origins import check_unchanged
+from mien.features.store import Store
+from mien.model.bundle import Bundle
+from mien.schema import Manifest
+from mien.storage.files import atomic_file, contents
+
+
+def write_submission(
+    bundle: Bundle, manifest: Manifest, store: Store, path: Path, split: str = "test", fill: str | None = None
+) -> tuple[str, ...]:
+    """Score a split and write the submission.
+
+    Args:
+        bundle: the model.
+        manifest: the data.
+        store: features of the split's clips.
+        path: the CSV file to write.
+        split: whose clips.
+        fill: what a clip without any modality gets: ``mean`` (of the scored clips), or a number in [0, 1].
+
+    Returns:
+        Notes on what was filled and clipped.
+
+    Raises:
+        DataError: the targets are not those of the data, there is no such split, clips cannot be scored and ``fill``
+            does not say what they get, ``fill`` is neither ``mean`` nor a number in [0, 1], or clips were replaced
+            since their features were made.
+        ModelError: the features are not of the kind that the model was trained on.
+    """
+    check_features(bundle, store)
+    clips = sorted(clips_of(manifest, split), key=lambda clip: clip.id)
+    check_unchanged(store, clips, bundle.modalities)
+    ids = [clip.id for clip in clips]
+    packed = {name: store.gather(name, ids) for name in bundle.modalities}
+    scores = bundle.score(packed).astype(np.float64)
+    scored = np.stack([packed[name].lengths for name in bundle.modalities]).max(0) > 0
+    notes = _fill(scores, scored, ids, fill)
+    outside = int(((scores < 0) | (scores > 1)).sum())
+    if outside:
+        notes.append(f"{outside} of {scores.size} scores lay outside [0, 1] and were moved to its nearest end")
+    with atomic_file(path) as part:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["Filename", *bundle.targets])
+            for clip, row in zip(ids, np.clip(scores, 0, 1), strict=True):
+                writer.writerow([clip, *(f"{value:.6f}" for value in row)])
+        _check(part, path, manifest, split)
+    return tuple(notes)
+
+
+def check_submission(path: Path, manifest: Manifest, split: str = "test") -> int:
+    """See that a submission is as the challenge wants it; returns its number of rows.
+
+    Raises:
+        DataError: header, order, clips, or a value is wrong; the message names the line.
+    """
+    return _check(path, path, manifest, split)
+
+
+def _check(file: Path, path: Path, manifest: Manifest, split: str) -> int:
+    """Check what stands in ``file`` and is called ``path``."""
+    wanted = sorted(clip.id for clip in clips_of(manifest, split))
+    try:
+        rows = list(csv.reader(contents(file, LARGEST_TABLE).decode("utf-8").splitlines()))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as text ({error})") from error
+    header = ["Filename", *manifest.targets]
+    if not rows or rows[0] != header:
+        raise DataError(
+            f"{path}:1: header is {','.join(rows[0]) if rows else 'missing'!r}, expected {','.join(header)}"
+        )
+    for line, (row, clip) in enumerate(zip(rows[1:], wanted, strict=False), 2):
+        _check_row(f"{path}:{line}", row, clip, header)
+    if len(rows) - 1 != len(wanted):
+        raise DataError(f"{path}: {len(rows) - 1} rows, but the {split} split has {len(wanted)} clips")
+    return len(wanted)
+
+
+def _check_row(where: str, row: list[str], clip: str, header: list[str]) -> None:
+    if len(row) != len(header):
+        raise DataError(f"{where}: {len(row)} values, expected {len(header)}")
+    if row[0] != clip:
+        raise DataError(f"{where}: clip {row[0]!r}, expected {clip!r}; rows are sorted by name, none is left out")
+    for name, text in zip(header[1:], row[1:], strict=True):
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0 <= value <= 1:
+            raise DataError(f"{where}: {name} = {text!r}, expected a number in [0, 1]")
+
+
+def _fill(
+    scores: npt.NDArray[np.float64], scored: npt.NDArray[np.bool_], ids: list[str], fill: str | None
+) -> list[str]:
+    """Give clips without any modality what ``fill`` says; returns the note on it."""
+    without = np.flatnonzero(~scored)
+    if not len(without):
+        return []
+    first = f"{len(without)} of {len(ids)} clips have no features, first {ids[without[0]]}"
+    if fill is None:
+        raise DataError(f"{first}; extract them, or say what they get with --fill mean or --fill NUMBER")
+    if fill == "mean":
+        if not scored.any():
+            raise DataError(f"{first}; there is no scored clip to take the mean of")
+        scores[without] = scores[scored].mean(0)
+        return [f"{first}; filled with the mean of the others"]
+    try:
+        value = float(fill)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise DataError(f"--fill {fill}: expected mean, or a number in [0, 1]")
+    scores[without] = value
+    return [f"{first}; filled with {value:g}"]

@@ -1,0 +1,82 @@
+"""How well a model did on its validation clips, as plain numbers for its own record (``provenance.json``, the card).
+
+The validation clips also stopped the training, so these figures are a little too good; ``mien evaluate`` on clips of
+another split is the judge.
+
+Shapes: ``K`` models, ``N`` clips, ``E`` emotions.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mien.evaluation.subgroups import by_group, participants_of
+from mien.metrics import Interval, bootstrap_mean, bootstrap_pearson, interval, mean_defined, pearson
+from mien.schema import Clip
+
+LEVEL = 0.95
+RESAMPLES = 10_000
+
+
+def results_record(
+    scores: npt.NDArray[np.float32],
+    rated: npt.NDArray[np.float32],
+    clips: Sequence[Clip],
+    targets: Sequence[str],
+    r: Mapping[str, npt.NDArray[np.float64]],
+) -> dict[str, Any]:
+    """What a model folder says about its worth.
+
+    Args:
+        scores: ``(K, N, E)``; the mean over the models is judged, as it is what the model will answer.
+        rated: ``(N, E)``, ``nan`` where unrated.
+        clips: the ``N`` validation clips.
+        targets: names of the emotions.
+        r: Pearson ``(K, E)`` by model: each modality alone, fused, the mean of all models.
+
+    Returns:
+        ``r`` as rows of numbers with their mean; ``scores``: r and mean absolute error per emotion and over all, with
+        bootstrap intervals over participants where all are known, else over clips; ``groups``, where there are some.
+    """
+    mean, people = scores.mean(0), participants_of(clips)
+    drawn = bootstrap_pearson(mean, rated, people, RESAMPLES)
+    off = np.abs(mean - rated)  # nan where unrated
+    spread, point = bootstrap_mean(off, people, RESAMPLES), pearson(mean, rated)
+    error = np.array([column[~np.isnan(column)].mean() if (~np.isnan(column)).any() else np.nan for column in off.T])
+    rows = [
+        _row(name, int((~np.isnan(rated[:, e])).sum()), interval(float(point[e]), drawn[:, e]),
+             interval(float(error[e]), spread[:, e]))
+        for e, name in enumerate(targets)
+    ]  # fmt: skip
+    whole = interval(float(mean_defined(point)), mean_defined(drawn))
+    rows.append(_row("mean", len(clips), whole, interval(float(mean_defined(error)), mean_defined(spread))))
+    return {
+        "targets": [*targets],
+        "r": {name: _cells([*values.mean(0), mean_defined(values).mean()]) for name, values in r.items()},
+        "clips": len(clips),
+        "participants": len(set(people)) if people else None,
+        "level": LEVEL,
+        "resamples": RESAMPLES,
+        "scores": rows,
+        "groups": [
+            {"group": one.group, "clips": one.clips, "participants": one.participants, "r": _ends(one.r),
+             "error": _ends(one.error)}
+            for one in by_group(mean, rated, clips, RESAMPLES)
+        ],
+    }  # fmt: skip
+
+
+def _row(target: str, rated: int, r: Interval, error: Interval) -> dict[str, Any]:
+    return {"target": target, "rated": rated, "r": _ends(r), "error": _ends(error)}
+
+
+def _ends(values: Interval) -> list[float | None]:
+    """Value, low and high end."""
+    return _cells([values.value, values.low, values.high])
+
+
+def _cells(values: Sequence[float]) -> list[float | None]:
+    """Numbers for JSON, which has no nan."""
+    return [round(float(value), 6) if np.isfinite(value) else None for value in values]

@@ -1,0 +1,1 @@
+"""From clips to scores with a trained model."""

@@ -1,0 +1,1 @@
+"""Scores of clips: the document, tables and files made of it, statistics for labs."""

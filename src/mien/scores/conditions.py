@@ -1,0 +1,99 @@
+"""Scores as people have them on the disk, joined with what they know of each clip: who, and under which condition.
+
+scores (a document, or a wide table)  +  a table with ``clip``, ``participant``, and a column of conditions → Scored
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from mien.data.manifest import read_rows
+from mien.errors import DataError
+from mien.scores.document import read_document
+from mien.scores.people import Scored
+
+CLIP, PARTICIPANT, ERROR = "clip", "participant", "error"
+_ENDS = (" lower", " upper")
+
+Row = Mapping[str, str]
+
+
+def read_scored(scores: Path, by: str, about: Path | None = None) -> tuple[Scored, tuple[str, ...]]:
+    """Scores with the condition of each clip.
+
+    Args:
+        scores: a document (.json), or a wide table (.csv, .tsv, .parquet) as ``mien predict`` writes it.
+        by: the column of conditions, in ``about`` or in the table of scores itself.
+        about: a table with ``clip``, ``by`` and, as far as known, ``participant``, which counts before that of the
+            scores.
+
+    Returns:
+        The clips with scores, and notes on what was not matched, one line each.
+
+    Raises:
+        DataError: a file cannot be read, has no column of that name, or has no scores.
+    """
+    targets, rows = _read_json(scores) if scores.suffix.lower() == ".json" else _read_table(scores, by)
+    known, notes = ({}, []) if about is None else _about(about, by, [row[CLIP] for row in rows])
+    if about is None and rows and by not in rows[0]:
+        raise DataError(f"{scores}: no column {by!r}; name a table that has it with --about (columns clip, {by})")
+    joined = [{**row, **known.get(row[CLIP], {})} for row in rows]
+    made = Scored(
+        targets,
+        tuple(row[CLIP] for row in joined),
+        np.array([[_number(scores, row, target) for target in targets] for row in joined]).reshape(-1, len(targets)),
+        tuple(row.get(PARTICIPANT) or None for row in joined),
+        tuple(row.get(by) or None for row in joined),
+        tuple(row.get(ERROR) or None for row in joined),
+    )
+    return made, tuple(notes)
+
+
+def _read_json(file: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
+    read = read_document(file)
+    rows = [
+        {CLIP: clip.clip, PARTICIPANT: clip.participant or "", ERROR: clip.error or ""}
+        | {target: "" if value is None else repr(value) for target, value in clip.scores.items()}
+        for clip in read.clips
+    ]
+    return tuple(read.targets), rows
+
+
+def _read_table(file: Path, by: str) -> tuple[tuple[str, ...], list[dict[str, str]]]:
+    rows = [dict(row) for _, row in read_rows(file)]
+    if not rows or CLIP not in rows[0]:
+        raise DataError(
+            f"{file}: no table of scores (a column {CLIP!r} was expected); write one with mien predict --out"
+        )
+    names = [name for name in rows[0] if name not in (CLIP, PARTICIPANT, ERROR, by) and not name.endswith(_ENDS)]
+    targets = tuple(name for name in names if all(f"{name}{end}" in rows[0] for end in _ENDS))
+    if not targets:
+        raise DataError(f"{file}: no scores in it (columns 'Joy', 'Joy lower', 'Joy upper' were expected, say)")
+    return targets, rows
+
+
+def _about(file: Path, by: str, clips: list[str]) -> tuple[dict[str, Row], list[str]]:
+    """What a table knows of each clip; the row of a clip that stands twice must say the same."""
+    read = read_rows(file)
+    for column in (CLIP, by):
+        if read and column not in read[0][1]:
+            raise DataError(f"{file}: no column {column!r}; it has {', '.join(read[0][1])}")
+    known: dict[str, Row] = {}
+    for line, row in read:
+        told = {name: row[name] for name in (by, PARTICIPANT) if row.get(name)}
+        if known.setdefault(row[CLIP], told) != told:
+            raise DataError(f"{file}:{line}: clip {row[CLIP]!r} stands twice and differs")
+    lost, unscored = [clip for clip in clips if clip not in known], sorted(set(known) - set(clips))
+    notes = [f"{len(lost)} scored clips are not in {file.name} (first: {lost[0]})"] if lost else []
+    notes += [f"{len(unscored)} clips of {file.name} have no scores (first: {unscored[0]})"] if unscored else []
+    return known, notes
+
+
+def _number(file: Path, row: Row, target: str) -> float:
+    text = row.get(target, "")
+    try:
+        return float(text) if text else math.nan
+    except ValueError as error:
+        raise DataError(f"{file}: clip {row[CLIP]}: {target} = {text!r} is no number") from error

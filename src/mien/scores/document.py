@@ -1,0 +1,212 @@
+"""Everything that is known of scored clips as one JSON document: versioned, with a published JSON Schema.
+
+A table has a row per clip and is what most people want. The document also holds what has no place in a row: windows,
+words with their times, what moved the scores. Reports are made from it, and other programs read it.
+
+    {"format": "mien-scores", "version": 1, "model": {...}, "targets": [...], "clips": [{...}, ...]}
+
+A number that is not one (``nan``) is null. A field that is added leaves the version; one that changes raises it.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mien.errors import DataError, legible
+from mien.schema import Prediction
+from mien.storage.files import read_json, write_json
+
+FORMAT: Literal["mien-scores"] = "mien-scores"
+VERSION: Literal[1] = 1
+
+Scores = dict[str, float | None]
+"""By target."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ModelNote(_Part):
+    """Which model said it."""
+
+    name: str
+    """The model's folder."""
+    weights: str
+    """Set of pretrained weights below it."""
+    modalities: list[str]
+    """What it looks at and listens to, in order."""
+    interval_level: float | None
+    """Share of ratings that the intervals shall hold; null when it has none."""
+    random_weights: bool
+    """Made with random backbones: the scores mean nothing."""
+
+
+class WordNote(_Part):
+    """A spoken word; seconds from the start of the clip."""
+
+    text: str
+    start: float
+    end: float
+    probability: float
+
+
+class WindowNote(_Part):
+    """A stretch of a clip, scored as if it were a clip of its own; seconds from the start of the clip."""
+
+    start: float
+    end: float
+    scores: Scores
+    lower: Scores
+    upper: Scores
+    present: list[str]
+
+
+class AttentionNote(_Part):
+    """How much each step of a modality counts; the weights add up to 1."""
+
+    seconds: list[float]
+    weights: list[float]
+
+
+class WhyNote(_Part):
+    """What moved the scores of a clip."""
+
+    nothing: Scores
+    """What the model says of a clip without any modality."""
+    shapley: dict[str, Scores]
+    """By modality: Shapley values; with ``nothing`` they add up to the scores."""
+    left_out: dict[str, Scores]
+    """By modality: the score minus the score without it."""
+    attention: dict[str, AttentionNote]
+
+
+class ClipNote(_Part):
+    """A clip."""
+
+    clip: str
+    path: str | None
+    """Its file, as it was named."""
+    participant: str | None
+    seconds: float | None
+    scores: Scores
+    lower: Scores
+    """Lower end of the prediction interval."""
+    upper: Scores
+    """Upper end of the prediction interval."""
+    present: list[str]
+    """Modalities it was scored from."""
+    absent: dict[str, str]
+    """The others, each with its reason."""
+    error: str | None
+    """Why it could not be scored."""
+    transcript: str | None
+    """What is said; null when nobody listened."""
+    words: list[WordNote] = Field(default_factory=list)
+    windows: list[WindowNote] = Field(default_factory=list)
+    why: WhyNote | None = None
+    start: float = 0.0
+    """Where the clip begins in its file, seconds; all other times count from there."""
+
+
+class ScoresDocument(_Part):
+    """Scored clips, with the model that scored them."""
+
+    format: Literal["mien-scores"] = FORMAT
+    version: Literal[1] = VERSION
+    model: ModelNote
+    targets: list[str]
+    """Names of the scores, in order."""
+    clips: list[ClipNote]
+
+
+def document(predictions: Iterable[Prediction], targets: Iterable[str], model: ModelNote) -> ScoresDocument:
+    """Predictions as a document."""
+    return ScoresDocument(model=model, targets=list(targets), clips=[_clip(made) for made in predictions])
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a document; ``docs/schema/`` has a copy of it."""
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": f"urn:{FORMAT}:{VERSION}"}
+    return head | ScoresDocument.model_json_schema(mode="serialization")
+
+
+def write_document(made: ScoresDocument, file: Path) -> None:
+    """Write a document as JSON."""
+    write_json(file, made.model_dump(mode="json"))
+
+
+def read_document(file: Path) -> ScoresDocument:
+    """Read a document.
+
+    Raises:
+        DataError: it is no document of scores, is damaged, or is of another version.
+    """
+    values = read_json(file)
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise DataError(f"{file}: not a document of scores; make one with: mien predict MODEL CLIPS --out {file.name}")
+    if values.get("version") != VERSION:
+        raise DataError(f"{file}: scores of version {values.get('version')}, but this mien reads version {VERSION}")
+    try:
+        return ScoresDocument.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DataError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _clip(made: Prediction) -> ClipNote:
+    said = made.transcript
+    return ClipNote(
+        clip=made.clip,
+        path=None if made.path is None else legible(str(made.path)),
+        participant=made.participant,
+        seconds=_number(made.seconds),
+        scores=_scores(made.scores),
+        **_ends(made.intervals),
+        present=list(made.present),
+        absent=dict(made.absent),
+        error=made.error,
+        transcript=None if said is None else said.text,
+        words=[WordNote(**asdict(word)) for word in (said.words if said else ())],
+        windows=[
+            WindowNote(
+                start=w.start, end=w.end, scores=_scores(w.scores), **_ends(w.intervals), present=list(w.present)
+            )
+            for w in made.windows
+        ],
+        why=_why(made),
+        start=made.start,
+    )
+
+
+def _why(made: Prediction) -> WhyNote | None:
+    why = made.why
+    return why and WhyNote(
+        nothing=_scores(why.nothing),
+        shapley={name: _scores(values) for name, values in why.shapley.items()},
+        left_out={name: _scores(values) for name, values in why.left_out.items()},
+        attention={
+            name: AttentionNote(seconds=list(part.seconds), weights=list(part.weights))
+            for name, part in why.attention.items()
+        },
+    )
+
+
+def _ends(intervals: Mapping[str, tuple[float, float]]) -> dict[str, Scores]:
+    return {
+        end: {name: _number(pair[place]) for name, pair in intervals.items()}
+        for place, end in enumerate(("lower", "upper"))
+    }
+
+
+def _scores(values: Mapping[str, float]) -> Scores:
+    return {name: _number(value) for name, value in values.items()}
+
+
+def _number(value: float) -> float | None:
+    """JSON has no nan."""
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,119 @@
+"""A scored clip as an ELAN annotation file (``.eaf``, format 3.0).
+
+Followed is the content model of ``EAFv3.0.xsd`` of the Max Planck Institute for Psycholinguistics: the order of
+elements, the attributes that must be there, times as whole milliseconds in slots that are sorted by time, and every
+annotation with two slots of its own. Media are named as ELAN names them: ``file:`` and the path as it is (ELAN does not
+undo ``%20``), and a path relative to the annotation file, by which ELAN finds the video after both were moved.
+
+Source: H. Sloetjes, P. Wittenburg, *Annotation by category: ELAN and ISO DCR*, LREC 2008; ``EAFv3.0.xsd`` (2017).
+"""
+
+import mimetypes
+import os
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from xml.etree import ElementTree
+
+from mien.scores.document import ClipNote
+from mien.scores.exports.tiers import Stretch, Tier, tiers
+
+SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
+INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
+KINDS = ("score", "speech")
+NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that no XML file can hold; they become U+FFFD."""
+
+
+def eaf(clip: ClipNote, targets: Sequence[str], annotator: str, folder: Path) -> bytes:
+    """The annotation file of a clip.
+
+    Args:
+        clip: a scored clip.
+        targets: names of the scores, one tier each.
+        annotator: who the tiers are by: the model's name.
+        folder: where the file will lie; the video is named relative to it.
+
+    Returns:
+        XML in UTF-8: a tier per target with scores as text, and ``transcript`` and ``words`` where they are known.
+
+    Raises:
+        DataError: windows are not in order of time, or lie within each other.
+    """
+    made = tiers(clip, targets)
+    numbered = {part: place for place, part in enumerate(_parts(made), 1)}
+    root = ElementTree.Element(
+        "ANNOTATION_DOCUMENT",
+        {"AUTHOR": "mien", "DATE": datetime.now(UTC).isoformat(timespec="seconds"), "FORMAT": "3.0", "VERSION": "3.0",
+         "xmlns:xsi": INSTANCE, "xsi:noNamespaceSchemaLocation": SCHEMA},
+    )  # fmt: skip
+    header = ElementTree.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
+    if clip.path is not None:
+        ElementTree.SubElement(header, "MEDIA_DESCRIPTOR", _media(Path(clip.path), folder))
+    ElementTree.SubElement(header, "PROPERTY", NAME="lastUsedAnnotationId").text = str(len(numbered))
+    slots = _time_order(root, list(numbered))
+    for tier in made:
+        _tier(root, tier, numbered, slots, {"ANNOTATOR": annotator, "PARTICIPANT": clip.participant or ""})
+    for kind in KINDS:
+        ElementTree.SubElement(
+            root, "LINGUISTIC_TYPE", GRAPHIC_REFERENCES="false", LINGUISTIC_TYPE_ID=kind, TIME_ALIGNABLE="true"
+        )
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="UTF-8", xml_declaration=True) + b"\n"
+
+
+Part = tuple[str, Stretch]
+"""The name of a tier, and a stretch of it."""
+
+
+def _parts(made: Sequence[Tier]) -> list[Part]:
+    return [(tier.name, stretch) for tier in made for stretch in tier.stretches]
+
+
+def _time_order(root: ElementTree.Element, parts: Sequence[Part]) -> dict[tuple[Part, str], str]:
+    """Write the slots in order of time; gives the slot's id of each end of each part."""
+    ends = [(getattr(part[1], end), (part, end)) for part in parts for end in ("start", "end")]
+    order = ElementTree.SubElement(root, "TIME_ORDER")
+    slots = {}
+    for place, (time, whose) in enumerate(sorted(ends, key=lambda end: end[0]), 1):
+        slots[whose] = f"ts{place}"
+        ElementTree.SubElement(order, "TIME_SLOT", TIME_SLOT_ID=f"ts{place}", TIME_VALUE=str(time))
+    return slots
+
+
+def _tier(
+    root: ElementTree.Element,
+    tier: Tier,
+    numbered: dict[Part, int],
+    slots: dict[tuple[Part, str], str],
+    about: dict[str, str],
+) -> None:
+    attributes = {**about, "LINGUISTIC_TYPE_REF": tier.kind, "TIER_ID": tier.name}
+    row = ElementTree.SubElement(root, "TIER", {name: clean(value) for name, value in attributes.items() if value})
+    for stretch in tier.stretches:
+        part = (tier.name, stretch)
+        annotation = ElementTree.SubElement(
+            ElementTree.SubElement(row, "ANNOTATION"), "ALIGNABLE_ANNOTATION", ANNOTATION_ID=f"a{numbered[part]}",
+            TIME_SLOT_REF1=slots[part, "start"], TIME_SLOT_REF2=slots[part, "end"],
+        )  # fmt: skip
+        ElementTree.SubElement(annotation, "ANNOTATION_VALUE").text = clean(stretch.text)
+
+
+def _media(path: Path, folder: Path) -> dict[str, str]:
+    absolute = path.absolute()
+    kind, _ = mimetypes.MimeTypes().guess_type(path.name)
+    named = {"MEDIA_URL": f"file:///{absolute.as_posix().lstrip('/')}", "MIME_TYPE": kind or "unknown"}
+    if absolute.drive == folder.absolute().drive:
+        relative = Path(os.path.relpath(absolute, folder.absolute())).as_posix()
+        named["RELATIVE_MEDIA_URL"] = relative if relative.startswith("../") else f"./{relative}"
+    return {name: clean(value) for name, value in named.items()}
+
+
+def clean(text: str) -> str:
+    """A text that XML can hold.
+
+    >>> clean("a\\x00b") == "a\\ufffdb"
+    True
+    """
+    return NOT_XML.sub("\ufffd", text)

@@ -1,0 +1,71 @@
+"""Scored clips in the nested JSON of Hume's batch Expression Measurement API, for programs that parse it already.
+
+The service was shut down in June 2026. Followed is the response to *get job predictions* as its reference and the types
+of its Python client (``hume`` 0.13, ``expression_measurement.batch``) have it: a list of sources, each with
+``results.predictions[].models``. What was chosen where the two do not fit:
+
+- A score of mien is fused from voice, words and face, while Hume gave one set of scores for each. All stand under
+  ``prosody``, whose records have a ``time`` with ``begin`` and ``end``, and need neither the box of a face nor a place
+  in a text, which a fused score does not have. Nothing is made up for the other models: they are null.
+- A prediction is a window, or the whole clip where there are no windows. Times count from the start of the file.
+- ``emotions`` holds the model's targets under their own names; there are not 48 of them, and they are not clipped.
+- ``md5sum`` is empty, since media are not read again; ``id`` is the participant, or Hume's own word ``unknown``.
+- A clip that could not be scored stands in ``results.errors`` with its reason.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from mien.data.manifest import SOUND_SUFFIXES
+from mien.scores.document import ClipNote, ScoresDocument, WindowNote
+
+
+def hume(scored: ScoresDocument) -> list[dict[str, Any]]:
+    """One source per clip, in the order of the document."""
+    return [_source(clip, scored.targets) for clip in scored.clips]
+
+
+def _source(clip: ClipNote, targets: list[str]) -> dict[str, Any]:
+    name = Path(clip.path).name if clip.path else clip.clip
+    source = {"type": "file", "filename": name, "content_type": None, "md5sum": ""}
+    if clip.error is not None:
+        failed = [{"message": clip.error, "file": name}]
+        return {"source": source, "results": {"predictions": [], "errors": failed}, "error": None}
+    kind = "audio" if Path(name).suffix.lower() in SOUND_SUFFIXES else "video"
+    models = {"face": None, "burst": None, "prosody": _prosody(clip, targets), "language": None, "ner": None,
+              "facemesh": None}  # fmt: skip
+    made = [{"file": name, "file_type": kind, "models": models}]
+    return {"source": source, "results": {"predictions": made, "errors": []}, "error": None}
+
+
+def _prosody(clip: ClipNote, targets: list[str]) -> dict[str, Any]:
+    parts = clip.windows or [WindowNote(start=0, end=clip.seconds or 0, **clip.model_dump(include=_SHARED))]
+    predictions = [_prediction(clip, part, targets) for part in parts]
+    heard = [word.probability for word in clip.words]
+    return {
+        "metadata": {"confidence": sum(heard) / len(heard), "detected_language": None} if heard else None,
+        "grouped_predictions": [
+            {"id": clip.participant or "unknown", "predictions": [made for made in predictions if made["emotions"]]}
+        ],
+    }
+
+
+_SHARED = {"scores", "lower", "upper", "present"}
+
+
+def _prediction(clip: ClipNote, part: WindowNote, targets: list[str]) -> dict[str, Any]:
+    scores = [(target, part.scores.get(target)) for target in targets]
+    return {
+        "text": _said(clip, part),
+        "time": {"begin": clip.start + part.start, "end": clip.start + part.end},
+        "confidence": None,
+        "speaker_confidence": None,
+        "emotions": [{"name": name, "score": score} for name, score in scores if score is not None],
+    }
+
+
+def _said(clip: ClipNote, part: WindowNote) -> str | None:
+    """The words whose middle lies in the part; the transcript of a whole clip; null when nobody listened."""
+    if clip.words and clip.windows:
+        return " ".join(w.text.strip() for w in clip.words if part.start <= (w.start + w.end) / 2 < part.end)
+    return None if clip.windows else clip.transcript

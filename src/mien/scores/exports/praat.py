@@ -1,0 +1,70 @@
+"""A scored clip as a Praat TextGrid: interval tiers in the long text format, UTF-8.
+
+In Praat an interval tier covers all of its time without a gap, so what lies between stretches is an interval without
+text. The grid's time is that of the file: a clip that begins at 12.5 s in its file gives a grid that begins at 12.5 s.
+
+Source: P. Boersma, D. Weenink, Praat manual, "TextGrid file formats".
+"""
+
+from collections.abc import Iterator, Sequence
+
+from mien.scores.document import ClipNote
+from mien.scores.exports.tiers import Stretch, Tier, extent, tiers
+
+
+def textgrid(clip: ClipNote, targets: Sequence[str]) -> str:
+    """The TextGrid of a clip: a tier per target with scores as text, ``transcript`` and ``words`` where known.
+
+    Raises:
+        DataError: windows are not in order of time, or lie within each other.
+    """
+    begin, end = extent(clip)
+    made = tiers(clip, targets)
+    end = max([end, *(tier.stretches[-1].end for tier in made if tier.stretches)])
+    lines = [
+        'File type = "ooTextFile"', 'Object class = "TextGrid"', "", f"xmin = {_seconds(begin)}",
+        f"xmax = {_seconds(end)}", "tiers? <exists>", f"size = {len(made)}", "item []:",
+    ]  # fmt: skip
+    for place, tier in enumerate(made, 1):
+        lines += [f"    item [{place}]:", *_tier(tier, begin, end)]
+    return "\n".join(lines) + "\n"
+
+
+def _tier(tier: Tier, begin: int, end: int) -> Iterator[str]:
+    intervals = list(filled(tier.stretches, begin, end))
+    yield '        class = "IntervalTier"'
+    yield f"        name = {_quoted(tier.name)}"
+    yield f"        xmin = {_seconds(begin)}"
+    yield f"        xmax = {_seconds(end)}"
+    yield f"        intervals: size = {len(intervals)}"
+    for place, interval in enumerate(intervals, 1):
+        yield f"        intervals [{place}]:"
+        yield f"            xmin = {_seconds(interval.start)}"
+        yield f"            xmax = {_seconds(interval.end)}"
+        yield f"            text = {_quoted(interval.text)}"
+
+
+def filled(stretches: Sequence[Stretch], begin: int, end: int) -> Iterator[Stretch]:
+    """The stretches, and one without text wherever there is a gap between ``begin`` and ``end``.
+
+    >>> [(part.start, part.end, part.text) for part in filled([Stretch(10, 20, "a")], 0, 30)]
+    [(0, 10, ''), (10, 20, 'a'), (20, 30, '')]
+    """
+    reached = begin
+    for stretch in stretches:
+        if stretch.start > reached:
+            yield Stretch(reached, stretch.start, "")
+        yield stretch
+        reached = stretch.end
+    if reached < end:
+        yield Stretch(reached, end, "")
+
+
+def _seconds(milliseconds: int) -> str:
+    return f"{milliseconds / 1000:.3f}"
+
+
+def _quoted(text: str) -> str:
+    """Praat doubles a quotation mark; what cannot be encoded becomes U+FFFD."""
+    plain = " ".join(text.replace("\0", " ").split())
+    return '"' + plain.replace('"', '""').encode("utf-8", "replace").decode("utf-8") + '"'

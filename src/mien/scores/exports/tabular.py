@@ -1,0 +1,126 @@
+"""Scored clips as tables, for a spreadsheet and for statistics.
+
+    wide     a row per clip, a column per target      what most people want
+    long     a row per clip (or window) and target    what R's tidyverse, pandas' groupby and plots want
+    windows  a row per window, a column per target    curves over time
+    words    a row per spoken word
+    why      a row per clip, modality and target      what moved the scores
+
+The trade-off: a missing number is a null and never a ``nan``, so that a column's mean is not lost to one bad clip.
+Times are seconds from the start of the clip.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+
+from mien.scores.document import ClipNote, ScoresDocument, WindowNote
+
+TEXT, NUMBER = pa.string(), pa.float64()
+
+
+def wide(scored: ScoresDocument) -> pa.Table:
+    """A row per clip.
+
+    Returns:
+        ``clip``, ``participant``, ``seconds``, a column per target, its ``lower`` and ``upper`` ends, ``present``
+        (modalities, separated by spaces), ``absent`` (with reasons), ``error``. Where it is known what moved the
+        scores, also ``<target> from nothing`` and ``<target> from <modality>``: they add up to the score.
+    """
+    moved = _movers(scored)
+    kinds = {"clip": TEXT, "participant": TEXT, "seconds": NUMBER, **_score_kinds(scored.targets)}
+    kinds |= {f"{target} from {mover}": NUMBER for target in scored.targets for mover in moved}
+    kinds |= dict.fromkeys(("present", "absent", "error"), TEXT)
+    return _table((_wide_row(clip, scored.targets, moved) for clip in scored.clips), kinds)
+
+
+def long(scored: ScoresDocument) -> pa.Table:
+    """A row per clip and target, and then a row per window of the clip and target.
+
+    Returns:
+        ``clip``, ``participant``, ``unit`` (``clip`` or ``window``), ``start``, ``end``, ``target``, ``score``,
+        ``lower``, ``upper``, ``present``, ``error``. A whole clip ends at its length, where that is known.
+    """
+    kinds = {"clip": TEXT, "participant": TEXT, "unit": TEXT, "start": NUMBER, "end": NUMBER, "target": TEXT,
+             "score": NUMBER, "lower": NUMBER, "upper": NUMBER, "present": TEXT, "error": TEXT}  # fmt: skip
+    rows = (
+        {**_named(clip), "unit": unit, "start": start, "end": end, "target": target, "score": part.scores.get(target),
+         "lower": part.lower.get(target), "upper": part.upper.get(target), "present": " ".join(part.present),
+         "error": clip.error or ""}
+        for clip in scored.clips for unit, start, end, part in _parts(clip) for target in scored.targets
+    )  # fmt: skip
+    return _table(rows, kinds)
+
+
+def windows(scored: ScoresDocument) -> pa.Table:
+    """A row per window: ``clip``, ``participant``, ``start``, ``end``, scores and their ends, ``present``."""
+    kinds = {"clip": TEXT, "participant": TEXT, "start": NUMBER, "end": NUMBER, **_score_kinds(scored.targets),
+             "present": TEXT}  # fmt: skip
+    rows = (
+        {**_named(clip), "start": window.start, "end": window.end, **_scores(window, scored.targets),
+         "present": " ".join(window.present)}
+        for clip in scored.clips for window in clip.windows
+    )  # fmt: skip
+    return _table(rows, kinds)
+
+
+def words(scored: ScoresDocument) -> pa.Table:
+    """A row per spoken word: ``clip``, ``participant``, ``word``, ``start``, ``end``, ``probability``."""
+    kinds = {"clip": TEXT, "participant": TEXT, "word": TEXT, "start": NUMBER, "end": NUMBER, "probability": NUMBER}
+    rows = (
+        {**_named(clip), "word": word.text.strip(), **word.model_dump(include={"start", "end", "probability"})}
+        for clip in scored.clips for word in clip.words
+    )  # fmt: skip
+    return _table(rows, kinds)
+
+
+def why(scored: ScoresDocument) -> pa.Table:
+    """A row per clip, modality and target: ``shapley``, and ``left_out``, the score minus that without the modality."""
+    kinds = {"clip": TEXT, "participant": TEXT, "modality": TEXT, "target": TEXT, "shapley": NUMBER, "left_out": NUMBER}
+    rows = (
+        {**_named(clip), "modality": name, "target": target, "shapley": values.get(target),
+         "left_out": clip.why.left_out.get(name, {}).get(target)}
+        for clip in scored.clips if clip.why for name, values in clip.why.shapley.items() for target in scored.targets
+    )  # fmt: skip
+    return _table(rows, kinds)
+
+
+def _wide_row(clip: ClipNote, targets: list[str], moved: list[str]) -> dict[str, Any]:
+    row: dict[str, Any] = {**_named(clip), "seconds": clip.seconds, **_scores(clip, targets)}
+    if clip.why:
+        parts = {"nothing": clip.why.nothing, **clip.why.shapley}
+        row |= {f"{target} from {mover}": parts.get(mover, {}).get(target) for target in targets for mover in moved}
+    row["present"] = " ".join(clip.present)
+    row["absent"] = "; ".join(f"{name}: {reason}" for name, reason in clip.absent.items())
+    row["error"] = clip.error or ""
+    return row
+
+
+def _score_kinds(targets: list[str]) -> dict[str, pa.DataType]:
+    ends = [f"{target} {end}" for end in ("lower", "upper") for target in targets]
+    return dict.fromkeys((*targets, *ends), NUMBER)
+
+
+def _scores(part: ClipNote | WindowNote, targets: list[str]) -> dict[str, float | None]:
+    scores = {target: part.scores.get(target) for target in targets}
+    ends = (("lower", part.lower), ("upper", part.upper))
+    return scores | {f"{target} {end}": values.get(target) for end, values in ends for target in targets}
+
+
+def _movers(scored: ScoresDocument) -> list[str]:
+    """``nothing`` and the model's modalities, when it is known of any clip what moved its scores."""
+    return ["nothing", *scored.model.modalities] if any(clip.why for clip in scored.clips) else []
+
+
+def _named(clip: ClipNote) -> dict[str, Any]:
+    return {"clip": clip.clip, "participant": clip.participant or ""}
+
+
+def _parts(clip: ClipNote) -> list[tuple[str, float, float | None, ClipNote | WindowNote]]:
+    windows = [("window", window.start, window.end, window) for window in clip.windows]
+    return [("clip", 0.0, clip.seconds, clip), *windows]
+
+
+def _table(rows: Iterable[dict[str, Any]], kinds: dict[str, pa.DataType]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema=pa.schema(list(kinds.items())))

@@ -1,0 +1,117 @@
+"""A scored clip as tiers: named rows of labelled stretches of time, as ELAN and Praat show them under a video.
+
+Neither program lets two stretches of a tier overlap, but windows do (4 s long, one each second). So where two windows
+overlap, each keeps the half of the overlap that is nearer to its own middle: the stretch is then shorter than the
+window that was scored, and its text is still the score of the whole window. Windows that do not overlap stay as they
+are.
+
+Times are whole milliseconds from the start of the *file*, not of the clip, so that they fit the video that is opened.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from mien.errors import DataError
+from mien.scores.document import ClipNote, Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A labelled stretch of time; ``start`` and ``end`` in milliseconds, ``start < end``."""
+
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """Stretches in order of time that do not overlap; ``kind`` is ``score`` or ``speech``."""
+
+    name: str
+    kind: str
+    stretches: tuple[Stretch, ...]
+
+
+def tiers(clip: ClipNote, targets: Sequence[str]) -> tuple[Tier, ...]:
+    """A tier per target (its windows, or the whole clip where there are none), then ``transcript`` and ``words``.
+
+    Scores have four decimals; where there is no score, there is no stretch.
+
+    Raises:
+        DataError: windows are not in order of time, or lie within each other.
+    """
+    begin, end = extent(clip)
+    if clip.windows:
+        spans = apart([(begin + _ms(w.start), begin + _ms(w.end)) for w in clip.windows], clip.clip)
+        parts: list[tuple[tuple[int, int], Scores]] = [
+            (span, window.scores) for span, window in zip(spans, clip.windows, strict=True)
+        ]
+    else:
+        parts = [((begin, end), clip.scores)]
+    made = [Tier(target, "score", _scored(parts, target)) for target in targets]
+    if clip.transcript:
+        made.append(Tier(_free("transcript", targets), "speech", (Stretch(begin, end, clip.transcript),)))
+    if clip.words:
+        made.append(Tier(_free("words", targets), "speech", _in_turn(clip)))
+    return tuple(made)
+
+
+def extent(clip: ClipNote) -> tuple[int, int]:
+    """Where a clip begins and ends in its file, milliseconds; its end is that of its last part if that is later."""
+    begin = _ms(clip.start)
+    ends = [clip.seconds or 0.0, *(window.end for window in clip.windows), *(word.end for word in clip.words)]
+    return begin, begin + max(1, _ms(max(ends)))
+
+
+def apart(spans: Sequence[tuple[int, int]], clip: str) -> list[tuple[int, int]]:
+    """Spans that overlap, each cut to its own half of the overlap.
+
+    >>> apart([(0, 4000), (1000, 5000), (2000, 6000)], "a clip")  # borders in the middle of 1-4 s and of 2-5 s
+    [(0, 2500), (2500, 3500), (3500, 6000)]
+    >>> apart([(0, 1000), (1500, 2000)], "a clip")
+    [(0, 1000), (1500, 2000)]
+
+    Raises:
+        DataError: spans are not in order of time, lie within each other, or leave some less than a millisecond.
+    """
+    for (start, end), (later, later_end) in pairwise(spans):
+        if later < start or later_end < end or (later, later_end) == (start, end):
+            raise DataError(
+                f"{clip}: window {later / 1000:g}-{later_end / 1000:g} s after {start / 1000:g}-{end / 1000:g} s; "
+                "windows must be in order of time and not lie within each other"
+            )
+    borders = [(end + later) // 2 for (_, end), (later, _) in pairwise(spans)]
+    starts = [max(start, border) for (start, _), border in zip(spans, [0, *borders], strict=True)]
+    ends = [min(end, border) for (_, end), border in zip(spans, [*borders, spans[-1][1]], strict=True)]
+    if any(start >= end for start, end in zip(starts, ends, strict=True)):
+        raise DataError(f"{clip}: windows less than 2 ms apart; annotation files count whole milliseconds")
+    return list(zip(starts, ends, strict=True))
+
+
+def _scored(parts: Sequence[tuple[tuple[int, int], Scores]], target: str) -> tuple[Stretch, ...]:
+    values = [(span, scores.get(target)) for span, scores in parts]
+    return tuple(Stretch(*span, f"{value:.4f}") for span, value in values if value is not None)
+
+
+def _in_turn(clip: ClipNote) -> tuple[Stretch, ...]:
+    """Words one after the other: one that begins before the last has ended begins there, and lasts 1 ms at least."""
+    begin = _ms(clip.start)
+    made, before = [], begin
+    for word in clip.words:
+        start = max(begin + _ms(word.start), before)
+        before = max(begin + _ms(word.end), start + 1)
+        made.append(Stretch(start, before, word.text.strip()))
+    return tuple(made)
+
+
+def _free(name: str, taken: Sequence[str]) -> str:
+    """A tier's name that is no target's."""
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _ms(seconds: float) -> int:
+    return round(1000 * seconds)

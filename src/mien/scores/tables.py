@@ -1,0 +1,74 @@
+"""Tables to files: CSV, TSV, Parquet or JSON by the file's ending, written whole or not at all."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as csv
+import pyarrow.parquet as pq
+
+from mien.errors import SettingsError
+from mien.spreadsheet import escaped
+from mien.storage.files import atomic_file
+
+SUFFIXES = (".csv", ".tsv", ".parquet", ".json")
+
+
+def check_suffix(file: Path) -> None:
+    """See that a table can be written to ``file``, before hours of work go into it.
+
+    Raises:
+        SettingsError: the ending is none of ``SUFFIXES``.
+    """
+    if file.suffix.lower() not in SUFFIXES:
+        raise SettingsError(f"{file}: cannot write {file.suffix or 'a file without ending'}; use {', '.join(SUFFIXES)}")
+
+
+def write_table(table: pa.Table, file: Path, *, raw_cells: bool = False) -> None:
+    """Write a table; ``nan`` is an empty cell in text and null in JSON.
+
+    Args:
+        table: what is written.
+        file: where to.
+        raw_cells: leave texts and names of columns in CSV and TSV as they are, even those that a spreadsheet takes
+            for formulas; by default an apostrophe is put before these (``spreadsheet.py``).
+
+    Raises:
+        SettingsError: the ending is none of ``SUFFIXES``.
+    """
+    check_suffix(file)
+    with atomic_file(file) as part:
+        match file.suffix.lower():
+            case ".parquet":
+                pq.write_table(table, part)
+            case ".json":
+                rows = [{key: _plain(value) for key, value in row.items()} for row in table.to_pylist()]
+                part.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            case suffix:
+                options = csv.WriteOptions(delimiter="," if suffix == ".csv" else "\t", quoting_style="needed")
+                plain = _without_nan(table)
+                csv.write_csv(plain if raw_cells else _escaped(plain), part, options)
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _escaped(table: pa.Table) -> pa.Table:
+    columns = [
+        pa.array([text if text is None else escaped(text) for text in column.to_pylist()], column.type)
+        if pa.types.is_string(column.type) else column
+        for column in table.columns
+    ]  # fmt: skip
+    return pa.table(columns, names=[escaped(name) for name in table.column_names])
+
+
+def _without_nan(table: pa.Table) -> pa.Table:
+    columns = [
+        pa.array([_plain(value) for value in column.to_pylist()], column.type)
+        if pa.types.is_floating(column.type) else column
+        for column in table.columns
+    ]  # fmt: skip
+    return pa.table(columns, names=table.column_names)

@@ -1,0 +1,124 @@
+"""What is read is what was written: every file of ours that is read again carries a checksum, checked when it is read.
+
+    SHA256SUMS   in a folder that appears whole (a model, a shard, a cell of a study); sha256sum -c checks it too
+    checksum     in a JSON file, over its values
+    checksum     in the head of a safetensors file, over head and tensors
+
+The trade-off: a folder's files are read twice, once to hash and once to use, at a gigabyte a second. The large arrays
+of a feature store are not hashed as files; ``features/store.py`` has a checksum for each clip, so that opening a store
+reads none of them and a damaged one costs one clip.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import save
+
+from mien.errors import Damaged, DataError
+from mien.storage.bounded import LARGEST_WEIGHTS, Arrays, read_safetensors
+from mien.storage.files import atomic_file, contents, key_of, read_json, sha256_of, write_json
+
+SUMS = "SHA256SUMS"
+_CHECKSUM = "checksum"
+
+LARGEST_SUMS = 10_000_000
+"""Bytes of a ``SHA256SUMS``."""
+
+
+def write_sums(folder: Path, *names: str) -> None:
+    """Write ``SHA256SUMS`` of files in a folder; in one that has not appeared yet (``atomic_folder``)."""
+    (folder / SUMS).write_text("".join(f"{sha256_of(folder / name)}  {name}\n" for name in names), encoding="utf-8")
+
+
+def check_sums(folder: Path, names: Sequence[str] | None = None) -> None:
+    """See that files of a folder are as ``SHA256SUMS`` says; all that it lists, when no names are given.
+
+    Raises:
+        Damaged: one is not, or is missing; or the list names a file outside the folder.
+        DataError: there is no ``SHA256SUMS``: the folder was made before there was one, or was copied in part.
+    """
+    known = _read_sums(folder)
+    for name in known if names is None else names:
+        try:
+            found = sha256_of(folder / name, LARGEST_WEIGHTS)
+        except OSError as error:
+            raise Damaged(f"{folder / name}: cannot be read ({error.strerror})") from error
+        if found != known.get(name):
+            raise Damaged(f"{folder / name}: damaged (not what {SUMS} says)")
+
+
+def _read_sums(folder: Path) -> dict[str, str]:
+    """What ``SHA256SUMS`` lists: digests by name."""
+    try:
+        text = contents(folder / SUMS, LARGEST_SUMS).decode("utf-8", "replace")
+    except DataError as error:
+        if not isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            raise
+        raise DataError(
+            f"{folder}: has no {SUMS}, so it cannot be checked; make it anew, or, if it is to be trusted as it is: "
+            f"cd {folder} && sha256sum * > {SUMS}"
+        ) from error
+    known = {name: digest for digest, _, name in (line.partition("  ") for line in text.splitlines())}
+    for name in known:
+        if "/" in name or "\0" in name or name in ("", ".", ".."):
+            raise Damaged(f"{folder / SUMS}: damaged (lists {name[:100]!r}, which is no file of this folder)")
+    return known
+
+
+def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a JSON file of named values with their checksum among them, atomically."""
+    write_json(path, {**values, _CHECKSUM: key_of(values)})
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Read what ``write_sealed`` wrote.
+
+    Raises:
+        Damaged: it is no JSON, or the checksum does not fit.
+        DataError: it is not there, or cannot be read.
+    """
+    try:
+        values = read_json(path)
+    except DataError as error:
+        spoilt = isinstance(error.__cause__, ValueError | RecursionError)
+        raise (Damaged if spoilt else DataError)(str(error)) from error
+    if not isinstance(values, dict) or values.pop(_CHECKSUM, None) != key_of(values):
+        raise Damaged(f"{path}: damaged (its checksum does not fit)")
+    return values
+
+
+def write_tensors(path: Path, tensors: Arrays, head: Any = None) -> None:
+    """Write a safetensors file with a JSON-like head and a checksum over all of it, atomically."""
+    text = json.dumps(head)
+    with atomic_file(path) as part:
+        part.write_bytes(save(dict(tensors), {"mien": text, _CHECKSUM: _digest(tensors, text)}))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, npt.NDArray[Any]], Any]:
+    """The tensors and the head that ``write_tensors`` wrote.
+
+    Raises:
+        Damaged: it is no such file, or the checksum does not fit.
+    """
+    tensors, head = read_safetensors(path)
+    text = head.get("mien", "")
+    if head.get(_CHECKSUM) != _digest(tensors, text):
+        raise Damaged(f"{path}: damaged (its checksum does not fit)")
+    try:
+        return tensors, json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Damaged(f"{path}: damaged (its head is no JSON)") from error
+
+
+def _digest(tensors: Arrays, head: str) -> str:
+    """Over names, kinds, shapes and numbers, so that nothing of what is read can differ from what was written."""
+    digest = hashlib.sha256(head.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\0{name}\0{tensor.dtype.str}\0{tensor.shape}\0".encode())
+        digest.update(np.ascontiguousarray(tensor).data if tensor.size else b"")
+    return digest.hexdigest()

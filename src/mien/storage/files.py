@@ -1,0 +1,314 @@
+"""Files that are either whole or not there, and keys that change when, and only when, the content does.
+
+Only safetensors, npy (never pickled), Parquet and JSON are written or read. A write goes to a temporary name beside
+its target, is flushed to the disk, and is renamed onto it: a reader sees the old file or the new one. What a killed
+process leaves under a temporary name is removed by the next one that writes the same file, or opens the folder to
+write (``storage/exclusive.py``). That what is read is what was written is checked by ``storage/checksums.py``.
+
+Every file that somebody brought is opened by ``open_regular``, so that none of them can keep a reader waiting.
+"""
+
+import errno
+import fcntl
+import glob
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+from mien.errors import DataError, OutputError
+
+PART = ".mien"
+"""How the name of what is not finished ends; it begins with a dot and the name of its target."""
+
+_PART_NAME = re.compile(r"\..+\.[a-z0-9_]{8}" + re.escape(PART))
+
+_ADVICE = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room",
+    errno.EFBIG: "allow larger files",
+    errno.EROFS: "name another place",
+    errno.EACCES: "name another place, or have it opened for you",
+    errno.EPERM: "name another place, or have it opened for you",
+    errno.ELOOP: "put what it points to in its place, or name another place",
+    errno.EINVAL: "move it away, or name another place",
+    errno.EEXIST: "move it away, or name another place",
+}
+
+LARGEST_BYTES = 1_000_000_000
+"""Of a file that is read as a whole."""
+
+LARGEST_JSON = 100_000_000
+"""Of a JSON file: its values take several times as much memory."""
+
+
+def cache_folder() -> Path:
+    """Where weights are kept: ``$MIEN_CACHE``, else ``$XDG_CACHE_HOME/mien``, else ``~/.cache/mien``."""
+    if chosen := os.environ.get("MIEN_CACHE"):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mien"
+
+
+def open_regular(path: Path, most: int | None = None, follow: bool = True) -> BufferedReader:
+    """Open a file for reading, and nothing else: no FIFO, socket, device or folder, so that no reader waits for ever.
+
+    What decides is what was opened, so a file that is exchanged in between is noticed, too.
+
+    Args:
+        path: the file.
+        most: bytes above which it is refused; ``None`` takes any size.
+        follow: whether ``path`` itself may be a symbolic link.
+
+    Raises:
+        OSError: it cannot be opened, is not a regular file, or is larger than ``most``; ``strerror`` says which.
+    """
+    _see_regular(path, Path(path).stat(follow_symlinks=follow), most)  # so that a device is not even opened
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
+    handle = os.open(path, flags)
+    try:
+        _see_regular(path, os.fstat(handle), most)
+        os.set_blocking(handle, True)
+    except BaseException:
+        os.close(handle)
+        raise
+    return os.fdopen(handle, "rb")
+
+
+def _see_regular(path: Path, found: os.stat_result, most: int | None) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "a folder, expected a file", str(path))
+    if not stat.S_ISREG(found.st_mode):
+        what = "a link, which is not followed here" if stat.S_ISLNK(found.st_mode) else "not a regular file"
+        raise OSError(errno.EINVAL, what, str(path))
+    if most is not None and found.st_size > most:
+        raise OSError(errno.EFBIG, f"{in_bytes(found.st_size)}, but at most {in_bytes(most)} are read", str(path))
+
+
+def in_bytes(size: int) -> str:
+    """A size as it is told in messages.
+
+    >>> in_bytes(1_100_000_000_000), in_bytes(10_000_000), in_bytes(1234)
+    ('1100 GB', '10 MB', '1234 B')
+    """
+    steps = ((1e9, "GB"), (1e6, "MB"))
+    return next((f"{size / unit:.4g} {name}" for unit, name in steps if size >= unit), f"{size} B")
+
+
+def sha256_of(path: Path, most: int | None = None, follow: bool = True) -> str:
+    """The SHA-256 of a regular file's bytes, in hexadecimal, read in blocks."""
+    with open_regular(path, most, follow) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def key_of(*parts: Any) -> str:
+    """A short content key of JSON-like values: equal values give equal keys, whatever the order of mappings.
+
+    >>> key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1})
+    True
+    >>> key_of("ab", "c") == key_of("a", "bc")
+    False
+    """
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a disk that is full, read-only or not ours into one line that names ``path``.
+
+    Raises:
+        OutputError: writing failed.
+    """
+    try:
+        yield
+    except OSError as error:
+        said = error.strerror or f"{error}; is the disk full?"
+        advice = _ADVICE.get(error.errno or 0, "make room, or name another place")
+        line = f"{path}: cannot be written ({said}); {advice}, and run it again: what was finished stays"
+        raise OutputError(line) from error
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` to write to; on leaving it becomes ``path``, on an exception it is removed.
+
+    Raises:
+        OutputError: the disk is full or read-only, or the place is not ours.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left(path)
+        handle, part = _begin(path)
+        try:
+            yield part
+            os.fsync(handle)
+            part.chmod(0o644)
+            part.replace(path)
+        finally:
+            os.close(handle)
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path, ours: Collection[str] = ()) -> Iterator[Path]:
+    """A temporary folder beside ``path`` to fill; on leaving it becomes ``path``, replacing an older one of ours.
+
+    Args:
+        path: where it shall be.
+        ours: names of files, beside those that were written now, that an older one may hold.
+
+    Raises:
+        OutputError: the disk is full or read-only, the place is not ours, or what stands there is not an older one: a
+            link, or a folder with other things in it.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent))
+        try:
+            yield part
+            part.chmod(0o755)
+            for written in part.rglob("*"):
+                if written.is_file():
+                    with written.open("rb") as file:
+                        os.fsync(file.fileno())
+            _land(part, path, {*ours, *(entry.name for entry in part.iterdir())})
+        finally:
+            if part.exists():
+                shutil.rmtree(part)
+
+
+def _land(part: Path, path: Path, ours: set[str]) -> None:
+    """Rename a finished folder onto its place; what stands there is put aside first, never left half removed."""
+    while True:
+        see_only(path, ours.__contains__)
+        try:
+            part.rename(path)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent))
+        if path.exists():  # another process may have put it aside in the meantime
+            path.rename(aside)
+        shutil.rmtree(aside)
+
+
+def see_only(folder: Path, ours: Callable[[str], bool]) -> None:
+    """See that a folder that is about to be deleted, if it is there, holds nothing but files of ours.
+
+    Args:
+        folder: which.
+        ours: whether a name is one that we give to a file in it.
+
+    Raises:
+        OSError: it is a link, or holds something else; ``strerror`` names it.
+    """
+    if folder.is_symlink():
+        raise OSError(errno.ELOOP, "a link, which is not followed here", str(folder))
+    if not folder.is_dir():
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.is_file(follow_symlinks=False) or not ours(entry.name):
+                raise OSError(errno.EEXIST, f"{entry.name} in it is not of mien, so it is not replaced", str(folder))
+
+
+def is_part(name: str) -> bool:
+    """Whether a name is one that we give to what is not finished.
+
+    >>> is_part(".scores.csv.x1y2z3_4.mien"), is_part(".film.mp4.part")
+    (True, False)
+    """
+    return _PART_NAME.fullmatch(name) is not None
+
+
+def _begin(path: Path) -> tuple[int, Path]:
+    """A new temporary file beside ``path``, held by a lock, which says that somebody alive is at work on it."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return handle, Path(name)
+        os.close(handle)  # another writer took it for left behind, in the moment before it was held
+
+
+def _remove_left(path: Path) -> None:
+    """Remove the unfinished files of killed writers of ``path``: those that no living process holds."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{PART}"):
+        if not is_part(left.name):
+            continue
+        try:
+            handle = open_regular(left, follow=False)
+        except OSError:  # gone already, or a folder's: ``storage/exclusive.py`` sees to those; or not ours at all
+            continue
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            left.unlink(missing_ok=True)
+
+
+def contents(path: Path, most: int = LARGEST_BYTES, follow: bool = True) -> bytes:
+    """All bytes of a file that somebody brought; never more than it had when it was opened.
+
+    Raises:
+        DataError: it cannot be read, is no regular file (one may never end), or is larger than ``most``.
+    """
+    try:
+        with open_regular(path, most, follow) as file:
+            return file.read(os.fstat(file.fileno()).st_size)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+MALFORMED = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    NotImplementedError,
+    StopIteration,
+)
+"""What code raises whose input is not of the kind that it should be."""
+
+
+@contextmanager
+def as_written(where: Path, remedy: str) -> Iterator[None]:
+    """Turn what reading a damaged file of ours raises into one line; for records with many parts, each used elsewhere.
+
+    Raises:
+        DataError: a part is missing, or of another kind.
+    """
+    try:
+        yield
+    except MALFORMED as error:
+        raise DataError(f"{where}: damaged ({type(error).__name__}: {str(error)[:200]}); {remedy}") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file, indented, with a final newline, atomically."""
+    with atomic_file(path) as part:
+        part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path, most: int = LARGEST_JSON) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        DataError: the file is missing, larger than ``most`` bytes, or is not JSON.
+    """
+    try:
+        return json.loads(contents(path, most).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not valid JSON ({error})") from error

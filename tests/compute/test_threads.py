@@ -1,0 +1,107 @@
+"""How many threads a process takes is one number, and every engine keeps to it, as it says itself."""
+
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+
+import pytest
+
+from mien.compute.device import choose_threads
+from mien.config import ComputeSettings
+from mien.errors import SettingsError
+from mien.scale import cores
+from mien.weights import Weights
+
+REPORT = """
+import json, os, sys
+import cv2, numpy, torch
+from mien.config import read_settings
+from mien.features.extract import plan
+from mien.compute.engine import frozen
+
+settings = read_settings(overrides=sys.argv[1:])
+extraction = plan(settings)
+extractor = extraction()
+folder = extraction.weights[0][1].path.parent
+graph = frozen(lambda compute: torch.nn.Linear(4, 4), folder, extractor._compute, [{0: 2}])
+graph(torch.ones(3, 4))
+(request,) = graph._requests.values()
+senses = extractor._senses
+senses.finder
+opencv_with_faces = cv2.getNumThreads()
+cv2.setNumThreads(9)
+senses.still
+before = len(os.listdir("/proc/self/task"))
+senses.listener._recognise(numpy.random.default_rng(0).normal(0, 0.1, 48_000).astype(numpy.float32), [(0.0, 3.0)])
+print(json.dumps({
+    "planned": extraction.threads,
+    "torch": torch.get_num_threads(),
+    "openvino": request.get_compiled_model().get_property("INFERENCE_NUM_THREADS"),
+    "opencv with faces": opencv_with_faces,
+    "opencv with pictures": cv2.getNumThreads(),
+    "voice activity": senses.listener._vad.get_session_options().intra_op_num_threads,
+    "threads that the recogniser starts": len(os.listdir("/proc/self/task")) - before,
+}))
+"""
+
+ENGINES = ("planned", "torch", "openvino", "opencv with faces", "opencv with pictures")
+
+
+@cache
+def reported(asked: int, environment: str) -> dict[str, int]:
+    """What the engines of a process of its own say, which is started with a setting and a variable."""
+    surroundings = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    if environment:
+        surroundings["OMP_NUM_THREADS"] = environment
+    done = subprocess.run(
+        [sys.executable, "-c", REPORT, f"compute.threads={asked}", "compute.engine=openvino", "compute.device=cpu"],
+        env=surroundings, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+OTHER = 3 if cores() != 3 else 2
+"""Not what anything takes by itself."""
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(("asked", "environment", "expected"), [(0, "1", 1), (OTHER, "1", OTHER)])
+def test_every_engine_says_that_it_keeps_to_the_number(
+    asked: int, environment: str, expected: int, small_weights: dict[str, Weights]
+) -> None:
+    said = reported(asked, environment)
+    known = dict.fromkeys(ENGINES, expected) | {"openvino": min(expected, cores())}  # more it never takes
+    assert {name: said[name] for name in ENGINES} == known
+    assert said["voice activity"] == 1  # its steps are so small that more make it slower
+
+
+@pytest.mark.weights
+def test_the_recogniser_starts_threads_as_told(small_weights: dict[str, Weights]) -> None:
+    """CTranslate2 does not say how many it takes; what it starts is counted."""
+    many, one = (reported(*told)["threads that the recogniser starts"] for told in ((0, str(OTHER)), (1, str(OTHER))))
+    assert many - one == 2 * (OTHER - 1)  # so many more, for the thread that loads and for the one that computes
+
+
+def test_threads_are_those_asked_for_else_the_variables_else_a_share_of_the_cores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert [choose_threads(ComputeSettings(), workers) for workers in (0, 1, 1000)] == [cores(), cores(), 1]
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert choose_threads(ComputeSettings(), workers=2) == 7
+    assert choose_threads(ComputeSettings(threads=5), workers=2) == 5
+    monkeypatch.setenv("OMP_NUM_THREADS", "6,2")  # OpenMP's own way to name levels
+    assert choose_threads(ComputeSettings()) == 6
+    monkeypatch.setenv("OMP_NUM_THREADS", "")
+    assert choose_threads(ComputeSettings()) == cores()
+
+
+@pytest.mark.parametrize("value", ["0", "-2", "all", "1.5", "²"])
+def test_a_variable_that_is_no_number_of_threads_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    with pytest.raises(SettingsError, match=rf"^OMP_NUM_THREADS = '{value}', expected a whole number from 1 on"):
+        choose_threads(ComputeSettings())
+    assert choose_threads(ComputeSettings(threads=2)) == 2

@@ -1,0 +1,163 @@
+"""Prediction: whatever a clip has is scored, only a clip with nothing is an error, and the others go on."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+from typer.testing import CliRunner
+
+import mien
+from mien.cli import app
+from mien.config import read_settings
+from mien.data.manifest import read_manifest
+from mien.errors import DataError, ModelError, SettingsError
+from mien.features.store import Packed
+from mien.inference.score import pack
+from mien.model.bundle import save_bundle
+from mien.schema import ClipFeatures, Feature
+from mien.scores.tables import check_suffix, write_table
+from tests.media.clips import make_clip, tone
+
+SETTINGS = read_settings(
+    overrides=["weights=tiny", "modalities=[text, audio]", "seeds=[0, 1]", "stage1.epochs=2", "stage2.epochs=2",
+               "compute.precision=float32"]
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixteen rated tones with words beside them: the higher, the more Joy."""
+    root = tmp_path_factory.mktemp("data")
+    (root / "text").mkdir()
+    rows = ["id,path,split,participant,Joy,Awe"]
+    for number in range(16):
+        pitch = 1 + number / 8
+        make_clip(
+            root / f"{number:02d}.mkv", codec=None, seconds=0.4, sound="pcm_s16le", sound_rate=16000,
+            layout="mono", wave=lambda t, pitch=pitch: tone(pitch * t),
+        )  # fmt: skip
+        (root / "text" / f"{number:02d}.txt").write_text("so happy " * (number // 4 + 1))
+        split = "valid" if number % 4 == 0 else "train"
+        rows.append(f"{number:02d},{number:02d}.mkv,{split},p{number % 8},{number / 16},{1 - number / 16}")
+    (root / "clips.csv").write_text("\n".join(rows))
+    return root
+
+
+@pytest.fixture(scope="module")
+def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> mien.Model:
+    """A model trained by the public calls alone, on random weights."""
+    home = tmp_path_factory.mktemp("home")
+    tally = mien.extract(data / "clips.csv", home / "features", SETTINGS, progress=False)
+    assert tally.made == 16
+    summary = mien.train(data / "clips.csv", home / "features", home / "run", SETTINGS, progress=False)
+    assert summary.targets == ("Joy", "Awe")
+    return mien.load(home / "run")
+
+
+def test_targets_come_from_the_data(model: mien.Model) -> None:
+    assert model.targets == ("Joy", "Awe")
+    assert model.bundle.random_weights
+
+
+def test_a_folder_gives_a_row_per_clip_and_bad_ones_say_why(model: mien.Model, data: Path, tmp_path: Path) -> None:
+    for name in ("00.mkv", "15.mkv"):
+        shutil.copy(data / name, tmp_path / name)
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "15.txt").write_text("so happy")
+    (tmp_path / "text" / "00.txt").write_text("")
+    (tmp_path / "bad.mp4").write_bytes(b"nothing")
+    make_clip(tmp_path / "mute.mkv", seconds=0.4, sound=None)
+    rows = {row["clip"]: row for row in model.predict(tmp_path).to_pylist()}
+    assert set(rows) == {"00", "15", "bad", "mute"}
+    assert rows["15"]["present"] == "text audio"
+    assert math.isfinite(rows["15"]["Joy"])
+    assert rows["00"]["present"] == "audio"
+    assert rows["00"]["absent"] == "text: the transcript given is empty"
+    assert rows["bad"]["Joy"] != rows["bad"]["Joy"] or rows["bad"]["Joy"] is None
+    assert "not a video" in rows["bad"]["error"]
+    assert "nothing to score" in rows["mute"]["error"] and "no sound track" in rows["mute"]["error"]
+
+
+def test_scores_do_not_depend_on_company(model: mien.Model, data: Path) -> None:
+    alone = model.predict(data / "03.mkv").to_pylist()[0]
+    among = model.predict([data / f"{n:02d}.mkv" for n in (1, 3, 9)]).to_pylist()[1]
+    assert alone == among
+
+
+def test_prediction_equals_scoring_the_store(model: mien.Model, data: Path, tmp_path: Path) -> None:
+    """From the file in one go, or by way of the store: the same model must say the same."""
+    manifest = read_manifest(data / "clips.csv")
+    mien.extract(manifest, tmp_path, SETTINGS, progress=False)
+    store = mien.Store(tmp_path)
+    ids = [clip.id for clip in manifest.clips]
+    by_store = model.bundle.score({name: store.gather(name, ids) for name in model.modalities})
+    by_file = model.predict(data / "clips.csv")
+    assert np.abs(np.stack([by_file["Joy"], by_file["Awe"]], 1) - by_store).max() < 1e-5
+
+
+def test_what_does_not_exist_is_said(model: mien.Model, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        model.predict(tmp_path / "none.mp4")
+    with pytest.raises(ModelError):
+        mien.load(tmp_path)
+
+
+def test_features_of_another_width_are_refused() -> None:
+    clip = ClipFeatures("a", 1.0, (Feature("audio", "k", "p", np.ones((2, 4), np.float16), np.zeros(2, np.float32)),))
+    assert isinstance(pack([clip], ["audio"], {"audio": 4})["audio"], Packed)
+    with pytest.raises(ModelError, match="4 wide, but the model was trained on 8"):
+        pack([clip], ["audio"], {"audio": 8})
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".json"])
+def test_tables_are_read_back_from_every_format(model: mien.Model, data: Path, tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "bad.mp4").write_bytes(b"nothing")
+    scores = model.predict([data / "03.mkv", tmp_path / "bad.mp4"])
+    file = tmp_path / f"scores{suffix}"
+    write_table(scores, file)
+    match suffix:
+        case ".csv":
+            back = pyarrow.csv.read_csv(file).to_pylist()
+        case ".tsv":
+            back = pyarrow.csv.read_csv(file, parse_options=pyarrow.csv.ParseOptions(delimiter="\t")).to_pylist()
+        case ".parquet":
+            back = pyarrow.parquet.read_table(file).to_pylist()
+        case _:
+            back = json.loads(file.read_text())
+    assert back[0]["Joy"] == pytest.approx(scores["Joy"][0].as_py())
+    assert back[1]["Joy"] is None or math.isnan(back[1]["Joy"])
+    assert "not a video" in back[1]["error"]
+
+
+def test_an_ending_we_cannot_write_is_refused_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"cannot write \.xls"):
+        check_suffix(tmp_path / "scores.xls")
+
+
+def test_a_model_prepares_clips_as_those_it_learned_from(data: Path, tmp_path: Path) -> None:
+    """Settings of the extraction travel with the store into the model, whatever the training was told."""
+    extracted = read_settings(overrides=["weights=tiny", "modalities=[audio]", "media.vision_fps=2"])
+    mien.extract(data / "clips.csv", tmp_path / "features", extracted, progress=False)
+    told = read_settings(overrides=["modalities=[audio]", "seeds=[0]", "stage1.epochs=1", "stage2.epochs=1"])
+    mien.train(data / "clips.csv", tmp_path / "features", tmp_path / "run", told, progress=False)
+    settings = mien.load(tmp_path / "run").bundle.settings
+    assert (settings.weights, settings.media.vision_fps) == ("tiny", 2)
+
+
+def test_the_limits_of_this_machine_can_be_set_and_what_comes_with_a_model_cannot(
+    data: Path, model: mien.Model, tmp_path: Path
+) -> None:
+    save_bundle(model.bundle, tmp_path / "model")
+    words = ["predict", str(tmp_path / "model"), str(data / "00.mkv"), "--quiet", "--set"]
+    shorter = CliRunner().invoke(app, [*words, "media.longest_seconds=0.2"])
+    assert shorter.exit_code == 1
+    assert "longer than" in shorter.output
+    assert CliRunner().invoke(app, [*words, "media.longest_seconds=2"]).exit_code == 0
+    theirs = CliRunner().invoke(app, [*words, "media.vision_fps=2"])
+    assert isinstance(theirs.exception, SettingsError)
+    assert "media.vision_fps: comes with the model" in str(theirs.exception)

@@ -1,0 +1,84 @@
+"""Scores from any file are joined with what is known of the clips, and what does not match is told."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from mien.cli import app
+from mien.errors import DataError
+from mien.scores.conditions import read_scored
+from mien.scores.exports import write_scores
+from tests.scores.scored import scored
+
+ABOUT = "clip,condition,participant\nanna/01,happy,Anna\n02,sad,Ben\n"
+
+
+def about(folder: Path, text: str = ABOUT) -> Path:
+    (folder / "people.csv").write_text(text)
+    return folder / "people.csv"
+
+
+@pytest.mark.parametrize("name", ["scores.json", "scores.csv", "scores.tsv", "scores.parquet"])
+def test_every_file_of_scores_gives_the_same(tmp_path: Path, name: str) -> None:
+    write_scores(scored(), tmp_path / name)
+    made, notes = read_scored(tmp_path / name, "condition", about(tmp_path))
+    assert made.targets == ("Joy", "Empathic Pain")
+    assert made.clips == ("anna/01", "02", "bad")
+    assert made.participants == ("Anna", "Ben", None)
+    assert made.conditions == ("happy", "sad", None)
+    np.testing.assert_array_equal(made.scores, [[0.5, 0.25], [0.75, 0.125], [np.nan, np.nan]])
+    assert made.errors == (None, None, "bad.mp4: not a video")
+    assert notes == ("1 scored clips are not in people.csv (first: bad)",)
+
+
+def test_a_condition_may_stand_beside_the_scores(tmp_path: Path) -> None:
+    write_scores(scored(), tmp_path / "scores.csv")
+    with (tmp_path / "scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with (tmp_path / "mine.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*rows[0], "mood"])
+        writer.writeheader()
+        writer.writerows({**row, "mood": "up"} for row in rows)
+    made, notes = read_scored(tmp_path / "mine.csv", "mood")
+    assert (made.conditions, notes) == (("up", "up", "up"), ())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("clip,mood\n02,a\n", "no column 'condition'; it has clip, mood"),
+        ("clip,condition\n02,a\n02,b\n", "people.csv:3: clip '02' stands twice and differs"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_told(tmp_path: Path, text: str, said: str) -> None:
+    write_scores(scored(), tmp_path / "scores.json")
+    with pytest.raises(DataError, match=said):
+        read_scored(tmp_path / "scores.json", "condition", about(tmp_path, text))
+
+
+def test_a_missing_condition_and_a_table_without_scores_are_told(tmp_path: Path) -> None:
+    write_scores(scored(), tmp_path / "scores.csv")
+    with pytest.raises(DataError, match="no column 'condition'; name a table that has it with --about"):
+        read_scored(tmp_path / "scores.csv", "condition")
+    with pytest.raises(DataError, match="no scores in it"):
+        read_scored(about(tmp_path), "condition")
+
+
+def test_the_command_compares_and_writes_a_tidy_table(tmp_path: Path) -> None:
+    names = [f"{who}{k}" for who in "ABCDEFGH" for k in range(2)]
+    head = "clip,participant,condition,Joy,Joy lower,Joy upper\n"
+    rows = (f"{name},{name[0]},{'ab'[int(name[1])]},{0.1 * n + 0.5 * int(name[1])},,\n" for n, name in enumerate(names))
+    (tmp_path / "scores.csv").write_text(head + "".join(rows))
+    words = ["summarize", str(tmp_path / "scores.csv"), "--by", "condition", "--out", str(tmp_path / "tidy.csv")]
+    ran = CliRunner().invoke(app, words)
+    assert ran.exit_code == 0, ran.output
+    with (tmp_path / "tidy.csv").open(newline="") as file:
+        tidy = list(csv.DictReader(file))
+    assert [row["what"] for row in tidy] == ["mean", "mean", "difference"]
+    # within each of 8 people b is .1 + .5 above a
+    assert float(tidy[2]["value"]) == pytest.approx(0.6)
+    assert (tidy[2]["design"], tidy[2]["people"]) == ("within", "8")
+    assert float(tidy[2]["p"]) == pytest.approx(2 / 2**8)

@@ -1,0 +1,154 @@
+"""Exports: other programs read them, they hold what the document holds, and names cannot collide."""
+
+import csv
+import json
+from pathlib import Path
+
+import jsonschema
+import pyarrow.parquet
+import pytest
+
+from mien.errors import DataError, SettingsError
+from mien.scores.document import json_schema, read_document
+from mien.scores.exports import FORMS, check_form, file_names, tabular, write_scores
+from tests.scores.scored import FAILED, PLAIN, WINDOWED, scored
+
+ROOT = Path(__file__).resolve().parents[2]
+PUBLISHED = ROOT / "docs" / "schema" / "mien-scores-1.json"
+
+
+def test_the_published_schema_is_that_of_the_code() -> None:
+    assert json.loads(PUBLISHED.read_text()) == json_schema(), "run: mien schema --out docs/schema/mien-scores-1.json"
+
+
+def test_a_document_is_valid_by_its_published_schema_and_reads_back(tmp_path: Path) -> None:
+    write_scores(scored(), tmp_path / "s.json")
+    made, schema = json.loads((tmp_path / "s.json").read_text()), json.loads(PUBLISHED.read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(made, schema)
+    assert read_document(tmp_path / "s.json") == scored()
+    made["clips"][0]["scores"]["Joy"] = "much"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(made, schema)
+
+
+def test_a_wide_table_has_a_row_per_clip_and_its_parts_add_up() -> None:
+    rows = tabular.wide(scored()).to_pylist()
+    assert [row["clip"] for row in rows] == ["anna/01", "02", "bad"]
+    assert (rows[0]["Joy"], rows[0]["Joy lower"], rows[0]["Joy upper"]) == (0.5, 0.25, 0.75)
+    assert sum(rows[0][f"Joy from {part}"] for part in ("nothing", "text", "audio")) == pytest.approx(rows[0]["Joy"])
+    assert rows[0]["Empathic Pain lower"] is None  # an interval without ends
+    assert rows[1]["Joy from audio"] is None  # nobody asked what moved it
+    assert (rows[1]["present"], rows[1]["absent"], rows[1]["error"]) == ("audio", "text: nothing is said", "")
+    assert (rows[2]["Joy"], rows[2]["seconds"], rows[2]["error"]) == (None, None, "bad.mp4: not a video")
+
+
+def test_a_wide_table_has_no_columns_of_what_nobody_asked_for() -> None:
+    assert tabular.wide(scored(PLAIN)).column_names == [
+        "clip", "participant", "seconds", "Joy", "Empathic Pain", "Joy lower", "Empathic Pain lower", "Joy upper",
+        "Empathic Pain upper", "present", "absent", "error",
+    ]  # fmt: skip
+
+
+def test_a_long_table_has_a_row_per_clip_or_window_and_target() -> None:
+    rows = tabular.long(scored()).to_pylist()
+    assert len(rows) == (1 + 3) * 2 + 2 + 2  # a clip with three windows, and two clips; two targets
+    assert [(row["start"], row["end"], row["score"]) for row in rows if row["unit"] == "window"][::2] == [
+        (0, 4, 0.1), (1, 5, 0.2), (2, 6, 0.3)
+    ]  # fmt: skip
+    assert [(row["clip"], row["end"]) for row in rows if row["unit"] == "clip" and row["target"] == "Joy"] == [
+        ("anna/01", 6.0), ("02", 2.5), ("bad", None)
+    ]  # fmt: skip
+
+
+def test_words_and_reasons_have_tables_of_their_own() -> None:
+    words = tabular.words(scored()).to_pylist()
+    assert [row["word"] for row in words] == ["she", "said", '"yes"', "&", "left"]
+    why = tabular.why(scored()).to_pylist()
+    assert (why[0]["modality"], why[0]["target"], why[0]["shapley"], why[0]["left_out"]) == ("text", "Joy", 0.3, 0.35)
+    assert tabular.why(scored(PLAIN)).num_rows == 0
+
+
+@pytest.mark.parametrize("form", ["wide", "long", "words", "why"])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".json"])
+def test_every_table_is_written_in_every_format(form: str, suffix: str, tmp_path: Path) -> None:
+    out = tmp_path / f"t{suffix}"
+    write_scores(scored(), out, form)
+    expected = tabular.wide(scored()).num_rows if form == "wide" else len(_table(form))
+    match suffix:
+        case ".parquet":
+            assert pyarrow.parquet.read_table(out).num_rows == expected
+        case ".json":
+            assert len(json.loads(out.read_text())) == expected
+        case _:
+            with out.open(newline="") as file:
+                assert len(list(csv.DictReader(file, delimiter="," if suffix == ".csv" else "\t"))) == expected
+
+
+def _table(form: str) -> list[object]:
+    return {"long": tabular.long, "words": tabular.words, "why": tabular.why}[form](scored()).to_pylist()
+
+
+def test_the_hume_json_has_the_shape_that_parsers_of_it_walk(tmp_path: Path) -> None:
+    """The path that public parsers of the batch API's answer take, down to name and score."""
+    write_scores(scored(), tmp_path / "h.json", "hume")
+    windowed, plain, failed = json.loads((tmp_path / "h.json").read_text())
+    group = windowed["results"]["predictions"][0]["models"]["prosody"]["grouped_predictions"][0]
+    assert group["id"] == "Anna"
+    assert [prediction["time"] for prediction in group["predictions"]] == [
+        {"begin": 0, "end": 4}, {"begin": 1, "end": 5}, {"begin": 2, "end": 6}
+    ]  # fmt: skip
+    assert group["predictions"][0]["emotions"] == [
+        {"name": "Joy", "score": 0.1}, {"name": "Empathic Pain", "score": 0.9}
+    ]  # fmt: skip
+    assert group["predictions"][1]["text"] == "& left"  # "yes" has its middle at 0.975 s, before this window
+    assert windowed["source"] == {"type": "file", "filename": "anna 01.mp4", "content_type": None, "md5sum": ""}
+    whole = plain["results"]["predictions"][0]
+    assert whole["file_type"] == "audio"
+    part = whole["models"]["prosody"]["grouped_predictions"][0]["predictions"][0]
+    assert part["time"] == {"begin": 10.0, "end": 12.5}  # of the file, in which the clip begins at 10 s
+    assert failed["results"] == {
+        "predictions": [], "errors": [{"message": "bad.mp4: not a video", "file": "bad.mp4"}]
+    }  # fmt: skip
+
+
+def test_annotation_files_have_safe_names_and_failed_clips_are_named(tmp_path: Path) -> None:
+    for form, suffix in (("eaf", ".eaf"), ("textgrid", ".TextGrid")):
+        notes = write_scores(scored(), tmp_path / form, form)
+        assert sorted(file.name for file in (tmp_path / form).iterdir()) == [f"02{suffix}", f"anna_01{suffix}"]
+        assert notes == ("1 clips were not scored and have no file (first: bad: bad.mp4: not a video)",)
+    assert write_scores(scored(PLAIN), tmp_path / "one", "eaf") == ()
+
+
+def test_names_that_would_be_one_file_are_kept_apart() -> None:
+    names = file_names(["a/b", "a\\b", "A_B", "../../etc/passwd", ".", "", "ü" * 300, "ü" * 299])
+    assert len({name.lower() for name in names}) == 8
+    assert names[:4] == ["a_b", "a_b-2", "A_B-3", "etc_passwd"]
+    assert all("/" not in name and not name.startswith(".") and len(name.encode()) <= 210 for name in names)
+
+
+@pytest.mark.parametrize(
+    ("out", "form", "complaint"),
+    [("s.json", "elan", "elan: no such format of scores; use json, wide"), ("s.xls", None, "cannot write .xls"),
+     ("s.csv", "hume", "hume is written as JSON"), ("s.csv", "json", "json is written as JSON"),
+     ("s.eaf", "eaf", "eaf writes a file per clip; name a folder"), ("folder", "long", "cannot write")],
+)  # fmt: skip
+def test_a_form_that_does_not_fit_the_file_is_refused(out: str, form: str | None, complaint: str) -> None:
+    with pytest.raises(SettingsError, match=complaint):
+        check_form(Path(out), form)
+
+
+def test_the_ending_says_the_form() -> None:
+    assert [check_form(Path(f"s{end}")) for end in (".json", ".csv", ".tsv", ".parquet")] == ["json", *["wide"] * 3]
+    assert all(check_form(Path("folder" if form in ("eaf", "textgrid") else "s.json"), form) for form in FORMS)
+
+
+def test_another_version_or_file_is_no_document(tmp_path: Path) -> None:
+    write_scores(scored(FAILED, WINDOWED), tmp_path / "s.json")
+    other = json.loads((tmp_path / "s.json").read_text()) | {"version": 2}
+    (tmp_path / "s.json").write_text(json.dumps(other))
+    with pytest.raises(DataError, match="version 2, but this mien reads version 1"):
+        read_document(tmp_path / "s.json")
+    (tmp_path / "s.json").write_text("[]")
+    with pytest.raises(DataError, match="not a document of scores"):
+        read_document(tmp_path / "s.json")
