@@ -1,6 +1,7 @@
 """Manifests: every layout is read, and every fault is told with its place and its remedy."""
 
 import math
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -101,6 +102,10 @@ def test_a_folder_of_videos_keeps_odd_names_and_counts_what_it_leaves_out(tmp_pa
     manifest = read_manifest(tmp_path)
     assert [clip.id for clip in manifest.clips] == ["b b", "twin.avi", "twin.mp4", "übung/é"]
     assert manifest.notes == (f"{tmp_path}: 1 files are not videos and were left out (first: notes.pdf)",)
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "gone.mov").symlink_to(tmp_path / "nowhere.mov")
+    assert read_manifest(tmp_path).clips == manifest.clips
+    assert "2 names lead to no regular file and were left out (first: gone.mov)" in read_manifest(tmp_path).notes[1]
 
 
 def test_clips_named_one_by_one_stay_apart(tmp_path: Path) -> None:

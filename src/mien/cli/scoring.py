@@ -65,6 +65,8 @@ def predict(
     windows_of(windows, hop)
     form = "" if out is None else check_form(out, form)
     loaded, manifest = load(model, read_local(overrides or ())), manifest_of(clips)
+    for note in manifest.notes:
+        terminal.note(note)
     kept = None if out is None else Kept(out)
     try:
         made = loaded.predictions(

@@ -120,12 +120,16 @@ def _table_clip(file: Path, line: int, row: Mapping[str, str], labels: tuple[flo
 
 
 def _from_folder(root: Path) -> Manifest:
-    files = sorted(path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
-    media = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES | SOUND_SUFFIXES]
-    others = [path for path in files if path not in set(media) and path.suffix.lower() != ".txt"]
-    notes = (
-        [f"{root}: {len(others)} files are not videos and were left out (first: {others[0].name})"] if others else []
-    )
+    found = sorted(path for path in root.rglob("*") if not (path.is_dir() or path.name.startswith(".")))
+    named = [path for path in found if path.suffix.lower() in VIDEO_SUFFIXES | SOUND_SUFFIXES]
+    media = [path for path in named if path.is_file()]
+    others = [path for path in found if path.suffix.lower() not in VIDEO_SUFFIXES | SOUND_SUFFIXES | {".txt"}]
+    irregular = [path for path in named if not path.is_file()]
+    notes = [
+        f"{root}: {len(left)} {what} and were left out (first: {left[0].name})"
+        for left, what in ((others, "files are not videos"), (irregular, "names lead to no regular file"))
+        if left
+    ]
     stems = Counter(path.relative_to(root).with_suffix("") for path in media)
     clips = []
     for path in media:
