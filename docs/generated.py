@@ -23,6 +23,7 @@ from mkdocs.structure.pages import Page
 import mien
 from mien.cli import app
 from mien.config import Settings
+from mien.scores.exports import FORMATS
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -116,6 +117,15 @@ def settings() -> Iterator[tuple[str, str, str, str]]:
                 yield f"{prefix}{name}", json.dumps(value), _allowed(what), _plain(what.get("description"))
 
     return below("", schema, Settings().model_dump(mode="json"))
+
+
+def formats_table() -> str:
+    """Every export format, from ``FORMATS``; ``docs/tables.md`` holds this table, and a test compares them."""
+    rows = (
+        (f"`{name}`", made.written_to, made.about, ", ".join(f"`{column}`" for column in made.columns))
+        for name, made in FORMATS.items()
+    )
+    return "\n".join(_table(("`--format`", "written to", "what it is", "columns"), rows))
 
 
 def python_page() -> str:

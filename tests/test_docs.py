@@ -19,6 +19,7 @@ import mien
 from mien.cli import app
 from mien.config import Settings, read_settings
 from mien.model.notice import NOTICE
+from mien.scores.exports import FORMATS
 from mien.study.plan import read_study
 from tests.tutorials import Block, blocks_of, commands_of, run_python
 
@@ -26,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LIBRARY = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
+TABLES = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
 WHOLE = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 
 
@@ -56,6 +58,15 @@ def test_every_command_of_a_group_is_in_the_docs(command: str) -> None:
 def test_every_public_name_is_in_the_library_page_and_says_what_it_is(name: str) -> None:
     assert re.search(rf"\bmien\.{name}\b", LIBRARY)
     assert name == "EMOTIONS" or getattr(mien, name).__doc__
+
+
+def test_the_table_of_export_formats_is_that_of_the_code() -> None:
+    """A format that is added or changed is in the docs, and in the help of the commands that write it."""
+    made = GENERATED.formats_table()
+    assert made in TABLES, f"docs/tables.md must hold this table:\n{made}"
+    for command in ("export", "predict"):
+        said = re.split(r"\s--format\s", COMMANDS[command])[1]
+        assert all(re.search(rf"\b{name}\b", said) for name in FORMATS), command
 
 
 SHELL = [block for page in PAGES for block in blocks_of(page) if block.language == "sh"]

@@ -10,7 +10,8 @@ import pytest
 
 from mien.errors import DataError, SettingsError
 from mien.scores.document import json_schema, read_document
-from mien.scores.exports import FORMS, check_form, file_names, tabular, write_scores
+from mien.scores.exports import FORMATS, check_form, tabular, write_scores
+from mien.scores.exports.format import FolderFormat, TableFormat, file_names
 from tests.scores.scored import FAILED, PLAIN, WINDOWED, scored
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,7 +141,37 @@ def test_a_form_that_does_not_fit_the_file_is_refused(out: str, form: str | None
 
 def test_the_ending_says_the_form() -> None:
     assert [check_form(Path(f"s{end}")) for end in (".json", ".csv", ".tsv", ".parquet")] == ["json", *["wide"] * 3]
-    assert all(check_form(Path("folder" if form in ("eaf", "textgrid") else "s.json"), form) for form in FORMS)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_is_written_to_what_it_accepts(form: str, tmp_path: Path) -> None:
+    """The contract of a format: one line about it, a place that it takes and another that it refuses."""
+    made = FORMATS[form]
+    assert made.name == form and made.about and "\n" not in made.about
+    folder = isinstance(made, FolderFormat)
+    out = tmp_path / ("made" if folder else "made.json")
+    assert check_form(out, form) == form
+    notes = made.write(scored(), out, raw_cells=False)
+    assert out.is_dir() == folder and out.exists()
+    assert len(notes) == folder  # the clip that could not be scored has no file of its own
+    with pytest.raises(SettingsError):
+        check_form(tmp_path / ("s.json" if folder else "s.xls"), form)
+
+
+@pytest.mark.parametrize("form", [name for name, made in FORMATS.items() if isinstance(made, TableFormat)])
+def test_a_table_has_the_columns_that_its_format_names(form: str) -> None:
+    made, document = FORMATS[form], scored()
+    assert isinstance(made, TableFormat)
+    parts = {"<target>": document.targets, "<modality>": document.model.modalities}
+    expected = {name for column in made.columns for name in _filled(column, parts)}
+    assert set(made.make(document).column_names) == expected
+
+
+def _filled(column: str, parts: dict[str, list[str]]) -> list[str]:
+    names = [column]
+    for blank, values in parts.items():
+        names = [name.replace(blank, value) for name in names for value in (values if blank in name else [""])]
+    return names
 
 
 def test_another_version_or_file_is_no_document(tmp_path: Path) -> None:

@@ -58,6 +58,15 @@ RawCellsOption = Annotated[
         "--raw-cells", help="In .csv and .tsv, put no apostrophe before texts that a spreadsheet takes for formulas."
     ),
 ]
+FormatOption = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="Of --out: wide, long, windows, words, why (tables: .csv, .tsv, .parquet, .json), eaf, textgrid "
+        "(folders), hume, json. By default the file's ending says: json, or a wide table.",
+    ),
+]
 WindowsOption = Annotated[
     float | None,
     typer.Option("--windows", parser=seconds, metavar="SECONDS", help="Also score windows of this length, e.g. 4s."),

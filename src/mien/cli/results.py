@@ -10,6 +10,7 @@ from rich.table import Table
 from mien import terminal
 from mien.cli.printing import console
 from mien.storage.files import read_json
+from mien.subsets import modalities_of
 
 if TYPE_CHECKING:
     from mien.evaluation.results import Evaluation
@@ -125,7 +126,7 @@ def _print_subsets(result: "Evaluation") -> None:
         return
     table = Table("only", "mean r", box=None)
     for name, r in result.subsets.items():
-        table.add_row(name.replace("+", " + "), number(r))
+        table.add_row(" + ".join(modalities_of(name)), number(r))
     console.print(table)
     table = Table("mean r, missing from", *(f"{share:.0%}" for share in result.shares), box=None)
     for name, curve in result.missing.items():

@@ -8,6 +8,7 @@ import typer
 from mien import terminal
 from mien.cli.options import (
     ClipSecondsOption,
+    FormatOption,
     HopOption,
     LocalSetOption,
     QuietOption,
@@ -38,10 +39,7 @@ def predict(
             "--out", "-o", help="Also write the scores: a table (.csv, .tsv, .parquet), or all there is (.json)."
         ),
     ] = None,
-    form: Annotated[
-        str | None,
-        typer.Option("--format", metavar="FORMAT", help="Of --out; as for mien export, e.g. long, eaf, hume."),
-    ] = None,
+    form: FormatOption = None,
     windows: WindowsOption = None,
     hop: HopOption = None,
     why: Annotated[bool, typer.Option("--why", help="Also say how much each modality moved each score.")] = False,

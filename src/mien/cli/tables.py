@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mien import terminal
-from mien.cli.options import RawCellsOption
+from mien.cli.options import FormatOption, RawCellsOption
 
 ScoresArgument = Annotated[
     Path, typer.Argument(metavar="SCORES.json", help="The document that mien predict --out SCORES.json writes.")
@@ -17,18 +17,10 @@ ScoresArgument = Annotated[
 def export(
     scores: ScoresArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="The file, or the folder for eaf and textgrid.")],
-    form: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            metavar="FORMAT",
-            help="wide, long, windows, words, why (tables: .csv, .tsv, .parquet, .json), eaf, textgrid, hume, json. "
-            "By default the file's ending says: json, or a wide table.",
-        ),
-    ] = None,
+    form: FormatOption = None,
     raw_cells: RawCellsOption = False,
 ) -> None:
-    """Hand scores on: as a table, to ELAN or Praat, or in the JSON of Hume's retired service."""
+    """Export scores: as a table, to ELAN or Praat, or in the JSON of Hume's retired service."""
     from mien.scores.document import read_document
     from mien.scores.exports import check_form, write_scores
 

@@ -33,9 +33,9 @@ from mien.metrics import (
     root_mean_square_error,
 )
 from mien.model.bundle import Bundle
-from mien.model.conformal import all_subsets
 from mien.model.inputs import Clips
 from mien.schema import Clip, Manifest
+from mien.subsets import all_subsets, subset_name
 
 Array = npt.NDArray[np.float64]
 
@@ -153,7 +153,7 @@ def evaluate(
         mean_ccc=float(mean_defined([target.ccc for target in targets])),
         seeds=mean_defined(pearson(scored.scores, scored.rated)),
         subsets={
-            "+".join(subset): float(mean_defined(pearson(answer, scored.rated))) for subset, answer in answers.items()
+            subset_name(names): float(mean_defined(pearson(answer, scored.rated))) for names, answer in answers.items()
         },
         missing=missing_curves(answers, scored.rated, seed) if many else {},
         shares=SHARES,

@@ -19,6 +19,7 @@ from mien.evaluation.results import Coverage, Evaluation, TargetResult
 from mien.evaluation.subgroups import GroupResult
 from mien.metrics import Interval
 from mien.storage.bounded import read_parquet
+from mien.storage.documents import check_document, or_nan, plain
 from mien.storage.exclusive import refuse_link
 from mien.storage.files import atomic_file, read_json, write_json
 
@@ -44,7 +45,7 @@ def write_evaluation(result: Evaluation, run: Path, data: str) -> Path:
     record = asdict(replace(result, table=pa.table({})))
     del record["table"]
     number = 1 + max((place for place, _ in _numbered(run)), default=0)
-    write_json(file, {"format": FORMAT, "version": VERSION, "number": number, "data": data, **_plain(record)})
+    write_json(file, {"format": FORMAT, "version": VERSION, "number": number, "data": data, **plain(record)})
     return file
 
 
@@ -78,15 +79,12 @@ def read_evaluation(run: Path, split: str) -> tuple[Evaluation, str]:
         DataError: there is none, or it is damaged or of another version.
     """
     file = _file(run, split)
-    record = read_json(file)
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise DataError(f"{file}: not an evaluation of mien; make it again with: mien evaluate {run} DATA -f STORE")
-    if record.get("version") != VERSION:
-        raise DataError(f"{file}: an evaluation of version {record.get('version')}, but this mien reads {VERSION}")
+    remedy = f"make it again with: mien evaluate {run} DATA -f STORE"
+    record = check_document(file, read_json(file), FORMAT, VERSION, noun="evaluation", remedy=remedy)
     try:
         return _evaluation(record, read_parquet(file.with_suffix(".parquet"))), str(record["data"])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, Damaged) as error:
-        raise DataError(f"{file}: damaged ({error}); make it again with: mien evaluate {run} DATA -f STORE") from error
+        raise DataError(f"{file}: damaged ({error}); {remedy}") from error
 
 
 def _file(run: Path, split: str) -> Path:
@@ -100,14 +98,14 @@ def _evaluation(record: Mapping[str, Any], table: pa.Table) -> Evaluation:
         clips=record["clips"],
         resampled=record["resampled"],
         targets=tuple(
-            TargetResult(**{**row, "r": _interval(row["r"]), **{k: _number(row[k]) for k in ("ccc", "mae", "rmse")}})
+            TargetResult(**{**row, "r": _interval(row["r"]), **{k: or_nan(row[k]) for k in ("ccc", "mae", "rmse")}})
             for row in record["targets"]
         ),
         mean_r=_interval(record["mean_r"]),
         defined=record["defined"],
-        mean_ccc=_number(record["mean_ccc"]),
+        mean_ccc=or_nan(record["mean_ccc"]),
         seeds=_array(record["seeds"]),
-        subsets={name: _number(r) for name, r in record["subsets"].items()},
+        subsets={name: or_nan(r) for name, r in record["subsets"].items()},
         missing={name: _array(curve) for name, curve in record["missing"].items()},
         shares=tuple(record["shares"]),
         coverage=coverage and Coverage(coverage["level"], _numbers(coverage["found"]), _numbers(coverage["width"])),
@@ -121,23 +119,8 @@ def _evaluation(record: Mapping[str, Any], table: pa.Table) -> Evaluation:
     )
 
 
-def _plain(value: Any) -> Any:
-    """For JSON: arrays as lists, what is not a finite number as null."""
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, float | np.floating):
-        return float(value) if np.isfinite(value) else None
-    return value
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else float(value)
-
-
 def _numbers(values: list[float | None]) -> tuple[float, ...]:
-    return tuple(map(_number, values))
+    return tuple(map(or_nan, values))
 
 
 def _array(values: list[float | None]) -> np.ndarray:
@@ -145,4 +128,4 @@ def _array(values: list[float | None]) -> np.ndarray:
 
 
 def _interval(values: Mapping[str, float | None]) -> Interval:
-    return Interval(*(_number(values[name]) for name in ("value", "low", "high")))
+    return Interval(*(or_nan(values[name]) for name in ("value", "low", "high")))

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from mien.evaluation.subgroups import by_group, participants_of
 from mien.metrics import Interval, bootstrap_mean, bootstrap_pearson, interval, mean_defined, pearson
 from mien.schema import Clip
+from mien.storage.documents import plain
 
 LEVEL = 0.95
 RESAMPLES = 10_000
@@ -79,4 +80,4 @@ def _ends(values: Interval) -> list[float | None]:
 
 def _cells(values: Sequence[float]) -> list[float | None]:
     """Numbers for JSON, which has no nan."""
-    return [round(float(value), 6) if np.isfinite(value) else None for value in values]
+    return plain([round(float(value), 6) for value in values])

@@ -15,6 +15,7 @@ from mien.features.shards import transcript_from_json, transcript_to_json
 from mien.schema import ClipFeatures, Feature
 from mien.storage.bounded import Arrays
 from mien.storage.checksums import read_tensors, write_tensors
+from mien.storage.documents import or_nan, plain
 from mien.storage.files import key_of
 
 _NAME = re.compile(r"[0-9a-f]{32}\.safetensors")
@@ -57,7 +58,7 @@ def write_pending(path: Path, clip: ClipFeatures) -> None:
             arrays[f"{feature.modality}.seconds"] = np.ascontiguousarray(feature.seconds, np.float32)
     head = {
         "clip": clip.clip,
-        "seconds": None if np.isnan(clip.seconds) else clip.seconds,
+        "seconds": plain(clip.seconds),
         "transcript": transcript_to_json(clip.transcript),
         "notes": clip.notes,
         "features": [(f.modality, f.key, f.provenance, f.status, f.reason, f.origin) for f in clip.features],
@@ -81,7 +82,7 @@ def read_pending(path: Path) -> ClipFeatures:
         Feature(name, key, made, *_steps_of(path, name, arrays), status, reason, origin)
         for name, key, made, status, reason, origin in head.features
     )
-    seconds = float("nan") if head.seconds is None else head.seconds
+    seconds = or_nan(head.seconds)
     return ClipFeatures(head.clip, seconds, features, said, head.notes)
 
 

@@ -4,7 +4,6 @@
 """
 
 import json
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from mien.errors import DataError, StoreError
 from mien.schema import Transcript
 from mien.storage.bounded import read_parquet
 from mien.storage.checksums import check_sums
+from mien.storage.documents import or_nan, plain
 
 REMEDY = "run the command that made the store again: it makes what is damaged anew"
 
@@ -116,8 +116,7 @@ def transcript_to_json(transcript: Transcript | None) -> str | None:
     """A transcript as one JSON text; what is not a number is null."""
     if transcript is None:
         return None
-    values = asdict(transcript)
-    return json.dumps({k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()})
+    return json.dumps(plain(asdict(transcript)))
 
 
 def transcript_from_json(text: str | None) -> Transcript | None:
@@ -133,5 +132,5 @@ def transcript_from_json(text: str | None) -> Transcript | None:
     if not isinstance(values, dict):
         raise ValueError("a transcript is no JSON object")
     for name in ("average_logprob", "no_speech_probability"):
-        values[name] = math.nan if values.get(name) is None else values[name]
+        values[name] = or_nan(values.get(name))
     return _TRANSCRIPT.validate_python(values)

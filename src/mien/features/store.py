@@ -42,6 +42,7 @@ from mien.features.shards import (
     shards_of,
 )
 from mien.storage.bounded import read_npy
+from mien.storage.documents import check_document
 from mien.storage.files import key_of, read_json
 
 FORMAT = "mien-features"
@@ -251,13 +252,10 @@ def check_format(root: Path) -> None:
         head = read_json(root / "store.json", LARGEST_HEAD)
     except DataError as error:
         raise StoreError(f"{error}; write a new one with: echo '{json.dumps(HEAD)}' > {root / 'store.json'}") from error
-    if not isinstance(head, dict) or head.get("format") != FORMAT:
-        raise StoreError(f"{root}: not a feature store of mien (store.json says otherwise)")
-    found = head.get("version")
-    if found != VERSION:
-        old = isinstance(found, int) and found < VERSION
-        advice = "make it anew in another folder, by the same command" if old else "a newer mien reads it"
-        raise StoreError(f"{root}: store version {found}, but this mien reads version {VERSION}; {advice}")
+    check_document(
+        root / "store.json", head, FORMAT, VERSION, noun="feature store",
+        remedy="make it anew in another folder, by the same command", error=StoreError,
+    )  # fmt: skip
 
 
 def crc32(steps: npt.NDArray[Any]) -> int:

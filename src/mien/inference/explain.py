@@ -20,9 +20,9 @@ import numpy.typing as npt
 
 from mien.inference.score import pack, present_in
 from mien.model.bundle import Bundle
-from mien.model.conformal import all_subsets
 from mien.model.step_weights import step_seconds, step_weights
 from mien.schema import Attention, ClipFeatures, Why
+from mien.subsets import all_subsets
 
 Answers = Mapping[frozenset[str], npt.NDArray[np.floating]]
 """Scores ``(E,)`` by what is present."""

@@ -12,6 +12,7 @@ The scores of a bundle are the mean over its K models (seeds), which costs nearl
 Shapes: ``K`` models, ``N`` clips, ``E`` emotions.
 """
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -36,7 +37,9 @@ from mien.model.licences import licences_of
 from mien.model.network import Multimodal, Unimodal, Variant
 from mien.storage.bounded import read_safetensors
 from mien.storage.checksums import check_sums, write_sums
+from mien.storage.documents import check_document
 from mien.storage.files import atomic_folder, read_json, write_json
+from mien.subsets import subset_name
 
 FORMAT = "mien-model"
 VERSION = 1
@@ -136,19 +139,9 @@ class Bundle:
             ``nan`` where the model has none (nothing was left to calibrate on, or the clip has no modality).
         """
         empty = np.full(len(self.targets), np.nan, np.float32)
-        half = np.array(
-            [self.quantiles.get(pattern(self.modalities, row), empty) for row in present], np.float32
-        ).reshape(scores.shape)
+        names = [subset_name(itertools.compress(self.modalities, row)) for row in present]
+        half = np.array([self.quantiles.get(name, empty) for name in names], np.float32).reshape(scores.shape)
         return scores - half, scores + half
-
-
-def pattern(modalities: tuple[str, ...], present: npt.ArrayLike) -> str:
-    """The name of a set of modalities.
-
-    >>> pattern(("text", "audio", "vision"), [True, False, True])
-    'text+vision'
-    """
-    return "+".join(name for name, here in zip(modalities, np.asarray(present, bool), strict=True) if here)
 
 
 def save_bundle(bundle: Bundle, folder: Path) -> None:
@@ -247,11 +240,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     if not (folder / _CONFIG).exists():
         raise ModelError(f"{folder}: not a model (no config.json); make one with: mien train DATA --features STORE")
-    config = _read(folder / _CONFIG)
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise ModelError(f"{folder}: not a model of mien (config.json says otherwise)")
-    if config.get("version") != VERSION:
-        raise ModelError(f"{folder}: model version {config.get('version')}, but this mien reads version {VERSION}")
+    config = check_document(
+        folder / _CONFIG, _read(folder / _CONFIG), FORMAT, VERSION,
+        noun="model", remedy="train or fetch it again", error=ModelError,
+    )  # fmt: skip
     _check(folder, _CONFIG)
     try:
         _described(config)

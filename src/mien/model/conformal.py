@@ -13,15 +13,14 @@ calibration per group: V. Vovk, ACML 2012 (Mondrian).
 Shapes: ``N`` calibration clips, ``E`` emotions.
 """
 
-import itertools
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from mien.model.bundle import Bundle
 from mien.model.inputs import Clips
+from mien.subsets import all_subsets, modalities_of, subset_name
 
 
 def calibrate(bundle: Bundle, clips: Clips, level: float = 0.9) -> dict[str, npt.NDArray[np.float32]]:
@@ -46,19 +45,9 @@ def calibrate(bundle: Bundle, clips: Clips, level: float = 0.9) -> dict[str, npt
         if not able.any():
             continue
         own = conformal_quantile(np.abs(answers[subset][able] - rated[able]), level)
-        larger = [half[name] for name in half if set(subset) < set(name.split("+"))]
-        half["+".join(subset)] = np.max([own, *larger], 0).astype(np.float32)
+        larger = [half[name] for name in half if set(subset) < set(modalities_of(name))]
+        half[subset_name(subset)] = np.max([own, *larger], 0).astype(np.float32)
     return half
-
-
-def all_subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
-    """Every non-empty subset, small ones first; 15 of four.
-
-    >>> all_subsets(["text", "audio"])
-    [('text',), ('audio',), ('text', 'audio')]
-    """
-    sizes = range(1, len(modalities) + 1)
-    return [subset for size in sizes for subset in itertools.combinations(modalities, size)]
 
 
 def conformal_quantile(errors: npt.ArrayLike, level: float) -> npt.NDArray[np.float64]:

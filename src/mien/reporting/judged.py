@@ -1,5 +1,6 @@
 """An evaluation in figures and tables: agreement, calibration, subsets, robustness, worst clips, what is missing."""
 
+import itertools
 import re
 from typing import Any
 
@@ -13,6 +14,7 @@ from mien.reporting.charts import FEW, Bar, Line, bars, calibrated, calibration,
 from mien.reporting.drawing import series
 from mien.reporting.rundata import Array, Run, matrix
 from mien.reporting.wording import between, number, plural
+from mien.subsets import modalities_of
 
 WORST = 20
 DASHES = ("", "6 3", "2 2", "8 3 2 3", "1 2", "10 4")
@@ -136,7 +138,8 @@ def subsets(judged: Evaluation, run: Run) -> list[Any]:
     alone = [Bar(name, float(mean_defined(r).mean())) for name, r in run.r.items() if name in run.modalities]
     made: list[Any] = []
     if judged.subsets:
-        rows = sorted((Bar(name.replace("+", " + "), r) for name, r in judged.subsets.items()), key=lambda b: -b.value)
+        given = {" + ".join(modalities_of(name)): r for name, r in judged.subsets.items()}
+        rows = sorted(itertools.starmap(Bar, given.items()), key=lambda b: -b.value)
         members = [frozenset(bar.name.split(" + ")) for bar in rows]
         table = Table("subsets-numbers", "Mean r by modalities given", [Column("given"), Column("mean r", ".4f")],
                       [(bar.name, bar.value) for bar in rows])  # fmt: skip

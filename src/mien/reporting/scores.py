@@ -20,6 +20,7 @@ from mien.reporting.player import Player, plain, player_of, scale_of
 from mien.reporting.sparks import SHOWN, Sparks, height, spark_of
 from mien.reporting.wording import listed, plural
 from mien.scores.document import ClipNote, ScoresDocument
+from mien.storage.documents import or_nan
 
 PLAYED = 200
 """Clips in the player, at most."""
@@ -172,7 +173,7 @@ def _one_clip(scored: ScoresDocument) -> Section:
         return Section("clips", "Scores", "", [Notice(f"Not scored: {clip.error}", "warning")])
     columns = [Column("emotion"), Column("score", ".3f"), Column("lower", ".3f"), Column("upper", ".3f")]
     rows = [(name, clip.scores.get(name), clip.lower.get(name), clip.upper.get(name)) for name in scored.targets]
-    bars = [charts.Bar(name, _or_nan(score), _or_nan(low), _or_nan(high)) for name, score, low, high in rows]
+    bars = [charts.Bar(name, or_nan(score), or_nan(low), or_nan(high)) for name, score, low, high in rows]
     strongest = max(((score, name) for name, score, *_ in rows if score is not None), default=(0.0, "nothing"))
     figure = Figure(
         "scores", "The clip as a whole", "Bars are scores, thin lines their intervals.",
@@ -192,10 +193,6 @@ def _all_clips(scored: ScoresDocument) -> Section:
     intervals = Table("intervals", "Intervals, sorted by their lower ends", [Column("clip"), *emotions], ends)
     folded = [Folded("Intervals of every clip", intervals)] if scored.model.interval_level else []
     return Section("clips", "Clips", "", [Table("scores", "Every clip", columns, rows), *folded])
-
-
-def _or_nan(value: float | None) -> float:
-    return float("nan") if value is None else value
 
 
 def _from(clip: ClipNote, scored: ScoresDocument) -> str:

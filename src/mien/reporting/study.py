@@ -13,6 +13,7 @@ from mien.reporting.blocks import Answers, Cell, Column, Facts, Figure, Key, Not
 from mien.reporting.charts import Bar, Effect, Line, forest, lines, memberships
 from mien.reporting.drawing import series
 from mien.reporting.wording import listed, number, slug
+from mien.storage.documents import check_document, or_nan
 from mien.storage.files import read_json
 from mien.study.report import FORMAT, VERSION
 
@@ -30,11 +31,8 @@ def read_study(folder: Path) -> Study:
         DataError: ``study.json`` is missing, foreign, damaged, or of another version.
     """
     file = folder / "study.json"
-    study = read_json(file)
-    if not isinstance(study, dict) or study.get("format") != FORMAT:
-        raise DataError(f"{file}: not a study of mien; make one with: mien study STUDY DATA -f STORE --out {folder}")
-    if study.get("version") != VERSION:
-        raise DataError(f"{file}: a study of version {study.get('version')}, but this mien reads version {VERSION}")
+    remedy = f"make one with: mien study STUDY DATA -f STORE --out {folder}"
+    study = check_document(file, read_json(file), FORMAT, VERSION, noun="study", remedy=remedy)
     parts = ("title", "about", "said", "open", "limits", "referee", "tables", "pictures")
     if lacking := [name for name in parts if name not in study]:
         raise DataError(f"{file}: damaged (no {', '.join(lacking)}); the same mien study writes it again")
@@ -107,7 +105,7 @@ def _figures(study: Study) -> list[Any]:
 def _forest(caption: str, numbers: Mapping[str, Any]) -> Figure:
     rows = numbers["rows"]
     effects = [
-        Effect(row["name"], _float(row["clips"][0]), _ends(row["clips"]), _ends(row["seeds"]), row["verdict"])
+        Effect(row["name"], or_nan(row["clips"][0]), _ends(row["clips"]), _ends(row["seeds"]), row["verdict"])
         for row in rows
     ]
     counted = {word: [row["name"] for row in rows if row["verdict"] == word] for word in VERDICTS}
@@ -122,7 +120,7 @@ def _forest(caption: str, numbers: Mapping[str, Any]) -> Figure:
 
 
 def _subsets(caption: str, numbers: Mapping[str, Any]) -> Figure:
-    rows = [Bar(" + ".join(row["modalities"]), _float(row["r"][0]), *_ends(row["r"])) for row in numbers["rows"]]
+    rows = [Bar(" + ".join(row["modalities"]), or_nan(row["r"][0]), *_ends(row["r"])) for row in numbers["rows"]]
     members = [frozenset(row["modalities"]) for row in numbers["rows"]]
     singles = ", ".join(f"{bar.name} {number(bar.value)}" for bar in rows if " + " not in bar.name)
     columns = [Column("modalities"), *(Column(name, ".4f") for name in ("mean r", "low", "high"))]
@@ -142,7 +140,7 @@ def _missing(caption: str, numbers: Mapping[str, Any]) -> Figure:
     span = (min(0.0, *known), max(known) * 1.06)
     panels, falls = [], []
     for name in dict.fromkeys(row["modality"] for row in rows):
-        curves = [Line([_float(v) for v in row["r"]], *style[row["cell"]]) for row in rows if row["modality"] == name]
+        curves = [Line([or_nan(v) for v in row["r"]], *style[row["cell"]]) for row in rows if row["modality"] == name]
         axes = ("share of clips", "mean r")
         panels.append(lines(shares, curves, f"without {name}", axes, span=span, dots=True, share=True))
         fall = [curve.y[-1] - curve.y[0] for curve in curves]
@@ -181,9 +179,5 @@ def _leading(text: str) -> float:
     return float(found[0].replace("−", "-")) if found else float("nan")
 
 
-def _float(value: float | None) -> float:
-    return float("nan") if value is None else value
-
-
 def _ends(values: Sequence[float | None]) -> tuple[float, float]:
-    return _float(values[1]), _float(values[2])
+    return or_nan(values[1]), or_nan(values[2])

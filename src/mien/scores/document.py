@@ -8,7 +8,6 @@ words with their times, what moved the scores. Reports are made from it, and oth
 A number that is not one (``nan``) is null. A field that is added leaves the version; one that changes raises it.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mien.errors import DataError, legible
 from mien.schema import Prediction
+from mien.storage.documents import check_document, plain
 from mien.storage.files import read_json, write_json
 
 FORMAT: Literal["mien-scores"] = "mien-scores"
@@ -137,7 +137,12 @@ def json_schema() -> dict[str, Any]:
 
 def write_document(made: ScoresDocument, file: Path) -> None:
     """Write a document as JSON."""
-    write_json(file, made.model_dump(mode="json"))
+    write_json(file, as_json(made))
+
+
+def as_json(made: ScoresDocument) -> dict[str, Any]:
+    """A document as JSON-like values."""
+    return made.model_dump(mode="json")
 
 
 def read_document(file: Path) -> ScoresDocument:
@@ -146,11 +151,8 @@ def read_document(file: Path) -> ScoresDocument:
     Raises:
         DataError: it is no document of scores, is damaged, or is of another version.
     """
-    values = read_json(file)
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise DataError(f"{file}: not a document of scores; make one with: mien predict MODEL CLIPS --out {file.name}")
-    if values.get("version") != VERSION:
-        raise DataError(f"{file}: scores of version {values.get('version')}, but this mien reads version {VERSION}")
+    remedy = f"make one with: mien predict MODEL CLIPS --out {file.name}"
+    values = check_document(file, read_json(file), FORMAT, VERSION, noun="document of scores", remedy=remedy)
     try:
         return ScoresDocument.model_validate(values)
     except ValidationError as error:
@@ -164,7 +166,7 @@ def _clip(made: Prediction) -> ClipNote:
         clip=made.clip,
         path=None if made.path is None else legible(str(made.path)),
         participant=made.participant,
-        seconds=_number(made.seconds),
+        seconds=plain(made.seconds),
         scores=_scores(made.scores),
         **_ends(made.intervals),
         present=list(made.present),
@@ -198,15 +200,10 @@ def _why(made: Prediction) -> WhyNote | None:
 
 def _ends(intervals: Mapping[str, tuple[float, float]]) -> dict[str, Scores]:
     return {
-        end: {name: _number(pair[place]) for name, pair in intervals.items()}
+        end: {name: plain(pair[place]) for name, pair in intervals.items()}
         for place, end in enumerate(("lower", "upper"))
     }
 
 
 def _scores(values: Mapping[str, float]) -> Scores:
-    return {name: _number(value) for name, value in values.items()}
-
-
-def _number(value: float) -> float | None:
-    """JSON has no nan."""
-    return float(value) if math.isfinite(value) else None
+    return {name: plain(value) for name, value in values.items()}

@@ -1,9 +1,7 @@
 """Tables to files: CSV, TSV, Parquet or JSON by the file's ending, written whole or not at all."""
 
 import json
-import math
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as csv
@@ -11,6 +9,7 @@ import pyarrow.parquet as pq
 
 from mien.errors import SettingsError
 from mien.spreadsheet import escaped
+from mien.storage.documents import plain
 from mien.storage.files import atomic_file
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".json")
@@ -44,16 +43,12 @@ def write_table(table: pa.Table, file: Path, *, raw_cells: bool = False) -> None
             case ".parquet":
                 pq.write_table(table, part)
             case ".json":
-                rows = [{key: _plain(value) for key, value in row.items()} for row in table.to_pylist()]
+                rows = plain(table.to_pylist())
                 part.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             case suffix:
                 options = csv.WriteOptions(delimiter="," if suffix == ".csv" else "\t", quoting_style="needed")
-                plain = _without_nan(table)
-                csv.write_csv(plain if raw_cells else _escaped(plain), part, options)
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+                cells = _without_nan(table)
+                csv.write_csv(cells if raw_cells else _escaped(cells), part, options)
 
 
 def _escaped(table: pa.Table) -> pa.Table:
@@ -67,7 +62,7 @@ def _escaped(table: pa.Table) -> pa.Table:
 
 def _without_nan(table: pa.Table) -> pa.Table:
     columns = [
-        pa.array([_plain(value) for value in column.to_pylist()], column.type)
+        pa.array(plain(column.to_pylist()), column.type)
         if pa.types.is_floating(column.type) else column
         for column in table.columns
     ]  # fmt: skip

@@ -29,7 +29,6 @@ from mien.evaluation.evaluate import SHARES, missing_curves
 from mien.features.store import Store
 from mien.metrics import mean_defined, pearson
 from mien.modalities import MODALITIES
-from mien.model.conformal import all_subsets
 from mien.model.embeddings import subset_scores
 from mien.model.heads import READS_STEPS
 from mien.model.inputs import predict_all
@@ -37,9 +36,11 @@ from mien.model.network import Unimodal, Variant, variants
 from mien.schema import Manifest
 from mien.storage.bounded import LARGEST_WEIGHTS, read_npy, read_safetensors
 from mien.storage.checksums import SUMS, check_sums, write_sums
+from mien.storage.documents import plain
 from mien.storage.files import atomic_folder, key_of, read_json, write_json
 from mien.study.plan import Cell
 from mien.study.ridge import pooled, ridge_scores
+from mien.subsets import all_subsets
 from mien.training.fit import Epoch
 from mien.training.run import fingerprint
 from mien.training.sides import Sides
@@ -333,18 +334,9 @@ class Desk:
         with atomic_folder(self.laboratory.folder(cell), CELL_FILES) as part:
             if scores is not None:
                 np.save(part / "scores.npy", scores, allow_pickle=False)
-            write_json(part / "result.json", _without_nan(result))
+            write_json(part / "result.json", plain(result))
             write_sums(part, "result.json", *(("scores.npy",) if scores is not None else ()))
 
 
 def _quietly(_: str, __: Epoch) -> None:
     """Nobody watches single epochs of a study."""
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON has no nan."""
-    if isinstance(value, dict):
-        return {name: _without_nan(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 
 from mien.metrics import Interval
+from mien.storage.documents import plain
 from mien.storage.files import atomic_file
 from mien.study.results import Difference, Outcome, Results
 from mien.study.wording import changed
@@ -52,7 +53,7 @@ def draw(results: Results, folder: Path) -> list[tuple[str, str, dict[str, Any]]
             _save(robustness(curves), folder / "missing.svg")
             caption = "Mean r of the mean over seeds when a share of the clips loses a modality"
             bare = [
-                {"cell": _label(outcome), "modality": name, "r": [*map(_number, r)]}
+                {"cell": _label(outcome), "modality": name, "r": plain(r)}
                 for outcome in curves
                 for name, r in outcome.missing.items()
             ]
@@ -70,12 +71,7 @@ def _label(outcome: Outcome) -> str:
 
 def _ends(found: Interval) -> list[float | None]:
     """Value, low and high end."""
-    return [_number(found.value), _number(found.low), _number(found.high)]
-
-
-def _number(value: float) -> float | None:
-    """JSON has no nan."""
-    return float(value) if np.isfinite(value) else None
+    return plain([found.value, found.low, found.high])
 
 
 def one_step(results: Results) -> list[Difference]:

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mien.config import Settings, read_settings, read_yaml, settings_of
 from mien.errors import SettingsError
-from mien.model.conformal import all_subsets
+from mien.subsets import all_subsets, subset_name
 
 Method = Literal["train", "ridge", "unimodal_mean"]
 """``train`` is stage 1 and 2 as the settings say; ``ridge`` regresses on pooled features, the floor; ``unimodal_mean``
@@ -139,7 +139,7 @@ def _chosen(
 def _labels(axis: str, values: Any, base: Settings, file: Path) -> dict[str, Mapping[str, Any]]:
     """The labels of an axis with what each changes."""
     if axis == "modalities" and values == "all":
-        return {"+".join(subset): {"modalities": list(subset)} for subset in reversed(all_subsets(base.modalities))}
+        return {subset_name(subset): {"modalities": list(subset)} for subset in reversed(all_subsets(base.modalities))}
     if isinstance(values, list) and values:
         return {_short(value): {axis: value} for value in values}
     if isinstance(values, dict) and values and all(isinstance(change, dict) for change in values.values()):
@@ -149,7 +149,7 @@ def _labels(axis: str, values: Any, base: Settings, file: Path) -> dict[str, Map
 
 def _short(value: Any) -> str:
     """A value as a label: a list of modalities joined, anything else as it is written."""
-    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
+    return subset_name(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _reference(study: StudyFile, axes: Mapping[str, Mapping[str, Any]], file: Path) -> dict[str, str]:

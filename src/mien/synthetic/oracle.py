@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from mien.metrics import bootstrap_pearson, interval, mean_defined, pearson
 from mien.schema import EMOTIONS
 from mien.storage.files import atomic_file, read_json, write_json
+from mien.subsets import subset_name
 from mien.synthetic.expected import ExpectedShare, Half, expected_labels, label_moments
 from mien.synthetic.features import Drawn, FeaturePlan
 from mien.synthetic.labels import Comparison, Labels
@@ -41,7 +42,7 @@ def choices(modalities: tuple[str, ...]) -> Iterator[tuple[str, tuple[int, ...]]
     """
     for count in range(1, len(modalities) + 1):
         for which in itertools.combinations(range(len(modalities)), count):
-            yield "+".join(modalities[place] for place in which), which
+            yield subset_name(modalities[place] for place in which), which
 
 
 def best_answers(labels: Labels, drawn: Drawn, which: tuple[int, ...]) -> npt.NDArray[np.float32]:

@@ -31,6 +31,7 @@ from mien.model.inputs import Data, autocast, predict_all
 from mien.model.losses import Moments, branch_loss, loss, ramped
 from mien.model.network import Group, Multimodal, Variant
 from mien.storage.checksums import read_tensors, write_tensors
+from mien.storage.documents import plain
 from mien.training.batches import batch_order
 from mien.training.parameters import Optimiser, ParameterMatrix, keep_models
 from mien.training.schedule import Progress, step_factor
@@ -98,16 +99,7 @@ class Epoch:
 
     def record(self) -> dict[str, Any]:
         """The same as JSON-like values."""
-        return {name: _plain(value) for name, value in vars(self).items()}
-
-
-def _plain(value: Any) -> Any:
-    """Arrays as lists; what is not a number, which JSON lacks, as ``None``."""
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, list):
-        return [_plain(inner) for inner in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+        return plain(vars(self))
 
 
 @dataclass

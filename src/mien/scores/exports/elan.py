@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
 
-from mien.scores.document import ClipNote
+from mien.scores.document import ClipNote, ScoresDocument
+from mien.scores.exports.format import FolderFormat
 from mien.scores.exports.tiers import Stretch, Tier, tiers
 
 SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
@@ -117,3 +118,15 @@ def clean(text: str) -> str:
     True
     """
     return NOT_XML.sub("\ufffd", text)
+
+
+def _of_clip(scored: ScoresDocument, clip: ClipNote, folder: Path) -> bytes:
+    return eaf(clip, scored.targets, scored.model.name, folder)
+
+
+EAF = FolderFormat(
+    name="eaf",
+    about="an ELAN file per clip, with a tier per target, and the words: for annotators",
+    suffix=".eaf",
+    make=_of_clip,
+)

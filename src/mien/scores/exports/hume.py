@@ -18,6 +18,7 @@ from typing import Any
 
 from mien.data.manifest import SOUND_SUFFIXES
 from mien.scores.document import ClipNote, ScoresDocument, WindowNote
+from mien.scores.exports.format import JsonFormat
 
 
 def hume(scored: ScoresDocument) -> list[dict[str, Any]]:
@@ -69,3 +70,10 @@ def _said(clip: ClipNote, part: WindowNote) -> str | None:
     if clip.words and clip.windows:
         return " ".join(w.text.strip() for w in clip.words if part.start <= (w.start + w.end) / 2 < part.end)
     return None if clip.windows else clip.transcript
+
+
+HUME = JsonFormat(
+    name="hume",
+    about="the JSON of Hume's retired batch service, all scores under `prosody`: for programs that parse it already",
+    make=hume,
+)

@@ -7,8 +7,10 @@ Source: P. Boersma, D. Weenink, Praat manual, "TextGrid file formats".
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from mien.scores.document import ClipNote
+from mien.scores.document import ClipNote, ScoresDocument
+from mien.scores.exports.format import FolderFormat
 from mien.scores.exports.tiers import Stretch, Tier, extent, tiers
 
 
@@ -68,3 +70,15 @@ def _quoted(text: str) -> str:
     """Praat doubles a quotation mark; what cannot be encoded becomes U+FFFD."""
     plain = " ".join(text.replace("\0", " ").split())
     return '"' + plain.replace('"', '""').encode("utf-8", "replace").decode("utf-8") + '"'
+
+
+def _of_clip(scored: ScoresDocument, clip: ClipNote, folder: Path) -> bytes:  # noqa: ARG001
+    return textgrid(clip, scored.targets).encode("utf-8")
+
+
+TEXTGRID = FolderFormat(
+    name="textgrid",
+    about="a Praat TextGrid per clip, with a tier per target, and the words: for phoneticians",
+    suffix=".TextGrid",
+    make=_of_clip,
+)

@@ -1,10 +1,6 @@
 """Scored clips as tables, for a spreadsheet and for statistics.
 
-    wide     a row per clip, a column per target      what most people want
-    long     a row per clip (or window) and target    what R's tidyverse, pandas' groupby and plots want
-    windows  a row per window, a column per target    curves over time
-    words    a row per spoken word
-    why      a row per clip, modality and target      what moved the scores
+Each function makes the table of a document; the formats ``WIDE`` … ``WHY`` at the end say what each is for.
 
 The trade-off: a missing number is a null and never a ``nan``, so that a column's mean is not lost to one bad clip.
 Times are seconds from the start of the clip.
@@ -16,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from mien.scores.document import ClipNote, ScoresDocument, WindowNote
+from mien.scores.exports.format import TableFormat
 
 TEXT, NUMBER = pa.string(), pa.float64()
 
@@ -124,3 +121,40 @@ def _parts(clip: ClipNote) -> list[tuple[str, float, float | None, ClipNote | Wi
 
 def _table(rows: Iterable[dict[str, Any]], kinds: dict[str, pa.DataType]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=pa.schema(list(kinds.items())))
+
+
+_CLIP = ("clip", "participant")
+_SCORE = ("<target>", "<target> lower", "<target> upper")
+
+WIDE = TableFormat(
+    name="wide",
+    about="a row per clip, a column per target: for a spreadsheet",
+    columns=(
+        *_CLIP, "seconds", *_SCORE, "<target> from nothing", "<target> from <modality>", "present", "absent", "error"
+    ),
+    make=wide,
+)  # fmt: skip
+LONG = TableFormat(
+    name="long",
+    about="a row per clip or window and target: for R, pandas and plots",
+    columns=(*_CLIP, "unit", "start", "end", "target", "score", "lower", "upper", "present", "error"),
+    make=long,
+)
+WINDOWS = TableFormat(
+    name="windows",
+    about="a row per window, a column per target: for curves over time",
+    columns=(*_CLIP, "start", "end", *_SCORE, "present"),
+    make=windows,
+)
+WORDS = TableFormat(
+    name="words",
+    about="a row per spoken word: for transcripts",
+    columns=(*_CLIP, "word", "start", "end", "probability"),
+    make=words,
+)
+WHY = TableFormat(
+    name="why",
+    about="a row per clip, modality and target: for what moved a score",
+    columns=(*_CLIP, "modality", "target", "shapley", "left_out"),
+    make=why,
+)

@@ -1,0 +1,156 @@
+"""What an export format is, of which there are three kinds: a table, one JSON file, and a folder with a file per clip.
+
+A new format is a file beside this one that makes a ``TableFormat``, ``JsonFormat`` or ``FolderFormat``, and a line in
+``FORMATS`` (``__init__.py``).
+"""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from mien.errors import SettingsError
+from mien.scores.document import ClipNote, ScoresDocument
+from mien.scores.tables import SUFFIXES, check_suffix, write_table
+from mien.storage.files import atomic_file, write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format(ABC):
+    """An export format.
+
+    Attributes:
+        name: as in ``--format``.
+        about: one line: what is written, and what for.
+        columns: of a table, by name and in order; one with ``<target>`` is there for each target, and one with
+            ``<modality>`` for each modality.
+    """
+
+    name: str
+    about: str
+    columns: tuple[str, ...] = ()
+
+    @property
+    @abstractmethod
+    def written_to(self) -> str:
+        """Endings of the file, or that it is a folder."""
+
+    @abstractmethod
+    def check(self, out: Path) -> None:
+        """Check that scores can be written to ``out``.
+
+        Raises:
+            SettingsError: this format is not written to a file or folder of that name.
+        """
+
+    @abstractmethod
+    def write(self, scored: ScoresDocument, out: Path, raw_cells: bool) -> tuple[str, ...]:
+        """Write scores to ``out``, which ``check`` accepted; only tables heed ``raw_cells`` (``write_table``).
+
+        Returns:
+            Notes on what has no place in the format.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableFormat(Format):
+    """A table; ``make`` gives it."""
+
+    make: Callable[[ScoresDocument], pa.Table]
+
+    @property
+    def written_to(self) -> str:
+        """The endings of tables."""
+        return " ".join(SUFFIXES)
+
+    def check(self, out: Path) -> None:
+        """As of ``Format``."""
+        check_suffix(out)
+
+    def write(self, scored: ScoresDocument, out: Path, raw_cells: bool) -> tuple[str, ...]:
+        """As of ``Format``."""
+        write_table(self.make(scored), out, raw_cells=raw_cells)
+        return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonFormat(Format):
+    """One JSON file; ``make`` gives what is in it."""
+
+    make: Callable[[ScoresDocument], Any]
+
+    @property
+    def written_to(self) -> str:
+        """The ending of JSON."""
+        return ".json"
+
+    def check(self, out: Path) -> None:
+        """As of ``Format``."""
+        if out.suffix.lower() != ".json":
+            raise SettingsError(f"{out}: {self.name} is written as JSON; end the name with .json")
+
+    def write(self, scored: ScoresDocument, out: Path, raw_cells: bool) -> tuple[str, ...]:  # noqa: ARG002
+        """As of ``Format``."""
+        write_json(out, self.make(scored))
+        return ()
+
+
+FILES = (".json", ".eaf", ".textgrid")
+"""Endings of a name that was meant for a file, where a folder is wanted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderFormat(Format):
+    """A folder with a file for each scored clip.
+
+    Attributes:
+        suffix: the ending of the files.
+        make: the bytes of a clip's file, from the document, the clip, and the folder where the file will lie.
+    """
+
+    suffix: str
+    make: Callable[[ScoresDocument, ClipNote, Path], bytes]
+
+    @property
+    def written_to(self) -> str:
+        """That it is a folder, and the ending of the files in it."""
+        return f"a folder of {self.suffix}"
+
+    def check(self, out: Path) -> None:
+        """As of ``Format``."""
+        if out.is_file() or out.suffix.lower() in (*FILES, self.suffix.lower()):
+            raise SettingsError(f"{out}: {self.name} writes a file per clip; name a folder")
+
+    def write(self, scored: ScoresDocument, out: Path, raw_cells: bool) -> tuple[str, ...]:  # noqa: ARG002
+        """As of ``Format``; clips that were not scored have no file, and are counted in a note."""
+        made = [clip for clip in scored.clips if clip.error is None]
+        for clip, name in zip(made, file_names([clip.clip for clip in made]), strict=True):
+            with atomic_file(out / f"{name}{self.suffix}") as part:
+                part.write_bytes(self.make(scored, clip, out))
+        failed = [clip for clip in scored.clips if clip.error is not None]
+        if not failed:
+            return ()
+        return (f"{len(failed)} clips were not scored and have no file (first: {failed[0].clip}: {failed[0].error})",)
+
+
+def file_names(clips: Sequence[str]) -> list[str]:
+    """A name for each clip that any file system takes; names that would be one file get a number.
+
+    >>> file_names(["a/b", "a_b", "A_B", "..", ""])
+    ['a_b', 'a_b-2', 'A_B-3', 'clip', 'clip-2']
+    """
+    taken: set[str] = set()
+    names = []
+    for clip in clips:
+        plain = re.sub(r"[^\w.-]+", "_", clip).strip("._ ")[-100:] or "clip"
+        name, number = plain, 1
+        while name.lower() in taken:
+            number += 1
+            name = f"{plain}-{number}"
+        taken.add(name.lower())
+        names.append(name)
+    return names

@@ -1,0 +1,10 @@
+"""The document itself: everything there is, as JSON (``scores/document.py``)."""
+
+from mien.scores.document import as_json
+from mien.scores.exports.format import JsonFormat
+
+DOCUMENT = JsonFormat(
+    name="json",
+    about="the document, with everything that is known: for reports, and for other programs",
+    make=as_json,
+)
