@@ -18,7 +18,7 @@ from timing import in_turns, ratio
 
 from mien.compute.device import choose_precision, resolve_compute
 from mien.config import ComputeSettings, Settings
-from mien.features.extract import plan
+from mien.features.worker import plan
 from mien.media.observe import Senses, observe
 from mien.modalities import MODALITIES
 from mien.modalities.base import Absent, Prepared

@@ -19,7 +19,7 @@ from mien import api
 from mien.compute.device import resolve_compute
 from mien.config import Settings, read_settings
 from mien.data.manifest import read_manifest
-from mien.features.extract import Extraction, plan
+from mien.features.worker import Extraction, plan
 from mien.features.writer import StoreWriter
 from mien.media.observe import Senses, observe
 from mien.modalities import MODALITIES

@@ -101,7 +101,7 @@ def _anonymous(process: int) -> float:
 def _one_clip(film: Path) -> float:
     """Seconds that the features of one clip take, once everything is loaded."""
     from mien.config import Settings  # noqa: PLC0415 - the parent shall stay small
-    from mien.features.extract import Job, plan  # noqa: PLC0415
+    from mien.features.worker import Job, plan  # noqa: PLC0415
     from mien.schema import Clip  # noqa: PLC0415
 
     extractor = plan(Settings(), workers=1)()

@@ -41,6 +41,8 @@ NO_LOOKUPS = {"HF_HUB_OFFLINE": "1"}
 _ARCHITECTURES = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
 """By machine: how seccomp names it, and the number of ``socket``."""
 
+PARTING_SECONDS = 5.0
+
 _IO_URING_SETUP = 425
 _LANDLOCK_CREATE, _LANDLOCK_RESTRICT = 444, 446
 _SECCOMP_CALL = {"x86_64": 317, "aarch64": 277}
@@ -127,21 +129,34 @@ def deny_files() -> bool:
 
 @contextmanager
 def offline() -> Iterator[Callable[..., Any]]:
-    """A way to call functions without network: here, where this thread has none, else in one thread of their own.
+    """A way to call functions without network: here, where the caller has none, else in one thread of their own.
 
     with offline() as call:
         model = call(load, path)    # what it loads, and the threads that this starts, have no network either
+
+    Calls may come from several threads, but not at once. At the end the thread is waited for, so that nothing of what
+    it loaded is left to the end of the process; one that is still at work, because its caller was interrupted, only
+    for ``PARTING_SECONDS``.
     """
-    if is_denied() or network_guard():
-        deny_network(whole_process=False)
-        yield lambda function, *args: function(*args)
-        return
     calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-    threading.Thread(target=_answer, args=(calls,), name="mien-offline", daemon=True).start()
+    threads: list[threading.Thread] = []
+
+    def call(function: Callable[..., Any], *args: Any) -> Any:
+        if is_denied() or network_guard():
+            deny_network(whole_process=False)
+            return function(*args)
+        if not threads:
+            threads.append(threading.Thread(target=_answer, args=(calls,), name="mien-offline", daemon=True))
+            threads[0].start()
+        return _call(calls, function, *args)
+
     try:
-        yield partial(_call, calls)
+        yield call
     finally:
         calls.put(None)
+        for thread in threads:
+            if thread is not threading.current_thread():  # which collects garbage, and ends of itself
+                thread.join(PARTING_SECONDS)
 
 
 def _call(calls: "SimpleQueue[Callable[[], None] | None]", function: Callable[..., Any], *args: Any) -> Any:

@@ -18,17 +18,17 @@ REPORT = """
 import json, os, sys
 import cv2, numpy, torch
 from mien.config import read_settings
-from mien.features.extract import plan
+from mien.features.worker import plan
 from mien.compute.engine import frozen
 
 settings = read_settings(overrides=sys.argv[1:])
 extraction = plan(settings)
 extractor = extraction()
 folder = extraction.weights[0][1].path.parent
-graph = frozen(lambda compute: torch.nn.Linear(4, 4), folder, extractor._compute, [{0: 2}])
+graph = frozen(lambda compute: torch.nn.Linear(4, 4), folder, extractor.engines.compute, [{0: 2}])
 graph(torch.ones(3, 4))
 (request,) = graph._requests.values()
-senses = extractor._senses
+senses = extractor.engines.senses
 senses.finder
 opencv_with_faces = cv2.getNumThreads()
 cv2.setNumThreads(9)

@@ -13,9 +13,10 @@ import pytest
 from mien.config import Settings, read_settings
 from mien.data.manifest import read_manifest
 from mien.errors import InUse
-from mien.features.extract import Outcome, extract
+from mien.features.extract import extract
 from mien.features.store import Store
 from mien.features.tally import Tally
+from mien.features.worker import Outcome
 from mien.features.writer import StoreWriter
 from mien.schema import Clip, Manifest
 from tests.media.clips import make_clip, tone

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from mien.features.extract import Outcome
+from mien.features.worker import Outcome
 from mien.modalities import MODALITIES
 
 

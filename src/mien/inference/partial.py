@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from mien.compute.device import resolve_compute
-from mien.features.extract import Extraction
+from mien.features.worker import Extraction
 from mien.model.bundle import Bundle
 from mien.schema import Clip, Prediction
 from mien.storage.files import key_of, open_regular, writing

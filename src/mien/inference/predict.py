@@ -1,30 +1,32 @@
 """The way of one clip from its file to six scores: the calls in order.
 
     Model.load(folder) ─▶ model.predictions(clips):
-        features.extract.Extractor    file → what the frozen backbones make of it
+        features.worker.Extractor     file → what the frozen backbones make of it
         score_features                → (N, E) intensities, with intervals
         score_windows, explain        → those of stretches of it; what moved them; when asked
         document                      → everything that is known of the clips; tables and files are made from it
 
 A clip is scored from whatever it has; only one that has nothing, or cannot be read, gets no scores, and says why. What
-was made of a clip is let go of when the clip is scored.
+was made of a clip is let go of when the clip is scored; what was loaded for it stays for the next (``session.py``).
 """
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 import pyarrow as pa
 
 from mien.config import Settings, settings_of
 from mien.data.manifest import clips_of
 from mien.errors import legible
-from mien.features.extract import Job, Outcome, outcomes, plan
 from mien.features.windows import Windows, windows_of
+from mien.features.worker import Job, Outcome, outcomes, plan
 from mien.inference.explain import explain
 from mien.inference.partial import Kept
 from mien.inference.score import score_features
+from mien.inference.session import Session
 from mien.inference.sources import settings_for, source_notes
 from mien.inference.windows import score_windows
 from mien.model.bundle import Bundle, load_bundle
@@ -37,9 +39,17 @@ Source = str | Path | Manifest | Iterable[str | Path]
 """A video file, a folder, a table of clips (see ``mien.read_manifest``), several of them, or a manifest."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Model:
     """A trained model and everything that is needed to score new clips with it.
+
+        with mien.load("runs/first") as model:
+            for film in films:
+                print(model.predict(film))
+
+    The first call loads what clips are read with (backbones, face finder, recogniser, a process that decodes); later
+    calls find it loaded, until the model is closed or nobody holds it any more. It may be used from several threads,
+    which take turns. With ``workers``, each call starts worker processes of its own, which load for themselves.
 
     Attributes:
         bundle: encoders, fusion head, and the settings that clips were prepared with.
@@ -48,6 +58,25 @@ class Model:
 
     bundle: Bundle
     name: str = "model"
+    _session: Session = field(default_factory=Session, init=False)
+
+    def __repr__(self) -> str:
+        """Its name, its targets, and what it reads them from."""
+        return (
+            f"Model {self.name}\n"
+            f"  targets     {', '.join(self.targets)}\n"
+            f"  modalities  {', '.join(self.modalities)} ({self.bundle.settings.weights} weights)"
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of what was loaded to read clips, and end the process that decodes; a later call loads it anew."""
+        self._session.close()
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -180,7 +209,9 @@ class Model:
             known = list(kept.take(clips))
             clips = [clip for clip, made in known if made is None]
             yield from (made for _, made in known if made is not None)
-        for job, outcome in outcomes(extraction, (Job(clip) for clip in clips), workers):
+        jobs = (Job(clip) for clip in clips)
+        made_of = outcomes(extraction, jobs, workers) if workers else self._session.outcomes(extraction, jobs)
+        for job, outcome in made_of:
             made = self._prediction(outcome, why)
             if kept is not None:
                 kept.keep(job.clip, made)

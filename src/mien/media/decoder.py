@@ -85,12 +85,16 @@ class Decoder:
         self._end: weakref.finalize[Any, Any] | None = None
         self._deadline: Deadline | None = None
 
-    def begin(self, path: Path) -> None:
+    def begin(self, path: Path, seconds: float | None = None) -> None:
         """Start the time of a clip: all that is asked until the next one begins counts, also other files of it.
 
         Without it, every request has a time of its own.
+
+        Args:
+            path: the clip.
+            seconds: how long it may take; by default as the settings say.
         """
-        self._deadline = Deadline(seconds_for(path, self._compute))
+        self._deadline = Deadline(seconds_for(path, self._compute) if seconds is None else seconds)
 
     def start(self) -> subprocess.Popen[bytes]:
         """Have a process at hand; does not wait until it is ready."""
