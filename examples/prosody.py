@@ -33,7 +33,7 @@ def load(_folder: Path | None, _compute: Compute) -> Backbone:
     """Nothing to load: the backbone is arithmetic."""
 
     def measure(prepared: Prepared) -> Mapping[str, Output]:
-        return {"prosody": Output(figures(prepared.inputs), prepared.seconds)}
+        return {"prosody": Output(figures(prepared.inputs).astype(np.float16), prepared.seconds)}
 
     return measure
 

@@ -49,20 +49,43 @@ def test_a_tutorial_runs_from_top_to_bottom(page: str, story: Path) -> None:
                      "air-gapped": "offline.csv"}[page]).is_file()  # fmt: skip
 
 
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A copy of the package and of the contract tests, so that the table can be edited as a tutorial says."""
+    for part in ("src", "examples", "tests/modalities"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("pyproject.toml", "tests/__init__.py", "tests/conftest.py", "tests/tutorials.py"):
+        shutil.copy(ROOT / part, tmp_path / part)
+    shutil.copytree(PAGES, tmp_path / "docs" / "tutorials")
+    return tmp_path
+
+
+def follow(folder: Path, *words: str) -> str:
+    """Run a tutorial in a clone, in a process of its own; what it printed."""
+    environment = os.environ | {"PYTHONPATH": f"{folder / 'src'}{os.pathsep}{folder}"}
+    run = [sys.executable, "-m", "tests.tutorials", *words]
+    done = subprocess.run(run, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_encoder_of_the_tutorial_is_entered_and_passes_what_the_tutorial_promises(clone: Path) -> None:
+    """All of the page but what needs a corpus: that is below."""
+    follow(clone, "own-encoder", "--without-mien")
+    code = "from mien.modalities import MODALITIES as table; print(*table, table['prosody'].prepare.__module__)"
+    environment = os.environ | {"PYTHONPATH": str(clone / "src")}
+    shown = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert shown.stdout.split() == ["text", "audio", "vision", "motion", "prosody", "mien.modalities.prosody"]
+
+
 @pytest.mark.weights
 @pytest.mark.slow
-def test_an_encoder_of_ones_own_is_one_file_and_one_entry(story: Path, tmp_path: Path) -> None:
-    """In a copy of the package, so that the table can be edited as the tutorial says."""
-    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    shutil.copytree(story / "stand-in", tmp_path / "stand-in")
-    shutil.copy(story / "quick.yaml", tmp_path)
-    environment = os.environ | {"PYTHONPATH": f"{tmp_path / 'src'}{os.pathsep}{ROOT}"}
-    run = [sys.executable, "-m", "tests.tutorials", "own-encoder"]
-    done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "runs" / "voice" / "stage1" / "prosody" / "model" / "model.safetensors").is_file()
-    refused = mien("predict", tmp_path / "runs" / "voice", story / "stand-in" / "raw" / "00000.mp4", cwd=story)
+def test_an_encoder_of_ones_own_is_one_file_and_one_entry(story: Path, clone: Path) -> None:
+    shutil.copytree(story / "stand-in", clone / "stand-in")
+    shutil.copy(story / "quick.yaml", clone)
+    follow(clone, "own-encoder")
+    assert (clone / "runs" / "voice" / "stage1" / "prosody" / "model" / "model.safetensors").is_file()
+    refused = mien("predict", clone / "runs" / "voice", story / "stand-in" / "raw" / "00000.mp4", cwd=story)
     assert refused.returncode == 2 and "no modality 'prosody'; known are text, audio" in refused.stderr
 
 

@@ -3,7 +3,8 @@
 A line that is one ``mien`` command is run in this process, which saves starting Python each time; everything else is
 run by ``sh``. A block below a line ``*Not run by the tests: why.*`` is not run; its commands must still parse.
 
-    python -m tests.tutorials PAGE     in the folder where the tutorial is to happen
+    python -m tests.tutorials PAGE                    in the folder where the tutorial is to happen
+    python -m tests.tutorials PAGE --without-mien     only the blocks without a mien command
 """
 
 import contextlib
@@ -110,5 +111,5 @@ def _sh(text: str, place: str) -> None:
 
 if __name__ == "__main__":
     for one in blocks_of(PAGES / f"{sys.argv[1]}.md"):
-        if not one.why:
+        if not one.why and not ("--without-mien" in sys.argv and commands_of(one)):
             run_block(one)

@@ -29,6 +29,8 @@ Width = Annotated[int, Field(ge=1, le=65_536)]
 Rate = Annotated[float, Field(gt=0, le=1000)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**64)]
 Source = Literal["video", "provided", "auto"]
+HeadName = Literal["concat", "gated", "late", "mean", "auxiliary", "cross_attention", "recurrent", "temporal"]
+"""Those of ``mien.model.heads.HEADS``, which is above: the settings are checked before a head can be made."""
 
 
 class Section(BaseModel):
@@ -181,7 +183,7 @@ class Stage1Settings(FitSettings):
 class Stage2Settings(FitSettings):
     """The encoders together: fusion, with the encoders adapted as far as is asked."""
 
-    head: Literal["concat", "gated", "late", "mean", "auxiliary", "cross_attention", "recurrent", "temporal"] = "concat"
+    head: HeadName = "concat"
     """How the modalities meet: the paper's concatenation, or a rival's way. The last three have branches of their own
     instead of the stage-1 encoders, and go with ``adaptation: joint``."""
     auxiliary: Annotated[float, Field(ge=0)] = 0.3

@@ -4,73 +4,23 @@ With random weights of the real architectures: the arithmetic is the same, and n
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from transformers import AutoFeatureExtractor, WhisperModel
 
-from mien.compute.device import resolve_compute
-from mien.config import ComputeSettings
 from mien.modalities import MODALITIES
 from mien.modalities.base import Absent, Prepared
 from mien.modalities.text import token_seconds
-from mien.schema import SAMPLE_RATE, Clip, FaceTrack, Media, Transcript, Word
+from mien.schema import SAMPLE_RATE, Transcript
 from mien.weights import resolve
-
-CPU = resolve_compute(ComputeSettings(device="cpu", precision="float32"))
-WORDS = (Word(" so", 0.5, 0.7, 0.9), Word(" proud", 0.8, 1.2, 0.9))
-
-
-class CropsOnDisk:
-    """Crops that refuse to be read all at once."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, which: slice) -> np.ndarray:
-        assert which.stop - which.start <= 16, "crops must be read in batches"
-        frames = np.arange(which.start, min(which.stop, self.count))
-        return np.broadcast_to(frames[:, None, None, None], (len(frames), 224, 224, 3)).astype(np.uint8)
-
-
-def media(seconds: float = 2.0, crops: int = 20) -> Media:
-    noise = np.random.default_rng(0).normal(0, 0.1, int(seconds * SAMPLE_RATE)).astype(np.float32)
-    times = np.arange(crops, dtype=np.float32) / 4
-    track = FaceTrack(
-        CropsOnDisk(crops), times, crops + 4, np.ones((5, 58), np.float32), np.arange(5, dtype=np.float32), 5, 1,
-        np.zeros((crops, 4), np.float32),
-    )  # fmt: skip
-    return Media(Clip("a", Path("a.mp4")), seconds, noise, Transcript("so proud", "asr", WORDS), track)
+from tests.modalities.clips import CPU, WORDS, CropsOnDisk, media
 
 
 def backbone(name: str):
     weights = resolve("tiny", [name])[name].path if MODALITIES[name].backbone_role else None
     return MODALITIES[name].load(weights, CPU)
-
-
-@pytest.mark.parametrize("name", MODALITIES)
-def test_the_same_media_give_the_same_bits_and_a_time_for_every_step(name: str) -> None:
-    prepared = MODALITIES[name].prepare(media())
-    assert isinstance(prepared, Prepared)
-    one, two = backbone(name)(prepared), backbone(name)(prepared)
-    assert tuple(one) == MODALITIES[name].features
-    for feature, output in one.items():
-        assert output.values.dtype == np.float16
-        assert output.values.ndim == 2
-        assert np.isfinite(output.values).all()
-        assert len(output.seconds) == len(output.values)
-        assert np.array_equal(output.values, two[feature].values)
-
-
-@pytest.mark.parametrize("name", MODALITIES)
-def test_nothing_to_prepare_keeps_the_reason(name: str) -> None:
-    nothing = Media(Clip("a", Path("a.mp4")), 2.0, absent={name: "because"})
-    assert MODALITIES[name].prepare(nothing) == Absent("because")
 
 
 def test_an_empty_transcript_is_absent() -> None:

@@ -2,16 +2,18 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from mien.config import HeadName, Stage2Settings, read_settings
+from mien.errors import SettingsError
 from mien.modalities.encoder import Steps
 from mien.modalities.stacked import Chance
-from mien.model.fusion import Embedding, Head
-from mien.model.heads import HEADS, READS_STEPS
+from mien.model.fusion import Embedding, FusionHead, Head
+from mien.model.heads import HEADS
 from mien.model.heads.auxiliary import Auxiliary
 from mien.model.heads.cross_attention import Attention
 from mien.model.heads.gated import Gated
@@ -30,7 +32,7 @@ every_head = pytest.mark.parametrize("name", HEADS)
 either = pytest.mark.parametrize("missing", ["zero", "token"])
 
 
-def head(name: str, missing: str = "zero", seeds: tuple[int, ...] = SEEDS, rate: float = 0.3) -> nn.Module:
+def head(name: str, missing: str = "zero", seeds: tuple[int, ...] = SEEDS, rate: float = 0.3) -> FusionHead:
     rates = [rate] * len(seeds)
     return HEADS[name](Design(Chance(seeds, "weights"), WIDTHS, 12, TARGETS, rates, rates, missing))  # type: ignore[arg-type]
 
@@ -51,7 +53,7 @@ def given(name: str, present: Tensor, filler: float = 0.0, models: int = 2) -> d
         values = torch.randn(len(present), longest, width, generator=generator)
         has = torch.randint(1, longest + 1, (len(present), 1), generator=generator)
         mask = torch.arange(longest) < has
-        if name in READS_STEPS:
+        if HEADS[name].reads_steps:
             steps = torch.where(here[..., None], values * mask[..., None], filler)
             made[modality] = Steps(steps, mask & here)
         else:
@@ -70,6 +72,40 @@ def at(inputs: Mapping[str, Any], index: Tensor) -> dict[str, Any]:
         else:
             chosen[name] = Embedding(part.values[:, index], part.present[index])
     return chosen
+
+
+def test_the_setting_allows_the_heads_of_the_table_and_no_others() -> None:
+    assert get_args(HeadName) == tuple(HEADS)
+    with pytest.raises(SettingsError, match=r"^stage2\.head: input should be 'concat', .*found 'concatt'"):
+        read_settings(overrides=["stage2.head=concatt"])
+
+
+def test_the_setting_says_which_heads_have_branches_of_their_own() -> None:
+    said = Stage2Settings.model_fields["head"].description
+    assert said is not None and "The last three have branches of their own" in said.replace("\n", " ")
+    assert [head.reads_steps for head in HEADS.values()] == [False] * (len(HEADS) - 3) + [True] * 3
+
+
+@every_head
+def test_a_head_says_of_itself_what_others_ask_of_it(name: str) -> None:
+    model = head(name)
+    assert model.presence.modalities == tuple(WIDTHS)
+    before = [parameter.clone() for parameter in model.parameters()]
+    model.start_from({m: Head(Chance(SEEDS, m), width, TARGETS, [0.0, 0.0]) for m, width in WIDTHS.items()})
+    changed = any(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+    said = model.auxiliary(given(name, some_absent()))
+    assert changed == (type(model).start_from is not FusionHead.start_from)
+    assert tuple(said) == (() if type(model).auxiliary is FusionHead.auxiliary else tuple(WIDTHS))
+    assert all(score.shape == (len(SEEDS), 12, TARGETS) for score in said.values())
+
+
+@every_head
+@either
+def test_a_head_that_is_saved_and_loaded_gives_the_same_bits(name: str, missing: str) -> None:
+    saved, loaded = head(name, missing), head(name, missing, seeds=(5, 6))
+    loaded.load_state_dict(saved.state_dict())
+    inputs = given(name, some_absent())
+    assert torch.equal(saved(inputs), loaded(inputs))
 
 
 @every_head
@@ -112,7 +148,7 @@ def test_a_clips_score_does_not_depend_on_its_batch(name: str, missing: str) -> 
         torch.testing.assert_close(model(at(inputs, torch.tensor([clip]))), scores[:, clip : clip + 1])
 
 
-@pytest.mark.parametrize("name", sorted(READS_STEPS))
+@pytest.mark.parametrize("name", [name for name, head in HEADS.items() if head.reads_steps])
 def test_more_padding_does_not_change_the_score(name: str) -> None:
     inputs, model = given(name, some_absent()), head(name)
     longer = {
@@ -127,8 +163,7 @@ def test_more_padding_does_not_change_the_score(name: str) -> None:
 def test_every_parameter_learns(name: str, missing: str) -> None:
     model, inputs = head(name, missing), given(name, some_absent(48))
     loss = model(inputs, Chance(SEEDS, "dropout")).square().sum()
-    if isinstance(model, Auxiliary):
-        loss = loss + sum(score.square().sum() for score in model.auxiliary(inputs).values())
+    loss = loss + sum(score.square().sum() for score in model.auxiliary(inputs).values())
     loss.backward()
     for key, parameter in model.named_parameters():
         assert parameter.grad is not None, key

@@ -1,11 +1,14 @@
 """What a modality is: one frozen record that says how a clip becomes a sequence of vectors, and how that is encoded.
 
-    prepare   Media → inputs in order of time, or the reason why there are none      pure, needs no weights
-    load      weights folder → backbone                                              frozen, in eval mode
-    backbone  inputs → (T, F) and the time of each step                              run once for each clip
-    encoder   (B, T, F), lengths → (B, D)                                            trained
+    prepare    Media → inputs in order of time, or the reason why there are none     pure, needs no weights
+    load       weights folder → backbone                                             frozen, in eval mode
+    backbone   inputs → (T, F) and the time of each step                             run once for each clip
+    encoder    (B, T, F), lengths → (B, D)                                           trained, the same for all
+    embedding  settings of stage 1 → D
+    epochs     settings of stage 1 → passes over the training clips
 
-A record and not a base class: a modality has no state, and what differs between two of them are four functions.
+A record and not a base class: a modality has no state, and what differs between two of them are a few functions.
+Nothing else in the package knows a modality by its name.
 
 Shapes: ``B`` batch, ``T`` steps, ``F`` backbone width, ``D`` encoder width.
 """
@@ -21,6 +24,7 @@ import torch
 
 from mien.compute.device import Compute
 from mien.compute.loading import transformers
+from mien.config import Stage1Settings
 from mien.schema import Media
 
 Sense = Literal["text", "audio", "vision", "motion"]
@@ -87,6 +91,9 @@ class Modality:
         prepare, load: see the module's head.
         version: raised whenever the same clip and settings give other features.
         source: where the recipe comes from.
+        sequence: whether a clip has steps in time, which the encoder weighs; else one vector stands for all of it.
+        embedding: width of what its encoder gives, from the settings of stage 1.
+        epochs: of its encoder in stage 1, at most, from the same settings.
     """
 
     name: str
@@ -99,6 +106,9 @@ class Modality:
     load: Callable[[Path | None, Compute], Backbone]
     version: int
     source: str
+    sequence: bool = True
+    embedding: Callable[[Stage1Settings], int] = lambda stage: stage.embedding
+    epochs: Callable[[Stage1Settings], int] = lambda stage: stage.epochs
 
     def arithmetic(self, compute: Compute) -> str:
         """What of the engine and its number formats its features depend on; an engine only runs backbones."""

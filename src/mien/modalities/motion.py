@@ -57,4 +57,6 @@ MOTION = Modality(
     load=load,
     version=2,
     source="MediaPipe blendshapes; OpenFace 2: Baltrušaitis et al. 2018, doi:10.1109/FG.2018.00019",
+    embedding=lambda stage: stage.motion_embedding,
+    epochs=lambda stage: stage.motion_epochs,
 )

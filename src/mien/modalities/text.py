@@ -107,4 +107,5 @@ TEXT = Modality(
     load=load,
     version=2,
     source="GTE: Li et al. 2023, arXiv:2308.03281; mean pooling and normalisation as in its model card",
+    sequence=False,
 )

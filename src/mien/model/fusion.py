@@ -9,7 +9,7 @@ Shapes: ``K`` models, ``B`` batch, ``M`` modalities, ``D`` embedding width, ``H`
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -44,13 +44,39 @@ class Head(nn.Module):
         return self.linear(self.dropout(embedding, chance))
 
 
-class Fusion(nn.Module):
+class FusionHead(nn.Module):
+    """K ways in which modalities meet, ``{modality: Embedding}`` or ``{modality: Steps}`` → ``(K, B, E)``.
+
+    Made from a ``Design``, called with what it reads and a source of chance. What the rest of the package asks of a
+    head is answered here; a head that answers otherwise says so itself.
+
+    Attributes:
+        reads_steps: whether it reads features step by step, in branches of its own, and not the encoders' embeddings.
+    """
+
+    reads_steps: ClassVar[bool] = False
+
+    def __init__(self, design: Design, parts: Mapping[str, int] | None = None) -> None:
+        """K heads, one per stream of chance; ``parts`` are widths of what is dropped or filled, else the design's."""
+        super().__init__()
+        self.presence = Presence(design, parts)
+
+    def start_from(self, heads: Mapping[str, Head]) -> None:
+        """Begin with the regressors of stage 1, by modality, where a head has something like them; else nothing."""
+
+    def auxiliary(
+        self, _inputs: Mapping[str, Any], _chance: Chance | None = None, /
+    ) -> dict[str, Float[Tensor, "K B E"]]:
+        """What each modality says alone, by modality ``(K, B, E)``, where that is to enter the loss; else nothing."""
+        return {}
+
+
+class Fusion(FusionHead):
     """K regressors over the concatenated embeddings of several modalities."""
 
     def __init__(self, design: Design) -> None:
         """K regressors, one per stream of chance; the design's widths are those of the embeddings."""
-        super().__init__()
-        self.presence = Presence(design)
+        super().__init__(design)
         self.regressor = Regressor(design, sum(design.widths.values()))
 
     def forward(self, embeddings: Mapping[str, Embedding], chance: Chance | None = None) -> Float[Tensor, "K B E"]:

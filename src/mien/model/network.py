@@ -14,11 +14,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mien.config import Settings, Stage1Settings, Stage2Settings
+from mien.modalities import find_modality
 from mien.modalities.encoder import AttentionPool, Encoder, Steps
 from mien.modalities.stacked import Chance
 from mien.model.fusion import Embedding, Head
-from mien.model.heads import HEADS, READS_STEPS
-from mien.model.heads.auxiliary import Auxiliary
+from mien.model.heads import HEADS
 from mien.model.presence import Design
 
 Inputs = Mapping[str, Steps]
@@ -73,7 +73,7 @@ class Unimodal(nn.Module):
         chance = Chance([model.seed for model in models], f"{modality} first weights")
         rates = [model.dropout for model in models]
         self.encoder = make_encoder(modality, width, stage, rates, chance)
-        self.head = Head(chance, embedding_width(modality, stage), targets, rates)
+        self.head = Head(chance, find_modality(modality).embedding(stage), targets, rates)
 
     def forward(self, inputs: Inputs, chance: Chance | None = None) -> Float[Tensor, "K B E"]:
         """Intensities ``(K, B, E)``; those of a clip without the modality are the head's offset."""
@@ -81,7 +81,7 @@ class Unimodal(nn.Module):
 
     @property
     def pools(self) -> dict[str, AttentionPool]:
-        """What weighs the steps, by modality; empty for text."""
+        """What weighs the steps, by modality; empty where a clip has a single vector."""
         return {} if self.encoder.pool is None else {self.modality: self.encoder.pool}
 
     def groups(self) -> tuple[Group, ...]:
@@ -97,7 +97,7 @@ class Multimodal(nn.Module):
 
     Attributes:
         modalities: what it reads, in order.
-        reads_steps: whether fusion reads the features themselves.
+        fusion: the head.
     """
 
     def __init__(self, widths: Mapping[str, int], targets: int, settings: Settings, models: Sequence[Variant]) -> None:
@@ -107,21 +107,26 @@ class Multimodal(nn.Module):
         chance = Chance([model.seed for model in models], "fusion first weights")
         rates = [model.dropout for model in models]
         self.modalities = tuple(widths)
-        self.reads_steps = stage2.head in READS_STEPS
-        encoded = {} if self.reads_steps else widths
+        head = HEADS[stage2.head]
+        encoded = {} if head.reads_steps else widths
         self.encoders = nn.ModuleDict(
             {name: make_encoder(name, width, stage1, rates, chance) for name, width in encoded.items()}
         )
         design = Design(
             chance=chance,
-            widths=widths if self.reads_steps else {name: embedding_width(name, stage1) for name in widths},
+            widths=widths if head.reads_steps else {name: find_modality(name).embedding(stage1) for name in widths},
             hidden=stage2.hidden,
             targets=targets,
             rates=rates,
             modality_rates=[model.modality_dropout for model in models],
             missing=stage2.missing,
         )
-        self.fusion = HEADS[stage2.head](design)
+        self.fusion = head(design)
+
+    @property
+    def reads_steps(self) -> bool:
+        """Whether the head reads the features themselves."""
+        return self.fusion.reads_steps
 
     def encoder(self, modality: str) -> Encoder:
         """The encoder of a modality."""
@@ -131,7 +136,7 @@ class Multimodal(nn.Module):
 
     @property
     def pools(self) -> dict[str, AttentionPool]:
-        """What weighs the steps, by modality; not text, and empty below a head that reads steps."""
+        """What weighs the steps, by modality that is a sequence; empty below a head that reads steps."""
         pools = {name: self.encoder(name).pool for name in self.encoders}
         return {name: pool for name, pool in pools.items() if pool is not None}
 
@@ -144,16 +149,18 @@ class Multimodal(nn.Module):
 
     def forward(self, inputs: Inputs, chance: Chance | None = None) -> Float[Tensor, "K B E"]:
         """Intensities ``(K, B, E)`` from whatever is present."""
-        return self.fusion(inputs if self.reads_steps else self.embed(inputs, chance), chance)
+        return self.fusion(self._below(inputs, chance), chance)
 
     def with_branches(
         self, inputs: Inputs, chance: Chance | None = None
     ) -> tuple[Float[Tensor, "K B E"], dict[str, Float[Tensor, "K B E"]]]:
-        """Intensities, and what each modality says alone where the head asks for it (``auxiliary``)."""
-        if not isinstance(self.fusion, Auxiliary):
-            return self(inputs, chance), {}
-        embeddings = self.embed(inputs, chance)
-        return self.fusion(embeddings, chance), self.fusion.auxiliary(embeddings, chance)
+        """Intensities, and what each modality says alone where the head learns from it, else nothing."""
+        below = self._below(inputs, chance)
+        return self.fusion(below, chance), self.fusion.auxiliary(below, chance)
+
+    def _below(self, inputs: Inputs, chance: Chance | None) -> Inputs | dict[str, Embedding]:
+        """What the head reads."""
+        return inputs if self.reads_steps else self.embed(inputs, chance)
 
     def groups(self, stage: Stage2Settings) -> tuple[Group, ...]:
         """Who learns how fast at each level of adaptation."""
@@ -163,10 +170,6 @@ class Multimodal(nn.Module):
 
 
 def make_encoder(modality: str, width: int, stage: Stage1Settings, rates: Sequence[float], chance: Chance) -> Encoder:
-    """The encoder of a modality; text has one step per clip, so nothing to attend to."""
-    return Encoder(chance, width, embedding_width(modality, stage), rates, attention=modality != "text")
-
-
-def embedding_width(modality: str, stage: Stage1Settings) -> int:
-    """Width of what the encoder of a modality gives."""
-    return stage.motion_embedding if modality == "motion" else stage.embedding
+    """The encoder of a modality; where a clip has a single vector, there is nothing to attend to."""
+    known = find_modality(modality)
+    return Encoder(chance, width, known.embedding(stage), rates, attention=known.sequence)

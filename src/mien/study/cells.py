@@ -30,7 +30,7 @@ from mien.features.store import Store
 from mien.metrics import mean_defined, pearson
 from mien.modalities import MODALITIES
 from mien.model.embeddings import subset_scores
-from mien.model.heads import READS_STEPS
+from mien.model.heads import HEADS
 from mien.model.inputs import predict_all
 from mien.model.network import Unimodal, Variant, variants
 from mien.schema import Manifest
@@ -189,7 +189,7 @@ def plan_work(laboratory: Laboratory, cells: Iterable[Cell]) -> tuple[list[Encod
 def needs_encoders(cell: Cell) -> bool:
     """Whether a cell rests on stage-1 models."""
     stage = cell.settings.stage2
-    apart = stage.adaptation == "joint" or stage.head in READS_STEPS
+    apart = stage.adaptation == "joint" or HEADS[stage.head].reads_steps
     return cell.method == "unimodal_mean" or (cell.method == "train" and not apart)
 
 

@@ -10,7 +10,7 @@ import torch
 from mien.compute.device import choose_threads
 from mien.features.origins import check_unchanged
 from mien.features.store import Store
-from mien.model.heads import READS_STEPS
+from mien.model.heads import HEADS
 from mien.scale import Failed, run
 from mien.schema import Manifest
 from mien.storage.exclusive import owned
@@ -151,7 +151,7 @@ def _arithmetic(laboratory: Laboratory, store: Store, work: Work) -> float:
     parameters = sum({row.width for row in rows}) * settings.stage1.embedding
     if isinstance(work, Batch):
         fusion = len(names) * settings.stage1.embedding * settings.stage2.hidden
-        if settings.stage2.head in READS_STEPS:
+        if HEADS[settings.stage2.head].reads_steps:
             parameters, pooling = parameters * most, 0.0
         still = settings.stage2.adaptation == "frozen"
         parameters, pooling = (fusion, 0.0) if still else (fusion + parameters, pooling)

@@ -51,7 +51,8 @@ class Job:
         epochs: at most this many.
         batch_seed: of the order of batches.
         precision: of matrix products in training; judging the finished model is always done in float32.
-        auxiliary: weight of what ``module.with_branches`` says of each modality alone; 0 asks for no branches.
+        auxiliary: weight of the loss of what each modality says alone, of a module that has ``with_branches`` (the
+            head decides whether there is any); 0 does not ask.
         checkpoint: a file to continue from and to save to; ``None`` saves nothing.
         checkpoint_seconds: at most this much work is lost.
     """

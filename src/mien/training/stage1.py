@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from mien.config import Settings
+from mien.modalities import find_modality
 from mien.model.inputs import Clips
 from mien.model.network import Unimodal, Variant, variants
 from mien.training.fit import Epoch, Job, fit
@@ -61,7 +62,7 @@ def train_encoder(
         train=heard,
         valid=valid,
         settings=stage,
-        epochs=stage.motion_epochs if modality == "motion" else stage.epochs,
+        epochs=find_modality(modality).epochs(stage),
         batch_seed=rooms.batch_seed,
         precision=rooms.precision,
         checkpoint=rooms.checkpoint,

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from mien.config import Settings
 from mien.errors import SettingsError
 from mien.model.embeddings import embed_all
-from mien.model.heads import READS_STEPS
-from mien.model.heads.late import Mean
+from mien.model.heads import HEADS
 from mien.model.inputs import Clips
 from mien.model.network import Multimodal, Unimodal, Variant, variants
 from mien.training.fit import Job, fit
@@ -47,8 +46,7 @@ def train_fusion(
     if stage.adaptation != "joint":
         for name in widths:
             module.encoders[name].load_state_dict(encoders[name].encoder.state_dict())
-        if isinstance(module.fusion, Mean):
-            module.fusion.start_from({name: encoders[name].head for name in widths})
+        module.fusion.start_from({name: encoders[name].head for name in widths})
     frozen = stage.adaptation == "frozen"
     job = Job(
         name="stage2",
@@ -61,7 +59,7 @@ def train_fusion(
         epochs=stage.epochs,
         batch_seed=rooms.batch_seed,
         precision=rooms.precision,
-        auxiliary=stage.auxiliary if stage.head == "auxiliary" and not frozen else 0.0,
+        auxiliary=0.0 if frozen else stage.auxiliary,
         checkpoint=rooms.checkpoint,
     )
     for epoch in fit(job):
@@ -76,5 +74,5 @@ def check_head(settings: Settings) -> None:
         SettingsError: the head reads steps, so there are no encoders to adapt or freeze.
     """
     stage = settings.stage2
-    if stage.head in READS_STEPS and stage.adaptation != "joint":
+    if HEADS[stage.head].reads_steps and stage.adaptation != "joint":
         raise SettingsError(f"stage2.head {stage.head} has no encoders below it: set stage2.adaptation to joint")

@@ -32,7 +32,7 @@ class Auxiliary(Fusion):
         )
 
     def auxiliary(
-        self, embeddings: Mapping[str, Embedding], chance: Chance | None = None
+        self, inputs: Mapping[str, Embedding], chance: Chance | None = None
     ) -> dict[str, Float[Tensor, "K B E"]]:
         """What each modality says alone, whatever modality dropout does to the fusion.
 
@@ -41,5 +41,5 @@ class Auxiliary(Fusion):
         """
         return {
             name: self.heads[name](torch.where(part.present[:, None], part.values, 0.0), chance)
-            for name, part in ((name, embeddings[name]) for name in self.presence.modalities)
+            for name, part in ((name, inputs[name]) for name in self.presence.modalities)
         }

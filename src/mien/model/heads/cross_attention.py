@@ -6,8 +6,8 @@
 
 Where the encoders of stage 1 weigh steps alike for all clips, here what is said decides which moments of voice and
 face count. As published, a learned token stands for a missing modality, and asks in place of a missing text
-(``missing="token"``); with ``"zero"`` a clip without text is asked what the offset of the query asks. Where text is not
-among the modalities, the first of them asks.
+(``missing="token"``); with ``"zero"`` a clip without text is asked what the offset of the query asks. Text is what has
+one vector for the whole clip; where no modality is like that, the first of them asks.
 
 Source: "TAEMI", Zhu et al. 2026, arXiv:2603.14976; 512 wide there, ``hidden`` here, without the output projection of
 each attention, which the regressor's first layer makes up for.
@@ -22,10 +22,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mien.modalities import find_modality
 from mien.modalities.encoder import Steps, mean_pool
 from mien.modalities.stacked import Chance, Linear
+from mien.model.fusion import FusionHead
 from mien.model.heads.steps import Projection, coarse, normal
-from mien.model.presence import Design, Presence
+from mien.model.presence import Design
 from mien.model.regressor import Regressor
 
 _HEADS = 4
@@ -57,16 +59,17 @@ class Attention(nn.Module):
         return torch.einsum("kbjf,kfjw->kbjw", answer, value).flatten(2) + self.value.bias
 
 
-class CrossAttention(nn.Module):
+class CrossAttention(FusionHead):
     """K fusions by cross-attention from text."""
+
+    reads_steps = True
 
     def __init__(self, design: Design) -> None:
         """K heads, one per stream of chance; the design's widths are those of the features, in a fixed order."""
-        super().__init__()
         chance, widths = design.chance, design.widths
         width = _HEADS * max(1, design.hidden // _HEADS)
-        self.asking = "text" if "text" in widths else next(iter(widths))
-        self.presence = Presence(design, dict.fromkeys(design.widths, width))
+        super().__init__(design, dict.fromkeys(widths, width))
+        self.asking = next((name for name in widths if not find_modality(name).sequence), next(iter(widths)))
         self.project = Projection(chance, widths[self.asking], width)
         self.attention = nn.ModuleDict(
             {name: Attention(chance, width, steps) for name, steps in widths.items() if name != self.asking}

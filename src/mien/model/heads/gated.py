@@ -19,18 +19,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mien.modalities.stacked import Chance, Dropout, LayerNorm, Linear
-from mien.model.fusion import Embedding
-from mien.model.presence import Design, Presence
+from mien.model.fusion import Embedding, FusionHead
+from mien.model.presence import Design
 
 
-class Gated(nn.Module):
+class Gated(FusionHead):
     """K gated fusions."""
 
     def __init__(self, design: Design) -> None:
         """K heads, one per stream of chance; the design's widths are those of the embeddings, in a fixed order."""
-        super().__init__()
+        super().__init__(design)
         chance, widths = design.chance, design.widths
-        self.presence = Presence(design)
         self.norm = LayerNorm(len(chance.generators), sum(widths.values()))
         self.gate = Linear(chance, sum(widths.values()), len(widths))
         self.project = nn.ModuleDict({name: Linear(chance, width, design.hidden) for name, width in widths.items()})

@@ -18,17 +18,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mien.modalities.stacked import Chance
-from mien.model.fusion import Embedding, Head
-from mien.model.presence import Design, Presence
+from mien.model.fusion import Embedding, FusionHead, Head
+from mien.model.presence import Design
 
 
-class Mean(nn.Module):
+class Mean(FusionHead):
     """K plain means of the scores of the modalities that are there."""
 
     def __init__(self, design: Design) -> None:
         """K heads, one per stream of chance; the design's widths are those of the embeddings; hidden is not needed."""
-        super().__init__()
-        self.presence = Presence(design)
+        super().__init__(design)
         self.heads = nn.ModuleDict(
             {name: Head(design.chance, width, design.targets, design.rates) for name, width in design.widths.items()}
         )

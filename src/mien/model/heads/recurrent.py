@@ -18,20 +18,22 @@ from torch import Tensor, nn
 
 from mien.modalities.encoder import Steps
 from mien.modalities.stacked import Chance, Dropout, Linear
+from mien.model.fusion import FusionHead
 from mien.model.heads.lstm import LSTM
 from mien.model.heads.steps import Projection, coarse
-from mien.model.presence import Design, Presence
+from mien.model.presence import Design
 
 
-class Recurrent(nn.Module):
+class Recurrent(FusionHead):
     """K fusions of the last states of LSTMs."""
+
+    reads_steps = True
 
     def __init__(self, design: Design) -> None:
         """K heads, one per stream of chance; the design's widths are those of the features, in a fixed order."""
-        super().__init__()
         chance, widths = design.chance, design.widths
         narrow = max(1, design.hidden // 3)
-        self.presence = Presence(design, dict.fromkeys(design.widths, narrow))
+        super().__init__(design, dict.fromkeys(widths, narrow))
         self.project = nn.ModuleDict({name: Projection(chance, width, narrow) for name, width in widths.items()})
         self.lstm = nn.ModuleDict({name: LSTM(chance, narrow, narrow) for name in widths})
         self.dropout = Dropout(design.rates)

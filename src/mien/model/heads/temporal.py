@@ -21,9 +21,10 @@ from torch import Tensor, nn
 
 from mien.modalities.encoder import Steps
 from mien.modalities.stacked import Chance, Dropout, Linear
+from mien.model.fusion import FusionHead
 from mien.model.heads.lstm import LSTM
 from mien.model.heads.steps import Projection, coarse
-from mien.model.presence import Design, Presence
+from mien.model.presence import Design
 from mien.model.regressor import Regressor
 
 _DILATIONS = (1, 2, 4)
@@ -71,15 +72,16 @@ class Branch(nn.Module):
         return torch.where(steps.mask[..., None], gated, 0.0).sum(2) / count
 
 
-class Temporal(nn.Module):
+class Temporal(FusionHead):
     """K fusions of temporal branches, weighted by quality."""
+
+    reads_steps = True
 
     def __init__(self, design: Design) -> None:
         """K heads, one per stream of chance; the design's widths are those of the features, in a fixed order."""
-        super().__init__()
         chance, widths = design.chance, design.widths
         state = max(1, design.hidden // 6)
-        self.presence = Presence(design, dict.fromkeys(design.widths, 2 * state))
+        super().__init__(design, dict.fromkeys(widths, 2 * state))
         self.branches = nn.ModuleDict(
             {name: Branch(chance, width, state, design.rates) for name, width in widths.items()}
         )
