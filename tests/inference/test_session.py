@@ -15,6 +15,7 @@ import pytest
 
 from mien.config import read_settings
 from mien.inference.predict import Model
+from mien.inference.score import pack
 from mien.media import observe
 from mien.media.decoder import NAME
 from mien.modalities import MODALITIES
@@ -198,3 +199,18 @@ def test_a_model_says_what_it_is_in_three_lines(model: Model) -> None:
 def test_the_thread_that_works_for_a_model_keeps_the_network_of_the_program(model: Model, clips: Manifest) -> None:
     model.predictions(clips)
     assert not is_denied()
+
+
+def test_a_clip_is_packed_once_for_its_scores_and_their_reasons(
+    model: Model, clips: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed: list[int] = []
+
+    def counted(these: list[Any], *rest: Any) -> Any:
+        packed.append(len(these))
+        return pack(these, *rest)
+
+    monkeypatch.setattr("mien.inference.score.pack", counted)
+    first, second = model.predictions(clips, windows=0.5, why=True)
+    assert first.why and second.why
+    assert packed == [1, len(first.windows), 1, len(second.windows)]  # each clip, and its windows
