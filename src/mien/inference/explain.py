@@ -18,7 +18,7 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
-from mien.inference.score import pack, present_in
+from mien.inference.score import Ready, ready
 from mien.model.bundle import Bundle
 from mien.model.step_weights import step_seconds, step_weights
 from mien.schema import Attention, ClipFeatures, Why
@@ -28,10 +28,19 @@ Answers = Mapping[frozenset[str], npt.NDArray[np.floating]]
 """Scores ``(E,)`` by what is present."""
 
 
-def explain(bundle: Bundle, made: ClipFeatures) -> Why:
-    """What moved the scores of a clip, exactly: every subset of what it has is scored."""
-    present = present_in(made, bundle.modalities)
-    clips = bundle.clips(pack([made], bundle.modalities, bundle.widths))
+def explain(bundle: Bundle, made: ClipFeatures, this: Ready | None = None) -> Why:
+    """What moved the scores of a clip, exactly: every subset of what it has is scored.
+
+    Args:
+        bundle: the model.
+        made: the features of the clip.
+        this: the same clip, where it is packed already.
+
+    Raises:
+        ModelError: features are of another width than the model was trained on.
+    """
+    this = this or ready(bundle, [made])
+    clips, (present,) = this.clips, this.present
     scored = bundle.score_subsets(clips, [(), *all_subsets(present)])
     answers = {frozenset(subset): scores[0].astype(np.float64) for subset, scores in scored.items()}
     everything = answers[frozenset(present)]

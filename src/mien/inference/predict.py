@@ -2,7 +2,7 @@
 
     Model.load(folder) ─▶ model.predictions(clips):
         features.worker.Extractor     file → what the frozen backbones make of it
-        score_features                → (N, E) intensities, with intervals
+        ready, score_ready            → (N, E) intensities, with intervals
         score_windows, explain        → those of stretches of it; what moved them; when asked
         document                      → everything that is known of the clips; tables and files are made from it
 
@@ -25,7 +25,7 @@ from mien.features.windows import Windows, windows_of
 from mien.features.worker import Job, Outcome, outcomes, plan
 from mien.inference.explain import explain
 from mien.inference.partial import Kept
-from mien.inference.score import score_features
+from mien.inference.score import ready, score_ready
 from mien.inference.session import Session
 from mien.inference.sources import settings_for, source_notes
 from mien.inference.windows import score_windows
@@ -232,7 +232,8 @@ class Model:
         if outcome.failure is not None:
             return replace(self._unscored(outcome.clip), error=outcome.failure)
         made = outcome.made
-        whole = score_features(self.bundle, [made])[0]
+        packed = ready(self.bundle, [made])
+        (whole,) = score_ready(self.bundle, packed)
         reasons = {feature.modality: feature.reason for feature in made.features}
         absent = {name: reasons[name] for name in self.modalities if name not in whole.present}
         known = replace(
@@ -250,7 +251,7 @@ class Model:
             scores=whole.scores,
             intervals=whole.intervals,
             windows=score_windows(self.bundle, made, outcome.stretches),
-            why=explain(self.bundle, made) if why else None,
+            why=explain(self.bundle, made, packed) if why else None,
         )
 
     def _unscored(self, clip: Clip) -> Prediction:

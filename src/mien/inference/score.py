@@ -12,6 +12,7 @@ import numpy as np
 from mien.errors import ModelError
 from mien.features.store import Packed
 from mien.model.bundle import Bundle
+from mien.model.inputs import Clips
 from mien.schema import ClipFeatures
 
 
@@ -24,15 +25,28 @@ class Scored:
     present: tuple[str, ...]
 
 
-def score_features(bundle: Bundle, clips: Sequence[ClipFeatures]) -> list[Scored]:
-    """Score clips in one go, each with intervals by the modalities that it has.
+@dataclass(frozen=True)
+class Ready:
+    """Clips as a model reads them, packed once for all that is asked of them, and the modalities that each has."""
+
+    clips: Clips
+    present: Sequence[tuple[str, ...]]
+
+
+def ready(bundle: Bundle, clips: Sequence[ClipFeatures]) -> Ready:
+    """Pack clips for a model.
 
     Raises:
         ModelError: features are of another width than the model was trained on.
     """
-    present = [present_in(clip, bundle.modalities) for clip in clips]
-    has = np.array([[name in names for name in bundle.modalities] for names in present])  # (N, M)
-    scores = bundle.score(pack(clips, bundle.modalities, bundle.widths))  # (N, E)
+    packed = pack(clips, bundle.modalities, bundle.widths)
+    return Ready(bundle.clips(packed), [present_in(clip, bundle.modalities) for clip in clips])
+
+
+def score_ready(bundle: Bundle, these: Ready) -> list[Scored]:
+    """Score clips in one go, each with intervals by the modalities that it has."""
+    has = np.array([[name in names for name in bundle.modalities] for names in these.present])  # (N, M)
+    scores = bundle.score_each(these.clips).mean(0)  # (N, E)
     scores = np.where(has.any(-1, keepdims=True), scores, np.float32(math.nan))
     lower, upper = (ends.tolist() for ends in bundle.intervals(scores, has))
     return [
@@ -41,8 +55,17 @@ def score_features(bundle: Bundle, clips: Sequence[ClipFeatures]) -> list[Scored
             dict(zip(bundle.targets, zip(low, high, strict=True), strict=True)),
             names,
         )
-        for row, low, high, names in zip(scores.tolist(), lower, upper, present, strict=True)
+        for row, low, high, names in zip(scores.tolist(), lower, upper, these.present, strict=True)
     ]
+
+
+def score_features(bundle: Bundle, clips: Sequence[ClipFeatures]) -> list[Scored]:
+    """Pack clips and score them.
+
+    Raises:
+        ModelError: features are of another width than the model was trained on.
+    """
+    return score_ready(bundle, ready(bundle, clips))
 
 
 def present_in(clip: ClipFeatures, modalities: Iterable[str]) -> tuple[str, ...]:

@@ -75,7 +75,7 @@ class Session:
     def _open(self, loads: Extraction) -> _Loaded:
         engines = Engines(loads)
         with ExitStack() as stack:
-            stack.callback(engines.senses.decoder.kill)
+            stack.callback(engines.senses.close)  # not left to the collection of garbage, which may come amid its work
             call = stack.enter_context(offline())
             self._end = weakref.finalize(self, stack.pop_all().close)
         return _Loaded(engines, loads, call)

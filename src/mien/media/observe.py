@@ -63,6 +63,12 @@ class Senses:
         """Finds speech and writes it down."""
         return Listener(self._weights["vad"], self._weights.get("asr"), self._settings.speech, threads=self._threads)
 
+    def close(self) -> None:
+        """Close the face finder, if there is one, and end the process that decodes."""
+        if "finder" in vars(self):
+            self.finder.close()
+        self.decoder.kill()
+
 
 def observe(clip: Clip, wanted: Set[str], senses: Senses, settings: Settings) -> Media:
     """What was seen and heard in a clip.
