@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from mien.config import ModalityName, Section, Settings, read_settings
+from mien.errors import SettingsError
 from mien.modalities import MODALITIES, find_modality, named
 from mien.modalities.base import Absent, Modality, Prepared
 from mien.modalities.encoder import Steps
@@ -132,3 +133,8 @@ def test_where_it_is_absent_it_cannot_influence_the_fused_score(modality: Modali
         scores.append(model({**inputs, modality.name: Steps(values, gone)}))
     assert torch.isfinite(scores[0]).all()
     assert torch.equal(scores[0], scores[1])
+
+
+def test_a_model_of_a_modality_that_is_not_in_the_table_is_refused_by_name() -> None:
+    with pytest.raises(SettingsError, match="no modality 'smell'; known are text, audio"):
+        Unimodal("smell", 5, 2, SMALL.stage1, variants(SMALL, SMALL.stage1))

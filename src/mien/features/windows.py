@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mien.errors import SettingsError
+from mien.modalities import find_modality
 from mien.schema import ClipFeatures, Feature
 
 OVERLAP = 4
@@ -100,10 +101,15 @@ def stretches(windows: Windows, length: float) -> list[Stretch]:
 def cut(made: ClipFeatures, stretch: Stretch, modalities: Iterable[str]) -> ClipFeatures:
     """The features of some modalities within a window; steps belong to it from its start until just before its end."""
     whole = {feature.modality: feature for feature in made.features if feature.modality in set(modalities)}
-    parts = [
-        (stretch.text or feature) if name == "text" else _within(feature, stretch) for name, feature in whole.items()
-    ]
-    return ClipFeatures(made.clip, stretch.end - stretch.start, tuple(parts))
+    parts = tuple(_part(feature, stretch) for feature in whole.values())
+    return ClipFeatures(made.clip, stretch.end - stretch.start, parts)
+
+
+def _part(feature: Feature, stretch: Stretch) -> Feature:
+    """A feature in a window: made for it, cut, or that of the whole clip, which has one vector."""
+    if stretch.text is not None and stretch.text.modality == feature.modality:
+        return stretch.text
+    return _within(feature, stretch) if find_modality(feature.modality).sequence else feature
 
 
 def _within(feature: Feature, stretch: Stretch) -> Feature:

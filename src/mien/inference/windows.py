@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from mien.features.windows import Stretch, cut
 from mien.inference.score import score_features
+from mien.modalities.text import TEXT
 from mien.model.bundle import Bundle
 from mien.schema import ClipFeatures, Prediction, Window
 
@@ -47,4 +48,4 @@ def window_notes(predictions: Sequence[Prediction]) -> list[str]:
 
 def _is_untimed(made: Prediction) -> bool:
     said = made.transcript
-    return "text" in made.present and said is not None and not said.words
+    return TEXT.name in made.present and said is not None and not said.words

@@ -181,6 +181,7 @@ def load_bundle(folder: Path, device: str | torch.device | None = None, local: S
 
     Raises:
         ModelError: there is no model, it is damaged, foreign, or newer than this version of mien.
+        SettingsError: it reads a modality that is not in the table; the message names it.
     """
     folder = home_of(folder)
     config = read_config(folder)

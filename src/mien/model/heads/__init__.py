@@ -8,7 +8,6 @@ Reading order: ``gated``, ``late``, ``auxiliary``; for those that read steps ``s
 ``cross_attention``, ``recurrent``, ``temporal``.
 """
 
-from mien.config import HeadName
 from mien.model.fusion import Fusion, FusionHead
 from mien.model.heads.auxiliary import Auxiliary
 from mien.model.heads.cross_attention import CrossAttention
@@ -17,7 +16,7 @@ from mien.model.heads.late import Mean, WeightedLate
 from mien.model.heads.recurrent import Recurrent
 from mien.model.heads.temporal import Temporal
 
-HEADS: dict[HeadName, type[FusionHead]] = {
+HEADS: dict[str, type[FusionHead]] = {
     "concat": Fusion,
     "gated": Gated,
     "late": WeightedLate,
