@@ -25,9 +25,9 @@ from mien.features.keys import Keys
 from mien.features.windows import Stretch, Windows, stretches
 from mien.media.decoder import seconds_for
 from mien.media.observe import Senses, observe
-from mien.modalities import MODALITIES, named
+from mien.modalities import named
 from mien.modalities.base import Absent, Backbone, Modality
-from mien.modalities.text import spoken
+from mien.modalities.text import TEXT, spoken
 from mien.scale import Failed, run
 from mien.schema import Clip, ClipFeatures, Feature, Media
 from mien.weights import SETS, Weights, resolve
@@ -245,7 +245,7 @@ class Extractor:
         if self._windows is None or math.isnan(media.seconds):
             return ()
         bare, said = stretches(self._windows, media.seconds), media.transcript
-        whole = next((feature for feature in features if feature.modality == "text"), None)
+        whole = next((feature for feature in features if feature.modality == TEXT.name), None)
         if whole is None or whole.values is None or said is None or not said.words:
             return tuple(replace(stretch, text=whole) for stretch in bare)
         texts: dict[str, Feature] = {}  # windows that share their words share their text
@@ -253,7 +253,7 @@ class Extractor:
         for stretch in bare:
             part = spoken(said, stretch.start, stretch.until)
             if part.text not in texts:
-                texts[part.text] = self._features(MODALITIES["text"], replace(media, transcript=part), "")[0]
+                texts[part.text] = self._features(TEXT, replace(media, transcript=part), "")[0]
             made.append(replace(stretch, text=texts[part.text]))
         return tuple(made)
 
