@@ -19,7 +19,7 @@ from timing import in_turns, ratio
 from mien.compute.device import choose_precision, resolve_compute
 from mien.config import ComputeSettings, Settings
 from mien.features.worker import plan
-from mien.media.observe import Senses, observe
+from mien.media.load_media import MediaEngines, load_media
 from mien.modalities import MODALITIES
 from mien.modalities.base import Absent, Prepared
 
@@ -44,10 +44,10 @@ def compute_of(way: str) -> ComputeSettings:
 def prepared_inputs(count: int) -> dict[str, list[Prepared]]:
     """What the backbones read of this many films, by modality."""
     extraction = plan(Settings())
-    senses = Senses({role: weights.path for role, weights in extraction.weights}, Settings())
+    senses = MediaEngines({role: weights.path for role, weights in extraction.weights}, Settings())
     prepared: dict[str, list[Prepared]] = {role: [] for role in ROLES}
     for clip in films(max(count, 6))[:count]:
-        media = observe(clip, set(ROLES), senses, Settings())
+        media = load_media(clip, set(ROLES), senses, Settings())
         for role in ROLES:
             one = MODALITIES[role].prepare(media)
             if not isinstance(one, Absent):

@@ -24,8 +24,8 @@ from section import Section, Table, Target, at_least, at_most
 from timing import in_turns, ratio
 
 from mien.config import ComputeSettings, MediaSettings
-from mien.media.decode import Recording
-from mien.media.decoder import Decoder
+from mien.media.decode import MediaReader
+from mien.media.decoder import DecoderClient
 from mien.scale import run
 
 PICTURES, SIDE = 16, 224
@@ -37,7 +37,7 @@ HERE, MIEN = "mien, in process", "mien"
 
 def in_process(path: Path, side: int = SIDE) -> list[tuple[float, np.ndarray]]:
     """mien's decoding, here: one pass for the wanted pictures with their times, and the sound."""
-    with Recording(path, MediaSettings(largest_side=side), rates=RATES) as recording:
+    with MediaReader(path, MediaSettings(largest_side=side), rates=RATES) as recording:
         pictures = [(frame.seconds, frame.rgb) for frame in recording.frames()]
         recording.sound()
         return pictures
@@ -47,7 +47,7 @@ class Ours:
     """mien as it works: the same in a process of its own, kept from file to file."""
 
     def __init__(self) -> None:
-        self.decoder = Decoder(MediaSettings(largest_side=SIDE), ComputeSettings())
+        self.decoder = DecoderClient(MediaSettings(largest_side=SIDE), ComputeSettings())
 
     def __call__(self, path: Path) -> int:
         with self.decoder.recording(path, rates=RATES) as reading:

@@ -21,7 +21,7 @@ from mien.config import Settings, read_settings
 from mien.data.manifest import read_manifest
 from mien.features.worker import Extraction, plan
 from mien.features.writer import StoreWriter
-from mien.media.observe import Senses, observe
+from mien.media.load_media import MediaEngines, load_media
 from mien.modalities import MODALITIES
 from mien.modalities.base import Absent, Backbone, Modality
 from mien.scale import Failed, run
@@ -42,11 +42,11 @@ class AllWays:
     def __call__(self) -> Callable[[Clip], dict[str, ClipFeatures]]:
         torch.set_num_threads(self.extraction.threads)
         settings, weights = self.extraction.settings, dict(self.extraction.weights)
-        senses = Senses({role: one.path for role, one in weights.items()}, settings, self.extraction.threads)
+        senses = MediaEngines({role: one.path for role, one in weights.items()}, settings, self.extraction.threads)
         loaded = {way: _loaded(way, weights) for way in WAYS}
 
         def understand(clip: Clip) -> dict[str, ClipFeatures]:
-            media = observe(clip, set(MODALITIES), senses, settings)
+            media = load_media(clip, set(MODALITIES), senses, settings)
             return {way: _features(media, backbones) for way, backbones in loaded.items()}
 
         return understand

@@ -17,7 +17,7 @@ from section import Section, Table, at_most, markdown
 from mien.config import ComputeSettings, MediaSettings, SpeechSettings
 from mien.data.manifest import read_manifest
 from mien.media import speech
-from mien.media.decoder import Decoder
+from mien.media.decoder import DecoderClient
 from mien.schema import SAMPLE_RATE
 from mien.synthetic.corpus_check import word_errors
 from mien.weights import locate
@@ -29,13 +29,13 @@ DRAWS = 10_000
 
 def measure(quick: bool, recogniser: str = "whisper-tiny.en") -> Section:
     sounds, said = _material(6 if quick else 160)
-    usual = speech.ROOM_FRAMES // 100
+    usual = speech.TRAILING_SILENCE_FRAMES // 100
     wrong, words, rows = {}, np.array([word_errors(text, "")[1] for text in said]), []
-    listener = speech.Listener(locate("silero-vad"), locate(recogniser), SpeechSettings())
+    listener = speech.Transcriber(locate("silero-vad"), locate(recogniser), SpeechSettings())
     listener.transcribe(sounds[0])
     times, texts = {}, {}
     for seconds in (1, 2, usual, 8, WHOLE):
-        speech.ROOM_FRAMES = 100 * seconds
+        speech.TRAILING_SILENCE_FRAMES = 100 * seconds
         began = perf_counter()
         heard = [listener.transcribe(sound) for sound in sounds]
         times[seconds] = (perf_counter() - began) / len(sounds)
@@ -67,7 +67,7 @@ def _material(clips: int) -> tuple[list[np.ndarray], list[str]]:
     table = pq.read_table(folder / "signals.parquet", columns=["id", "words"])
     words = {row["id"]: row["words"] for row in table.to_pylist()}
     spoken = [film for film in read_manifest(folder).clips if words[film.id]]
-    decoder = Decoder(MediaSettings(), ComputeSettings())
+    decoder = DecoderClient(MediaSettings(), ComputeSettings())
     sounds = [decoder.sound(film.path) for film in spoken]
     decoder.kill()
     assert all(len(sound) < WHOLE * SAMPLE_RATE for sound in sounds)

@@ -23,7 +23,7 @@ from mien.config import FitSettings, Settings, read_settings
 from mien.features.store import Packed
 from mien.metrics import bootstrap_pearson, pearson
 from mien.model.inputs import Clips, load_clips
-from mien.model.network import Multimodal, Unimodal, Variant
+from mien.model.network import ModelSpec, Multimodal, Unimodal
 from mien.training.fit import Job, fit
 
 WIDTH, STEPS, HIDDEN = 768, 58, 256
@@ -84,7 +84,7 @@ def plain_epoch(folder: Path, labels: np.ndarray) -> float:
 
 def our_epoch(clips: Clips, valid: Clips, models: int, settings: Settings, precision: torch.dtype) -> float:
     """Seconds of one epoch per model, ``models`` at once."""
-    variants = tuple(Variant(k, 5e-4, 1e-2, 0.45) for k in range(models))
+    variants = tuple(ModelSpec(k, 5e-4, 1e-2, 0.45) for k in range(models))
     stage: FitSettings = settings.stage1
     module = Unimodal("audio", clips.modalities["audio"].values.shape[1], 6, settings.stage1, variants)
     job = Job("bench", module, module.groups(), variants, clips, valid, stage, epochs=2, precision=precision)
@@ -173,7 +173,7 @@ def our_stage(clips: Clips, names: tuple[str, ...], precision: torch.dtype) -> f
     part = Clips({name: clips.modalities[name] for name in names}, clips.labels, precision)
     widths = {name: SHAPES[name][0] for name in names}
     stage = settings.stage1 if len(names) == 1 else settings.stage2
-    variants = tuple(Variant(k, stage.lr, stage.weight_decay, stage.dropout, 0.3) for k in range(SEEDS))
+    variants = tuple(ModelSpec(k, stage.lr, stage.weight_decay, stage.dropout, 0.3) for k in range(SEEDS))
     if len(names) == 1:
         module = Unimodal(names[0], widths[names[0]], 6, settings.stage1, variants)
         groups = module.groups()

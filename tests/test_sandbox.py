@@ -11,7 +11,7 @@ import pytest
 
 from mien import sandbox
 from mien.config import ComputeSettings, MediaSettings
-from mien.media.decoder import Decoder
+from mien.media.decoder import DecoderClient
 
 pytestmark = pytest.mark.skipif(bool(sandbox.network_guard()), reason=sandbox.network_guard() or "guarded")
 
@@ -123,7 +123,7 @@ print(json.dumps({{
 
 @pytest.mark.skipif(bool(sandbox.file_guard()), reason=sandbox.file_guard() or "guarded")
 def test_the_process_that_decodes_is_guarded_also_in_a_program_that_is_not_ours() -> None:
-    decoder = Decoder(MediaSettings(), ComputeSettings())
+    decoder = DecoderClient(MediaSettings(), ComputeSettings())
     status = Path(f"/proc/{decoder.start().pid}/status")
     with pytest.raises(OSError):
         decoder.sha256(Path("/proc/nowhere"))

@@ -37,7 +37,7 @@ def test_importing_loads_nothing() -> None:
 
 
 def test_the_floors_below_the_modalities_run_without_torch() -> None:
-    below = "import mien.data.manifest, mien.media.observe, mien.metrics, mien.config, mien.scale, mien.weights"
+    below = "import mien.data.manifest, mien.media.load_media, mien.metrics, mien.config, mien.scale, mien.weights"
     assert not loaded_by(below) & {"torch", "transformers", "mediapipe", "faster_whisper", "matplotlib"}
 
 

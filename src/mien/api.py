@@ -12,7 +12,7 @@ from mien.evaluation.evaluate import evaluate as evaluate_bundle
 from mien.evaluation.results import Evaluation
 from mien.features.extract import extract as extract_outcomes
 from mien.features.store import Store
-from mien.features.tally import Tally
+from mien.features.tally import ExtractionSummary
 from mien.inference.predict import Model, load
 from mien.progress import counted
 from mien.schema import Manifest
@@ -42,7 +42,7 @@ def extract(
     *,
     workers: int = 0,
     progress: bool = True,
-) -> Tally:
+) -> ExtractionSummary:
     """Compute the features of every clip, once, into a feature store; the same call continues an interrupted one.
 
     Args:
@@ -62,7 +62,7 @@ def extract(
         OutputError: the store cannot be written.
         StoreError: it is foreign, or of another version.
     """
-    manifest, tally = manifest_of(data), Tally()
+    manifest, tally = manifest_of(data), ExtractionSummary()
     outcomes = extract_outcomes(manifest, Path(out), settings_of(settings), workers=workers)
     for outcome in counted(outcomes, "extracting", len(manifest.clips), progress):
         tally.count(outcome)

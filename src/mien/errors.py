@@ -30,7 +30,7 @@ _COMMANDS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udf
 """Control characters, separators of lines, changes of the direction of text, halves of characters."""
 
 
-def legible(text: str) -> str:
+def escape_control(text: str) -> str:
     r"""Text that may be written and shown anywhere: what would command a terminal, or is no character, is spelt out.
 
     Names of files hold such things: line ends, escape sequences, text that runs backwards, bytes that are not UTF-8.
@@ -47,7 +47,7 @@ class MienError(Exception):
     exit_code = 1
 
     def __str__(self) -> str:
-        told = legible(" ".join(super().__str__().split()))
+        told = escape_control(" ".join(super().__str__().split()))
         return told if len(told) <= LONGEST else f"{told[: LONGEST - 300]} … {told[-290:]}"
 
 

@@ -45,7 +45,7 @@ LOOK_SECONDS = 1.0
 """How often running items and the pool itself are looked at when nothing comes."""
 
 
-class Make(Hashable, Protocol[Result]):
+class WorkerFactory(Hashable, Protocol[Result]):
     """A frozen record that makes the function to run; called once in each process."""
 
     def __call__(self) -> Callable[[Any], Result]:
@@ -66,7 +66,11 @@ def cores() -> int:
 
 
 def run(
-    make: Make[Result], items: Iterable[Item], *, workers: int, seconds_each: Callable[[Item], float] | None = None
+    make: WorkerFactory[Result],
+    items: Iterable[Item],
+    *,
+    workers: int,
+    seconds_each: Callable[[Item], float] | None = None,
 ) -> Iterator[tuple[Item, Result | Failed]]:
     """Run a function over items.
 
@@ -90,7 +94,7 @@ def run(
 
 
 def _run_in_processes(
-    make: Make[Result], items: Iterable[Item], workers: int, seconds_each: Callable[[Item], float] | None
+    make: WorkerFactory[Result], items: Iterable[Item], workers: int, seconds_each: Callable[[Item], float] | None
 ) -> Iterator[tuple[Item, Result | Failed]]:
     """A pool of which an idle worker was killed is beyond help: another takes over, once, what it had been given."""
     Path.cwd()  # a directory that was deleted is reported here, not by workers that cannot start in it
@@ -119,7 +123,7 @@ class _Task:
 
 
 def _run_in_pool(
-    make: Make[Result], queue: Iterator[Item], workers: int, seconds_each: Callable[[Item], float] | None
+    make: WorkerFactory[Result], queue: Iterator[Item], workers: int, seconds_each: Callable[[Item], float] | None
 ) -> Generator[tuple[Item, Result | Failed], None, list[Item] | None]:
     """Run until the queue is empty; or until the pool breaks: what was taken from the queue and not answered."""
     from pebble import ProcessPool  # noqa: PLC0415 - only when processes are wanted
@@ -166,12 +170,12 @@ def _outcome(future: Future[Result]) -> Result | Failed:
         return Failed(f"the worker process died (exit code {error.exitcode})")
 
 
-def _call(make: Make[Result], item: Any) -> Result:
+def _call(make: WorkerFactory[Result], item: Any) -> Result:
     return _made(make)(item)
 
 
 @functools.cache
-def _made(make: Make[Result]) -> Callable[[Any], Result]:
+def _made(make: WorkerFactory[Result]) -> Callable[[Any], Result]:
     return make()
 
 

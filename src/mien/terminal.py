@@ -1,8 +1,8 @@
 """The only place that prints: whatever is shown can neither command the terminal nor style itself.
 
 Names of targets, clips and files come from strangers. A string that is printed from here, or put into a table that is,
-is shown as it is, with control characters spelt out (``errors.legible``); nothing in it is read as rich's markup. So no
-other module prints, makes a console, or a ``Text`` (a test sees to it).
+is shown as it is, with control characters spelt out (``errors.escape_control``); nothing in it is read as rich's
+markup. So no other module prints, makes a console, or a ``Text`` (a test sees to it).
 """
 
 import sys
@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from mien.errors import legible
+from mien.errors import escape_control
 
 
 class Printer(Console):
@@ -35,17 +35,17 @@ class Printer(Console):
 
 def shown(text: str) -> Text:
     """A string as rich is to show it, for the places of rich that would look for markup in it."""
-    return Text(legible(text))
+    return Text(escape_control(text))
 
 
 def lines(first: str, *others: str) -> Text:
     """Several lines for one cell of a table, all but the first in a quieter tone."""
-    return Text.assemble(shown(first), *((f"\n{legible(line)}", "dim") for line in others))
+    return Text.assemble(shown(first), *((f"\n{escape_control(line)}", "dim") for line in others))
 
 
 def say(line: str) -> None:
     """Print one line, however long, to where results go."""
-    _print(legible(line), sys.stdout)
+    _print(escape_control(line), sys.stdout)
 
 
 def say_document(text: str) -> None:
@@ -60,7 +60,7 @@ def note(line: str) -> None:
 
 def warn(line: str) -> None:
     """Print one line to the error stream."""
-    _print(legible(line), sys.stderr)
+    _print(escape_control(line), sys.stderr)
 
 
 def _print(text: str, stream: Any) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 import mien
 from mien.config import Settings, read_settings
-from mien.errors import legible
+from mien.errors import escape_control
 from mien.features.extract import extract
 from mien.features.writer import StoreWriter
 from mien.media.decoder import NAME
@@ -48,7 +48,7 @@ class Suite:
 
     def clips(self, quick: bool) -> Manifest:
         rows = [bad for bad in self.rows if bad.quick or not quick]
-        return Manifest(self.root, (), tuple(Clip(legible(bad.name), self.root / bad.name) for bad in rows))
+        return Manifest(self.root, (), tuple(Clip(escape_control(bad.name), self.root / bad.name) for bad in rows))
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def watched() -> Iterator[Peak]:
 
 
 def by_extract(suite: Suite, settings: Settings, quick: bool, store: Path) -> list[Fate]:
-    rows = {legible(bad.name): bad for bad in suite.rows}
+    rows = {escape_control(bad.name): bad for bad in suite.rows}
     fates, began = [], time.monotonic()
     for outcome in extract(suite.clips(quick), store, settings):
         now = time.monotonic()
@@ -151,7 +151,7 @@ def by_extract(suite: Suite, settings: Settings, quick: bool, store: Path) -> li
 
 
 def by_predict(suite: Suite, model: mien.Model, quick: bool) -> list[Fate]:
-    rows = {legible(bad.name): bad for bad in suite.rows}
+    rows = {escape_control(bad.name): bad for bad in suite.rows}
     fates, began = [], time.monotonic()
     for made in model.score(suite.clips(quick).clips, clip_seconds=CLIP_SECONDS):
         now = time.monotonic()
@@ -164,7 +164,7 @@ def by_predict(suite: Suite, model: mien.Model, quick: bool) -> list[Fate]:
 
 def judge(suite: Suite, fates: Sequence[Fate], peak: Peak, how: str, quick: bool) -> None:
     """Each file has one fate, the right one, in time; nobody was asked for another file; memory stayed in bounds."""
-    assert {legible(fate.bad.name) for fate in fates} == {clip.id for clip in suite.clips(quick).clips}
+    assert {escape_control(fate.bad.name) for fate in fates} == {clip.id for clip in suite.clips(quick).clips}
     assert len(fates) == len(suite.clips(quick).clips)
     slow = [fate for fate in fates if fate.seconds > HANG_SECONDS]
     killed = [fate for fate in fates if "process that decodes" in fate.reason]

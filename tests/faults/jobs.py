@@ -30,7 +30,7 @@ from mien.data.manifest import read_manifest
 from mien.features.extract import extract
 from mien.features.store import Store
 from mien.schema import EMOTIONS
-from mien.storage.exclusive import owned
+from mien.storage.exclusive import exclusive_writer
 from mien.study import run_study
 from mien.study.plan import Plan, read_study
 from mien.training import train
@@ -149,7 +149,7 @@ def do_predict(data: Path, run: Path, out: Path, journal: Path) -> None:
 
 def hold(folder: Path, ready: Path) -> None:
     """Own a folder until killed."""
-    with owned(folder):
+    with exclusive_writer(folder):
         ready.touch()
         server.Event().wait()
 

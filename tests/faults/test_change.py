@@ -12,7 +12,7 @@ from mien.errors import DataError
 from mien.features.extract import REPLACED, extract
 from mien.features.origins import check_unchanged
 from mien.features.store import Store
-from mien.features.tally import Tally
+from mien.features.tally import ExtractionSummary
 from mien.study import run_study
 from tests.faults.conftest import Count, Undisturbed
 from tests.faults.jobs import command, plan_of, settings
@@ -37,7 +37,7 @@ def replaced(moved: Undisturbed) -> None:
 
 def test_a_replaced_clip_is_made_again_and_that_is_said(moved: Undisturbed, count: Count) -> None:
     replaced(moved)
-    tally = Tally()
+    tally = ExtractionSummary()
     for outcome in extract(read_manifest(moved.data), moved.store, settings()):
         tally.count(outcome)
     assert (tally.made, tally.again) == (2, {REPLACED: (2, "03")})

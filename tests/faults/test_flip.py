@@ -13,11 +13,11 @@ from mien.data.manifest import read_manifest
 from mien.errors import MienError
 from mien.features.extract import DAMAGED, SETTINGS, as_extracted, extract
 from mien.features.store import Store
-from mien.features.tally import Tally
+from mien.features.tally import ExtractionSummary
 from mien.features.writer import StoreWriter
 from mien.model.bundle import load_bundle
 from mien.storage.checksums import SUMS, read_tensors
-from mien.study.cells import Laboratory, plan_work
+from mien.study.cells import StudyContext, plan_work
 from mien.study.study import estimate
 from mien.training import train
 from tests.faults.conftest import Count, Undisturbed
@@ -121,8 +121,8 @@ def test_every_single_byte_of_the_head_of_an_array(tmp_path: Path, count: Count)
             count(wrong=int(found not in (None, right)))
 
 
-def extracted_again(whole: Undisturbed, store: Path) -> tuple[Tally, list[str]]:
-    tally, again = Tally(), []
+def extracted_again(whole: Undisturbed, store: Path) -> tuple[ExtractionSummary, list[str]]:
+    tally, again = ExtractionSummary(), []
     for outcome in extract(read_manifest(whole.data), store, settings()):
         tally.count(outcome)
         again += [outcome.clip.id] if outcome.made.features else []
@@ -241,7 +241,7 @@ def test_a_damaged_result_of_a_study_is_computed_again_and_that_is_said(
 ) -> None:
     out = Path(shutil.copytree(whole.study, tmp_path / "study"))
     plan, manifest = plan_of(tmp_path / "plan"), read_manifest(whole.data)
-    laboratory = Laboratory(manifest, whole.store, out)
+    laboratory = StudyContext(manifest, whole.store, out)
     assert plan_work(laboratory, plan.cells) == ([], [])
     cell = laboratory.folder(plan.reference)
     for _ in flips(cell / name, FLIPS):

@@ -14,7 +14,7 @@ from mien.data.manifest import read_manifest
 from mien.features.extract import extract
 from mien.features.store import Store
 from mien.study import run_study
-from mien.study.cells import Laboratory
+from mien.study.cells import StudyContext
 from tests.faults.conftest import Count, Undisturbed
 from tests.faults.jobs import CLIPS, command, do_extract, finished, hold, plan_of, settings, started
 from tests.faults.test_disk import complaint, words
@@ -71,7 +71,7 @@ def test_a_killed_worker_of_a_study_costs_nothing_but_time(whole: Undisturbed, t
             yield piece
 
     _, reasons, _ = run_study(plan, manifest, whole.store, tmp_path / "study", 1, watch)
-    laboratory = Laboratory(manifest, whole.store, tmp_path / "study")
+    laboratory = StudyContext(manifest, whole.store, tmp_path / "study")
     assert killed == [1]
     assert reasons == ()
     assert all(not laboratory.result(cell)["failed"] for cell in plan.cells)  # type: ignore[index]

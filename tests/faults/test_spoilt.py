@@ -29,7 +29,7 @@ from mien.model.licences import licences_of
 from mien.reporting import run as run_page
 from mien.reporting.rundata import read_run
 from mien.schema import Clip
-from mien.storage.checksums import SUMS, write_sealed, write_sums, write_tensors
+from mien.storage.checksums import SUMS, write_checksummed, write_sums, write_tensors
 from mien.storage.files import as_written, key_of, write_json
 from tests.faults.conftest import Count, Undisturbed
 
@@ -245,7 +245,7 @@ def test_a_store_cannot_widen_the_limits_of_this_machine(store: Path, count: Cou
     made = json.loads((store / "extraction.json").read_text())
     del made["checksum"]
     made["media"].update(longest_seconds=1e9, largest_megapixels=1e9, vision_fps=2.0)
-    write_sealed(store / "extraction.json", {**made, "compute": {"decoder_gigabytes": 1e6}, "seeds": [1]})
+    write_checksummed(store / "extraction.json", {**made, "compute": {"decoder_gigabytes": 1e6}, "seeds": [1]})
     found = as_extracted(Settings(), store)
     assert found.media == Settings().media.model_copy(update={"vision_fps": 2.0})
     assert (found.compute, found.seeds) == (Settings().compute, Settings().seeds)

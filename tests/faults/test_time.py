@@ -40,9 +40,9 @@ SLEEPER = """
 import os, sys, time
 from pathlib import Path
 from mien.config import ComputeSettings, MediaSettings
-from mien.media.decoder import Decoder
+from mien.media.decoder import DecoderClient
 
-decoder = Decoder(MediaSettings(), ComputeSettings(clip_seconds=20))
+decoder = DecoderClient(MediaSettings(), ComputeSettings(clip_seconds=20))
 decoder.begin(Path(sys.argv[1]))
 print(decoder.start().pid, flush=True)
 with decoder.recording(Path(sys.argv[1]), rates={"vision": 25}) as recording:

@@ -15,7 +15,7 @@ from mien.data.manifest import read_manifest
 from mien.errors import InUse
 from mien.features.extract import extract
 from mien.features.store import Store
-from mien.features.tally import Tally
+from mien.features.tally import ExtractionSummary
 from mien.features.worker import Outcome
 from mien.features.writer import StoreWriter
 from mien.schema import Clip, Manifest
@@ -49,8 +49,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run(manifest: Manifest, store: Path, settings: Settings, workers: int = 0) -> tuple[Tally, list[Outcome]]:
-    tally = Tally()
+def run(
+    manifest: Manifest, store: Path, settings: Settings, workers: int = 0
+) -> tuple[ExtractionSummary, list[Outcome]]:
+    tally = ExtractionSummary()
     outcomes = list(extract(manifest, store, settings, workers=workers))
     for outcome in outcomes:
         tally.count(outcome)

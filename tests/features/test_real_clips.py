@@ -11,7 +11,7 @@ from mien.config import Settings
 from mien.data.manifest import read_manifest
 from mien.features.extract import extract
 from mien.features.store import Row, Store
-from mien.features.tally import Tally
+from mien.features.tally import ExtractionSummary
 from mien.weights import Weights
 from tests.media.clips import SHARED
 
@@ -27,7 +27,7 @@ HEARD = """congressional district and I'm currently in DC for my second week of 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory, small_weights: dict[str, Weights]) -> Store:
-    root, tally = tmp_path_factory.mktemp("store"), Tally()
+    root, tally = tmp_path_factory.mktemp("store"), ExtractionSummary()
     for outcome in extract(read_manifest(SHARED), root, Settings()):
         tally.count(outcome)
     assert tally.made == 7

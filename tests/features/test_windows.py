@@ -13,7 +13,7 @@ from mien.config import read_settings
 from mien.errors import SettingsError
 from mien.features.windows import Stretch, Windows, cut, stretches, windows_of
 from mien.features.worker import Extractor, Job, plan
-from mien.media.decoder import Decoder
+from mien.media.decoder import DecoderClient
 from mien.modalities.base import Backbone, Output, Prepared
 from mien.modalities.text import spoken
 from mien.schema import Clip, ClipFeatures, Feature, Transcript, Word
@@ -147,7 +147,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
 def extractor(windows: Windows | None, count: Counter[str] | None = None) -> tuple[Extractor, dict[str, Counted]]:
     settings = read_settings(overrides=["weights=tiny", "modalities=[text, audio]"])
     made = Extractor(plan(settings, windows=windows))
-    made.engines.senses = SimpleNamespace(listener=Told(), decoder=Decoder(settings.media, settings.compute))  # type: ignore[assignment]
+    made.engines.senses = SimpleNamespace(listener=Told(), decoder=DecoderClient(settings.media, settings.compute))  # type: ignore[assignment]
     backbones = {m.name: Counted(made.engines.backbone(m)) for m in plan(settings).modalities}
     made.engines._backbones.update(backbones)
     return made, backbones

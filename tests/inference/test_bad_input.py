@@ -11,7 +11,7 @@ from mien.config import Settings
 from mien.data.manifest import read_manifest
 from mien.features.extract import extract
 from mien.features.store import Store
-from mien.features.tally import Tally
+from mien.features.tally import ExtractionSummary
 from mien.weights import Weights
 from tests.media.clips import make_clip
 
@@ -49,8 +49,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def result(
     folder: Path, tmp_path_factory: pytest.TempPathFactory, small_weights: dict[str, Weights]
-) -> tuple[Store, Tally]:
-    root, tally = tmp_path_factory.mktemp("store"), Tally()
+) -> tuple[Store, ExtractionSummary]:
+    root, tally = tmp_path_factory.mktemp("store"), ExtractionSummary()
     for outcome in extract(read_manifest(folder / "table.csv"), root, Settings()):
         tally.count(outcome)
     return Store(root), tally
@@ -66,14 +66,16 @@ def result(
         ("gone", "no such file"),
     ],
 )
-def test_what_cannot_be_read_at_all_fails_with_its_reason(result: tuple[Store, Tally], clip: str, reason: str) -> None:
+def test_what_cannot_be_read_at_all_fails_with_its_reason(
+    result: tuple[Store, ExtractionSummary], clip: str, reason: str
+) -> None:
     failed = dict(result[1].failed)
     assert re.search(reason, failed[clip])
     assert "\n" not in failed[clip]
     assert len(failed[clip]) < 300
 
 
-def test_only_those_fail(result: tuple[Store, Tally]) -> None:
+def test_only_those_fail(result: tuple[Store, ExtractionSummary]) -> None:
     assert set(dict(result[1].failed)) == {"no index", "empty", "not a video", "folder", "gone"}
     assert result[1].made == 8
 
@@ -91,7 +93,9 @@ def test_only_those_fail(result: tuple[Store, Tally]) -> None:
         ("good sönd", "vision", "no face in 4 frames"),
     ],
 )
-def test_what_is_missing_has_its_reason(result: tuple[Store, Tally], clip: str, modality: str, reason: str) -> None:
+def test_what_is_missing_has_its_reason(
+    result: tuple[Store, ExtractionSummary], clip: str, modality: str, reason: str
+) -> None:
     row = result[0].row(clip, modality)
     assert row is not None
     assert row.status == "absent"
@@ -99,13 +103,13 @@ def test_what_is_missing_has_its_reason(result: tuple[Store, Tally], clip: str, 
 
 
 @pytest.mark.parametrize("clip", ["good sönd", "music", "sound only", "short"])
-def test_what_is_there_is_heard(result: tuple[Store, Tally], clip: str) -> None:
+def test_what_is_there_is_heard(result: tuple[Store, ExtractionSummary], clip: str) -> None:
     row = result[0].row(clip, "audio")
     assert row is not None
     assert row.steps > 0
 
 
-def test_a_truncated_file_gives_what_is_left_of_it_and_says_so(result: tuple[Store, Tally]) -> None:
+def test_a_truncated_file_gives_what_is_left_of_it_and_says_so(result: tuple[Store, ExtractionSummary]) -> None:
     store, _ = result
     seconds = store.clips["truncated"]["seconds"]
     assert math.isfinite(seconds)

@@ -16,7 +16,7 @@ import pytest
 from mien.config import read_settings
 from mien.inference.predict import Model
 from mien.inference.score import pack
-from mien.media import observe
+from mien.media import load_media
 from mien.media.decoder import NAME
 from mien.modalities import MODALITIES
 from mien.model.bundle import Bundle
@@ -93,8 +93,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     for name, modality in MODALITIES.items():
         monkeypatch.setitem(MODALITIES, name, replace(modality, load=counted(name, modality.load)))
-    for name in ("FaceFinder", "Listener"):
-        monkeypatch.setattr(observe, name, counted(name, getattr(observe, name)))
+    for name in ("FaceFinder", "Transcriber"):
+        monkeypatch.setattr(load_media, name, counted(name, getattr(load_media, name)))
     return count
 
 
@@ -110,7 +110,7 @@ def test_three_calls_load_everything_once_whatever_each_asks_for(
     assert first == rows(second) == third
     assert [one.pid for one in decoders()] == [process.pid]
     with_network = made.pop("with network")
-    assert made == dict.fromkeys(["text", "audio", "vision", "FaceFinder", "Listener"], 1)  # motion has no backbone
+    assert made == dict.fromkeys(["text", "audio", "vision", "FaceFinder", "Transcriber"], 1)  # motion has no backbone
     assert network_guard() or with_network == 0
 
 

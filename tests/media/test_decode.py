@@ -20,9 +20,9 @@ from mien.config import MediaSettings
 from mien.errors import MediaError
 from mien.media import soundtrack
 from mien.media.container import open_container, picture_track
-from mien.media.decode import Frame, Recording, read_sound
-from mien.media.pictures import PictureTrack
-from mien.media.timeline import Grid
+from mien.media.decode import Frame, MediaReader, read_sound
+from mien.media.pictures import VideoTrack
+from mien.media.timeline import SamplingGrid
 from tests.media.clips import B_PICTURES, SHARED, beep, cut, index_of, make_clip, repeat
 
 SETTINGS = MediaSettings()
@@ -48,8 +48,8 @@ STREAMS = {
 }
 
 
-def read(path: Path, rates: Mapping[str, float] = RATES, **asked) -> tuple[list[Frame], Recording]:
-    with Recording(path, asked.pop("settings", SETTINGS), rates=rates, **asked) as recording:
+def read(path: Path, rates: Mapping[str, float] = RATES, **asked) -> tuple[list[Frame], MediaReader]:
+    with MediaReader(path, asked.pop("settings", SETTINGS), rates=rates, **asked) as recording:
         return list(recording.frames()), recording
 
 
@@ -137,7 +137,7 @@ def decoded(path: Path, rates: Mapping[str, float]) -> int:
     with file, container:
         stream = picture_track(container)
         assert stream is not None
-        track = PictureTrack(stream, Grid(rates), length=None, threads=1)
+        track = VideoTrack(stream, SamplingGrid(rates), length=None, threads=1)
         for packet in [*(packet for packet in container.demux(stream) if packet.size), None]:
             list(track.add(packet, origin=0))
         return track.decoded
@@ -149,7 +149,7 @@ def test_a_part_late_in_a_file_is_reached_without_decoding_what_is_before(tmp_pa
     with file, container:
         stream = picture_track(container)
         assert stream is not None
-        track = PictureTrack(stream, Grid({"all": 100}), length=None, threads=1)
+        track = VideoTrack(stream, SamplingGrid({"all": 100}), length=None, threads=1)
         for packet in [*(packet for packet in container.demux(stream) if packet.size), None]:
             list(track.add(packet, origin=18 * 2**16 * 3**3 * 5**7 * 7**2))
     assert track.decoded <= 30  # 20 pictures from 18 s on, and at most one group of 10 before them
@@ -209,7 +209,7 @@ def test_time_that_starts_again_goes_on_where_it_stopped(tmp_path):
 
 
 def test_one_pass_a_second_call_goes_on_where_the_first_stopped(clip):
-    with Recording(clip, SETTINGS, rates={"motion": 10}) as recording:
+    with MediaReader(clip, SETTINGS, rates={"motion": 10}) as recording:
         first = next(iter(recording.frames()))
         rest = list(recording.frames())
         assert list(recording.frames()) == []
@@ -374,7 +374,7 @@ def test_what_was_not_asked_for_is_not_done(clip):
 
 
 def test_asking_for_the_sound_first_reads_the_whole_file(clip):
-    with Recording(clip, SETTINGS, rates=RATES) as recording:
+    with MediaReader(clip, SETTINGS, rates=RATES) as recording:
         heard = recording.sound()
         assert heard is not None and list(recording.frames()) == []
     assert np.array_equal(heard, read_sound(clip))
@@ -535,9 +535,9 @@ def test_a_hundred_megapixels_take_no_memory(tmp_path, suffix, codec):
 from pathlib import Path
 from mien.config import MediaSettings
 from mien.errors import MediaError
-from mien.media.decode import Recording
+from mien.media.decode import MediaReader
 try:
-    Recording(Path({str(path)!r}), MediaSettings(), rates={{"vision": 4}})
+    MediaReader(Path({str(path)!r}), MediaSettings(), rates={{"vision": 4}})
 except MediaError as refused:
     print("refused" if "megapixels" in str(refused) else refused)
 {PEAK}"""
@@ -630,8 +630,8 @@ def test_damage_leaves_nothing_on_the_terminal(tmp_path):
     script = f"""
 from pathlib import Path
 from mien.config import MediaSettings
-from mien.media.decode import Recording
-with Recording(Path({str(path)!r}), MediaSettings(), rates={{"motion": 10}}) as recording:
+from mien.media.decode import MediaReader
+with MediaReader(Path({str(path)!r}), MediaSettings(), rates={{"motion": 10}}) as recording:
     print(len(list(recording.frames())) > 5)
 """
     here = Path(__file__).resolve().parents[2]
@@ -664,8 +664,8 @@ def test_twenty_minutes_of_1080p_stay_within_memory(tmp_path):
     script = f"""
 from pathlib import Path
 from mien.config import MediaSettings
-from mien.media.decode import Recording
-with Recording(Path({str(path)!r}), MediaSettings(), rates={{"vision": 4, "motion": 10}}) as recording:
+from mien.media.decode import MediaReader
+with MediaReader(Path({str(path)!r}), MediaSettings(), rates={{"vision": 4, "motion": 10}}) as recording:
     print(sum(1 for _ in recording.frames()), len(recording.sound()) // 16_000, round(recording.seconds))
 {PEAK}"""
     frames, heard, seconds, megabytes = run(script).split()

@@ -15,9 +15,9 @@ import pytest
 
 from mien.config import ComputeSettings, MediaSettings
 from mien.errors import MediaError
-from mien.media.decode import Recording, read_sound
-from mien.media.decoder import Decoder, seconds_for
-from mien.media.soundtrack import SoundTrack
+from mien.media.decode import MediaReader, read_sound
+from mien.media.decoder import DecoderClient, seconds_for
+from mien.media.soundtrack import AudioTrack
 from mien.media.timeline import SECOND
 from tests.badmedia.mutations import png
 from tests.media.clips import make_clip
@@ -32,19 +32,19 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def decoder() -> Iterator[Decoder]:
-    made = Decoder(MEDIA, ComputeSettings(clip_seconds=30))
+def decoder() -> Iterator[DecoderClient]:
+    made = DecoderClient(MEDIA, ComputeSettings(clip_seconds=30))
     yield made
     made.kill()
 
 
-def works(decoder: Decoder, clip: Path) -> bool:
+def works(decoder: DecoderClient, clip: Path) -> bool:
     with decoder.recording(clip, rates=RATES) as reading:
         return sum(1 for _ in reading.frames()) > 0 and reading.sound() is not None
 
 
-def test_pictures_and_sound_are_those_of_decoding_here(decoder: Decoder, clip: Path) -> None:
-    with Recording(clip, MEDIA, rates=RATES, start=0.5, end=1.5) as here:
+def test_pictures_and_sound_are_those_of_decoding_here(decoder: DecoderClient, clip: Path) -> None:
+    with MediaReader(clip, MEDIA, rates=RATES, start=0.5, end=1.5) as here:
         frames, sound = list(here.frames()), here.sound()
     with decoder.recording(clip, rates=RATES, start=0.5, end=1.5) as there:
         assert there.has_video
@@ -57,7 +57,7 @@ def test_pictures_and_sound_are_those_of_decoding_here(decoder: Decoder, clip: P
     assert np.array_equal(decoder.sound(clip), read_sound(clip))
 
 
-def test_a_sound_track_of_which_nothing_is_heard_is_not_called_missing(decoder: Decoder, tmp_path: Path) -> None:
+def test_a_sound_track_of_which_nothing_is_heard_is_not_called_missing(decoder: DecoderClient, tmp_path: Path) -> None:
     whole, bare = make_clip(tmp_path / "whole.mkv"), tmp_path / "bare.mkv"
     with av.open(str(whole)) as source, av.open(str(bare), "w") as output:
         tracks = {stream.index: output.add_stream_from_template(stream) for stream in source.streams}
@@ -66,7 +66,7 @@ def test_a_sound_track_of_which_nothing_is_heard_is_not_called_missing(decoder: 
                 packet.stream = tracks[packet.stream.index]
                 output.mux(packet)
     with av.open(str(whole)) as source:
-        track = SoundTrack(source.streams.audio[0], longest=SECOND)
+        track = AudioTrack(source.streams.audio[0], longest=SECOND)
         track.add(av.Packet(b"\xff" * 40))
         assert (track.first, track.damaged) == (None, 1)
         assert track.mute == "the sound track could not be decoded"
@@ -89,7 +89,7 @@ def test_a_sound_track_of_which_nothing_is_heard_is_not_called_missing(decoder: 
         assert recording.mute == "the sound was not asked for"
 
 
-def test_nothing_is_held_of_what_was_sent(decoder: Decoder, tmp_path: Path) -> None:
+def test_nothing_is_held_of_what_was_sent(decoder: DecoderClient, tmp_path: Path) -> None:
     short, long = (make_clip(tmp_path / f"{s}.wav", seconds=s, codec=None, sound="pcm_s16le") for s in (1, 600))
     decoder.sound(short)
     process = psutil.Process(decoder.start().pid)
@@ -105,7 +105,7 @@ def test_nothing_is_held_of_what_was_sent(decoder: Decoder, tmp_path: Path) -> N
 
 
 def test_a_complaint_comes_back_in_its_own_words_and_the_process_stays(
-    decoder: Decoder, clip: Path, tmp_path: Path
+    decoder: DecoderClient, clip: Path, tmp_path: Path
 ) -> None:
     process = decoder.start()
     (tmp_path / "bad.mp4").write_text("dear diary")
@@ -116,14 +116,14 @@ def test_a_complaint_comes_back_in_its_own_words_and_the_process_stays(
     assert decoder.start() is process
 
 
-def test_a_file_that_is_left_in_the_midst_does_not_disturb_the_next(decoder: Decoder, clip: Path) -> None:
+def test_a_file_that_is_left_in_the_midst_does_not_disturb_the_next(decoder: DecoderClient, clip: Path) -> None:
     with decoder.recording(clip, rates=RATES) as reading:
         next(reading.frames())
     assert works(decoder, clip)
 
 
 def test_a_decoder_that_hangs_is_killed_in_time(clip: Path) -> None:
-    decoder = Decoder(MEDIA, ComputeSettings(clip_seconds=1))
+    decoder = DecoderClient(MEDIA, ComputeSettings(clip_seconds=1))
     os.kill(decoder.start().pid, signal.SIGSTOP)
     began = time.monotonic()
     with pytest.raises(MediaError, match=r"a\.mp4: gave up after 1 s"), decoder.recording(clip, rates=RATES):
@@ -131,7 +131,7 @@ def test_a_decoder_that_hangs_is_killed_in_time(clip: Path) -> None:
     assert 0.9 < time.monotonic() - began < 10
 
 
-def test_a_decoder_that_crashes_costs_one_file(decoder: Decoder, clip: Path) -> None:
+def test_a_decoder_that_crashes_costs_one_file(decoder: DecoderClient, clip: Path) -> None:
     os.kill(decoder.start().pid, signal.SIGSTOP)  # so that it dies with the request before it
     with pytest.raises(MediaError, match=r"a\.mp4: the process that decodes died of it \(SIGSEGV\)"):
         reading = decoder.recording(clip, rates=RATES)
@@ -147,7 +147,7 @@ def test_a_file_that_wants_too_much_memory_is_given_up(clip: Path, tmp_path: Pat
     picture.write_bytes(png(9000, 9000, 9000))
     assert picture.stat().st_size < 90_000
     large = MediaSettings(largest_megapixels=100)
-    generous, tight = (Decoder(large, ComputeSettings(decoder_gigabytes=size)) for size in (4.0, 0.5))
+    generous, tight = (DecoderClient(large, ComputeSettings(decoder_gigabytes=size)) for size in (4.0, 0.5))
     assert generous.still(picture).shape == (9000, 9000, 3)
     process = tight.start()
     with pytest.raises(MediaError, match=r"large\.png: .*(memory|Cannot allocate)"):
@@ -157,7 +157,7 @@ def test_a_file_that_wants_too_much_memory_is_given_up(clip: Path, tmp_path: Pat
     assert process.pid == tight.start().pid  # it could say so, and went on
 
 
-def test_a_picture_larger_than_allowed_is_not_unpacked(decoder: Decoder, tmp_path: Path) -> None:
+def test_a_picture_larger_than_allowed_is_not_unpacked(decoder: DecoderClient, tmp_path: Path) -> None:
     picture = tmp_path / "bomb.png"
     picture.write_bytes(png(20_000, 20_000, 20_000))
     with pytest.raises(MediaError, match="megapixels"):
@@ -165,7 +165,7 @@ def test_a_picture_larger_than_allowed_is_not_unpacked(decoder: Decoder, tmp_pat
 
 
 @pytest.mark.parametrize("text", ["#EXTM3U\n#EXTINF:1,\n{0}\n#EXT-X-ENDLIST\n", "ffconcat version 1.0\nfile '{0}'\n"])
-def test_a_picture_cannot_name_another_file(decoder: Decoder, tmp_path: Path, text: str) -> None:
+def test_a_picture_cannot_name_another_file(decoder: DecoderClient, tmp_path: Path, text: str) -> None:
     (tmp_path / "face.png").write_bytes(png(32, 32, 32))
     assert decoder.still(tmp_path / "face.png").shape == (32, 32, 3)
     (tmp_path / "1.jpg").write_text(text.format("face.png"))
@@ -175,8 +175,8 @@ def test_a_picture_cannot_name_another_file(decoder: Decoder, tmp_path: Path, te
 
 def test_it_leaves_when_whoever_started_it_is_killed() -> None:
     code = (
-        "import time; from mien.config import *; from mien.media.decoder import Decoder\n"
-        "decoder = Decoder(MediaSettings(), ComputeSettings()); print(decoder.start().pid, flush=True); time.sleep(60)"
+        "import time; from mien.config import *; from mien.media.decoder import DecoderClient\n"
+        "decoder = DecoderClient(MediaSettings(), ComputeSettings()); print(decoder.start().pid, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mien.config import FaceSettings, MediaSettings
 from mien.errors import DependencyMissing, WeightsError, WeightsMissing
 from mien.media.crops import Box, CropSpool, Picture, cut, resize
-from mien.media.decode import Frame, Recording
+from mien.media.decode import Frame, MediaReader
 from mien.media.face import follow
 from mien.media.facefind import Face, FaceFinder, head_pose
 from mien.media.fullrange import decode_centres, overlap
@@ -280,7 +280,7 @@ def real_clip(name: str) -> Path:
 
 
 def pictures(name: str, fps: float, most: int = 1000) -> list[Picture]:
-    with Recording(real_clip(name), MediaSettings(), rates={"vision": fps}, sound=False) as recording:
+    with MediaReader(real_clip(name), MediaSettings(), rates={"vision": fps}, sound=False) as recording:
         return [frame.rgb for frame, _ in zip(recording.frames(), range(most), strict=False)]
 
 
@@ -313,7 +313,7 @@ def test_real_clips_show_a_face_in_the_frames_that_have_one(
     finder: FaceFinder, name: str, least: float, most: float
 ) -> None:
     rates = {"vision": 2, "motion": 4}
-    with Recording(real_clip(name), MediaSettings(), rates=rates, sound=False) as recording:
+    with MediaReader(real_clip(name), MediaSettings(), rates=rates, sound=False) as recording:
         track = follow(recording.frames(), finder, FaceSettings())
     assert least <= len(track.crops) / track.vision_frames <= most
     assert least <= len(track.motion) / track.motion_frames <= most

@@ -7,7 +7,7 @@ import av
 import pytest
 
 from mien.config import MediaSettings
-from mien.media.decode import Recording
+from mien.media.decode import MediaReader
 from tests.media.clips import SHARED, make_clip
 
 CALLED_SHORT = "though its header says"
@@ -16,7 +16,7 @@ ASKED = {"faces": ({"vision": 4.0}, False), "sound": ({}, True), "both": ({"visi
 
 def notes(path: Path, asked: str) -> list[str]:
     rates, sound = ASKED[asked]
-    with Recording(path, MediaSettings(), rates=rates, sound=sound) as recording:
+    with MediaReader(path, MediaSettings(), rates=rates, sound=sound) as recording:
         recording.sound()
     return [note for note in recording.notes if CALLED_SHORT in note]
 
@@ -70,7 +70,7 @@ def test_a_file_that_was_cut_short_is_called_so_whatever_is_asked_of_it(
         whole = tmp_path / "front.mov"
     content = whole.read_bytes()
     (tmp_path / f"cut{ending}").write_bytes(content[: len(content) * 6 // 10])
-    with Recording(tmp_path / f"cut{ending}", MediaSettings(), rates=ASKED[asked][0], sound=ASKED[asked][1]) as one:
+    with MediaReader(tmp_path / f"cut{ending}", MediaSettings(), rates=ASKED[asked][0], sound=ASKED[asked][1]) as one:
         one.sound()
     assert one.seconds < 3.5
     assert any(CALLED_SHORT in note or note.startswith("damaged: reading stopped") for note in one.notes)
@@ -87,7 +87,7 @@ def test_a_clip_that_was_trimmed_in_a_phone_is_not_called_cut_short(tmp_path: Pa
     assert struct.unpack_from(">I", content, at) == (4000,)
     struct.pack_into(">I", content, at, 2000)
     path.write_bytes(content)
-    with Recording(path, MediaSettings(), rates={"vision": 4.0}, sound=False) as recording:
+    with MediaReader(path, MediaSettings(), rates={"vision": 4.0}, sound=False) as recording:
         recording.sound()
     assert recording.notes == []
 

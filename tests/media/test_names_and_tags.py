@@ -9,7 +9,7 @@ from PIL import Image
 
 from mien.config import MediaSettings
 from mien.media.container import open_container
-from mien.media.decode import Recording, read_sound
+from mien.media.decode import MediaReader, read_sound
 from tests.media.clips import make_clip
 
 COVER = 2_000_000
@@ -83,7 +83,7 @@ def test_libav_is_told_no_name(contents: dict[str, Path]) -> None:
 def test_a_file_that_is_open_already_is_read_whatever_its_name_says(contents: dict[str, Path]) -> None:
     file = contents["film"].open("rb")
     file.seek(100)
-    with Recording(Path("elsewhere.mp4"), MediaSettings(), rates={"vision": 4}, file=file) as recording:
+    with MediaReader(Path("elsewhere.mp4"), MediaSettings(), rates={"vision": 4}, file=file) as recording:
         assert sum(1 for _ in recording.frames()) == 8  # 2 s
     assert file.closed
 

@@ -6,11 +6,11 @@ import pytest
 
 from mien.config import ComputeSettings, FaceSettings, MediaSettings
 from mien.errors import DataError, MediaError
-from mien.media.decoder import Decoder
+from mien.media.decoder import DecoderClient
 from mien.media.provided import OPENFACE_COLUMNS, provided_crops, read_openface
 
 SETTINGS = FaceSettings(crop_size=16)
-DECODER = Decoder(MediaSettings(), ComputeSettings())
+DECODER = DecoderClient(MediaSettings(), ComputeSettings())
 
 
 def write_picture(file: Path, grey: int, height: int = 32, width: int = 32) -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from mien.config import MediaSettings, SpeechSettings
 from mien.errors import DependencyMissing, SettingsError, WeightsError, WeightsMissing
-from mien.media.decode import Recording
-from mien.media.speech import ROOM_FRAMES, Listener, believable, clip_time, parcels, without_padding
+from mien.media.decode import MediaReader
+from mien.media.speech import TRAILING_SILENCE_FRAMES, Transcriber, clip_time, is_plausible, parcels, without_padding
 from mien.media.vad import open_vad, stretches, voice_activity, widen
 from mien.schema import SAMPLE_RATE
 from tests.media.clips import SHARED
@@ -110,7 +110,7 @@ def test_a_time_in_a_parcel_is_the_time_in_the_clip() -> None:
 )
 def test_segments_that_look_invented_are_not_believed(kept: bool, changes: dict[str, object]) -> None:
     sound = {"text": " Good morning.", "no_speech_prob": 0.1, "avg_logprob": -0.3, "compression_ratio": 1.2}
-    assert believable(SimpleNamespace(**(sound | changes))) is kept
+    assert is_plausible(SimpleNamespace(**(sound | changes))) is kept
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_the_recogniser_reads_the_sound_and_some_silence_but_not_a_whole_empty_w
     features[7, :sounding] = -0.5
     features[:, : sounding // 2] = 0  # silence within the sound is kept
     cut = without_padding(features)
-    assert ROOM_FRAMES == 400
+    assert TRAILING_SILENCE_FRAMES == 400
     assert cut.shape == (80, given)
     np.testing.assert_array_equal(cut, features[:, :given])
 
@@ -154,13 +154,13 @@ def test_another_onnx_model_is_not_taken_for_the_detector(small_weights) -> None
 def test_a_recogniser_without_its_tokenizer_is_refused_and_the_network_not_asked(small_weights, tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"")
     with pytest.raises(WeightsMissing, match=r"tokenizer\.json: no such file"):
-        Listener(small_weights["vad"].path, tmp_path, SpeechSettings())
+        Transcriber(small_weights["vad"].path, tmp_path, SpeechSettings())
 
 
 @pytest.mark.weights
 def test_a_language_that_the_recogniser_does_not_know_is_refused(small_weights) -> None:
     with pytest.raises(SettingsError, match=r"speech\.language: .* does not know 'de'; it knows en"):
-        Listener(small_weights["vad"].path, small_weights["asr"].path, SpeechSettings(language="de"))
+        Transcriber(small_weights["vad"].path, small_weights["asr"].path, SpeechSettings(language="de"))
 
 
 # --- real sound, real weights -----------------------------------------------------------------------------------------
@@ -170,14 +170,14 @@ learning where things are and how to use the tunnels"""
 
 
 @pytest.fixture(scope="module")
-def listener(small_weights) -> Listener:
-    return Listener(small_weights["vad"].path, small_weights["asr"].path, SpeechSettings(language="auto"))
+def listener(small_weights) -> Transcriber:
+    return Transcriber(small_weights["vad"].path, small_weights["asr"].path, SpeechSettings(language="auto"))
 
 
 def sound_of(name: str) -> npt.NDArray[np.float32]:
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED}: the real clips are not beside the repository")
-    with Recording(SHARED / name, MediaSettings(), rates={}) as recording:
+    with MediaReader(SHARED / name, MediaSettings(), rates={}) as recording:
         sound = recording.sound()
     assert sound is not None
     return sound
@@ -192,7 +192,7 @@ def share_heard(text: str, said: str) -> float:
 
 @pytest.mark.weights
 @pytest.mark.parametrize("seconds", [0, 0.01, 5])
-def test_silence_has_no_speech_and_no_words(listener: Listener, seconds: float) -> None:
+def test_silence_has_no_speech_and_no_words(listener: Transcriber, seconds: float) -> None:
     transcript = listener.transcribe(np.zeros(round(seconds * SAMPLE_RATE), np.float32))
     assert (transcript.text, transcript.words, transcript.speech) == ("", (), ())
     assert transcript.dropped_segments == 0
@@ -201,7 +201,7 @@ def test_silence_has_no_speech_and_no_words(listener: Listener, seconds: float) 
 
 
 @pytest.mark.weights
-def test_hiss_and_hum_are_not_speech(listener: Listener) -> None:
+def test_hiss_and_hum_are_not_speech(listener: Transcriber) -> None:
     time = np.arange(3 * SAMPLE_RATE) / SAMPLE_RATE
     hum = 0.3 * np.sin(2 * np.pi * 50 * time)
     hiss = np.random.default_rng(0).normal(0, 0.1, len(time))
@@ -211,13 +211,13 @@ def test_hiss_and_hum_are_not_speech(listener: Listener) -> None:
 
 @pytest.mark.weights
 @pytest.mark.parametrize("name", ["silent_face.mp4", "quiet_face.mp4", "face_then_noface_hevc.mov", "five_frames.mp4"])
-def test_a_real_clip_without_speech_gives_an_empty_transcript(listener: Listener, name: str) -> None:
+def test_a_real_clip_without_speech_gives_an_empty_transcript(listener: Transcriber, name: str) -> None:
     transcript = listener.transcribe(sound_of(name))
     assert (transcript.text, transcript.speech) == ("", ())
 
 
 @pytest.mark.weights
-def test_a_cartoon_yawn_is_not_written_down_as_a_word(listener: Listener) -> None:
+def test_a_cartoon_yawn_is_not_written_down_as_a_word(listener: Transcriber) -> None:
     transcript = listener.transcribe(sound_of("cartoon_5_1_audio.mp4"))
     assert transcript.text == ""
     assert len(transcript.speech) == 1  # a voice is heard
@@ -225,7 +225,7 @@ def test_a_cartoon_yawn_is_not_written_down_as_a_word(listener: Listener) -> Non
 
 
 @pytest.mark.weights
-def test_real_speech_is_written_down_with_its_times(listener: Listener, small_weights) -> None:
+def test_real_speech_is_written_down_with_its_times(listener: Transcriber, small_weights) -> None:
     transcript = listener.transcribe(sound_of("speech_mpeg4.mp4"))
     assert share_heard(transcript.text, SAID) >= 0.9
     assert transcript.language == "en"
@@ -243,13 +243,13 @@ def test_real_speech_is_written_down_with_its_times(listener: Listener, small_we
 
 
 @pytest.mark.weights
-def test_the_same_sound_gives_the_same_transcript(listener: Listener) -> None:
+def test_the_same_sound_gives_the_same_transcript(listener: Transcriber) -> None:
     sound = sound_of("speech_mpeg4.mp4")
     assert listener.transcribe(sound) == listener.transcribe(sound)
 
 
 @pytest.mark.weights
-def test_words_after_a_long_silence_have_their_own_times(listener: Listener) -> None:
+def test_words_after_a_long_silence_have_their_own_times(listener: Transcriber) -> None:
     speech = sound_of("speech_mpeg4.mp4")[: round(4.9 * SAMPLE_RATE)]
     silence = np.zeros(40 * SAMPLE_RATE, np.float32)
     transcript = listener.transcribe(np.concatenate([speech, silence, speech]))
@@ -259,7 +259,7 @@ def test_words_after_a_long_silence_have_their_own_times(listener: Listener) -> 
 
 
 @pytest.mark.weights
-def test_a_sentence_said_again_and_again_is_not_taken_for_an_invented_loop(listener: Listener) -> None:
+def test_a_sentence_said_again_and_again_is_not_taken_for_an_invented_loop(listener: Transcriber) -> None:
     sentence = sound_of("speech_mpeg4.mp4")[round(1.2 * SAMPLE_RATE) : round(4.9 * SAMPLE_RATE)]
     pause = np.zeros(SAMPLE_RATE // 2, np.float32)
     transcript = listener.transcribe(np.concatenate([sentence, pause] * 6))  # 25 s: one parcel
@@ -269,7 +269,7 @@ def test_a_sentence_said_again_and_again_is_not_taken_for_an_invented_loop(liste
 
 @pytest.mark.weights
 def test_finding_speech_needs_no_recogniser_but_writing_it_down_does(small_weights) -> None:
-    listener = Listener(small_weights["vad"].path, None, SpeechSettings())
+    listener = Transcriber(small_weights["vad"].path, None, SpeechSettings())
     assert listener.transcribe(np.zeros(SAMPLE_RATE, np.float32)).text == ""
     with pytest.raises(WeightsMissing, match="a speech recogniser is needed"):
         listener.transcribe(sound_of("speech_mpeg4.mp4"))

@@ -12,9 +12,9 @@ from PIL import Image, ImageOps
 
 from mien.config import ComputeSettings, MediaSettings
 from mien.errors import MediaError
-from mien.media.decode import Recording
-from mien.media.decoder import Decoder
-from mien.media.stills import read_still
+from mien.media.decode import MediaReader
+from mien.media.decoder import DecoderClient
+from mien.media.stills import read_image
 
 SETTINGS = MediaSettings()
 ORIENTATION = 0x112
@@ -128,7 +128,7 @@ def test_a_picture_has_the_pixels_that_everybody_sees_upright_and_without_its_tr
     file.write_bytes(make())
     with Image.open(file) as picture:
         expected = np.asarray(ImageOps.exif_transpose(picture).convert("RGB")).astype(int)
-    found = read_still(file, SETTINGS)
+    found = read_image(file, SETTINGS)
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() <= allowed
 
@@ -144,7 +144,7 @@ def test_sixteen_bits_become_the_nearest_eight(depth: str, tmp_path: Path) -> No
         stream.width, stream.height, stream.pix_fmt = 64, 48, layout
         container.mux(stream.encode(av.VideoFrame.from_ndarray(values, format=layout)))
         container.mux(stream.encode())
-    found = read_still(tmp_path / "deep.png", SETTINGS).astype(float)
+    found = read_image(tmp_path / "deep.png", SETTINGS).astype(float)
     expected = np.repeat(values[..., None], 3, 2) if depth == "grey" else values
     assert np.abs(found - expected / 257).max() < 2
 
@@ -155,7 +155,7 @@ def test_inks_that_programs_understand_differently_are_refused(tmp_path: Path) -
     with pytest.raises(
         MediaError, match=r"^a\.jpg: a CMYK picture whose inks are not told for certain; save it as RGB"
     ):
-        read_still(tmp_path / "a.jpg", SETTINGS)
+        read_image(tmp_path / "a.jpg", SETTINGS)
 
 
 @pytest.mark.parametrize("name", ["200 kB.jpg", "progressive.jpg", "grey.jpg", "colours.png", "lossy.webp"])
@@ -164,21 +164,21 @@ def test_a_picture_that_was_cut_short_is_refused_instead_of_filled_up(name: str,
     whole = WAYS[name][0]()
     (tmp_path / name).write_bytes(whole[: round(share * len(whole))])
     with pytest.raises(MediaError, match=rf"^{name}: "):
-        read_still(tmp_path / name, SETTINGS)
+        read_image(tmp_path / name, SETTINGS)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "TIFF"])
 def test_other_kinds_of_pictures_are_refused_by_what_they_are(kind: str, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(coded(photo(), kind))
     with pytest.raises(MediaError, match=r"^a\.jpg: not a picture \(JPEG, PNG, WebP, BMP\) of a known format"):
-        read_still(tmp_path / "a.jpg", SETTINGS)
+        read_image(tmp_path / "a.jpg", SETTINGS)
 
 
 def test_an_open_file_is_read_like_the_file_and_closed(tmp_path: Path) -> None:
     file = tmp_path / "a.jpg"
     file.write_bytes(coded(photo(), "JPEG", quality=95))
     opened = file.open("rb")
-    np.testing.assert_array_equal(read_still(Path("no such file.jpg"), SETTINGS, opened), read_still(file, SETTINGS))
+    np.testing.assert_array_equal(read_image(Path("no such file.jpg"), SETTINGS, opened), read_image(file, SETTINGS))
     assert opened.closed
 
 
@@ -186,8 +186,8 @@ def test_the_process_that_decodes_reads_large_pictures_too(tmp_path: Path) -> No
     file = tmp_path / "a.jpg"
     file.write_bytes(coded(photo(1920, 1440), "JPEG", quality=97))
     assert file.stat().st_size > 1_000_000
-    decoder = Decoder(SETTINGS, ComputeSettings())
-    np.testing.assert_array_equal(decoder.still(file), read_still(file, SETTINGS))
+    decoder = DecoderClient(SETTINGS, ComputeSettings())
+    np.testing.assert_array_equal(decoder.still(file), read_image(file, SETTINGS))
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
@@ -200,6 +200,6 @@ def test_a_film_of_jpegs_with_exif_is_read_upright(orientation: int, tmp_path: P
             packet = av.Packet(oriented(photo(64, 48), "JPEG", orientation))
             packet.stream, packet.pts, packet.dts, packet.time_base = stream, number, number, Fraction(1, 10)
             container.mux(packet)
-    with Recording(tmp_path / "film.avi", SETTINGS, rates={"vision": 10}) as recording:
+    with MediaReader(tmp_path / "film.avi", SETTINGS, rates={"vision": 10}) as recording:
         shapes = [frame.rgb.shape for frame in recording.frames()]
     assert shapes == [(48, 64, 3) if orientation == 1 else (64, 48, 3)] * 5

@@ -17,7 +17,7 @@ from mien.errors import SettingsError
 from mien.modalities import MODALITIES, find_modality, named
 from mien.modalities.base import Absent, Modality, Prepared
 from mien.modalities.encoder import Steps
-from mien.model.network import Multimodal, Unimodal, Variant, variants
+from mien.model.network import ModelSpec, Multimodal, Unimodal, variants
 from mien.schema import Clip, Media
 from mien.weights import SETS, resolve
 from tests.modalities.clips import CPU, media
@@ -124,7 +124,7 @@ def test_its_encoder_is_as_its_record_says_and_padding_does_not_reach_the_score(
 def test_where_it_is_absent_it_cannot_influence_the_fused_score(modality: Modality, head: str) -> None:
     settings = read_settings(overrides=[f"stage2.head={head}", "stage2.hidden=8", "stage1.embedding=6"])
     widths = dict.fromkeys(EVERY, 5)
-    model = Multimodal(widths, 2, settings, (Variant(0, 1e-3, 0.0, 0.0),))
+    model = Multimodal(widths, 2, settings, (ModelSpec(0, 1e-3, 0.0, 0.0),))
     inputs = {name: some_steps(other) for name, other in EVERY.items()}
     gone = torch.zeros_like(inputs[modality.name].mask)
     scores = []

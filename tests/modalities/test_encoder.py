@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from mien.modalities.encoder import Encoder, Steps, mean_pool
-from mien.modalities.stacked import Chance, Dropout, Linear, seeded
+from mien.modalities.stacked import Dropout, Linear, RngStreams, seeded
 
 SEEDS = (3, 4)
 
 
 def encoder(seeds: tuple[int, ...] = SEEDS, attention: bool = True) -> Encoder:
-    return Encoder(Chance(seeds, "weights"), 5, 4, [0.5] * len(seeds), attention)
+    return Encoder(RngStreams(seeds, "weights"), 5, 4, [0.5] * len(seeds), attention)
 
 
 def steps(clips: int = 3, longest: int = 6, seed: int = 0) -> Steps:
@@ -60,13 +60,13 @@ def test_mean_pooling_by_hand() -> None:
 def test_each_model_is_the_one_it_would_be_alone() -> None:
     together, alone = encoder((3, 4)), encoder((4,))
     torch.testing.assert_close(together(steps())[1], alone(steps())[0])
-    chances = [Chance(seeds, "dropout") for seeds in ((3, 4), (4,))]
+    chances = [RngStreams(seeds, "dropout") for seeds in ((3, 4), (4,))]
     torch.testing.assert_close(together(steps(), chances[0])[1], alone(steps(), chances[1])[0])
 
 
 def test_dropout_drops_its_own_share_for_each_model_and_keeps_the_mean() -> None:
     x = torch.ones(3, 200, 200)
-    dropped = Dropout([0.0, 0.3, 0.45])(x, Chance((0, 1, 2), "d"))
+    dropped = Dropout([0.0, 0.3, 0.45])(x, RngStreams((0, 1, 2), "d"))
     shares = (dropped == 0).float().mean((1, 2))
     # 40,000 draws: a share's standard error is below .0025
     torch.testing.assert_close(shares, torch.tensor([0.0, 0.3, 0.45]), atol=0.01, rtol=0)
@@ -80,7 +80,7 @@ def test_without_chance_nothing_is_dropped() -> None:
 
 
 def test_linear_starts_in_the_bounds_of_torchs_own() -> None:
-    layer = Linear(Chance((0,), "w"), 400, 100)
+    layer = Linear(RngStreams((0,), "w"), 400, 100)
     assert layer.weight.abs().max() <= 1 / 20  # 1 / sqrt(400)
     # uniform in (-b, b) has deviation b / sqrt(3)
     assert layer.weight.std().item() == pytest.approx(1 / 20 / 3**0.5, rel=0.02)
@@ -90,7 +90,7 @@ def test_streams_differ_by_seed_and_purpose_and_continue_from_a_state() -> None:
     draws = [torch.rand(4, generator=seeded(*key)) for key in ((0, "a"), (1, "a"), (0, "b"))]
     assert not torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
-    chance = Chance((0, 1), "x")
+    chance = RngStreams((0, 1), "x")
     state = chance.state()
     first = chance.uniform(3)
     chance.restore(state)

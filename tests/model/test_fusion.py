@@ -6,16 +6,16 @@ from itertools import product
 import pytest
 import torch
 
-from mien.modalities.stacked import Chance
+from mien.modalities.stacked import RngStreams
 from mien.model.fusion import Embedding, Fusion
-from mien.model.presence import Design, keep_modalities
+from mien.model.presence import FusionSpec, keep_modalities
 
 WIDTHS = {"text": 3, "audio": 4, "vision": 2}
 
 
 def fusion(missing: str, seeds: tuple[int, ...] = (0, 1), rate: float = 0.3) -> Fusion:
     models = len(seeds)
-    return Fusion(Design(Chance(seeds, "w"), WIDTHS, 8, 2, [0.0] * models, [rate] * models, missing))  # type: ignore[arg-type]
+    return Fusion(FusionSpec(RngStreams(seeds, "w"), WIDTHS, 8, 2, [0.0] * models, [rate] * models, missing))  # type: ignore[arg-type]
 
 
 def embeddings(present: torch.Tensor, models: int = 2, filler: float = 0.0) -> dict[str, Embedding]:
@@ -34,14 +34,14 @@ def regressed(model: Fusion, fused: torch.Tensor) -> torch.Tensor:
 
 def test_every_clip_keeps_a_modality_that_it_has() -> None:
     present = torch.tensor(list(product([True, False], repeat=4))).repeat(200, 1)
-    kept = keep_modalities(present, torch.tensor([0.3, 0.95]), Chance((0, 1), "m"))
+    kept = keep_modalities(present, torch.tensor([0.3, 0.95]), RngStreams((0, 1), "m"))
     assert not (kept & ~present).any()
     assert torch.equal(kept.any(-1), present.any(-1).expand(2, -1))
 
 
 def test_modalities_are_dropped_as_often_as_asked() -> None:
     present = torch.ones(40_000, 3, dtype=torch.bool)
-    kept = keep_modalities(present, torch.tensor([0.3]), Chance((0,), "m")).float().mean((0, 1))
+    kept = keep_modalities(present, torch.tensor([0.3]), RngStreams((0,), "m")).float().mean((0, 1))
     # dropped with .3, except that where all three are (.3³) one of them stays: 1 - .3 + .3³ / 3 = .709
     torch.testing.assert_close(kept, torch.full((3,), 0.709), atol=0.01, rtol=0)
 
@@ -57,10 +57,10 @@ def test_an_absent_modality_even_all_nan_cannot_influence_the_score(missing: str
 def test_survivors_are_scaled_up_in_training_only() -> None:
     present = torch.ones(50, 3, dtype=torch.bool)
     model, given = fusion("zero"), embeddings(present)
-    kept = keep_modalities(present, model.presence.modality_rate, Chance((0, 1), "m"))
+    kept = keep_modalities(present, model.presence.modality_rate, RngStreams((0, 1), "m"))
     by_hand = torch.cat([torch.where(kept[..., m, None], given[n].values / 0.7, 0) for m, n in enumerate(WIDTHS)], -1)
     expected = regressed(model, by_hand)
-    torch.testing.assert_close(model(given, Chance((0, 1), "m")), expected)
+    torch.testing.assert_close(model(given, RngStreams((0, 1), "m")), expected)
     whole = torch.cat([given[name].values for name in WIDTHS], -1)
     torch.testing.assert_close(model(given), regressed(model, whole))
 

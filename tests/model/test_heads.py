@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mien.config import HeadName, Stage2Settings, read_settings
 from mien.errors import SettingsError
 from mien.modalities.encoder import Steps
-from mien.modalities.stacked import Chance
+from mien.modalities.stacked import RngStreams
 from mien.model.fusion import Embedding, FusionHead, Head
 from mien.model.heads import HEADS
 from mien.model.heads.auxiliary import Auxiliary
@@ -21,7 +21,7 @@ from mien.model.heads.late import Mean, WeightedLate
 from mien.model.heads.lstm import LSTM
 from mien.model.heads.steps import coarse, normal
 from mien.model.heads.temporal import Convolution, Temporal
-from mien.model.presence import Design
+from mien.model.presence import FusionSpec
 
 WIDTHS = {"text": 5, "audio": 7, "vision": 6, "motion": 4}
 LONGEST = {"text": 3, "audio": 40, "vision": 9, "motion": 30}
@@ -34,7 +34,7 @@ either = pytest.mark.parametrize("missing", ["zero", "token"])
 
 def head(name: str, missing: str = "zero", seeds: tuple[int, ...] = SEEDS, rate: float = 0.3) -> FusionHead:
     rates = [rate] * len(seeds)
-    return HEADS[name](Design(Chance(seeds, "weights"), WIDTHS, 12, TARGETS, rates, rates, missing))  # type: ignore[arg-type]
+    return HEADS[name](FusionSpec(RngStreams(seeds, "weights"), WIDTHS, 12, TARGETS, rates, rates, missing))  # type: ignore[arg-type]
 
 
 def some_absent(clips: int = 12) -> Tensor:
@@ -91,7 +91,7 @@ def test_a_head_says_of_itself_what_others_ask_of_it(name: str) -> None:
     model = head(name)
     assert model.presence.modalities == tuple(WIDTHS)
     before = [parameter.clone() for parameter in model.parameters()]
-    model.start_from({m: Head(Chance(SEEDS, m), width, TARGETS, [0.0, 0.0]) for m, width in WIDTHS.items()})
+    model.start_from({m: Head(RngStreams(SEEDS, m), width, TARGETS, [0.0, 0.0]) for m, width in WIDTHS.items()})
     changed = any(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
     said = model.auxiliary(given(name, some_absent()))
     assert changed == (type(model).start_from is not FusionHead.start_from)
@@ -116,7 +116,7 @@ def test_each_model_is_the_one_it_would_be_alone(name: str, missing: str) -> Non
     for mine, its in zip(alone.parameters(), together.parameters(), strict=True):
         assert torch.equal(mine[0], its[1])
     torch.testing.assert_close(together(given(name, present))[1], alone(given(name, present, models=1))[0])
-    chances = [Chance(seeds, "dropout") for seeds in ((3, 4), (4,))]
+    chances = [RngStreams(seeds, "dropout") for seeds in ((3, 4), (4,))]
     many, one = together(given(name, present), chances[0]), alone(given(name, present, models=1), chances[1])
     torch.testing.assert_close(many[1], one[0])
     assert not torch.allclose(many, together(given(name, present)))  # something was dropped
@@ -129,7 +129,7 @@ def test_an_absent_modality_cannot_influence_the_score_nor_the_gradient(name: st
     present, model = some_absent(), head(name, missing)
     results = []
     for value in (0.0, filler):
-        score = model(given(name, present, value), Chance(SEEDS, "dropout"))
+        score = model(given(name, present, value), RngStreams(SEEDS, "dropout"))
         gradient = torch.autograd.grad(score.square().sum(), list(model.parameters()), materialize_grads=True)
         results.append((model(given(name, present, value)), score, *gradient))
     for plain, filled in zip(*results, strict=True):
@@ -162,7 +162,7 @@ def test_more_padding_does_not_change_the_score(name: str) -> None:
 @either
 def test_every_parameter_learns(name: str, missing: str) -> None:
     model, inputs = head(name, missing), given(name, some_absent(48))
-    loss = model(inputs, Chance(SEEDS, "dropout")).square().sum()
+    loss = model(inputs, RngStreams(SEEDS, "dropout")).square().sum()
     loss = loss + sum(score.square().sum() for score in model.auxiliary(inputs).values())
     loss.backward()
     for key, parameter in model.named_parameters():
@@ -220,7 +220,7 @@ def test_few_steps_stay_as_they_are_and_thinning_twice_is_thinning_once() -> Non
 
 
 def test_the_lstm_is_torchs() -> None:
-    model = LSTM(Chance(SEEDS, "w"), 5, 3)
+    model = LSTM(RngStreams(SEEDS, "w"), 5, 3)
     x = torch.randn(2, 4, 6, 5, generator=torch.Generator().manual_seed(0))
     has = torch.tensor([6, 4, 1, 0])
     mask = torch.arange(6) < has[:, None]
@@ -243,7 +243,7 @@ def test_the_lstm_is_torchs() -> None:
 
 
 def test_the_convolution_is_torchs() -> None:
-    model = Convolution(Chance(SEEDS, "w"), 4, 2, [0.0, 0.0])
+    model = Convolution(RngStreams(SEEDS, "w"), 4, 2, [0.0, 0.0])
     x = torch.randn(2, 3, 7, 4, generator=torch.Generator().manual_seed(0))
     result = model(x, torch.ones(3, 7, dtype=torch.bool), None)
     for k in range(2):
@@ -253,7 +253,7 @@ def test_the_convolution_is_torchs() -> None:
 
 
 def test_attention_is_torchs_with_keys_and_values_written_out() -> None:
-    model = Attention(Chance(SEEDS, "w"), 8, 6)
+    model = Attention(RngStreams(SEEDS, "w"), 8, 6)
     steps = given("recurrent", torch.ones(3, 4, dtype=torch.bool))["vision"]
     query = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0))
     result = model(query, steps)
@@ -283,8 +283,10 @@ def test_equal_gates_average_what_is_there() -> None:
 def test_late_fusion_starts_as_the_mean_of_the_unimodal_models(kind: type[Mean]) -> None:
     present = some_absent()
     inputs = given("mean", present)
-    heads = {name: Head(Chance(SEEDS, f"{name} alone"), width, TARGETS, [0.0, 0.0]) for name, width in WIDTHS.items()}
-    model = kind(Design(Chance(SEEDS, "w"), WIDTHS, 12, TARGETS, [0.0, 0.0], [0.0, 0.0], "zero"))
+    heads = {
+        name: Head(RngStreams(SEEDS, f"{name} alone"), width, TARGETS, [0.0, 0.0]) for name, width in WIDTHS.items()
+    }
+    model = kind(FusionSpec(RngStreams(SEEDS, "w"), WIDTHS, 12, TARGETS, [0.0, 0.0], [0.0, 0.0], "zero"))
     model.start_from(heads)
     alone = torch.stack([heads[name](part.values) for name, part in inputs.items()], 2)  # (K, B, M, E)
     scores = model(inputs)
@@ -296,7 +298,7 @@ def test_late_fusion_starts_as_the_mean_of_the_unimodal_models(kind: type[Mean])
 
 
 def test_late_weights_by_hand() -> None:
-    model = WeightedLate(Design(Chance((0,), "w"), {"text": 2, "audio": 2}, 1, 2, [0.0], [0.0], "zero"))
+    model = WeightedLate(FusionSpec(RngStreams((0,), "w"), {"text": 2, "audio": 2}, 1, 2, [0.0], [0.0], "zero"))
     model.logits.data[0] = torch.tensor([[math.log(3.0), 0.0], [0.0, 0.0]])
     # both there: 3 : 1 for the first emotion and 1 : 1 for the second; only audio there: all of it
     weights = model.weights(torch.tensor([[[True, True], [False, True]]]))[0]
@@ -306,11 +308,11 @@ def test_late_weights_by_hand() -> None:
 
 def test_a_dropped_modality_leaves_its_weight_to_the_others() -> None:
     # all regressors say 1, whatever they read: so must every average, with and without modality dropout
-    model = WeightedLate(Design(Chance(SEEDS, "w"), WIDTHS, 12, TARGETS, [0.0, 0.0], [0.5, 0.5], "zero"))
+    model = WeightedLate(FusionSpec(RngStreams(SEEDS, "w"), WIDTHS, 12, TARGETS, [0.0, 0.0], [0.5, 0.5], "zero"))
     for name, parameter in model.named_parameters():
         parameter.data.fill_(float(name.endswith("bias")))
     inputs = given("late", some_absent())
-    for chance in (None, Chance(SEEDS, "c")):
+    for chance in (None, RngStreams(SEEDS, "c")):
         torch.testing.assert_close(model(inputs, chance), torch.ones(2, 12, TARGETS))
 
 
@@ -318,7 +320,7 @@ def test_auxiliary_heads_leave_the_score_of_fusion_alone() -> None:
     inputs = given("auxiliary", some_absent())
     model = head("auxiliary")
     assert isinstance(model, Auxiliary)
-    assert torch.equal(model(inputs, Chance(SEEDS, "c")), head("concat")(inputs, Chance(SEEDS, "c")))
+    assert torch.equal(model(inputs, RngStreams(SEEDS, "c")), head("concat")(inputs, RngStreams(SEEDS, "c")))
     said = model.auxiliary(inputs)
     assert list(said) == list(WIDTHS)
     text = model.heads["text"]
@@ -329,7 +331,9 @@ def test_auxiliary_heads_leave_the_score_of_fusion_alone() -> None:
 
 def test_the_first_modality_asks_where_there_is_no_text() -> None:
     widths = {"audio": 7, "vision": 6}
-    model = HEADS["cross_attention"](Design(Chance(SEEDS, "w"), widths, 12, TARGETS, [0.0, 0.0], [0.0, 0.0], "token"))
+    model = HEADS["cross_attention"](
+        FusionSpec(RngStreams(SEEDS, "w"), widths, 12, TARGETS, [0.0, 0.0], [0.0, 0.0], "token")
+    )
     inputs = given("cross_attention", some_absent())
     assert model.asking == "audio"
     assert model({name: inputs[name] for name in widths}).shape == (2, 12, TARGETS)

@@ -10,8 +10,8 @@ from mien.reporting import films as films_room
 from mien.reporting.blocks import Figure, Notice, Table
 from mien.reporting.films import Films, candidates, find_films, link
 from mien.reporting.player import FINEST, player_of, scale_of, weights_of
-from mien.reporting.scores import PLAYED, Folded, Movers, Stage, page, played
-from mien.reporting.sparks import SHOWN, Sparks, height, spark_of
+from mien.reporting.scores import PLAYED, AttributionBars, Collapsible, Stage, page, played
+from mien.reporting.sparks import SHOWN, Sparklines, height, spark_of
 from mien.schema import Prediction, Window
 from mien.scores.document import AttentionNote, ClipNote
 from tests.media.clips import make_clip
@@ -83,7 +83,7 @@ def blocks(made: object, kind: type) -> list:
 
 
 def table(made: object, name: str) -> Table:
-    tables = [*blocks(made, Table), *(folded.table for folded in blocks(made, Folded))]
+    tables = [*blocks(made, Table), *(folded.table for folded in blocks(made, Collapsible))]
     return next(each for each in tables if each.id == name)
 
 
@@ -108,7 +108,7 @@ def test_reasons_that_differ_in_their_numbers_are_counted_together() -> None:
 
 
 def test_what_moved_the_scores_is_averaged_by_size_over_clips_that_were_asked() -> None:
-    (movers,) = blocks(page(scored(), NONE), Movers)
+    (movers,) = blocks(page(scored(), NONE), AttributionBars)
     assert movers.rows == [("Joy", [0.3, 0.1]), ("Empathic Pain", [0.0, 0.05])]
     assert table(page(scored(), NONE), "left-out").rows[0] == ("anna/01", "text", 0.35, 0.0)
 
@@ -134,7 +134,7 @@ def test_what_is_bounded_says_so() -> None:
     many = [Prediction(f"{n:04d}", {"Joy": 0.1, "Empathic Pain": 0.2}, present=("text", "audio"), seconds=1.0)
             for n in range(PLAYED + 1)]  # fmt: skip
     made = page(scored(*many), NONE)
-    (stage,), (sparks,) = blocks(made, Stage), blocks(made, Sparks)
+    (stage,), (sparks,) = blocks(made, Stage), blocks(made, Sparklines)
     assert (len(stage.players), len(sparks.sparks), len(played(scored(*many)))) == (PLAYED, SHOWN, PLAYED)
     leads = {section.id: section.lead for section in made.sections}
     assert leads["player"].startswith(f"The first {PLAYED} of {PLAYED + 1} clips")

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from mien.errors import Damaged, DataError
-from mien.storage.checksums import SUMS, check_sums, read_sealed, read_tensors, write_sealed, write_sums, write_tensors
+from mien.storage.checksums import (
+    SUMS,
+    check_sums,
+    read_checksummed,
+    read_tensors,
+    write_checksummed,
+    write_sums,
+    write_tensors,
+)
 from mien.storage.files import write_json
 
 
@@ -22,20 +30,20 @@ def test_tensors_and_their_head_are_read_back(tmp_path: Path) -> None:
 
 
 def test_values_are_read_back_without_their_checksum(tmp_path: Path) -> None:
-    write_sealed(tmp_path / "x.json", {"b": [1, 0.1], "a": None})
-    assert read_sealed(tmp_path / "x.json") == {"b": [1, 0.1], "a": None}
+    write_checksummed(tmp_path / "x.json", {"b": [1, 0.1], "a": None})
+    assert read_checksummed(tmp_path / "x.json") == {"b": [1, 0.1], "a": None}
 
 
 @pytest.mark.parametrize("content", ['{"a": 1}', "[1]", "{", '{"a": 1, "checksum": "0"}'])
 def test_values_without_a_fitting_checksum_are_damaged(content: str, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(Damaged, match=r"x\.json"):
-        read_sealed(tmp_path / "x.json")
+        read_checksummed(tmp_path / "x.json")
 
 
 def test_a_file_that_is_not_there_is_not_called_damaged(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read") as error:
-        read_sealed(tmp_path / "none.json")
+        read_checksummed(tmp_path / "none.json")
     assert not isinstance(error.value, Damaged)
 
 

@@ -16,7 +16,7 @@ from mien.errors import SettingsError
 from mien.metrics import Interval
 from mien.schema import EMOTIONS, Manifest
 from mien.study import run_study
-from mien.study.cells import Batch, Laboratory, plan_work
+from mien.study.cells import CellBatch, StudyContext, plan_work
 from mien.study.plan import Cell, Plan, read_study
 from mien.study.results import Difference, judge
 from mien.study.study import estimate
@@ -64,7 +64,7 @@ def done(data: tuple[Manifest, Path], tmp_path_factory: pytest.TempPathFactory):
     manifest, store = data
     out = tmp_path_factory.mktemp("study")
     plan = study(out / "file", REGIMES)
-    return plan, Laboratory(manifest, store, out), *run_study(plan, manifest, store, out)
+    return plan, StudyContext(manifest, store, out), *run_study(plan, manifest, store, out)
 
 
 def cell_of(plan: Plan, *labels: str) -> Cell:
@@ -112,7 +112,7 @@ def test_a_mistake_in_the_file_is_told(tmp_path: Path, axes: str, said: str) -> 
 def test_cells_that_differ_in_rates_alone_are_trained_at_once(data: tuple[Manifest, Path], tmp_path: Path) -> None:
     manifest, store = data
     plan = study(tmp_path / "file", "axes: {stage2.modality_dropout: [0.3, 0.0, 0.1], stage2.missing: [zero, token]}")
-    encodings, batches = plan_work(Laboratory(manifest, store, tmp_path), plan.cells)
+    encodings, batches = plan_work(StudyContext(manifest, store, tmp_path), plan.cells)
     assert sorted(work.modality for work in encodings) == ["audio", "motion", "text", "vision"]
     assert [len(batch.cells) for batch in batches] == [3, 3]
     told = estimate(plan, manifest, store, tmp_path)
@@ -122,11 +122,11 @@ def test_cells_that_differ_in_rates_alone_are_trained_at_once(data: tuple[Manife
 def test_a_cell_is_the_same_alone_and_in_company(data: tuple[Manifest, Path], tmp_path: Path) -> None:
     manifest, store = data
     plan = study(tmp_path / "file", "axes: {stage2.modality_dropout: [0.3, 0.0]}")
-    together, apart = (Laboratory(manifest, store, tmp_path / name) for name in ("together", "apart"))
+    together, apart = (StudyContext(manifest, store, tmp_path / name) for name in ("together", "apart"))
     (batch,) = plan_work(together, plan.cells)[1]
     together()(batch)
     for cell in plan.cells:
-        apart()(Batch((cell,)))
+        apart()(CellBatch((cell,)))
         np.testing.assert_allclose(together.scores(cell), apart.scores(cell), atol=1e-5)
     assert not np.allclose(together.scores(plan.cells[0]), together.scores(plan.cells[1]), atol=1e-3)
 
@@ -161,7 +161,7 @@ def test_processes_come_to_the_same(done, data: tuple[Manifest, Path], tmp_path:
     run_study(few, manifest, store, tmp_path, workers=1)
     for cell in few.cells:
         np.testing.assert_allclose(
-            Laboratory(manifest, store, tmp_path).scores(cell), laboratory.scores(cell), atol=1e-5
+            StudyContext(manifest, store, tmp_path).scores(cell), laboratory.scores(cell), atol=1e-5
         )
 
 
@@ -265,7 +265,7 @@ def test_the_same_results_give_the_same_report(done) -> None:
 def test_cells_on_different_splits_are_not_paired_over_clips(data: tuple[Manifest, Path], tmp_path: Path) -> None:
     manifest, store = data
     plan = study(tmp_path / "file", "axes: {split: {official: {}, redrawn: {split.kind: ratio}}}", "\n")
-    laboratory = Laboratory(manifest, store, tmp_path)
+    laboratory = StudyContext(manifest, store, tmp_path)
     for batch in plan_work(laboratory, plan.cells)[1]:
         laboratory()(batch)
     (difference,) = judge(plan, laboratory, 200).against_reference
@@ -300,7 +300,7 @@ def test_the_command_plans_and_runs(data: tuple[Manifest, Path], tmp_path: Path)
 
 
 def test_settings_decide_the_key(data: tuple[Manifest, Path], tmp_path: Path) -> None:
-    laboratory = Laboratory(data[0], data[1], tmp_path)
+    laboratory = StudyContext(data[0], data[1], tmp_path)
     cell = Cell((("a", "1"),), Settings())
     assert laboratory.folder(cell) == laboratory.folder(replace(cell, labels=(("b", "2"),)))
     stage2 = Settings().stage2.model_copy(update={"hidden": 7})

@@ -11,7 +11,7 @@ import torch
 from mien.config import Settings, read_settings
 from mien.errors import MienError
 from mien.model.inputs import Clips, PackedSteps
-from mien.model.network import Multimodal, Unimodal, Variant
+from mien.model.network import ModelSpec, Multimodal, Unimodal
 from mien.training.batches import batch_order
 from mien.training.fit import Epoch, Job, fit
 from mien.training.parameters import Optimiser, ParameterMatrix
@@ -26,9 +26,9 @@ SMALL = [
 ]
 SETTINGS = read_settings(overrides=SMALL)
 VARIANTS = (
-    Variant(0, 1e-3, 1e-2, 0.45, 0.3),
-    Variant(1, 1e-3, 1e-2, 0.45, 0.3),
-    Variant(2, 5e-3, 1e-1, 0.1, 0.0),
+    ModelSpec(0, 1e-3, 1e-2, 0.45, 0.3),
+    ModelSpec(1, 1e-3, 1e-2, 0.45, 0.3),
+    ModelSpec(2, 5e-3, 1e-1, 0.1, 0.0),
 )
 
 
@@ -49,14 +49,14 @@ def clips(count: int = 60, seed: int = 0) -> Clips:
     return Clips(parts, labels, torch.float32)
 
 
-def multimodal(models: tuple[Variant, ...], settings: Settings = SETTINGS) -> Job:
+def multimodal(models: tuple[ModelSpec, ...], settings: Settings = SETTINGS) -> Job:
     data = clips()
     module = Multimodal({n: s.values.shape[1] for n, s in data.modalities.items()}, 2, settings, models)
     groups = module.groups(settings.stage2)
     return Job("stage2", module, groups, models, data, clips(40, 1), settings.stage2, epochs=6)
 
 
-def unimodal(models: tuple[Variant, ...]) -> Job:
+def unimodal(models: tuple[ModelSpec, ...]) -> Job:
     module = Unimodal("audio", 7, 2, SETTINGS.stage1, models)
     return Job("audio", module, module.groups(), models, clips(), clips(40, 1), SETTINGS.stage1, epochs=6)
 
@@ -80,7 +80,7 @@ def test_models_trained_at_once_equal_models_trained_alone(make) -> None:
             torch.testing.assert_close(ours[k], own[0], atol=1e-4, rtol=1e-3)
 
 
-def impatient(models: tuple[Variant, ...]) -> Job:
+def impatient(models: tuple[ModelSpec, ...]) -> Job:
     """Models that stop one after the other: the third, at five times the rate, before the others."""
     stage = SETTINGS.stage2.model_copy(update={"patience": 1, "ema": 0.5})
     return replace(multimodal(models, SETTINGS.model_copy(update={"stage2": stage})), epochs=30)

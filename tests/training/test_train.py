@@ -23,7 +23,7 @@ from mien.model.inputs import predict_all
 from mien.model.network import Multimodal, Unimodal
 from mien.schema import Manifest
 from mien.training import train
-from mien.training.sides import Sides
+from mien.training.sides import SplitData
 from mien.training.train import describe_groups
 from tests.training.planted import planted
 
@@ -269,7 +269,7 @@ def test_a_head_that_reads_steps_has_no_encoders_to_adapt(tmp_path: Path) -> Non
 
 def test_the_mean_of_stage_1_is_where_late_fusion_begins(run: Trained) -> None:
     settings = read_settings(overrides=[*QUICK, "stage2.head=mean", "stage2.adaptation=frozen", "stage2.epochs=1"])
-    sides = Sides(run.store, split_clips(run.manifest, settings.split), 6, settings)
+    sides = SplitData(run.store, split_clips(run.manifest, settings.split), 6, settings)
     names = tuple(sides.widths)
     bundles = {name: load_bundle(run.folder / "stage1" / name) for name in names}
     encoders = {name: bundle.module for name, bundle in bundles.items() if isinstance(bundle.module, Unimodal)}

@@ -113,6 +113,6 @@ def _leave(status: int, line: str) -> NoReturn:
 
 
 def _legible(line: str) -> str:
-    from mien.errors import legible
+    from mien.errors import escape_control
 
-    return legible(line)
+    return escape_control(line)

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from mien import terminal
 from mien.cli import about, data, licences, models, reporting, scoring, summary, tables, weights
-from mien.errors import Interrupted, MienError, SettingsError, legible
+from mien.errors import Interrupted, MienError, SettingsError, escape_control
 from mien.sandbox import deny_network
 from mien.storage.files import cache_folder
 
@@ -80,7 +80,7 @@ def run() -> int:
 
 def _formatted(message: Warning | str, kind: type[Warning], file: str, line: int, text: str | None = None) -> str:  # noqa: ARG001
     """A library's warning, which may quote a name, in one line."""
-    return f"{legible(f'{file}:{line}: {kind.__name__}: {message}')}\n"
+    return f"{escape_control(f'{file}:{line}: {kind.__name__}: {message}')}\n"
 
 
 def _is_wrong_use(error: Exception) -> bool:

@@ -20,10 +20,10 @@ def licences(
     from rich.table import Table
 
     from mien.cli.printing import console
-    from mien.model.bundle import home_of, read_config
+    from mien.model.bundle import read_config, resolve_model_dir
     from mien.model.licences import licences_of
 
-    found = licences_of(read_config(home_of(model)))
+    found = licences_of(read_config(resolve_model_dir(model)))
     if as_json:
         terminal.say_document(json.dumps(found.record(), indent=2))
         return

@@ -11,7 +11,7 @@ from mien.terminal import Printer
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from mien.features.tally import Tally
+    from mien.features.tally import ExtractionSummary
     from mien.schema import Prediction
     from mien.synthetic.labels import Bound, Comparison
 
@@ -60,7 +60,7 @@ def score(value: float | None) -> str:
     return "–" if value is None or value != value else f"{value:.3f}"
 
 
-def print_tally(tally: "Tally", store: Path) -> None:
+def print_tally(tally: "ExtractionSummary", store: Path) -> None:
     """What an extraction came to: counts, then what was absent or odd by reason, then what failed."""
     for (modality, _), (count, first) in sorted(tally.absent.items()):
         console.print(f"  {modality} absent in {count} (first: {first})")

@@ -27,7 +27,7 @@ from mien.compute.device import Compute
 from mien.storage.exclusive import open_lock
 from mien.storage.files import atomic_folder, cache_folder, key_of, sha256_of
 
-Make = Callable[[Compute], torch.nn.Module]
+WorkerFactory = Callable[[Compute], torch.nn.Module]
 Run = Callable[..., torch.Tensor]
 
 VERSION = 1
@@ -55,7 +55,7 @@ class States(torch.nn.Module):
         return self.model(inputs, attention_mask=mask).last_hidden_state
 
 
-def frozen(make: Make, folder: Path | None, compute: Compute, free: Free) -> Run:
+def frozen(make: WorkerFactory, folder: Path | None, compute: Compute, free: Free) -> Run:
     """A frozen backbone, ready to be called with tensors.
 
     Args:
@@ -86,7 +86,7 @@ def _fit(tensor: torch.Tensor, compute: Compute) -> torch.Tensor:
 class _Graphs:
     """One backbone as OpenVINO graphs, one for each combination of fixed sizes, each compiled when it is first met."""
 
-    def __init__(self, make: Make, folder: Path, compute: Compute, free: Free) -> None:
+    def __init__(self, make: WorkerFactory, folder: Path, compute: Compute, free: Free) -> None:
         self._make, self._compute, self._free = make, compute, free
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         self._weights = key_of([(path.relative_to(folder).as_posix(), sha256_of(path)) for path in files])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mien.data.challenge import is_challenge, read_challenge
 from mien.data.rows import read_labels, read_number, read_rows, read_text, refuse_twins
-from mien.errors import DataError, legible
+from mien.errors import DataError, escape_control
 from mien.schema import Clip, Manifest
 
 VIDEO_SUFFIXES = frozenset(
@@ -53,7 +53,7 @@ def read_manifest(source: str | Path, *, targets: Sequence[str] | None = None, l
     elif source.suffix.lower() in (".csv", ".tsv", ".txt", ".parquet"):
         manifest = _from_table(source, targets, label_scale)
     else:
-        manifest = Manifest(source, (), (Clip(legible(source.stem), source),))
+        manifest = Manifest(source, (), (Clip(escape_control(source.stem), source),))
     if not manifest.clips:
         raise DataError(f"{source}: no clips found; expected videos, or a table with a column 'path'")
     return manifest
@@ -70,7 +70,7 @@ def clips_of(paths: Iterable[Path]) -> Manifest:
         raise DataError("no clip named; give a video file, a folder or a table of clips")
     clips = [clip for manifest in manifests for clip in manifest.clips]
     often = Counter(clip.id for clip in clips)
-    named = [replace(clip, id=legible(str(clip.path))) if often[clip.id] > 1 else clip for clip in clips]
+    named = [replace(clip, id=escape_control(str(clip.path))) if often[clip.id] > 1 else clip for clip in clips]
     notes = tuple(note for manifest in manifests for note in manifest.notes)
     return Manifest(manifests[0].source, manifests[0].targets, tuple({clip.id: clip for clip in named}.values()), notes)
 
@@ -135,5 +135,5 @@ def _from_folder(root: Path) -> Manifest:
     for path in media:
         inside = path.relative_to(root)
         name = str(inside if stems[inside.with_suffix("")] > 1 else inside.with_suffix(""))
-        clips.append(Clip(legible(name), path, transcript=read_text(root / "text" / f"{name}.txt")))
+        clips.append(Clip(escape_control(name), path, transcript=read_text(root / "text" / f"{name}.txt")))
     return Manifest(root, (), tuple(clips), tuple(notes))

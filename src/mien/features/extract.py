@@ -17,11 +17,11 @@ from pydantic import ValidationError
 
 from mien.config import Settings, with_local_limits
 from mien.errors import DataError, StoreError
-from mien.features.origins import Origin
+from mien.features.origins import SourceFile
 from mien.features.worker import Job, Outcome, outcomes, plan
 from mien.features.writer import StoreWriter
 from mien.schema import Clip, Manifest
-from mien.storage.checksums import read_sealed, write_sealed
+from mien.storage.checksums import read_checksummed, write_checksummed
 
 SETTINGS = "extraction.json"
 """In a store: the settings that its newest features were made with, for whoever prepares clips in the same way."""
@@ -52,7 +52,7 @@ def extract(manifest: Manifest, store: Path, settings: Settings, *, workers: int
     """
     extraction = plan(settings, workers)
     with StoreWriter(store, [clip.id for clip in manifest.clips]) as writer:
-        write_sealed(
+        write_checksummed(
             store / SETTINGS,
             {name: getattr(settings, name).model_dump(mode="json") for name in SECTIONS}
             | {"weights": settings.weights},
@@ -79,7 +79,7 @@ def as_extracted(settings: Settings, store: Path) -> Settings:
     if not (store / SETTINGS).exists():
         return settings
     try:
-        made = read_sealed(store / SETTINGS)
+        made = read_checksummed(store / SETTINGS)
         made = {name: made[name] for name in (*SECTIONS, "weights")}
         return with_local_limits(Settings.model_validate(settings.model_dump() | made), settings)
     except (DataError, ValidationError, KeyError) as error:
@@ -94,8 +94,8 @@ def _job(clip: Clip, writer: StoreWriter) -> Job:
 def _why_again(job: Job, outcome: Outcome, writer: StoreWriter) -> str:
     """Why something that stood in the store was made again, if it was; other settings are no news to who gave them."""
     for feature in outcome.made.features:
-        before = Origin.read(job.known.get(feature.modality, ("",) * 4)[3])
-        now = Origin.read(feature.origin)
+        before = SourceFile.read(job.known.get(feature.modality, ("",) * 4)[3])
+        now = SourceFile.read(feature.origin)
         if before and now and before.content != now.content:
             return REPLACED
     return DAMAGED if outcome.made.features and writer.is_damaged(job.clip.id) else ""

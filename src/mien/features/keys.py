@@ -13,7 +13,7 @@ from typing import Any
 from mien.compute.device import Compute
 from mien.config import Section, Settings
 from mien.errors import DataError, MediaError
-from mien.features.origins import TRANSCRIPT, Origin, content_of, stamp_of
+from mien.features.origins import TRANSCRIPT, SourceFile, content_of, stamp_of
 from mien.media.provided import settled
 from mien.modalities.base import Modality
 from mien.schema import Clip
@@ -37,7 +37,7 @@ class Keys:
         self._settings = settled(settings, clip)
         self._weights = weights
         self._compute = compute
-        self._origins: dict[str, Origin] = {}
+        self._origins: dict[str, SourceFile] = {}
 
     def of(self, modality: Modality) -> str:
         """The key of a modality's features of this clip.
@@ -60,7 +60,7 @@ class Keys:
             {role: self._weights[role].fingerprint for role in roles if role and role in self._weights},
         )
 
-    def origin(self, modality: Modality) -> Origin:
+    def origin(self, modality: Modality) -> SourceFile:
         """What a modality's features of this clip are made from.
 
         Raises:
@@ -68,13 +68,13 @@ class Keys:
         """
         clip = self._clip
         if _is_given(clip, modality):
-            return Origin(TRANSCRIPT, key_of(clip.transcript))
+            return SourceFile(TRANSCRIPT, key_of(clip.transcript))
         source = _source(clip, modality, self._settings)
         if source not in self._origins:
             path = getattr(clip, source)
             try:
                 stamp = stamp_of(path)  # before its bytes are read, so that a later change shows
-                self._origins[source] = Origin(source, content_of(path, self._sha256), clip.start, clip.end, *stamp)
+                self._origins[source] = SourceFile(source, content_of(path, self._sha256), clip.start, clip.end, *stamp)
             except OSError as error:
                 raise DataError(f"{path}: {_why(error)}") from error
         return self._origins[source]

@@ -33,7 +33,7 @@ class Stamp(NamedTuple):
     changed: int
 
 
-class Origin(NamedTuple):
+class SourceFile(NamedTuple):
     """A file, or a given transcript, and the part of it, that a feature was made from.
 
     Attributes:
@@ -113,7 +113,7 @@ def check_unchanged(store: Store, clips: Iterable[Clip], modalities: Iterable[st
     names, changed = tuple(modalities), []
     for clip in clips:
         origins = {row.origin for name in names if (row := store.row(clip.id, name))}
-        if not all(origin is None or origin.is_that_of(clip) for origin in map(Origin.read, origins)):
+        if not all(origin is None or origin.is_that_of(clip) for origin in map(SourceFile.read, origins)):
             changed.append(clip.id)
     if changed:
         raise DataError(

@@ -10,7 +10,7 @@ from mien.modalities import MODALITIES
 
 
 @dataclass
-class Tally:
+class ExtractionSummary:
     """What an extraction came to, counted outcome by outcome.
 
     Attributes:

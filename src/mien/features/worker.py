@@ -20,11 +20,11 @@ import torch
 
 from mien.compute.device import choose_threads, resolve_compute
 from mien.config import Settings, settings_of
-from mien.errors import DataError, MediaError, MienError, legible
+from mien.errors import DataError, MediaError, MienError, escape_control
 from mien.features.keys import Keys
 from mien.features.windows import Stretch, Windows, stretches
 from mien.media.decoder import seconds_for
-from mien.media.observe import Senses, observe
+from mien.media.load_media import MediaEngines, load_media
 from mien.modalities import named
 from mien.modalities.base import Absent, Backbone, Modality
 from mien.modalities.text import TEXT, spoken
@@ -152,7 +152,7 @@ class Engines:
         loads = extraction.loads
         self.weights = dict(loads.weights)
         self.compute = resolve_compute(loads.settings.compute)
-        self.senses = Senses({role: one.path for role, one in loads.weights}, loads.settings, loads.threads)
+        self.senses = MediaEngines({role: one.path for role, one in loads.weights}, loads.settings, loads.threads)
         self._backbones: dict[str, Backbone] = {}
 
     def backbone(self, modality: Modality) -> Backbone:
@@ -198,7 +198,7 @@ class Extractor:
         began = perf_counter()
         try:
             senses = {modality.sense for modality in self._modalities if modality.name in fresh}
-            media = observe(job.clip, senses, engines.senses, self._settings)
+            media = load_media(job.clip, senses, engines.senses, self._settings)
         except MediaError as error:
             return _failed(job, [modality for modality in self._modalities if modality.name in fresh], str(error))
         of_clip.check_unchanged()
@@ -274,7 +274,7 @@ def _is_known(job: Job, modality: Modality, key: str) -> bool:
 
 def _failed(job: Job, modalities: Iterable[Modality], reason: str) -> Outcome:
     """The outcome of a clip that could not be read: every wanted feature failed, for one reason."""
-    reason = legible(" ".join(reason.split()))
+    reason = escape_control(" ".join(reason.split()))
     features = [
         Feature(name, "", "", status="failed", reason=reason) for modality in modalities for name in modality.features
     ]

@@ -33,7 +33,7 @@ from mien.features.store import HEAD, Row, Store, check_format, crc32
 from mien.modalities import MODALITIES
 from mien.schema import ClipFeatures, Feature
 from mien.storage.checksums import SUMS, write_sums
-from mien.storage.exclusive import LOCK, owned
+from mien.storage.exclusive import LOCK, exclusive_writer
 from mien.storage.files import atomic_folder, is_part, key_of, see_only, write_json, writing
 
 SHARD_CLIPS = 256
@@ -64,7 +64,7 @@ class StoreWriter:
         self._damaged: set[str] = set()
         with ExitStack() as stack:
             _check_place(root)
-            stack.enter_context(owned(root))
+            stack.enter_context(exclusive_writer(root))
             _make_folders(root)
             self._damaged |= self._drop_damaged_shards()
             self._stored = Store(root)

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from mien.config import Settings, settings_of
 from mien.data.manifest import clips_of
-from mien.errors import legible
+from mien.errors import escape_control
 from mien.features.windows import Windows, windows_of
 from mien.features.worker import Job, Outcome, outcomes, plan
 from mien.inference.explain import explain
@@ -245,7 +245,7 @@ class Model:
         )
         if not whole.present:
             told = "; ".join(f"{name}: {reason}" for name, reason in absent.items())
-            return replace(known, error=legible(f"{outcome.clip.path.name}: nothing to score ({told})"))
+            return replace(known, error=escape_control(f"{outcome.clip.path.name}: nothing to score ({told})"))
         return replace(
             known,
             scores=whole.scores,

@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 
 from mien.config import MediaSettings
 from mien.errors import MediaError
-from mien.media.timeline import SECOND, Ruler, ticks
+from mien.media.timeline import SECOND, TimeBase, ticks
 from mien.storage.files import open_regular
 
 FORMATS = (
@@ -193,7 +193,7 @@ def _limits(settings: MediaSettings) -> dict[str, str]:
 
 def start_of(track: VideoStream | AudioStream | None) -> int | None:
     """When a track starts, in ticks, by its header; ``None`` when that does not tell."""
-    return None if track is None else Ruler(track.time_base).read(track.start_time)
+    return None if track is None else TimeBase(track.time_base).read(track.start_time)
 
 
 def told_seconds(container: InputContainer, tracks: Sequence[VideoStream | AudioStream], zero: int) -> float | None:
@@ -217,7 +217,7 @@ def told_seconds(container: InputContainer, tracks: Sequence[VideoStream | Audio
 def _end_of(track: VideoStream | AudioStream) -> int | None:
     """When a track ends, in ticks, by its header; in Matroska by its tag, as libav makes up the rest."""
     if "matroska" not in track.container.format.name:
-        ruler = Ruler(track.time_base)
+        ruler = TimeBase(track.time_base)
         length = ruler.read(track.duration)
         return (ruler.read(track.start_time) or 0) + length if length else None
     tag = re.fullmatch(r"(\d{1,4}):(\d\d):(\d\d\.\d+)", track.metadata.get("DURATION", ""))

@@ -33,9 +33,9 @@ from mien.media.container import (
     told_as_media_error,
     told_seconds,
 )
-from mien.media.pictures import PictureTrack, Viewer
-from mien.media.soundtrack import TOLERANCE, SoundTrack
-from mien.media.timeline import SECOND, Grid, Ruler, ticks
+from mien.media.pictures import FrameConverter, VideoTrack
+from mien.media.soundtrack import TOLERANCE, AudioTrack
+from mien.media.timeline import SECOND, SamplingGrid, TimeBase, ticks
 
 TRUST = 0.05
 """A file shorter than its header says by more than this share, and by more than ``TOLERANCE``, is called cut short."""
@@ -62,7 +62,7 @@ class Frame:
     wanted: frozenset[str]
 
 
-class Recording:
+class MediaReader:
     """A video or sound file that is decoded once, from its beginning to its end.
 
     Args:
@@ -101,7 +101,7 @@ class Recording:
     ) -> None:
         if (start or 0) < 0 or (end is not None and end <= (start or 0)):
             raise MediaError(f"{path.name}: no such part: start {start}, end {end} seconds")
-        grid = Grid(rates)
+        grid = SamplingGrid(rates)
         self.path = path
         self.seconds = 0.0
         self.notes: list[str] = []
@@ -122,7 +122,7 @@ class Recording:
             raise
         self._pass = self._one_pass()
 
-    def _choose_tracks(self, grid: Grid, look: bool, listen: bool) -> None:
+    def _choose_tracks(self, grid: SamplingGrid, look: bool, listen: bool) -> None:
         video, audio = picture_track(self._container), sound_track(self._container)
         if video is None and audio is None:
             kinds = ", ".join(sorted(stream.type for stream in self._container.streams)) or "none"
@@ -132,12 +132,12 @@ class Recording:
         self.width = video.codec_context.width if video else 0
         self.height = video.codec_context.height if video else 0
         self._video, self._audio = video, audio
-        self._rulers = {track.index: Ruler(track.time_base) for track in (video, audio) if track is not None}
+        self._rulers = {track.index: TimeBase(track.time_base) for track in (video, audio) if track is not None}
         self._look = look and video is not None
-        self._pictures = PictureTrack(video, grid, self._length, self._threads) if video else None
+        self._pictures = VideoTrack(video, grid, self._length, self._threads) if video else None
         aspect = self._pictures.pixel_aspect if self._pictures else 1.0
-        self._viewer = Viewer(aspect, self._settings.largest_side, self._threads)
-        self._sound = SoundTrack(audio, self._longest + self._start) if audio and listen else None
+        self._viewer = FrameConverter(aspect, self._settings.largest_side, self._threads)
+        self._sound = AudioTrack(audio, self._longest + self._start) if audio and listen else None
 
     def __enter__(self) -> Self:
         return self
@@ -336,7 +336,7 @@ def read_sound(path: Path, settings: MediaSettings | None = None) -> npt.NDArray
     Raises:
         MediaError: the file cannot be read, or there is no sound in it.
     """
-    with Recording(path, settings or MediaSettings(), rates={}) as recording:
+    with MediaReader(path, settings or MediaSettings(), rates={}) as recording:
         sound = recording.sound()
     if sound is None:
         raise MediaError(f"{path.name}: no sound in it")

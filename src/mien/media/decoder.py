@@ -1,7 +1,7 @@
 """Decoding in a process of its own, so that a file may crash its codec, hang it or fill its memory and nothing is lost.
 
     decoder = Decoder(settings)
-    with decoder.recording(path, rates={"vision": 4}) as recording:    # as ``decode.Recording``
+    with decoder.recording(path, rates={"vision": 4}) as recording:    # as ``decode.MediaReader``
         for frame in recording.frames(): ...
         sound = recording.sound()
 
@@ -69,7 +69,7 @@ def seconds_for(path: Path, compute: ComputeSettings) -> float:
         return BASE_SECONDS
 
 
-class Decoder:
+class DecoderClient:
     """A process that decodes one file after another.
 
     Args:
@@ -129,14 +129,14 @@ class Decoder:
         sound: bool = True,
         start: float | None = None,
         end: float | None = None,
-    ) -> "Reading":
-        """Decode a video or sound file; the arguments are those of ``decode.Recording``, and so are the complaints.
+    ) -> "RemoteReader":
+        """Decode a video or sound file; the arguments are those of ``decode.MediaReader``, and so are the complaints.
 
         Raises:
             MediaError: also while frames are read: it took too long or too much memory, or the process died of it.
         """
         asked = {"rates": dict(rates), "sound": sound, "start": start, "end": end}
-        return Reading(self._ask("recording", path, open_file(path), asked))
+        return RemoteReader(self._ask("recording", path, open_file(path), asked))
 
     def sound(self, path: Path) -> npt.NDArray[np.float32]:
         """All sound of a file, ``(N,)`` float32 in [-1, 1] at 16 kHz mono.
@@ -154,7 +154,7 @@ class Decoder:
         """The picture in a file, ``(H, W, 3)`` RGB.
 
         Raises:
-            MediaError: as for ``stills.read_still``; it took too long or too much memory, or the process died of it.
+            MediaError: as for ``stills.read_image``; it took too long or too much memory, or the process died of it.
         """
         answer = self._ask("still", path, open_file(path))
         head, payload = answer.next()
@@ -201,8 +201,8 @@ class Decoder:
         return _Answer(self, process, path, deadline)
 
 
-class Reading:
-    """A file that is being decoded elsewhere, with the face of ``decode.Recording``.
+class RemoteReader:
+    """A file that is being decoded elsewhere, with the face of ``decode.MediaReader``.
 
     Attributes:
         seconds: length of the clip; known when ``frames()`` is exhausted.
@@ -235,7 +235,7 @@ class Reading:
                 yield Frame(float(head["seconds"]), rgb, frozenset(map(str, head["wanted"])))
 
     def sound(self) -> npt.NDArray[np.float32] | None:
-        """All sound of the clip, as ``decode.Recording.sound``; pictures that were not read yet are lost."""
+        """All sound of the clip, as ``decode.MediaReader.sound``; pictures that were not read yet are lost."""
         for _ in self.frames():
             pass
         return self._heard
@@ -250,7 +250,9 @@ class Reading:
 class _Answer:
     """What comes back for one request, read with an eye on the time and on what is claimed."""
 
-    def __init__(self, decoder: Decoder, process: subprocess.Popen[bytes], path: Path, deadline: Deadline) -> None:
+    def __init__(
+        self, decoder: DecoderClient, process: subprocess.Popen[bytes], path: Path, deadline: Deadline
+    ) -> None:
         assert process.stdout is not None
         self.largest_side = decoder.largest_side
         self._decoder = decoder

@@ -27,8 +27,8 @@ import numpy.typing as npt
 from mien.config import MediaSettings
 from mien.errors import MediaError
 from mien.media.container import told_as_media_error
-from mien.media.decode import Recording
-from mien.media.stills import read_still
+from mien.media.decode import MediaReader
+from mien.media.stills import read_image
 from mien.sandbox import deny_files
 
 LENGTHS = Struct(">II")
@@ -86,7 +86,7 @@ def _reply(request: Mapping[str, Any], file: BufferedReader, replies: BinaryIO) 
 
 def _recording(path: Path, file: BinaryIO, settings: MediaSettings, request: Mapping[str, Any]) -> Iterator[Reply]:
     asked = {name: request[name] for name in ("rates", "sound", "start", "end")}
-    with Recording(path, settings, **asked, file=file) as recording:
+    with MediaReader(path, settings, **asked, file=file) as recording:
         yield {"has_video": recording.has_video}, None
         for frame in recording.frames():
             yield {"seconds": frame.seconds, "wanted": sorted(frame.wanted), "shape": frame.rgb.shape}, frame.rgb
@@ -95,7 +95,7 @@ def _recording(path: Path, file: BinaryIO, settings: MediaSettings, request: Map
 
 
 def _still(path: Path, file: BinaryIO, settings: MediaSettings, _: Mapping[str, Any]) -> Iterator[Reply]:
-    picture = read_still(path, settings, file)
+    picture = read_image(path, settings, file)
     yield {"still": True, "shape": picture.shape}, picture
 
 

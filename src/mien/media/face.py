@@ -40,7 +40,7 @@ SIMILAR_SIZE = 2.0
 
 
 @dataclass(eq=False)
-class Person:
+class FaceTracklet:
     """Somebody followed from frame to frame; indices point into the spool that everybody shares."""
 
     first: float
@@ -73,7 +73,7 @@ def follow(frames: Iterable[Frame], finder: FaceFinder, settings: FaceSettings) 
         the clip it has no crops and no rows, and ``people`` is 0.
     """
     spool = CropSpool(settings.crop_size)
-    everybody: list[Person] = []
+    everybody: list[FaceTracklet] = []
     looked = {"vision": 0, "motion": 0}
     people, next_newcomers, next_full_range = 0, -math.inf, -math.inf
     for frame in frames:
@@ -91,7 +91,7 @@ def follow(frames: Iterable[Frame], finder: FaceFinder, settings: FaceSettings) 
         people = max(people, len(faces))
         for person, face in _recognise(recent, faces):
             if person is None:
-                person = Person(frame.seconds, frame.seconds, face.box, face.box)
+                person = FaceTracklet(frame.seconds, frame.seconds, face.box, face.box)
                 everybody.append(person)
             _record(person, face, frame, spool, settings)
     main = _main(everybody)
@@ -107,7 +107,7 @@ def follow(frames: Iterable[Frame], finder: FaceFinder, settings: FaceSettings) 
     )
 
 
-def _record(person: Person, face: Face, frame: Frame, spool: CropSpool, settings: FaceSettings) -> None:
+def _record(person: FaceTracklet, face: Face, frame: Frame, spool: CropSpool, settings: FaceSettings) -> None:
     weight = -math.expm1((person.last - frame.seconds) / STEADY_SECONDS) if person.sides else 1.0
     person.steady = _between(person.steady, face.box, weight)
     person.box, person.last = face.box, frame.seconds
@@ -122,7 +122,7 @@ def _record(person: Person, face: Face, frame: Frame, spool: CropSpool, settings
         person.motion_seconds.append(frame.seconds)
 
 
-def _recognise(people: Sequence[Person], faces: Sequence[Face]) -> list[tuple[Person | None, Face]]:
+def _recognise(people: Sequence[FaceTracklet], faces: Sequence[Face]) -> list[tuple[FaceTracklet | None, Face]]:
     """Each face with the person it continues, nearest pairs first; ``None`` where it is a newcomer.
 
     A face may have moved by its own side since it was last seen, not more.
@@ -140,9 +140,9 @@ def _recognise(people: Sequence[Person], faces: Sequence[Face]) -> list[tuple[Pe
     return [(people[who_is[which]] if which in who_is else None, face) for which, face in enumerate(faces)]
 
 
-def _main(everybody: Sequence[Person]) -> list[Person]:
+def _main(everybody: Sequence[FaceTracklet]) -> list[FaceTracklet]:
     """The most present person's records, in order of time."""
-    chosen: list[Person] = []
+    chosen: list[FaceTracklet] = []
     for person in sorted(everybody, key=lambda person: -person.presence):
         apart = all(person.last < other.first or other.last < person.first for other in chosen)
         if apart and (not chosen or _similar(person, chosen[0])):
@@ -150,7 +150,7 @@ def _main(everybody: Sequence[Person]) -> list[Person]:
     return sorted(chosen, key=lambda person: person.first)
 
 
-def _similar(one: Person, other: Person) -> bool:
+def _similar(one: FaceTracklet, other: FaceTracklet) -> bool:
     means = [person.presence / len(person.sides) for person in (one, other)]
     return max(means) <= SIMILAR_SIZE * min(means)
 

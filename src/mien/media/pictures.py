@@ -20,7 +20,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from mien.media.timeline import SECOND, Clock, Grid, Neighbours, Ruler
+from mien.media.timeline import SECOND, RecentTimestamps, SamplingGrid, TimeBase, TimestampRepair
 from mien.media.upright import display_matrix, turned
 
 SKIPPING_CODECS = frozenset({"h264", "hevc", "mpeg4", "mpeg2video"})
@@ -41,7 +41,7 @@ BELIEVABLE_ASPECT = (0.25, 4.0)
 """Width to height of one stored pixel; what lies outside is taken for damage."""
 
 
-class PictureTrack:
+class VideoTrack:
     """Pictures on their way in.
 
     Args:
@@ -60,14 +60,14 @@ class PictureTrack:
         last: when the last picture ends; ``None`` before any.
     """
 
-    def __init__(self, track: VideoStream, grid: Grid, length: int | None, threads: int) -> None:
+    def __init__(self, track: VideoStream, grid: SamplingGrid, length: int | None, threads: int) -> None:
         self.decoded = self.damaged = self.repaired = 0
         self.first_damaged: int | None = None
         self.last: int | None = None
         self.complaint = ""
-        self.clock = Clock(_usual_step(track))
+        self.clock = TimestampRepair(_usual_step(track))
         self.pixel_aspect = _pixel_aspect(track)
-        self._ruler = Ruler(track.time_base)
+        self._ruler = TimeBase(track.time_base)
         self._grid = grid
         self._length = length
         self._codec = track.codec_context
@@ -76,7 +76,7 @@ class PictureTrack:
         self._counted = track.container.format.name == "avi"  # stores no presentation times: those seen are guesses
         self._first_packet: int | None = None
         self._delay: int | None = None
-        self._neighbours = Neighbours()
+        self._neighbours = RecentTimestamps()
         self._last_dts: int | None = None
         self._held: list[tuple[int, Packet]] = []
         self._may_hold = True
@@ -210,7 +210,7 @@ class PictureTrack:
         self.last = end if self.last is None else max(self.last, end)
 
 
-class Viewer:
+class FrameConverter:
     """Shows decoded pictures as a viewer sees them: upright, their pixels square, and no larger than needed.
 
     Args:

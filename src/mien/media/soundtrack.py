@@ -17,7 +17,7 @@ from av.error import FFmpegError
 from av.packet import Packet
 
 from mien.media.container import FASTEST_SOUND
-from mien.media.timeline import SECOND, Clock, Ruler
+from mien.media.timeline import SECOND, TimeBase, TimestampRepair
 from mien.schema import SAMPLE_RATE
 
 TOLERANCE = SECOND // 10
@@ -31,7 +31,7 @@ BLOCK = 1 << 23
 """Samples of a block: more than 32 MB, which the C library never keeps for itself; what is not filled takes none."""
 
 
-class SoundTrack:
+class AudioTrack:
     """Sound on its way in.
 
     Args:
@@ -50,10 +50,10 @@ class SoundTrack:
         self.filled = 0
         self.first: int | None = None
         self.last: int | None = None
-        self._ruler = Ruler(track.time_base)
+        self._ruler = TimeBase(track.time_base)
         self._codec = track.codec_context
         self._longest = longest
-        self._clock = Clock(step=0)
+        self._clock = TimestampRepair(step=0)
         self._resampler = _resampler()
         self._blocks: deque[npt.NDArray[np.float32]] = deque()
         self._open: npt.NDArray[np.float32] | None = None

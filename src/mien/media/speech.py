@@ -33,7 +33,7 @@ BREATH_SECONDS = 0.2
 PARCEL_SECONDS = 30.0
 """The recogniser's window."""
 
-ROOM_FRAMES = 400
+TRAILING_SILENCE_FRAMES = 400
 """Silence that the recogniser is given after a parcel, in frames of its spectrogram, 100 a second.
 
 Whisper was trained on 30 s, mostly silence after a short utterance, and reading all that takes most of its time. With
@@ -63,7 +63,7 @@ class _Heard:
     language: str
 
 
-class Listener:
+class Transcriber:
     """The voice activity detector and the speech recogniser, loaded once.
 
     Args:
@@ -113,7 +113,7 @@ class Listener:
         dropped = 0
         for parcel in parcels(widen(speech, BREATH_SECONDS, len(sound) / SAMPLE_RATE)):
             for part, segments, language in self._understand(sound, parcel):
-                kept = [segment for segment in segments if believable(segment)]
+                kept = [segment for segment in segments if is_plausible(segment)]
                 dropped += len(segments) - len(kept)
                 heard += [_placed(segment, part, language) for segment in kept]
         return _transcript(heard, self._source, speech, dropped)
@@ -193,7 +193,7 @@ def clip_time(seconds: float, parcel: Sequence[Span], at_end: bool) -> float:
     return parcel[-1][1]
 
 
-def believable(segment: Any) -> bool:
+def is_plausible(segment: Any) -> bool:
     """Whether a recognised segment is kept: it has words, does not loop, and is not doubted twice over.
 
     Args:
@@ -234,7 +234,7 @@ def _transcript(heard: Sequence[_Heard], source: str, speech: tuple[Span, ...], 
 
 
 def without_padding(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """A spectrogram ``(80, T)`` with no more than ``ROOM_FRAMES`` of the zeros it was filled up with; ``T`` is even.
+    """A spectrogram ``(80, T)`` with at most ``TRAILING_SILENCE_FRAMES`` of the zeros it was filled up with; even ``T``.
 
     >>> filled = np.zeros((80, 3000), np.float32)
     >>> filled[:, :251] = 1.0
@@ -242,7 +242,7 @@ def without_padding(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32
     (80, 652)
     """
     sounding = int(np.flatnonzero(np.any(features, axis=0)).max(initial=-1)) + 1
-    frames = sounding + ROOM_FRAMES
+    frames = sounding + TRAILING_SILENCE_FRAMES
     return np.ascontiguousarray(features[:, : frames + frames % 2])
 
 

@@ -22,7 +22,7 @@ YCCK = 2
 """What Adobe's marker in a JPEG says where four inks are stored as brightness, two colours and black."""
 
 
-def read_still(path: Path, settings: MediaSettings, file: BinaryIO | None = None) -> Picture:
+def read_image(path: Path, settings: MediaSettings, file: BinaryIO | None = None) -> Picture:
     """The picture in a file, ``(H, W, 3)`` RGB, upright.
 
     Args:

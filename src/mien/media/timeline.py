@@ -29,7 +29,7 @@ def ticks(seconds: float) -> int:
     return round(seconds * 1_000_000) * (SECOND // 1_000_000)
 
 
-class Ruler:
+class TimeBase:
     """Turns a track's own time stamps into ticks.
 
     >>> Ruler(Fraction(1, 25)).read(50) == 2 * SECOND
@@ -46,7 +46,7 @@ class Ruler:
         return (stamp * self._multiply + self._divide // 2) // self._divide
 
 
-class Grid:
+class SamplingGrid:
     """The moments at which pictures are wanted.
 
     Args:
@@ -79,7 +79,7 @@ class Grid:
         return any(later * many // of > earlier * many // of for many, of in self._scales.values())
 
 
-class Neighbours:
+class RecentTimestamps:
     """The presentation times met last, to find the one before any of them whatever the order of decoding.
 
     H.264 and HEVC reorder at most 16 pictures, so a few dozen times are enough to remember.
@@ -104,7 +104,7 @@ class Neighbours:
         return True
 
 
-class Clock:
+class TimestampRepair:
     """Presentation times as a stream of one track tells them, with what it leaves out filled in.
 
     Attributes:

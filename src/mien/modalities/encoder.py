@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mien.modalities.stacked import Chance, Dropout, LayerNorm, Linear
+from mien.modalities.stacked import Dropout, LayerNorm, Linear, RngStreams
 
 
 class Steps(NamedTuple):
@@ -39,7 +39,7 @@ class AttentionPool(nn.Module):
     The paper scores steps by a linear layer to one number; its offset cancels in the softmax and is left out.
     """
 
-    def __init__(self, chance: Chance, width: int) -> None:
+    def __init__(self, chance: RngStreams, width: int) -> None:
         super().__init__()
         self.query = nn.Parameter((chance.uniform(width) * 2 - 1) / math.sqrt(width))  # (K, F)
 
@@ -66,7 +66,7 @@ def mean_pool(steps: Steps) -> Float[Tensor, "1 B F"]:
 class Encoder(nn.Module):
     """K encoders of one modality: attention (or mean) pooling, then the trunk."""
 
-    def __init__(self, chance: Chance, width: int, embedding: int, rates: Sequence[float], attention: bool) -> None:
+    def __init__(self, chance: RngStreams, width: int, embedding: int, rates: Sequence[float], attention: bool) -> None:
         """K encoders, one per stream of ``chance``.
 
         Args:
@@ -84,13 +84,13 @@ class Encoder(nn.Module):
         self.dropout = Dropout(rates)
         self.after = LayerNorm(models, embedding)
 
-    def forward(self, steps: Steps, chance: Chance | None = None) -> Float[Tensor, "K B D"]:
+    def forward(self, steps: Steps, chance: RngStreams | None = None) -> Float[Tensor, "K B D"]:
         """Embed a batch: ``(K, B, D)``, zeros for a clip without steps."""
         pooled = self.pool(steps) if self.pool else mean_pool(steps)
         return self.trunk(pooled, steps.mask.any(-1), chance)
 
     def trunk(
-        self, pooled: Float[Tensor, "shared B F"], present: Bool[Tensor, " B"], chance: Chance | None
+        self, pooled: Float[Tensor, "shared B F"], present: Bool[Tensor, " B"], chance: RngStreams | None
     ) -> Float[Tensor, "K B D"]:
         """``(K or 1, B, F)`` → ``(K, B, D)``; rows that are not ``present`` become zeros."""
         hidden = nn.functional.gelu(self.linear(self.before(pooled)))

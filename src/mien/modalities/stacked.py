@@ -21,8 +21,8 @@ from torch import Tensor, nn
 _LEVELS = 1 << 16
 
 
-class Chance:
-    """One stream of random numbers per model. What is given no ``Chance`` behaves as in evaluation."""
+class RngStreams:
+    """One stream of random numbers per model. What is given no ``RngStreams`` behaves as in evaluation."""
 
     def __init__(self, seeds: Sequence[int], purpose: str, device: torch.device | str = "cpu") -> None:
         """Streams for models with these seeds; another ``purpose`` gives other numbers."""
@@ -69,7 +69,7 @@ def seeded(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch
 class Linear(nn.Module):
     """K linear maps: ``(K, B, in)`` → ``(K, B, out)``; initialised as ``torch.nn.Linear`` is."""
 
-    def __init__(self, chance: Chance, width: int, out: int) -> None:
+    def __init__(self, chance: RngStreams, width: int, out: int) -> None:
         super().__init__()
         bound = 1 / math.sqrt(width)
         self.weight = nn.Parameter((chance.uniform(width, out) * 2 - 1) * bound)  # (K, in, out)
@@ -102,7 +102,7 @@ class Dropout(nn.Module):
         super().__init__()
         self.register_buffer("rate", torch.tensor(rates, dtype=torch.float32), persistent=False)
 
-    def forward(self, x: Float[Tensor, "K B D"], chance: Chance | None) -> Float[Tensor, "K B D"]:
+    def forward(self, x: Float[Tensor, "K B D"], chance: RngStreams | None) -> Float[Tensor, "K B D"]:
         """Zero activations of ``(K, B, D)`` at random and scale the others by ``1 / (1 - rate)``."""
         if chance is None:
             return x

@@ -34,7 +34,7 @@ from mien.model.description import QUANTILES, Description, Provenance, check_hea
 from mien.model.embeddings import subset_scores
 from mien.model.inputs import Clips, load_clips, predict_all
 from mien.model.licences import licences_of
-from mien.model.network import Multimodal, Unimodal, Variant
+from mien.model.network import ModelSpec, Multimodal, Unimodal
 from mien.storage.bounded import read_safetensors
 from mien.storage.checksums import check_sums, write_sums
 from mien.storage.documents import check_document
@@ -70,7 +70,7 @@ class Bundle:
     targets: tuple[str, ...]
     widths: Mapping[str, int]
     settings: Settings
-    models: tuple[Variant, ...]
+    models: tuple[ModelSpec, ...]
     feature_provenance: Mapping[str, str]
     random_weights: bool
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -183,7 +183,7 @@ def load_bundle(folder: Path, device: str | torch.device | None = None, local: S
         ModelError: there is no model, it is damaged, foreign, or newer than this version of mien.
         SettingsError: it reads a modality that is not in the table; the message names it.
     """
-    folder = home_of(folder)
+    folder = resolve_model_dir(folder)
     config = read_config(folder)
     _check(folder, _PROVENANCE, _LICENCES, _WEIGHTS)
     try:
@@ -228,7 +228,7 @@ def _tensors(bundle: Bundle) -> dict[str, Tensor]:
     return weights | {f"{QUANTILES}{name}": values for name, values in quantiles.items()}
 
 
-def home_of(folder: Path) -> Path:
+def resolve_model_dir(folder: Path) -> Path:
     """The model folder itself, where a run was named."""
     return folder / "model" if (folder / "model" / _CONFIG).exists() else folder
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch.overrides import TorchFunctionMode
 
 from mien.config import ModalityName, Settings, Width
-from mien.model.network import Multimodal, Unimodal, Variant
+from mien.model.network import ModelSpec, Multimodal, Unimodal
 from mien.storage.bounded import TensorHead
 
 QUANTILES = "quantiles."
@@ -51,7 +51,7 @@ class Description(_Part):
     kind: Literal["unimodal", "multimodal"]
     targets: Annotated[tuple[_Name, ...], Field(min_length=1, max_length=10_000)]
     widths: Annotated[dict[ModalityName, Width], Field(min_length=1, max_length=100)]
-    models: Annotated[tuple[Variant, ...], Field(min_length=1, max_length=10_000)]
+    models: Annotated[tuple[ModelSpec, ...], Field(min_length=1, max_length=10_000)]
     feature_provenance: dict[str, str]
     random_weights: bool
     settings: Settings
@@ -111,7 +111,7 @@ def module_of(description: Description) -> Unimodal | Multimodal:
 
 
 def make_module(
-    kind: str, widths: Mapping[str, int], targets: int, settings: Settings, models: tuple[Variant, ...]
+    kind: str, widths: Mapping[str, int], targets: int, settings: Settings, models: tuple[ModelSpec, ...]
 ) -> Unimodal | Multimodal:
     """An untrained model of a kind: ``multimodal``, or ``unimodal`` with the one modality of ``widths``."""
     if kind == "multimodal":

@@ -14,8 +14,8 @@ from typing import Any, ClassVar, NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mien.modalities.stacked import Chance, Dropout, Linear
-from mien.model.presence import Design, Presence
+from mien.modalities.stacked import Dropout, Linear, RngStreams
+from mien.model.presence import FusionSpec, ModalityMask
 from mien.model.regressor import Regressor
 
 
@@ -34,12 +34,12 @@ class Embedding(NamedTuple):
 class Head(nn.Module):
     """The regressor of one encoder in stage 1: Dropout → Linear, ``(K, B, D)`` → ``(K, B, E)``."""
 
-    def __init__(self, chance: Chance, width: int, targets: int, rates: Sequence[float]) -> None:
+    def __init__(self, chance: RngStreams, width: int, targets: int, rates: Sequence[float]) -> None:
         super().__init__()
         self.dropout = Dropout(rates)
         self.linear = Linear(chance, width, targets)
 
-    def forward(self, embedding: Float[Tensor, "K B D"], chance: Chance | None = None) -> Float[Tensor, "K B E"]:
+    def forward(self, embedding: Float[Tensor, "K B D"], chance: RngStreams | None = None) -> Float[Tensor, "K B E"]:
         """Regress intensities."""
         return self.linear(self.dropout(embedding, chance))
 
@@ -47,7 +47,7 @@ class Head(nn.Module):
 class FusionHead(nn.Module):
     """K ways in which modalities meet, ``{modality: Embedding}`` or ``{modality: Steps}`` → ``(K, B, E)``.
 
-    Made from a ``Design``, called with what it reads and a source of chance. What the rest of the package asks of a
+    Made from a ``FusionSpec``, called with what it reads and a source of chance. What the rest of the package asks of a
     head is answered here; a head that answers otherwise says so itself.
 
     Attributes:
@@ -56,16 +56,16 @@ class FusionHead(nn.Module):
 
     reads_steps: ClassVar[bool] = False
 
-    def __init__(self, design: Design, parts: Mapping[str, int] | None = None) -> None:
+    def __init__(self, design: FusionSpec, parts: Mapping[str, int] | None = None) -> None:
         """K heads, one per stream of chance; ``parts`` are widths of what is dropped or filled, else the design's."""
         super().__init__()
-        self.presence = Presence(design, parts)
+        self.presence = ModalityMask(design, parts)
 
     def start_from(self, heads: Mapping[str, Head]) -> None:
         """Begin with the regressors of stage 1, by modality, where a head has something like them; else nothing."""
 
     def auxiliary(
-        self, _inputs: Mapping[str, Any], _chance: Chance | None = None, /
+        self, _inputs: Mapping[str, Any], _chance: RngStreams | None = None, /
     ) -> dict[str, Float[Tensor, "K B E"]]:
         """What each modality says alone, by modality ``(K, B, E)``, where that is to enter the loss; else nothing."""
         return {}
@@ -74,12 +74,12 @@ class FusionHead(nn.Module):
 class Fusion(FusionHead):
     """K regressors over the concatenated embeddings of several modalities."""
 
-    def __init__(self, design: Design) -> None:
+    def __init__(self, design: FusionSpec) -> None:
         """K regressors, one per stream of chance; the design's widths are those of the embeddings."""
         super().__init__(design)
         self.regressor = Regressor(design, sum(design.widths.values()))
 
-    def forward(self, embeddings: Mapping[str, Embedding], chance: Chance | None = None) -> Float[Tensor, "K B E"]:
+    def forward(self, embeddings: Mapping[str, Embedding], chance: RngStreams | None = None) -> Float[Tensor, "K B E"]:
         """Regress intensities from whatever is present: ``(K, B, E)``."""
         kept = self.presence({name: part.present for name, part in embeddings.items()}, chance)
         parts = {name: part.values for name, part in embeddings.items()}

@@ -16,16 +16,16 @@ from torch import Tensor, nn
 from mien.config import Settings, Stage1Settings, Stage2Settings
 from mien.modalities import find_modality
 from mien.modalities.encoder import AttentionPool, Encoder, Steps
-from mien.modalities.stacked import Chance
+from mien.modalities.stacked import RngStreams
 from mien.model.fusion import Embedding, Head
 from mien.model.heads import HEADS
-from mien.model.presence import Design
+from mien.model.presence import FusionSpec
 
 Inputs = Mapping[str, Steps]
 
 
 @dataclass(frozen=True)
-class Variant:
+class ModelSpec:
     """What may differ between models that are trained at once."""
 
     seed: int
@@ -55,27 +55,27 @@ class Group:
         return sum(parameter[0].numel() for parameter in self.parameters)
 
 
-def variants(settings: Settings, stage: Stage1Settings | Stage2Settings) -> tuple[Variant, ...]:
+def variants(settings: Settings, stage: Stage1Settings | Stage2Settings) -> tuple[ModelSpec, ...]:
     """One model per seed, alike in everything else."""
     drop = stage.modality_dropout if isinstance(stage, Stage2Settings) else 0.0
-    return tuple(Variant(seed, stage.lr, stage.weight_decay, stage.dropout, drop) for seed in settings.seeds)
+    return tuple(ModelSpec(seed, stage.lr, stage.weight_decay, stage.dropout, drop) for seed in settings.seeds)
 
 
 class Unimodal(nn.Module):
     """One modality alone: encoder and head."""
 
     def __init__(
-        self, modality: str, width: int, targets: int, stage: Stage1Settings, models: Sequence[Variant]
+        self, modality: str, width: int, targets: int, stage: Stage1Settings, models: Sequence[ModelSpec]
     ) -> None:
         """Models with first weights drawn from their seeds; ``width`` is that of the features."""
         super().__init__()
         self.modality = modality
-        chance = Chance([model.seed for model in models], f"{modality} first weights")
+        chance = RngStreams([model.seed for model in models], f"{modality} first weights")
         rates = [model.dropout for model in models]
         self.encoder = make_encoder(modality, width, stage, rates, chance)
         self.head = Head(chance, find_modality(modality).embedding(stage), targets, rates)
 
-    def forward(self, inputs: Inputs, chance: Chance | None = None) -> Float[Tensor, "K B E"]:
+    def forward(self, inputs: Inputs, chance: RngStreams | None = None) -> Float[Tensor, "K B E"]:
         """Intensities ``(K, B, E)``; those of a clip without the modality are the head's offset."""
         return self.head(self.encoder(inputs[self.modality], chance), chance)
 
@@ -100,11 +100,13 @@ class Multimodal(nn.Module):
         fusion: the head.
     """
 
-    def __init__(self, widths: Mapping[str, int], targets: int, settings: Settings, models: Sequence[Variant]) -> None:
+    def __init__(
+        self, widths: Mapping[str, int], targets: int, settings: Settings, models: Sequence[ModelSpec]
+    ) -> None:
         """Models with first weights drawn from their seeds; ``widths`` are those of the features, by modality."""
         super().__init__()
         stage1, stage2 = settings.stage1, settings.stage2
-        chance = Chance([model.seed for model in models], "fusion first weights")
+        chance = RngStreams([model.seed for model in models], "fusion first weights")
         rates = [model.dropout for model in models]
         self.modalities = tuple(widths)
         head = HEADS[stage2.head]
@@ -112,7 +114,7 @@ class Multimodal(nn.Module):
         self.encoders = nn.ModuleDict(
             {name: make_encoder(name, width, stage1, rates, chance) for name, width in encoded.items()}
         )
-        design = Design(
+        design = FusionSpec(
             chance=chance,
             widths=widths if head.reads_steps else {name: find_modality(name).embedding(stage1) for name in widths},
             hidden=stage2.hidden,
@@ -140,25 +142,25 @@ class Multimodal(nn.Module):
         pools = {name: self.encoder(name).pool for name in self.encoders}
         return {name: pool for name, pool in pools.items() if pool is not None}
 
-    def embed(self, inputs: Inputs, chance: Chance | None = None) -> dict[str, Embedding]:
+    def embed(self, inputs: Inputs, chance: RngStreams | None = None) -> dict[str, Embedding]:
         """Every modality through its encoder."""
         return {
             name: Embedding(self.encoder(name)(inputs[name], chance), inputs[name].mask.any(-1))
             for name in self.modalities
         }
 
-    def forward(self, inputs: Inputs, chance: Chance | None = None) -> Float[Tensor, "K B E"]:
+    def forward(self, inputs: Inputs, chance: RngStreams | None = None) -> Float[Tensor, "K B E"]:
         """Intensities ``(K, B, E)`` from whatever is present."""
         return self.fusion(self._below(inputs, chance), chance)
 
     def with_branches(
-        self, inputs: Inputs, chance: Chance | None = None
+        self, inputs: Inputs, chance: RngStreams | None = None
     ) -> tuple[Float[Tensor, "K B E"], dict[str, Float[Tensor, "K B E"]]]:
         """Intensities, and what each modality says alone where the head learns from it, else nothing."""
         below = self._below(inputs, chance)
         return self.fusion(below, chance), self.fusion.auxiliary(below, chance)
 
-    def _below(self, inputs: Inputs, chance: Chance | None) -> Inputs | dict[str, Embedding]:
+    def _below(self, inputs: Inputs, chance: RngStreams | None) -> Inputs | dict[str, Embedding]:
         """What the head reads."""
         return inputs if self.reads_steps else self.embed(inputs, chance)
 
@@ -169,7 +171,9 @@ class Multimodal(nn.Module):
         return (*encoders, Group("fusion", tuple(self.fusion.parameters()), 1.0))
 
 
-def make_encoder(modality: str, width: int, stage: Stage1Settings, rates: Sequence[float], chance: Chance) -> Encoder:
+def make_encoder(
+    modality: str, width: int, stage: Stage1Settings, rates: Sequence[float], chance: RngStreams
+) -> Encoder:
     """The encoder of a modality; where a clip has a single vector, there is nothing to attend to."""
     known = find_modality(modality)
     return Encoder(chance, width, known.embedding(stage), rates, attention=known.sequence)

@@ -17,11 +17,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mien.modalities.stacked import Chance
+from mien.modalities.stacked import RngStreams
 
 
 @dataclass(frozen=True)
-class Design:
+class FusionSpec:
     """What every way of fusion is built from.
 
     Attributes:
@@ -34,7 +34,7 @@ class Design:
         missing: what stands for a missing modality: zeros, or a learned token.
     """
 
-    chance: Chance
+    chance: RngStreams
     widths: Mapping[str, int]
     hidden: int
     targets: int
@@ -43,12 +43,12 @@ class Design:
     missing: Literal["zero", "token"]
 
 
-class Presence(nn.Module):
+class ModalityMask(nn.Module):
     """Modality dropout, and zeros or learned tokens for what is missing or dropped."""
 
     modality_rate: Tensor
 
-    def __init__(self, design: Design, widths: Mapping[str, int] | None = None) -> None:
+    def __init__(self, design: FusionSpec, widths: Mapping[str, int] | None = None) -> None:
         """``widths`` are those of the parts that are filled, where they are not those of what is read."""
         super().__init__()
         widths = widths or design.widths
@@ -61,7 +61,7 @@ class Presence(nn.Module):
         rates = torch.tensor(design.modality_rates, dtype=torch.float32)
         self.register_buffer("modality_rate", rates, persistent=False)
 
-    def forward(self, present: Mapping[str, Bool[Tensor, " B"]], chance: Chance | None) -> Bool[Tensor, "K B M"]:
+    def forward(self, present: Mapping[str, Bool[Tensor, " B"]], chance: RngStreams | None) -> Bool[Tensor, "K B M"]:
         """Which modalities are kept: those present, and with ``chance`` not dropped."""
         stacked = torch.stack([present[name] for name in self.modalities], -1)  # (B, M)
         if chance is None:
@@ -91,7 +91,9 @@ class Presence(nn.Module):
         return torch.ones_like(kept) if self.tokens is not None else kept | ~kept.any(-1, keepdim=True)
 
 
-def keep_modalities(present: Bool[Tensor, "B M"], rates: Float[Tensor, " K"], chance: Chance) -> Bool[Tensor, "K B M"]:
+def keep_modalities(
+    present: Bool[Tensor, "B M"], rates: Float[Tensor, " K"], chance: RngStreams
+) -> Bool[Tensor, "K B M"]:
     """Which modalities of which training clips survive modality dropout.
 
     Args:

@@ -17,7 +17,7 @@ from mien.reporting.blocks import Cell, Column, Facts, Figure, Key, Notice, Page
 from mien.reporting.drawing import series
 from mien.reporting.films import Films
 from mien.reporting.player import Player, plain, player_of, scale_of
-from mien.reporting.sparks import SHOWN, Sparks, height, spark_of
+from mien.reporting.sparks import SHOWN, Sparklines, height, spark_of
 from mien.reporting.wording import listed, plural
 from mien.scores.document import ClipNote, ScoresDocument
 from mien.storage.documents import or_nan
@@ -68,7 +68,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Movers:
+class AttributionBars:
     """How much each modality moved each score, as small bars; ``most`` is the longest of them."""
 
     kind: ClassVar[str] = "movers"
@@ -79,7 +79,7 @@ class Movers:
 
 
 @dataclass(frozen=True)
-class Folded:
+class Collapsible:
     """A table that is shown when it is asked for."""
 
     kind: ClassVar[str] = "folded"
@@ -191,7 +191,7 @@ def _all_clips(scored: ScoresDocument) -> Section:
     ]
     ends = [(clip.clip, *(_interval(clip, name) for name in scored.targets)) for clip in scored.clips]
     intervals = Table("intervals", "Intervals, sorted by their lower ends", [Column("clip"), *emotions], ends)
-    folded = [Folded("Intervals of every clip", intervals)] if scored.model.interval_level else []
+    folded = [Collapsible("Intervals of every clip", intervals)] if scored.model.interval_level else []
     return Section("clips", "Clips", "", [Table("scores", "Every clip", columns, rows), *folded])
 
 
@@ -240,7 +240,7 @@ def _sparks(keys: Sequence[Key], players: Sequence[Player], scale: tuple[float, 
     lead = f"All from {scale[0]:.2f} to {scale[1]:.2f}; the thin line is 0. ".replace("-", "−")
     lead += "" if len(shown) == len(players) else f"The first {SHOWN} of {len(players):,} clips. "
     lead += "A name leads to the player."
-    return [Section("curves", "At a glance", lead, [Sparks(keys, sparks, height(0.0, scale))])]
+    return [Section("curves", "At a glance", lead, [Sparklines(keys, sparks, height(0.0, scale))])]
 
 
 def _moved(scored: ScoresDocument, players: Sequence[Player]) -> list[Section]:
@@ -264,8 +264,8 @@ def _moved(scored: ScoresDocument, players: Sequence[Player]) -> list[Section]:
         "Shapley values: what a modality adds to a score, the mean over all orders in which modalities could come. The "
         "player shows them for each clip, with their signs."
     )
-    folded = [Folded(f"{table.caption}, by clip", table) for table in tables]
-    return [Section("why", "What moved the scores", lead, [Movers(caption, modalities, rows, most), *folded])]
+    folded = [Collapsible(f"{table.caption}, by clip", table) for table in tables]
+    return [Section("why", "What moved the scores", lead, [AttributionBars(caption, modalities, rows, most), *folded])]
 
 
 def _mean_size(players: Sequence[Player], modality: str, target: int) -> float | None:
@@ -290,7 +290,7 @@ def _missing(scored: ScoresDocument) -> list[Section]:
     failed = [(clip.clip, clip.error) for clip in scored.clips if clip.error is not None]
     blocks: list[object] = [Table("absent", "What was absent, by reason", columns, rows)] if rows else []
     if rows and len(scored.clips) > 1:
-        blocks.append(Folded("What was absent, by clip", reasons))
+        blocks.append(Collapsible("What was absent, by clip", reasons))
     if failed and len(scored.clips) > 1:
         blocks.append(Table("failed", "Clips that could not be scored", [Column("clip"), Column("reason")], failed))
     return [Section("missing", "What was missing", "", blocks)] if blocks else []

@@ -35,7 +35,7 @@ class Spark:
 
 
 @dataclass(frozen=True)
-class Sparks:
+class Sparklines:
     """Clips in a glance, beside each other; ``zero`` is where the score 0 lies, from the top."""
 
     kind: ClassVar[str] = "sparks"

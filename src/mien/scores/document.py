@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mien.errors import DataError, legible
+from mien.errors import DataError, escape_control
 from mien.schema import Prediction
 from mien.storage.documents import check_document, plain
 from mien.storage.files import read_json, write_json
@@ -164,7 +164,7 @@ def _clip(made: Prediction) -> ClipNote:
     said = made.transcript
     return ClipNote(
         clip=made.clip,
-        path=None if made.path is None else legible(str(made.path)),
+        path=None if made.path is None else escape_control(str(made.path)),
         participant=made.participant,
         seconds=plain(made.seconds),
         scores=_scores(made.scores),

@@ -70,13 +70,13 @@ def _read_sums(folder: Path) -> dict[str, str]:
     return known
 
 
-def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
+def write_checksummed(path: Path, values: Mapping[str, Any]) -> None:
     """Write a JSON file of named values with their checksum among them, atomically."""
     write_json(path, {**values, _CHECKSUM: key_of(values)})
 
 
-def read_sealed(path: Path) -> dict[str, Any]:
-    """Read what ``write_sealed`` wrote.
+def read_checksummed(path: Path) -> dict[str, Any]:
+    """Read what ``write_checksummed`` wrote.
 
     Raises:
         Damaged: it is no JSON, or the checksum does not fit.

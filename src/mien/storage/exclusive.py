@@ -26,7 +26,7 @@ _HOLDER = "process "
 
 
 @contextmanager
-def owned(folder: Path) -> Iterator[None]:
+def exclusive_writer(folder: Path) -> Iterator[None]:
     """Make a folder and be its only writer.
 
     Raises:

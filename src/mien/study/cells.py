@@ -32,7 +32,7 @@ from mien.modalities import MODALITIES
 from mien.model.embeddings import subset_scores
 from mien.model.heads import HEADS
 from mien.model.inputs import predict_all
-from mien.model.network import Unimodal, Variant, variants
+from mien.model.network import ModelSpec, Unimodal, variants
 from mien.schema import Manifest
 from mien.storage.bounded import LARGEST_WEIGHTS, read_npy, read_safetensors
 from mien.storage.checksums import SUMS, check_sums, write_sums
@@ -43,8 +43,8 @@ from mien.study.ridge import pooled, ridge_scores
 from mien.subsets import all_subsets
 from mien.training.fit import Epoch
 from mien.training.run import fingerprint
-from mien.training.sides import Sides
-from mien.training.stage1 import Rooms, train_encoder
+from mien.training.sides import SplitData
+from mien.training.stage1 import TrainContext, train_encoder
 from mien.training.stage2 import train_fusion
 
 Scores = npt.NDArray[np.float32]
@@ -60,7 +60,7 @@ ENCODER_FILES = ("encoder.safetensors", "scores.npy", SUMS)
 
 
 @dataclass(frozen=True)
-class Encoding:
+class EncoderJob:
     """A stage-1 training that cells rest on."""
 
     modality: str
@@ -68,17 +68,17 @@ class Encoding:
 
 
 @dataclass(frozen=True)
-class Batch:
+class CellBatch:
     """Cells that differ only in rates and seeds, so that they are trained at once."""
 
     cells: tuple[Cell, ...]
 
 
-Work = Encoding | Batch
+Work = EncoderJob | CellBatch
 
 
 @dataclass(frozen=True)
-class Laboratory:
+class StudyContext:
     """Where a study works: what it is made from, and where its results lie. Called, it gives the function that works.
 
     Attributes:
@@ -96,7 +96,7 @@ class Laboratory:
         """Begin to work in this process: does a piece of work and returns why cells failed, a line each."""
         if self.threads:
             torch.set_num_threads(self.threads)
-        return Desk(self).do
+        return Worker(self).do
 
     @cached_property
     def prints(self) -> tuple[str, str]:
@@ -110,7 +110,7 @@ class Laboratory:
         seeds = [] if cell.method == "ridge" else list(cell.settings.seeds)
         return self.out / "cells" / key_of(VERSION, cell.method, settings, stage2, seeds, *self.prints)
 
-    def encoder_folder(self, work: Encoding) -> Path:
+    def encoder_folder(self, work: EncoderJob) -> Path:
         """Where a stage-1 model lies."""
         settings = work.settings.model_dump(mode="json", include={"seeds", "batch_seed", "split", "stage1"})
         return self.out / "encoders" / key_of(VERSION, work.modality, settings, *self.prints)
@@ -164,21 +164,21 @@ def stands(folder: Path) -> bool:
     return True
 
 
-def plan_work(laboratory: Laboratory, cells: Iterable[Cell]) -> tuple[list[Encoding], list[Batch]]:
+def plan_work(laboratory: StudyContext, cells: Iterable[Cell]) -> tuple[list[EncoderJob], list[CellBatch]]:
     """What is still to be done: stage-1 trainings, then batches of cells that rest on them.
 
     A cell that failed before is tried again.
     """
     open_cells = [cell for cell in cells if (result := laboratory.result(cell)) is None or result["failed"]]
-    encodings: dict[Path, Encoding] = {}
+    encodings: dict[Path, EncoderJob] = {}
     batches: dict[str, list[Cell]] = {}
     for cell in open_cells:
         if needs_encoders(cell):
-            works = (Encoding(name, cell.settings) for name in cell.settings.modalities)
+            works = (EncoderJob(name, cell.settings) for name in cell.settings.modalities)
             encodings |= {laboratory.encoder_folder(work): work for work in works}
         batches.setdefault(shape(cell), []).append(cell)
     groups = [
-        Batch(tuple(group[begin : begin + most]))
+        CellBatch(tuple(group[begin : begin + most]))
         for group in batches.values()
         for most in [max(1, MODELS_AT_ONCE // len(group[0].settings.seeds))]
         for begin in range(0, len(group), most)
@@ -194,7 +194,7 @@ def needs_encoders(cell: Cell) -> bool:
 
 
 def shape(cell: Cell) -> str:
-    """Equal for cells that can be trained at once: those that differ only in what a ``Variant`` holds."""
+    """Equal for cells that can be trained at once: those that differ only in what a ``ModelSpec`` holds."""
     if cell.method != "train":
         return key_of(cell.method, cell.settings.model_dump(mode="json"))
     same = {"lr": 1.0, "weight_decay": 0.0, "dropout": 0.0, "modality_dropout": 0.0}
@@ -204,21 +204,21 @@ def shape(cell: Cell) -> str:
 
 def parts(work: Work) -> list[Work]:
     """A piece of work in the smallest pieces that can be done alone."""
-    return [Batch((cell,)) for cell in work.cells] if isinstance(work, Batch) else [work]
+    return [CellBatch((cell,)) for cell in work.cells] if isinstance(work, CellBatch) else [work]
 
 
-class Desk:
+class Worker:
     """One process at work; it keeps what it has read."""
 
-    def __init__(self, laboratory: Laboratory) -> None:
+    def __init__(self, laboratory: StudyContext) -> None:
         self.laboratory = laboratory
         self.store = Store(laboratory.features)
-        self._sides: dict[str, Sides] = {}
+        self._sides: dict[str, SplitData] = {}
         self._pooled: dict[tuple[str, str, str], Any] = {}
 
     def do(self, work: Work) -> tuple[str, ...]:
         """Do a piece of work; returns the reasons of what failed. A cell that fails does not take others along."""
-        if isinstance(work, Encoding):
+        if isinstance(work, EncoderJob):
             self.encoder(work)
             return ()
         try:
@@ -232,27 +232,27 @@ class Desk:
             return (f"{first.name}: {reason}",)
         return ()
 
-    def sides(self, settings: Settings) -> Sides:
+    def sides(self, settings: Settings) -> SplitData:
         """The split of these settings, in memory."""
         key = key_of(settings.split.model_dump(mode="json"), settings.stage1.longest_steps)
         if key not in self._sides:
             stored = tuple(name for name in MODALITIES if name in self.store.modalities)  # not the tokens of a text
             everything = settings.model_copy(update={"modalities": stored})
             split = self.laboratory.split(settings)
-            self._sides[key] = Sides(self.store, split, len(self.laboratory.manifest.targets), everything)
+            self._sides[key] = SplitData(self.store, split, len(self.laboratory.manifest.targets), everything)
         return self._sides[key]
 
     def modalities(self, settings: Settings) -> tuple[str, ...]:
         """Those asked for that there are features of."""
         return tuple(name for name in settings.modalities if name in self.sides(settings).widths)
 
-    def encoder(self, work: Encoding, repeats: int = 1) -> tuple[Unimodal, Scores]:
+    def encoder(self, work: EncoderJob, repeats: int = 1) -> tuple[Unimodal, Scores]:
         """A stage-1 model with its predictions, trained unless it stands; its models ``repeats`` times over."""
         folder, settings, sides = self.laboratory.encoder_folder(work), work.settings, self.sides(work.settings)
         models = variants(settings, settings.stage1)
         if not stands(folder):
             train, valid = (sides.clips(side, (work.modality,)) for side in ("train", "valid"))
-            rooms = Rooms(None, sides.precision, settings.batch_seed)
+            rooms = TrainContext(None, sides.precision, settings.batch_seed)
             module = train_encoder(work.modality, train, valid, settings, rooms, _quietly, models)
             with atomic_folder(folder, ENCODER_FILES) as part:
                 weights = save({n: v.detach().cpu().contiguous() for n, v in module.state_dict().items()})
@@ -279,13 +279,13 @@ class Desk:
         settings, sides = cells[0].settings, self.sides(cells[0].settings)
         names = self.modalities(settings)
         train, valid = sides.clips("train", names), sides.clips("valid", names)
-        models: tuple[Variant, ...] = sum((variants(cell.settings, cell.settings.stage2) for cell in cells), ())
+        models: tuple[ModelSpec, ...] = sum((variants(cell.settings, cell.settings.stage2) for cell in cells), ())
         encoders = {}
         if needs_encoders(cells[0]):
-            encoders = {name: self.encoder(Encoding(name, settings), len(cells))[0] for name in names}
+            encoders = {name: self.encoder(EncoderJob(name, settings), len(cells))[0] for name in names}
         epochs: list[Epoch] = []
         module = train_fusion(
-            train, valid, encoders, settings, Rooms(None, sides.precision, settings.batch_seed),
+            train, valid, encoders, settings, TrainContext(None, sides.precision, settings.batch_seed),
             lambda _, epoch: epochs.append(epoch), models,
         )  # fmt: skip
         few = [subset for subset in all_subsets(names) if len(subset) >= len(names) - 1]
@@ -320,7 +320,7 @@ class Desk:
         names, valid = self.modalities(settings), self.sides(settings).clips("valid", self.modalities(settings))
         present = np.stack([valid.present(name).cpu().numpy() for name in names])  # (M, N)
         present[:, ~present.any(0)] = True  # nothing at all: the offsets of all heads
-        scores = np.stack([self.encoder(Encoding(name, settings))[1] for name in names])  # (M, K, N, E)
+        scores = np.stack([self.encoder(EncoderJob(name, settings))[1] for name in names])  # (M, K, N, E)
         weights = (present / present.sum(0))[:, None, :, None]
         return (scores * weights).sum(0).astype(np.float32)
 

@@ -20,7 +20,7 @@ from scipy import stats
 
 from mien.metrics import Interval, bootstrap_pearson, interval, mean_defined, pearson
 from mien.storage.files import as_written
-from mien.study.cells import Laboratory
+from mien.study.cells import StudyContext
 from mien.study.plan import Cell, Plan
 
 Array = npt.NDArray[np.float64]
@@ -115,10 +115,10 @@ class Results:
         return next(outcome for outcome in self.outcomes if outcome.cell.labels == cell.labels)
 
 
-class Judge:
+class Comparator:
     """Compares cells; keeps each cell's resampled correlations, so that every pair costs nothing more."""
 
-    def __init__(self, laboratory: Laboratory, resamples: int) -> None:
+    def __init__(self, laboratory: StudyContext, resamples: int) -> None:
         self.laboratory, self.resamples = laboratory, resamples
         self._drawn: dict[tuple[tuple[str, str], ...], tuple[Array, Array]] = {}
 
@@ -171,9 +171,9 @@ class Judge:
         return self._drawn[cell.labels]
 
 
-def judge(plan: Plan, laboratory: Laboratory, resamples: int = 10_000) -> Results:
+def judge(plan: Plan, laboratory: StudyContext, resamples: int = 10_000) -> Results:
     """Compare all that has been computed."""
-    desk = Judge(laboratory, resamples)
+    desk = Comparator(laboratory, resamples)
     outcomes = tuple(desk.outcome(cell) for cell in plan.cells)
     by_labels = {outcome.cell.labels: outcome for outcome in outcomes}
     reference = by_labels[plan.reference.labels]
@@ -191,7 +191,7 @@ def judge(plan: Plan, laboratory: Laboratory, resamples: int = 10_000) -> Result
 
 
 def _steps(
-    axis: str, plan: Plan, outcomes: dict[tuple[tuple[str, str], ...], Outcome], desk: Judge
+    axis: str, plan: Plan, outcomes: dict[tuple[tuple[str, str], ...], Outcome], desk: Comparator
 ) -> list[Difference]:
     """Every cell against the one that has the reference's label on this axis and the same labels on all others."""
     label = dict(plan.reference.labels)[axis]

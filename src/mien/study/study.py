@@ -13,8 +13,8 @@ from mien.features.store import Store
 from mien.model.heads import HEADS
 from mien.scale import Failed, run
 from mien.schema import Manifest
-from mien.storage.exclusive import owned
-from mien.study.cells import Batch, Encoding, Laboratory, Work, check_place, parts, plan_work
+from mien.storage.exclusive import exclusive_writer
+from mien.study.cells import CellBatch, EncoderJob, StudyContext, Work, check_place, parts, plan_work
 from mien.study.plan import Plan
 from mien.study.referee import referee
 from mien.study.report import write_report
@@ -56,7 +56,7 @@ class Estimate:
 
 def estimate(plan: Plan, manifest: Manifest, features: Path, out: Path) -> Estimate:
     """Say what a study will take, without computing anything."""
-    laboratory = Laboratory(manifest, features, out)
+    laboratory = StudyContext(manifest, features, out)
     encodings, batches = plan_work(laboratory, plan.cells)
     store = Store(features)
     costs = [_arithmetic(laboratory, store, work) for work in (*encodings, *batches)]
@@ -96,7 +96,7 @@ def run_study(
     """
     check_unchanged(Store(features), manifest.clips, plan.reference.settings.modalities)
     check_place(out)
-    with owned(out):
+    with exclusive_writer(out):
         return _run_study(plan, manifest, features, out, workers, watch)
 
 
@@ -105,7 +105,7 @@ def _run_study(
 ) -> tuple[Results, tuple[str, ...], Path]:
     compute = plan.reference.settings.compute
     threads = choose_threads(compute, workers) if workers or compute.threads else 0
-    laboratory = Laboratory(manifest, features, out, threads)
+    laboratory = StudyContext(manifest, features, out, threads)
     encodings, batches = plan_work(laboratory, plan.cells)
     reasons: list[str] = []
     for work, failed in watch(_all(laboratory, encodings, batches, workers), len(encodings) + len(batches)):
@@ -115,14 +115,16 @@ def _run_study(
     return results, tuple(reasons), write_report(results, referee(results, split, chosen_by(plan.recipe)), out)
 
 
-def _all(laboratory: Laboratory, encodings: list[Encoding], batches: list[Batch], workers: int) -> Iterator[Done]:
+def _all(
+    laboratory: StudyContext, encodings: list[EncoderJob], batches: list[CellBatch], workers: int
+) -> Iterator[Done]:
     """Stage 1 before what rests on it; the largest batches first, so that no process is left alone at the end."""
     yield from _run_twice(laboratory, encodings, workers)
     store = Store(laboratory.features)
     yield from _run_twice(laboratory, sorted(batches, key=lambda b: -_arithmetic(laboratory, store, b)), workers)
 
 
-def _run_twice(laboratory: Laboratory, works: Sequence[Work], workers: int) -> Iterator[Done]:
+def _run_twice(laboratory: StudyContext, works: Sequence[Work], workers: int) -> Iterator[Done]:
     """What a process died at is tried once more, cell by cell and with nothing beside it: memory was short, perhaps."""
     died: list[Work] = []
     for work, outcome in run(laboratory, works, workers=workers):
@@ -134,22 +136,22 @@ def _run_twice(laboratory: Laboratory, works: Sequence[Work], workers: int) -> I
 
 
 def _models(work: Work) -> int:
-    settings = work.settings if isinstance(work, Encoding) else work.cells[0].settings
-    return len(settings.seeds) * (1 if isinstance(work, Encoding) else len(work.cells))
+    settings = work.settings if isinstance(work, EncoderJob) else work.cells[0].settings
+    return len(settings.seeds) * (1 if isinstance(work, EncoderJob) else len(work.cells))
 
 
-def _arithmetic(laboratory: Laboratory, store: Store, work: Work) -> float:
+def _arithmetic(laboratory: StudyContext, store: Store, work: Work) -> float:
     """Floating-point operations, roughly: all clips, forward and back, in every epoch."""
-    settings = work.settings if isinstance(work, Encoding) else work.cells[0].settings
-    if isinstance(work, Batch) and work.cells[0].method != "train":
+    settings = work.settings if isinstance(work, EncoderJob) else work.cells[0].settings
+    if isinstance(work, CellBatch) and work.cells[0].method != "train":
         return 1e12 * len(work.cells)
-    names = (work.modality,) if isinstance(work, Encoding) else settings.modalities
-    stage = settings.stage1 if isinstance(work, Encoding) else settings.stage2
+    names = (work.modality,) if isinstance(work, EncoderJob) else settings.modalities
+    stage = settings.stage1 if isinstance(work, EncoderJob) else settings.stage2
     rows = [row for (_, name), row in store.rows.items() if name in names and row.steps]
     most = settings.stage1.longest_steps
     pooling = 4.0 * sum(min(row.steps, most) * row.width for row in rows)  # scores and averages
     parameters = sum({row.width for row in rows}) * settings.stage1.embedding
-    if isinstance(work, Batch):
+    if isinstance(work, CellBatch):
         fusion = len(names) * settings.stage1.embedding * settings.stage2.hidden
         if HEADS[settings.stage2.head].reads_steps:
             parameters, pooling = parameters * most, 0.0
@@ -171,4 +173,4 @@ def _speed() -> float:
 
 
 def _name(work: Work) -> str:
-    return work.modality if isinstance(work, Encoding) else "; ".join(cell.name for cell in work.cells)
+    return work.modality if isinstance(work, EncoderJob) else "; ".join(cell.name for cell in work.cells)

@@ -25,9 +25,9 @@ from mien.features.origins import check_unchanged
 from mien.features.store import Store
 from mien.schema import Manifest
 from mien.spreadsheet import escaped_row
-from mien.storage.exclusive import owned
+from mien.storage.exclusive import exclusive_writer
 from mien.storage.files import MALFORMED, as_written, atomic_file, key_of, open_regular, read_json, write_json
-from mien.study.cells import Batch, Laboratory, check_place
+from mien.study.cells import CellBatch, StudyContext, check_place
 from mien.study.plan import Cell
 
 _LOG = "trials.log"
@@ -116,20 +116,20 @@ class Search:
         """Trials, those of an earlier call first, until as many are done as the file asks for."""
         check_unchanged(Store(self.features), self.manifest.clips, self.space.base.modalities)
         check_place(self.out)
-        with owned(self.out):
+        with exclusive_writer(self.out):
             yield from self._trials()
 
     def _trials(self) -> Iterator[Trial]:
         study = _open_study(self.space, self.manifest, self.out)
         self.done = [_told(trial) for trial in study.trials if trial.state.is_finished()]
         yield from self.done
-        laboratory = Laboratory(_inner(self.manifest), self.features, self.out)
+        laboratory = StudyContext(_inner(self.manifest), self.features, self.out)
         work = laboratory()
         while len(self.done) < self.space.file.trials:
             proposed = study.ask()
             chosen = {name: _suggest(proposed, name, values) for name, values in self.space.file.space.items()}
             cell = Cell((("trial", str(proposed.number)),), self.space.settings(chosen))
-            reasons = work(Batch((cell,)))
+            reasons = work(CellBatch((cell,)))
             result = laboratory.result(cell)
             with as_written(laboratory.folder(cell), "delete it and search again"):
                 r = None if reasons or result is None else float(np.mean(result["mean_r"]))

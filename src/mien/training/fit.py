@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from mien.config import FitSettings
 from mien.errors import Damaged, MienError, ModelError
 from mien.metrics import mean_defined, pearson
-from mien.modalities.stacked import Chance, seeded
+from mien.modalities.stacked import RngStreams, seeded
 from mien.model.inputs import Data, autocast, predict_all
 from mien.model.losses import Moments, branch_loss, loss, ramped
-from mien.model.network import Group, Multimodal, Variant
+from mien.model.network import Group, ModelSpec, Multimodal
 from mien.storage.checksums import read_tensors, write_tensors
 from mien.storage.documents import plain
 from mien.training.batches import batch_order
@@ -60,7 +60,7 @@ class Job:
     name: str
     module: nn.Module
     groups: Sequence[Group]
-    models: Sequence[Variant]
+    models: Sequence[ModelSpec]
     train: Data
     valid: Data
     settings: FitSettings
@@ -115,7 +115,7 @@ class _State:
     learning: Tensor
     matrix: ParameterMatrix
     optimiser: Optimiser
-    chance: Chance
+    chance: RngStreams
     moments: Moments
     average: Tensor | None
     train: Data
@@ -164,7 +164,7 @@ def _start(job: Job, matrix: ParameterMatrix) -> _State:
         learning=torch.arange(len(seeds)),
         matrix=matrix,
         optimiser=Optimiser(matrix, job.models),
-        chance=Chance(seeds, f"{job.name} dropout", device),
+        chance=RngStreams(seeds, f"{job.name} dropout", device),
         moments=Moments.start(len(seeds), job.train.labels.shape[1], job.settings.loss.memory_clips, device),
         average=matrix.values.clone() if job.settings.ema else None,
         train=job.train,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mien.model.network import Group, Variant
+from mien.model.network import Group, ModelSpec
 
 
 def keep_models(module: nn.Module, places: Tensor) -> None:
@@ -66,7 +66,7 @@ class ParameterMatrix:
 class Optimiser:
     """AdamW over the rows of a parameter matrix."""
 
-    def __init__(self, matrix: ParameterMatrix, models: Sequence[Variant]) -> None:
+    def __init__(self, matrix: ParameterMatrix, models: Sequence[ModelSpec]) -> None:
         self.matrix = matrix
         self._rows: list[Tensor] = []
         self._rates: list[tuple[int, float]] = []

@@ -31,8 +31,8 @@ from mien.config import LOCAL_MEDIA, Settings
 from mien.data.splits import Split
 from mien.errors import Damaged, DataError, ModelError
 from mien.schema import Manifest
-from mien.storage.checksums import read_sealed, write_sealed
-from mien.storage.exclusive import LOCK, owned
+from mien.storage.checksums import read_checksummed, write_checksummed
+from mien.storage.exclusive import LOCK, exclusive_writer
 from mien.storage.files import atomic_file, contents, is_part, key_of, write_json, writing
 from mien.training.fit import Epoch
 
@@ -64,7 +64,7 @@ def open_run(folder: Path, settings: Settings, manifest: Manifest, store: str) -
     }
     if folder.is_dir() and not _is_run(folder) and any(_is_other(name.name) for name in folder.iterdir()):
         raise ModelError(f"{folder}: a folder with other things in it; name an empty or a new folder with --out")
-    with owned(folder):
+    with exclusive_writer(folder):
         if _is_run(folder):
             known = _identity_of(folder)
             known["settings"] = _without_limits(known.get("settings"))
@@ -73,7 +73,7 @@ def open_run(folder: Path, settings: Settings, manifest: Manifest, store: str) -
                 raise ModelError(
                     f"{folder}: holds a run with other {', '.join(changed)}; name another folder with --out"
                 )
-        write_sealed(folder / _IDENTITY, identity)
+        write_checksummed(folder / _IDENTITY, identity)
         write_json(folder / "environment.json", environment())
         yield
 
@@ -96,7 +96,7 @@ def _is_run(folder: Path) -> bool:
 
 def _identity_of(folder: Path) -> dict[str, Any]:
     try:
-        return read_sealed(folder / _IDENTITY)
+        return read_checksummed(folder / _IDENTITY)
     except DataError as error:
         raise ModelError(f"{error}, so nobody knows what the run is; delete {folder} or name another folder") from error
 

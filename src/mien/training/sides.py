@@ -18,7 +18,7 @@ from mien.model.inputs import Clips, PackedSteps, load_clips
 Side = Literal["train", "valid"]
 
 
-class Sides:
+class SplitData:
     """Features and ratings of a split; a modality is read when it is first asked for, and stays.
 
     Attributes:

@@ -13,7 +13,7 @@ import torch
 from mien.config import Settings
 from mien.modalities import find_modality
 from mien.model.inputs import Clips
-from mien.model.network import Unimodal, Variant, variants
+from mien.model.network import ModelSpec, Unimodal, variants
 from mien.training.fit import Epoch, Job, fit
 
 Report = Callable[[str, Epoch], None]
@@ -21,7 +21,7 @@ Report = Callable[[str, Epoch], None]
 
 
 @dataclass(frozen=True)
-class Rooms:
+class TrainContext:
     """Where a stage writes, and what it trains in: checkpoint file, precision, seed of the batches."""
 
     checkpoint: Path | None
@@ -34,9 +34,9 @@ def train_encoder(
     train: Clips,
     valid: Clips,
     settings: Settings,
-    rooms: Rooms,
+    rooms: TrainContext,
     report: Report,
-    models: tuple[Variant, ...] | None = None,
+    models: tuple[ModelSpec, ...] | None = None,
 ) -> Unimodal:
     """Train the encoder of one modality.
 

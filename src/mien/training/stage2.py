@@ -11,9 +11,9 @@ from mien.errors import SettingsError
 from mien.model.embeddings import embed_all
 from mien.model.heads import HEADS
 from mien.model.inputs import Clips
-from mien.model.network import Multimodal, Unimodal, Variant, variants
+from mien.model.network import ModelSpec, Multimodal, Unimodal, variants
 from mien.training.fit import Job, fit
-from mien.training.stage1 import Report, Rooms
+from mien.training.stage1 import Report, TrainContext
 
 
 def train_fusion(
@@ -21,9 +21,9 @@ def train_fusion(
     valid: Clips,
     encoders: Mapping[str, Unimodal],
     settings: Settings,
-    rooms: Rooms,
+    rooms: TrainContext,
     report: Report,
-    models: tuple[Variant, ...] | None = None,
+    models: tuple[ModelSpec, ...] | None = None,
 ) -> Multimodal:
     """Train the fused model.
 

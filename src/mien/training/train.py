@@ -29,8 +29,8 @@ from mien.schema import Manifest
 from mien.storage.files import atomic_file, write_json
 from mien.training.fit import Epoch
 from mien.training.run import EpochLog, has_tensorboard, open_run, provenance, write_split
-from mien.training.sides import Sides
-from mien.training.stage1 import Rooms, train_encoder
+from mien.training.sides import SplitData
+from mien.training.stage1 import TrainContext, train_encoder
 from mien.training.stage2 import check_head, train_fusion
 
 Say = Callable[[str], None]
@@ -70,7 +70,7 @@ class _Run:
     settings: Settings
     folder: Path
     split: Split
-    sides: Sides
+    sides: SplitData
     say: Say
     watch: Watch
     scores: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
@@ -85,9 +85,9 @@ class _Run:
         """``(N, E)`` of the validation clips."""
         return self.sides.rated("valid")
 
-    def rooms(self, folder: Path) -> Rooms:
+    def rooms(self, folder: Path) -> TrainContext:
         """Where a stage keeps its checkpoint."""
-        return Rooms(folder / "checkpoint.safetensors", self.sides.precision, self.settings.batch_seed)
+        return TrainContext(folder / "checkpoint.safetensors", self.sides.precision, self.settings.batch_seed)
 
 
 def train(
@@ -124,7 +124,7 @@ def train(
     settings = as_extracted(settings, store.root)
     split = split_clips(manifest, settings.split)
     say = progress or (lambda _: None)
-    sides = Sides(store, split, len(manifest.targets), settings)
+    sides = SplitData(store, split, len(manifest.targets), settings)
     notes = sides.notes
     if not has_tensorboard():
         notes += ("no TensorBoard curves (epochs.jsonl has the numbers); pip install 'mien[train]' brings them",)

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mien.errors import WeightsMissing
-from mien.weights.cache import Verdict, Weights, complaint, entries_of, fetch_command, weights_folder, weights_of
+from mien.weights.cache import Status, Weights, complaint, entries_of, fetch_command, weights_folder, weights_of
 from mien.weights.fetch import fetch
 from mien.weights.table import ENTRIES, SETS, Entry
 
@@ -22,7 +22,7 @@ __all__ = [
     "ENTRIES",
     "SETS",
     "Entry",
-    "Verdict",
+    "Status",
     "Weights",
     "fetch",
     "locate",
@@ -66,7 +66,7 @@ the clips, or take another set
     return {role: _ready(ENTRIES[_entry_name(set_name, role)]) for role in (entries if roles is None else roles)}
 
 
-def verify(names: Iterable[str] | None = None) -> list[Verdict]:
+def verify(names: Iterable[str] | None = None) -> list[Status]:
     """Read every byte of cached weights again and compare with the hashes recorded and pinned.
 
     Args:

@@ -71,7 +71,7 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Status:
     """What ``verify`` found: ``whole``, ``missing`` or ``damaged``, and for the last two, what exactly."""
 
     name: str
@@ -142,25 +142,25 @@ def weights_of(entry: Entry) -> Weights:
     return Weights(entry.name, path, whole, entry.licence, entry.source, entry.kind == "made")
 
 
-def complaint(entry: Entry, *, rehash: bool = False) -> Verdict:
+def complaint(entry: Entry, *, rehash: bool = False) -> Status:
     """Whether an entry is there and whole: by the sizes of its files, or by their bytes."""
     record = read_record(entry)
     if record is None or not record.get("files"):
-        return Verdict(entry.name, "missing", f"not in {weights_folder()}")
+        return Status(entry.name, "missing", f"not in {weights_folder()}")
     if record.get("recipe") != entry.recipe:
-        return Verdict(entry.name, "missing", f"{folder_of(entry)} was made by another version of mien")
+        return Status(entry.name, "missing", f"{folder_of(entry)} was made by another version of mien")
     members = () if entry.build else entry.members
     pinned = dict(entry.known) | {member.target: member.sha256 for member in members}
     for name, expected in record["files"].items():
         path = folder_of(entry) / name
         if not path.is_file():
-            return Verdict(entry.name, "damaged", f"{path} is gone")
+            return Status(entry.name, "damaged", f"{path} is gone")
         if (size := path.stat().st_size) != expected["bytes"]:
-            return Verdict(entry.name, "damaged", f"{path} has {size:,} bytes, expected {expected['bytes']:,}")
+            return Status(entry.name, "damaged", f"{path} has {size:,} bytes, expected {expected['bytes']:,}")
         wanted = pinned.get(name) or expected["sha256"]
         if rehash and (found := sha256_of(path)) != wanted:
-            return Verdict(entry.name, "damaged", f"{path} has SHA-256 {found}, expected {wanted}")
-    return Verdict(entry.name, "whole")
+            return Status(entry.name, "damaged", f"{path} has SHA-256 {found}, expected {wanted}")
+    return Status(entry.name, "whole")
 
 
 def main_hash(entry: Entry) -> tuple[str, str, bool]:

@@ -1,6 +1,6 @@
 """Rivals of the fusion by concatenation, on equal footing: same features, same seeds, same training.
 
-Every head is a ``FusionHead``, is built from a ``Design`` and gives ``(K, B, E)``. Most read embeddings,
+Every head is a ``FusionHead``, is built from a ``FusionSpec`` and gives ``(K, B, E)``. Most read embeddings,
 ``{modality: Embedding}``, and the design's widths are those of the embeddings; those that say ``reads_steps`` have
 branches of their own, read ``{modality: Steps}``, and the widths are those of the features.
 

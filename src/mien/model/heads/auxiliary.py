@@ -16,15 +16,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mien.modalities.stacked import Chance
+from mien.modalities.stacked import RngStreams
 from mien.model.fusion import Embedding, Fusion, Head
-from mien.model.presence import Design
+from mien.model.presence import FusionSpec
 
 
 class Auxiliary(Fusion):
     """K regressors over the concatenation, and one linear head per modality beside each."""
 
-    def __init__(self, design: Design) -> None:
+    def __init__(self, design: FusionSpec) -> None:
         """K heads, one per stream of chance; the design's widths are those of the embeddings, in a fixed order."""
         super().__init__(design)
         self.heads = nn.ModuleDict(
@@ -32,7 +32,7 @@ class Auxiliary(Fusion):
         )
 
     def auxiliary(
-        self, inputs: Mapping[str, Embedding], chance: Chance | None = None
+        self, inputs: Mapping[str, Embedding], chance: RngStreams | None = None
     ) -> dict[str, Float[Tensor, "K B E"]]:
         """What each modality says alone, whatever modality dropout does to the fusion.
 

@@ -24,10 +24,10 @@ from torch import Tensor, nn
 
 from mien.modalities import find_modality
 from mien.modalities.encoder import Steps, mean_pool
-from mien.modalities.stacked import Chance, Linear
+from mien.modalities.stacked import Linear, RngStreams
 from mien.model.fusion import FusionHead
 from mien.model.heads.steps import Projection, coarse, normal
-from mien.model.presence import Design
+from mien.model.presence import FusionSpec
 from mien.model.regressor import Regressor
 
 _HEADS = 4
@@ -40,7 +40,7 @@ class Attention(nn.Module):
     average. So the steps are read once for all models.
     """
 
-    def __init__(self, chance: Chance, width: int, steps: int) -> None:
+    def __init__(self, chance: RngStreams, width: int, steps: int) -> None:
         """``width`` is that of the query and the result, ``steps`` that of the features."""
         super().__init__()
         self.query = Linear(chance, width, width)
@@ -64,7 +64,7 @@ class CrossAttention(FusionHead):
 
     reads_steps = True
 
-    def __init__(self, design: Design) -> None:
+    def __init__(self, design: FusionSpec) -> None:
         """K heads, one per stream of chance; the design's widths are those of the features, in a fixed order."""
         chance, widths = design.chance, design.widths
         width = _HEADS * max(1, design.hidden // _HEADS)
@@ -76,7 +76,7 @@ class CrossAttention(FusionHead):
         )
         self.regressor = Regressor(design, width * len(widths))
 
-    def forward(self, inputs: Mapping[str, Steps], chance: Chance | None = None) -> Float[Tensor, "K B E"]:
+    def forward(self, inputs: Mapping[str, Steps], chance: RngStreams | None = None) -> Float[Tensor, "K B E"]:
         """Regress intensities from whatever is present."""
         kept = self.presence({name: steps.mask.any(-1) for name, steps in inputs.items()}, chance)
         parts = {self.asking: self._ask(inputs[self.asking])}

@@ -18,15 +18,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mien.modalities.stacked import Chance, Dropout, LayerNorm, Linear
+from mien.modalities.stacked import Dropout, LayerNorm, Linear, RngStreams
 from mien.model.fusion import Embedding, FusionHead
-from mien.model.presence import Design
+from mien.model.presence import FusionSpec
 
 
 class Gated(FusionHead):
     """K gated fusions."""
 
-    def __init__(self, design: Design) -> None:
+    def __init__(self, design: FusionSpec) -> None:
         """K heads, one per stream of chance; the design's widths are those of the embeddings, in a fixed order."""
         super().__init__(design)
         chance, widths = design.chance, design.widths
@@ -36,7 +36,7 @@ class Gated(FusionHead):
         self.dropout = Dropout(design.rates)
         self.out = Linear(chance, design.hidden, design.targets)
 
-    def forward(self, embeddings: Mapping[str, Embedding], chance: Chance | None = None) -> Float[Tensor, "K B E"]:
+    def forward(self, embeddings: Mapping[str, Embedding], chance: RngStreams | None = None) -> Float[Tensor, "K B E"]:
         """Regress intensities from whatever is present."""
         kept = self.presence({name: part.present for name, part in embeddings.items()}, chance)
         parts = {name: self.presence.fill(name, embeddings[name].values, kept) for name in self.presence.modalities}

@@ -17,15 +17,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mien.modalities.stacked import Chance
+from mien.modalities.stacked import RngStreams
 from mien.model.fusion import Embedding, FusionHead, Head
-from mien.model.presence import Design
+from mien.model.presence import FusionSpec
 
 
 class Mean(FusionHead):
     """K plain means of the scores of the modalities that are there."""
 
-    def __init__(self, design: Design) -> None:
+    def __init__(self, design: FusionSpec) -> None:
         """K heads, one per stream of chance; the design's widths are those of the embeddings; hidden is not needed."""
         super().__init__(design)
         self.heads = nn.ModuleDict(
@@ -37,7 +37,7 @@ class Mean(FusionHead):
         for name, mine in self.heads.items():
             mine.load_state_dict(heads[name].state_dict())
 
-    def forward(self, embeddings: Mapping[str, Embedding], chance: Chance | None = None) -> Float[Tensor, "K B E"]:
+    def forward(self, embeddings: Mapping[str, Embedding], chance: RngStreams | None = None) -> Float[Tensor, "K B E"]:
         """Average what the modalities that are present say."""
         kept = self.presence({name: part.present for name, part in embeddings.items()}, chance)
         parts = {name: self.presence.fill(name, embeddings[name].values, kept) for name in self.presence.modalities}
@@ -52,7 +52,7 @@ class Mean(FusionHead):
 class WeightedLate(Mean):
     """K averages of the scores, weighted by modality and emotion; at first all weights are equal."""
 
-    def __init__(self, design: Design) -> None:
+    def __init__(self, design: FusionSpec) -> None:
         """K heads, one per stream of chance; the design's widths are those of the embeddings; hidden is not needed."""
         super().__init__(design)
         self.logits = nn.Parameter(

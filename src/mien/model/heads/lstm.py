@@ -12,13 +12,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mien.modalities.stacked import Chance, Linear
+from mien.modalities.stacked import Linear, RngStreams
 
 
 class LSTM(nn.Module):
     """K LSTMs of one layer: ``(K, B, S, W)`` → states ``(K, B, S, N)``; one offset per gate, where torch adds two."""
 
-    def __init__(self, chance: Chance, width: int, state: int) -> None:
+    def __init__(self, chance: RngStreams, width: int, state: int) -> None:
         super().__init__()
         self.input = Linear(chance, width, 4 * state)  # gates: input, forget, cell, output
         self.recurrent = nn.Parameter((chance.uniform(state, 4 * state) * 2 - 1) / math.sqrt(state))  # (K, N, 4 N)

@@ -17,11 +17,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mien.modalities.encoder import Steps
-from mien.modalities.stacked import Chance, Dropout, Linear
+from mien.modalities.stacked import Dropout, Linear, RngStreams
 from mien.model.fusion import FusionHead
 from mien.model.heads.lstm import LSTM
 from mien.model.heads.steps import Projection, coarse
-from mien.model.presence import Design
+from mien.model.presence import FusionSpec
 
 
 class Recurrent(FusionHead):
@@ -29,7 +29,7 @@ class Recurrent(FusionHead):
 
     reads_steps = True
 
-    def __init__(self, design: Design) -> None:
+    def __init__(self, design: FusionSpec) -> None:
         """K heads, one per stream of chance; the design's widths are those of the features, in a fixed order."""
         chance, widths = design.chance, design.widths
         narrow = max(1, design.hidden // 3)
@@ -39,7 +39,7 @@ class Recurrent(FusionHead):
         self.dropout = Dropout(design.rates)
         self.out = Linear(chance, narrow * len(widths), design.targets)
 
-    def forward(self, inputs: Mapping[str, Steps], chance: Chance | None = None) -> Float[Tensor, "K B E"]:
+    def forward(self, inputs: Mapping[str, Steps], chance: RngStreams | None = None) -> Float[Tensor, "K B E"]:
         """Regress intensities from whatever is present."""
         kept = self.presence({name: steps.mask.any(-1) for name, steps in inputs.items()}, chance)
         parts = {name: torch.tanh(self._last(name, coarse(inputs[name]))) for name in self.presence.modalities}

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mien.modalities.encoder import Steps
-from mien.modalities.stacked import Chance, Linear
+from mien.modalities.stacked import Linear, RngStreams
 
 
 def coarse(steps: Steps, most: int = 24) -> Steps:
@@ -52,7 +52,7 @@ def normal(steps: Steps) -> Float[Tensor, "B S F"]:
 class Projection(nn.Module):
     """K linear maps of all steps: ``(B, S, F)``, shared by the models, → ``(K, B, S, W)``."""
 
-    def __init__(self, chance: Chance, width: int, out: int) -> None:
+    def __init__(self, chance: RngStreams, width: int, out: int) -> None:
         super().__init__()
         self.linear = Linear(chance, width, out)
 

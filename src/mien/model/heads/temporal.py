@@ -20,11 +20,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mien.modalities.encoder import Steps
-from mien.modalities.stacked import Chance, Dropout, Linear
+from mien.modalities.stacked import Dropout, Linear, RngStreams
 from mien.model.fusion import FusionHead
 from mien.model.heads.lstm import LSTM
 from mien.model.heads.steps import Projection, coarse
-from mien.model.presence import Design
+from mien.model.presence import FusionSpec
 from mien.model.regressor import Regressor
 
 _DILATIONS = (1, 2, 4)
@@ -33,14 +33,14 @@ _DILATIONS = (1, 2, 4)
 class Convolution(nn.Module):
     """K dilated convolutions in time with three taps, as residuals: ``(K, B, S, W)`` → the same."""
 
-    def __init__(self, chance: Chance, width: int, dilation: int, rates: Sequence[float]) -> None:
+    def __init__(self, chance: RngStreams, width: int, dilation: int, rates: Sequence[float]) -> None:
         super().__init__()
         self.dilation = dilation
         self.linear = Linear(chance, 3 * width, width)
         self.dropout = Dropout(rates)
 
     def forward(
-        self, x: Float[Tensor, "K B S W"], mask: Bool[Tensor, "B S"], chance: Chance | None
+        self, x: Float[Tensor, "K B S W"], mask: Bool[Tensor, "B S"], chance: RngStreams | None
     ) -> Float[Tensor, "K B S W"]:
         """Add what each step and its neighbours at ± ``dilation`` say; padding is the same as no neighbour."""
         x = torch.where(mask[..., None], x, 0.0)
@@ -53,7 +53,7 @@ class Convolution(nn.Module):
 class Branch(nn.Module):
     """K readers of one modality in time: ``Steps`` → ``(K, B, N)``, ``N`` twice ``state``."""
 
-    def __init__(self, chance: Chance, width: int, state: int, rates: Sequence[float]) -> None:
+    def __init__(self, chance: RngStreams, width: int, state: int, rates: Sequence[float]) -> None:
         """``width`` is that of the features."""
         super().__init__()
         self.project = Projection(chance, width, 2 * state)
@@ -61,7 +61,7 @@ class Branch(nn.Module):
         self.forwards, self.backwards = LSTM(chance, 2 * state, state), LSTM(chance, 2 * state, state)
         self.gate = Linear(chance, 2 * state, 2 * state)
 
-    def forward(self, steps: Steps, chance: Chance | None) -> Float[Tensor, "K B N"]:
+    def forward(self, steps: Steps, chance: RngStreams | None) -> Float[Tensor, "K B N"]:
         """The mean over the steps that count; zeros where there are none."""
         x = self.project(steps)
         for convolution in self.convolutions:
@@ -77,7 +77,7 @@ class Temporal(FusionHead):
 
     reads_steps = True
 
-    def __init__(self, design: Design) -> None:
+    def __init__(self, design: FusionSpec) -> None:
         """K heads, one per stream of chance; the design's widths are those of the features, in a fixed order."""
         chance, widths = design.chance, design.widths
         state = max(1, design.hidden // 6)
@@ -88,7 +88,7 @@ class Temporal(FusionHead):
         self.quality = nn.ModuleDict({name: Linear(chance, 2 * state, 1) for name in widths})
         self.regressor = Regressor(design, 2 * state * len(widths))
 
-    def forward(self, inputs: Mapping[str, Steps], chance: Chance | None = None) -> Float[Tensor, "K B E"]:
+    def forward(self, inputs: Mapping[str, Steps], chance: RngStreams | None = None) -> Float[Tensor, "K B E"]:
         """Regress intensities from whatever is present."""
         kept = self.presence({name: steps.mask.any(-1) for name, steps in inputs.items()}, chance)
         parts = {name: branch(coarse(inputs[name]), chance) for name, branch in self.branches.items()}

@@ -16,14 +16,14 @@ import numpy as np
 from mien.config import Settings
 from mien.errors import DataError, MediaError
 from mien.media.crops import Picture, open_cv
-from mien.media.decoder import Decoder
+from mien.media.decoder import DecoderClient
 from mien.media.face import follow
 from mien.media.facefind import FaceFinder
 from mien.media.provided import provided_crops, read_openface, settled
-from mien.media.speech import Listener
+from mien.media.speech import Transcriber
 from mien.schema import MOTION_WIDTH, SAMPLE_RATE, Clip, FaceTrack, Media, Transcript
 
-NOBODY = FaceTrack(
+EMPTY_TRACK = FaceTrack(
     crops=np.empty((0, 1, 1, 3), np.uint8),
     crop_seconds=np.empty(0, np.float32),
     vision_frames=0,
@@ -36,7 +36,7 @@ NOBODY = FaceTrack(
 """A track on which nobody was seen."""
 
 
-class Senses:
+class MediaEngines:
     """The decoder, the face finder and the speech recogniser, each loaded when it is first needed."""
 
     def __init__(self, weights: Mapping[str, Path], settings: Settings, threads: int = 1) -> None:
@@ -44,7 +44,7 @@ class Senses:
         self._weights = weights
         self._settings = settings
         self._threads = threads
-        self.decoder = Decoder(settings.media, settings.compute)
+        self.decoder = DecoderClient(settings.media, settings.compute)
 
     @cached_property
     def finder(self) -> FaceFinder:
@@ -59,9 +59,9 @@ class Senses:
         return self.decoder.still
 
     @cached_property
-    def listener(self) -> Listener:
+    def listener(self) -> Transcriber:
         """Finds speech and writes it down."""
-        return Listener(self._weights["vad"], self._weights.get("asr"), self._settings.speech, threads=self._threads)
+        return Transcriber(self._weights["vad"], self._weights.get("asr"), self._settings.speech, threads=self._threads)
 
     def close(self) -> None:
         """Close the face finder, if there is one, and end the process that decodes."""
@@ -70,7 +70,7 @@ class Senses:
         self.decoder.kill()
 
 
-def observe(clip: Clip, wanted: Set[str], senses: Senses, settings: Settings) -> Media:
+def load_media(clip: Clip, wanted: Set[str], senses: MediaEngines, settings: Settings) -> Media:
     """What was seen and heard in a clip.
 
     Args:
@@ -126,7 +126,7 @@ class _Film:
     failure: str = ""
 
 
-def _watch(clip: Clip, listen: bool, rates: Mapping[str, float], senses: Senses, settings: Settings) -> _Film:
+def _watch(clip: Clip, listen: bool, rates: Mapping[str, float], senses: MediaEngines, settings: Settings) -> _Film:
     """The one pass over the video: faces and sound, as far as something is wanted from it."""
     if not rates and not listen:
         return _Film()
@@ -152,7 +152,7 @@ def _rates(clip: Clip, wanted: Set[str], settings: Settings) -> dict[str, float]
     return rates
 
 
-def _provided_sound(clip: Clip, decoder: Decoder) -> tuple[np.ndarray | None, str]:
+def _provided_sound(clip: Clip, decoder: DecoderClient) -> tuple[np.ndarray | None, str]:
     """The sound beside the data, or why there is none."""
     if clip.sound is None:
         return None, "no sound beside the data"
@@ -165,7 +165,7 @@ def _provided_sound(clip: Clip, decoder: Decoder) -> tuple[np.ndarray | None, st
 
 
 def _with_crops(
-    clip: Clip, settings: Settings, senses: Senses, seconds: float, track: FaceTrack | None, notes: list[str]
+    clip: Clip, settings: Settings, senses: MediaEngines, seconds: float, track: FaceTrack | None, notes: list[str]
 ) -> tuple[FaceTrack | None, str]:
     """The track with the face pictures beside the data as its crops, or why there are none."""
     if clip.crops is None:
@@ -178,7 +178,7 @@ def _with_crops(
     notes += found.notes
     count = len(found.crops)
     boxes = np.empty((0, 4), np.float32)
-    track = track or NOBODY
+    track = track or EMPTY_TRACK
     return replace(track, crops=found.crops, crop_seconds=found.seconds, vision_frames=count, boxes=boxes), ""
 
 
@@ -189,7 +189,7 @@ def _with_openface(table: Path, track: FaceTrack | None, notes: list[str]) -> tu
     except DataError as error:
         return track, str(error)
     notes += found.notes
-    track = track or NOBODY
+    track = track or EMPTY_TRACK
     return replace(track, motion=found.motion, motion_seconds=found.seconds, motion_frames=found.frames), ""
 
 
