@@ -176,7 +176,8 @@ def test_a_picture_cannot_name_another_file(decoder: DecoderClient, tmp_path: Pa
 def test_it_leaves_when_whoever_started_it_is_killed() -> None:
     code = (
         "import time; from mien.config import *; from mien.media.decoder import DecoderClient\n"
-        "decoder = DecoderClient(MediaSettings(), ComputeSettings()); print(decoder.start().pid, flush=True); time.sleep(60)"
+        "decoder = DecoderClient(MediaSettings(), ComputeSettings()); print(decoder.start().pid, flush=True)\n"
+        "time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None

@@ -234,7 +234,7 @@ def _transcript(heard: Sequence[_Heard], source: str, speech: tuple[Span, ...], 
 
 
 def without_padding(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """A spectrogram ``(80, T)`` with at most ``TRAILING_SILENCE_FRAMES`` of the zeros it was filled up with; even ``T``.
+    """A spectrogram ``(80, T)`` with at most ``TRAILING_SILENCE_FRAMES`` of the zeros that fill it; even ``T``.
 
     >>> filled = np.zeros((80, 3000), np.float32)
     >>> filled[:, :251] = 1.0
