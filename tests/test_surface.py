@@ -58,3 +58,12 @@ def test_paths_may_be_text(tmp_path: Path) -> None:
     for opens in (mien.Store, mien.load):
         with pytest.raises(mien.MienError, match="nowhere"):
             opens(str(tmp_path / "nowhere"))
+
+
+def test_the_documented_place_of_exports_still_works_and_says_where_it_is_now() -> None:
+    sys.modules.pop("mien.serving.exports", None)
+    with pytest.warns(DeprecationWarning, match=r"mien\.scores\.exports"):
+        from mien.serving.exports import write_scores
+    from mien.scores import exports
+
+    assert write_scores is exports.write_scores

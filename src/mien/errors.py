@@ -35,7 +35,7 @@ def escape_control(text: str) -> str:
 
     Names of files hold such things: line ends, escape sequences, text that runs backwards, bytes that are not UTF-8.
 
-    >>> legible("café \x1b[2J \udcff")
+    >>> escape_control("café \x1b[2J \udcff")
     'café \\x1b[2J \\udcff'
     """
     return _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

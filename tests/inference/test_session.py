@@ -176,7 +176,7 @@ def test_after_an_interrupt_no_answer_is_taken_for_that_to_another_clip(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("mien.features.worker.observe", interrupt)
+        patch.setattr("mien.features.worker.load_media", interrupt)
         with pytest.raises(KeyboardInterrupt):
             model.predictions(clips)
     assert not process.is_running()

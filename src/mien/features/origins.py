@@ -71,7 +71,7 @@ class SourceFile(NamedTuple):
     def text(self) -> str:
         """As it stands in a store.
 
-        >>> Origin("path", "ab", size=3).text
+        >>> SourceFile("path", "ab", size=3).text
         '["path","ab",null,null,3,0]'
         """
         return json.dumps(self, separators=(",", ":"))

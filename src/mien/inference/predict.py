@@ -44,8 +44,7 @@ class Model:
     """A trained model and everything that is needed to score new clips with it.
 
         with mien.load("runs/first") as model:
-            for film in films:
-                print(model.predict(film))
+            tables = [model.predict(video) for video in videos]
 
     The first call loads what clips are read with (backbones, face finder, recogniser, a process that decodes); later
     calls find it loaded, until the model is closed or nobody holds it any more. It may be used from several threads,

@@ -32,7 +32,7 @@ def ticks(seconds: float) -> int:
 class TimeBase:
     """Turns a track's own time stamps into ticks.
 
-    >>> Ruler(Fraction(1, 25)).read(50) == 2 * SECOND
+    >>> TimeBase(Fraction(1, 25)).read(50) == 2 * SECOND
     True
     """
 
@@ -55,7 +55,7 @@ class SamplingGrid:
     Raises:
         ValueError: a rate is not positive.
 
-    >>> grid = Grid({"slow": 2, "fast": 4})
+    >>> grid = SamplingGrid({"slow": 2, "fast": 4})
     >>> [sorted(grid.due(ticks(seconds))) for seconds in (0, 0.2, 0.4, 0.6)]
     [['fast', 'slow'], [], ['fast'], ['fast', 'slow']]
     """
