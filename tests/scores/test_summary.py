@@ -7,23 +7,23 @@ import pytest
 
 from mien.errors import DataError
 from mien.metrics import bootstrap_mean, resample
-from mien.scores.people import Scored
+from mien.scores.people import ScoredClips
 from mien.scores.permutation import permutation_p, sign_flip_p
 from mien.scores.summary import summarize
 
 Row = tuple[str | None, str | None, float]
 
 
-def scored(rows: list[Row], errors: dict[int, str] | None = None) -> Scored:
+def scored(rows: list[Row], errors: dict[int, str] | None = None) -> ScoredClips:
     """One target; (participant, condition, score) of each clip."""
-    return Scored(
+    return ScoredClips(
         ("Joy",), tuple(f"c{n}" for n in range(len(rows))), np.array([[score] for _, _, score in rows]),
         tuple(who for who, _, _ in rows), tuple(under for _, under, _ in rows),
         tuple((errors or {}).get(n) for n in range(len(rows))),
     )  # fmt: skip
 
 
-def drawn(seed: int, people: int, gain: float = 0.0, between: bool = False) -> Scored:
+def drawn(seed: int, people: int, gain: float = 0.0, between: bool = False) -> ScoredClips:
     rng = np.random.default_rng(seed)
     level = rng.normal(size=people)
     pairs = [(p, k) for p in range(people) for k in range(2) if not between or p % 2 == k]

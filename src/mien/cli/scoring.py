@@ -22,6 +22,7 @@ from mien.errors import Interrupted
 
 if TYPE_CHECKING:
     from mien.inference.partial import Kept
+    from mien.schema import Prediction
     from mien.scores.document import ScoresDocument
 
 SOURCE_HELP = (
@@ -52,13 +53,12 @@ def predict(
     quiet: QuietOption = False,
 ) -> None:
     """Score clips: how strongly each emotion shows, from whatever can be seen and heard."""
-    from mien.cli.printing import print_scores, print_why, print_windows
     from mien.config import read_local
     from mien.features.windows import windows_of
     from mien.inference.partial import Kept
     from mien.inference.predict import load, manifest_of
     from mien.inference.windows import window_notes
-    from mien.scores.exports import check_form, tabular
+    from mien.scores.exports import check_form
 
     windows_of(windows, hop)
     form = "" if out is None else check_form(out, form)
@@ -76,23 +76,29 @@ def predict(
     scored = loaded.document(made)
     if kept is not None and kept.taken:
         terminal.note(f"{kept.taken} of {len(made)} clips taken from the interrupted run")
-    if loaded.bundle.random_weights:
-        terminal.note("the model was trained on random weights; its scores mean nothing")
-    for note in loaded.source_notes(manifest.clips, made, faces, sound):
-        terminal.note(note)
-    for note in window_notes(made) if windows is not None else ():
+    random = ["the model was trained on random weights; its scores mean nothing"] * loaded.bundle.random_weights
+    of_windows = window_notes(made) if windows is not None else ()
+    for note in (*random, *loaded.source_notes(manifest.clips, made, faces, sound), *of_windows):
         terminal.note(note)
     files = {} if out is None else _write(scored, out, form, windows is not None, raw_cells)
     if kept is not None:
         kept.remove()
-    print_scores(tabular.wide(scored), loaded.targets)
-    if why:
-        print_why(made, loaded.targets)
-    if windows is not None and out is None:
-        print_windows(tabular.windows(scored), loaded.targets)
+    _show(scored, made, why, windows is not None and out is None)
     for file in files:
         terminal.say(f"{file}: written")
     leave(sum(one.error is not None for one in made), len(made))
+
+
+def _show(scored: "ScoresDocument", made: "list[Prediction]", why: bool, windows: bool) -> None:
+    """Print the scores, and what else was asked for."""
+    from mien.cli.printing import print_scores, print_why, print_windows
+    from mien.scores.exports import tabular
+
+    print_scores(tabular.wide(scored), scored.targets)
+    if why:
+        print_why(made, scored.targets)
+    if windows:
+        print_windows(tabular.windows(scored), scored.targets)
 
 
 def _what_is_kept(kept: "Kept | None", clips: int) -> str:

@@ -45,7 +45,7 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredSplit:
     """Rated clips of a split with what a model says of them.
 
     Attributes:
@@ -70,7 +70,7 @@ class Scored:
         return participants_of(self.clips)
 
 
-def score_split(bundle: Bundle, manifest: Manifest, store: Store, split: str) -> Scored:
+def score_split(bundle: Bundle, manifest: Manifest, store: Store, split: str) -> ScoredSplit:
     """Score the rated clips of a split.
 
     Raises:
@@ -93,7 +93,7 @@ def score_split(bundle: Bundle, manifest: Manifest, store: Store, split: str) ->
     inputs = bundle.clips({name: store.gather(name, ids) for name in bundle.modalities}, rated)
     present = np.stack([inputs.present(name).cpu().numpy() for name in bundle.modalities], -1)
     absent = tuple(_absent(store, clip, bundle.modalities, here) for clip, here in zip(ids, present, strict=True))
-    return Scored(clips, inputs, rated, bundle.score_each(inputs), present, absent)
+    return ScoredSplit(clips, inputs, rated, bundle.score_each(inputs), present, absent)
 
 
 def _absent(store: Store, clip: str, modalities: tuple[str, ...], present: npt.NDArray[np.bool_]) -> str:
@@ -247,7 +247,7 @@ def missing_curves(
     return curves
 
 
-def _coverage(bundle: Bundle, scored: Scored) -> Coverage | None:
+def _coverage(bundle: Bundle, scored: ScoredSplit) -> Coverage | None:
     if not bundle.quantiles:
         return None
     low, high = bundle.intervals(scored.scores.mean(0), scored.present)
@@ -260,7 +260,7 @@ def _coverage(bundle: Bundle, scored: Scored) -> Coverage | None:
     return Coverage(level, tuple(map(float, found)), tuple(map(float, width)))
 
 
-def _table(bundle: Bundle, scored: Scored) -> pa.Table:
+def _table(bundle: Bundle, scored: ScoredSplit) -> pa.Table:
     """What anyone needs to compute every number again."""
     mean = scored.scores.mean(0)
     columns: dict[str, object] = {
@@ -276,7 +276,7 @@ def _table(bundle: Bundle, scored: Scored) -> pa.Table:
     return pa.table(columns)
 
 
-def _notes(bundle: Bundle, scored: Scored, r: Array) -> tuple[str, ...]:
+def _notes(bundle: Bundle, scored: ScoredSplit, r: Array) -> tuple[str, ...]:
     notes = []
     if bundle.random_weights:
         notes.append("made with random backbones: these numbers mean nothing")

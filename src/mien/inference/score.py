@@ -17,7 +17,7 @@ from mien.schema import ClipFeatures
 
 
 @dataclass(frozen=True)
-class Scored:
+class ClipScores:
     """The scores and their intervals by target, and the modalities they come from; all ``nan`` when there are none."""
 
     scores: Mapping[str, float]
@@ -43,14 +43,14 @@ def ready(bundle: Bundle, clips: Sequence[ClipFeatures]) -> Ready:
     return Ready(bundle.clips(packed), [present_in(clip, bundle.modalities) for clip in clips])
 
 
-def score_ready(bundle: Bundle, these: Ready) -> list[Scored]:
+def score_ready(bundle: Bundle, these: Ready) -> list[ClipScores]:
     """Score clips in one go, each with intervals by the modalities that it has."""
     has = np.array([[name in names for name in bundle.modalities] for names in these.present])  # (N, M)
     scores = bundle.score_each(these.clips).mean(0)  # (N, E)
     scores = np.where(has.any(-1, keepdims=True), scores, np.float32(math.nan))
     lower, upper = (ends.tolist() for ends in bundle.intervals(scores, has))
     return [
-        Scored(
+        ClipScores(
             dict(zip(bundle.targets, row, strict=True)),
             dict(zip(bundle.targets, zip(low, high, strict=True), strict=True)),
             names,
@@ -59,7 +59,7 @@ def score_ready(bundle: Bundle, these: Ready) -> list[Scored]:
     ]
 
 
-def score_features(bundle: Bundle, clips: Sequence[ClipFeatures]) -> list[Scored]:
+def score_features(bundle: Bundle, clips: Sequence[ClipFeatures]) -> list[ClipScores]:
     """Pack clips and score them.
 
     Raises:

@@ -12,7 +12,7 @@ import numpy as np
 from mien.data.manifest import read_rows
 from mien.errors import DataError
 from mien.scores.document import read_document
-from mien.scores.people import Scored
+from mien.scores.people import ScoredClips
 
 CLIP, PARTICIPANT, ERROR = "clip", "participant", "error"
 _ENDS = (" lower", " upper")
@@ -20,7 +20,7 @@ _ENDS = (" lower", " upper")
 Row = Mapping[str, str]
 
 
-def read_scored(scores: Path, by: str, about: Path | None = None) -> tuple[Scored, tuple[str, ...]]:
+def read_scored(scores: Path, by: str, about: Path | None = None) -> tuple[ScoredClips, tuple[str, ...]]:
     """Scores with the condition of each clip.
 
     Args:
@@ -40,7 +40,7 @@ def read_scored(scores: Path, by: str, about: Path | None = None) -> tuple[Score
     if about is None and rows and by not in rows[0]:
         raise DataError(f"{scores}: no column {by!r}; name a table that has it with --about (columns clip, {by})")
     joined = [{**row, **known.get(row[CLIP], {})} for row in rows]
-    made = Scored(
+    made = ScoredClips(
         targets,
         tuple(row[CLIP] for row in joined),
         np.array([[_number(scores, row, target) for target in targets] for row in joined]).reshape(-1, len(targets)),

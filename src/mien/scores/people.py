@@ -16,7 +16,7 @@ Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredClips:
     """Scored clips, with who is in them and under which condition they were filmed.
 
     Attributes:
@@ -61,7 +61,7 @@ class Cells:
     clips: npt.NDArray[np.int64]
 
 
-def why_not(scored: Scored, place: int) -> str | None:
+def why_not(scored: ScoredClips, place: int) -> str | None:
     """Why a clip does not count; the same words for the same reason, without the name of the file."""
     if error := scored.errors[place]:
         return re.sub(rf"^{re.escape(scored.clips[place])}[^:]*: |^[^:\s]+\.\w+: ", "", error)
@@ -70,7 +70,7 @@ def why_not(scored: Scored, place: int) -> str | None:
     return None if scored.conditions[place] else "without a condition"
 
 
-def left_out(scored: Scored, reasons: Sequence[str | None]) -> tuple[Excluded, ...]:
+def left_out(scored: ScoredClips, reasons: Sequence[str | None]) -> tuple[Excluded, ...]:
     """Clips that do not count, by reason."""
     found: dict[str, list[str]] = {}
     for clip, reason in zip(scored.clips, reasons, strict=True):
@@ -79,7 +79,7 @@ def left_out(scored: Scored, reasons: Sequence[str | None]) -> tuple[Excluded, .
     return tuple(Excluded(reason, len(clips), clips[0]) for reason, clips in found.items())
 
 
-def nobody(scored: Scored, here: Sequence[int]) -> list[str]:
+def nobody(scored: ScoredClips, here: Sequence[int]) -> list[str]:
     """A note on clips of which nobody knows who is in them."""
     unknown = [scored.clips[place] for place in here if scored.participants[place] is None]
     if not unknown:
@@ -87,7 +87,7 @@ def nobody(scored: Scored, here: Sequence[int]) -> list[str]:
     return [f"{len(unknown)} clips are of nobody known; each counts as a person of its own (first: {unknown[0]})"]
 
 
-def cells_of(scored: Scored, here: Sequence[int], baseline: str | None) -> Cells:
+def cells_of(scored: ScoredClips, here: Sequence[int], baseline: str | None) -> Cells:
     """Each person's mean in each condition, of the clips that count.
 
     Raises:

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from mien.errors import DataError, DependencyMissing
 from mien.metrics import Interval, bootstrap_mean, interval, mean_defined
-from mien.scores.people import Cells, Excluded, Scored, cells_of, left_out, less_baseline, nobody, why_not
+from mien.scores.people import Cells, Excluded, ScoredClips, cells_of, left_out, less_baseline, nobody, why_not
 from mien.scores.permutation import permutation_p, sign_flip_p
 
 Array = npt.NDArray[np.float64]
@@ -92,7 +92,7 @@ class Summary:
     notes: tuple[str, ...]
 
 
-def summarize(scored: Scored, baseline: str | None = None, resamples: int = 10_000, seed: int = 0) -> Summary:
+def summarize(scored: ScoredClips, baseline: str | None = None, resamples: int = 10_000, seed: int = 0) -> Summary:
     """Means by condition and differences between conditions.
 
     Args:
