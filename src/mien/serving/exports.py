@@ -1,12 +1,13 @@
-"""The old place of ``mien.scores.exports``: everything is found there, and that is said once."""
+"""The old place of ``mien.scores.exports``: everything is found there, and that is said."""
 
 import warnings
 from typing import Any
 
 from mien.scores import exports
 
-warnings.warn("mien.serving.exports is now mien.scores.exports", DeprecationWarning, stacklevel=2)
-
 
 def __getattr__(name: str) -> Any:
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn("mien.serving.exports is now mien.scores.exports", DeprecationWarning, stacklevel=2)
     return getattr(exports, name)
