@@ -101,13 +101,13 @@ def _anonymous(process: int) -> float:
 def _one_clip(film: Path) -> float:
     """Seconds that the features of one clip take, once everything is loaded."""
     from mien.config import Settings  # noqa: PLC0415 - the parent shall stay small
-    from mien.features.worker import Job, plan  # noqa: PLC0415
+    from mien.features.worker import ClipJob, plan  # noqa: PLC0415
     from mien.schema import Clip  # noqa: PLC0415
 
     extractor = plan(Settings(), workers=1)()
-    extractor(Job(Clip("first", long_film(5))))
+    extractor(ClipJob(Clip("first", long_film(5))))
     begin = perf_counter()
-    outcome = extractor(Job(Clip("clip", film)))
+    outcome = extractor(ClipJob(Clip("clip", film)))
     assert outcome.failure is None, outcome.failure
     return perf_counter() - begin
 

@@ -22,9 +22,9 @@ from mien.compute.device import choose_precision
 from mien.config import FitSettings, Settings, read_settings
 from mien.features.store import Packed
 from mien.metrics import bootstrap_pearson, pearson
-from mien.model.inputs import Clips, load_clips
+from mien.model.inputs import ClipDataset, load_dataset
 from mien.model.network import ModelSpec, Multimodal, Unimodal
-from mien.training.fit import Job, fit
+from mien.training.fit import TrainingJob, fit
 
 WIDTH, STEPS, HIDDEN = 768, 58, 256
 
@@ -82,12 +82,12 @@ def plain_epoch(folder: Path, labels: np.ndarray) -> float:
     return time.perf_counter() - begin
 
 
-def our_epoch(clips: Clips, valid: Clips, models: int, settings: Settings, precision: torch.dtype) -> float:
+def our_epoch(clips: ClipDataset, valid: ClipDataset, models: int, settings: Settings, precision: torch.dtype) -> float:
     """Seconds of one epoch per model, ``models`` at once."""
     variants = tuple(ModelSpec(k, 5e-4, 1e-2, 0.45) for k in range(models))
     stage: FitSettings = settings.stage1
     module = Unimodal("audio", clips.modalities["audio"].values.shape[1], 6, settings.stage1, variants)
-    job = Job("bench", module, module.groups(), variants, clips, valid, stage, epochs=2, precision=precision)
+    job = TrainingJob("bench", module, module.groups(), variants, clips, valid, stage, epochs=2, precision=precision)
     return min(epoch.seconds for epoch in fit(job)) / models
 
 
@@ -167,10 +167,10 @@ def plain_stage(folder: Path, names: tuple[str, ...], labels: np.ndarray) -> flo
     return time.perf_counter() - begin
 
 
-def our_stage(clips: Clips, names: tuple[str, ...], precision: torch.dtype) -> float:
+def our_stage(clips: ClipDataset, names: tuple[str, ...], precision: torch.dtype) -> float:
     """Seconds of one epoch of ``SEEDS`` models at once, in batches as large as those of the plain loop."""
     settings = read_settings(overrides=["stage1.batch_size=64", "stage2.batch_size=64"])
-    part = Clips({name: clips.modalities[name] for name in names}, clips.labels, precision)
+    part = ClipDataset({name: clips.modalities[name] for name in names}, clips.labels, precision)
     widths = {name: SHAPES[name][0] for name in names}
     stage = settings.stage1 if len(names) == 1 else settings.stage2
     variants = tuple(ModelSpec(k, stage.lr, stage.weight_decay, stage.dropout, 0.3) for k in range(SEEDS))
@@ -181,7 +181,7 @@ def our_stage(clips: Clips, names: tuple[str, ...], precision: torch.dtype) -> f
         module = Multimodal(widths, 6, settings, variants)
         groups = module.groups(settings.stage2)
     few = part.only(torch.arange(2))
-    job = Job("bench", module, groups, variants, part, few, stage, epochs=2, precision=precision)
+    job = TrainingJob("bench", module, groups, variants, part, few, stage, epochs=2, precision=precision)
     return min(epoch.seconds for epoch in fit(job))
 
 
@@ -199,7 +199,7 @@ def stages(count: int, rng: np.random.Generator) -> Table:
             for i, (begin, end) in enumerate(itertools.pairwise(packed[name].offsets.tolist())):
                 np.save(Path(scratch) / name / f"{i}.npy", values[begin:end])
         precision = choose_precision(read_settings().compute, torch.device("cpu"))
-        clips = load_clips(packed, labels, {name: width for name, (width, _) in SHAPES.items()}, 1500, precision)
+        clips = load_dataset(packed, labels, {name: width for name, (width, _) in SHAPES.items()}, 1500, precision)
         whole = np.zeros(2)
         for names in (*((name,) for name in SHAPES), tuple(SHAPES)):
             plain_stage(Path(scratch), names, labels[:128])
@@ -252,7 +252,7 @@ def data_path(packed: Packed, labels: np.ndarray) -> tuple[Table, float]:
             np.save(Path(folder) / f"{i}.npy", packed.values[packed.offsets[i] : packed.offsets[i + 1]])
         ways["a .npy per clip, DataLoader, one model"] = lambda: plain_epoch(Path(folder), labels)
         for precision in (torch.float32, torch.bfloat16):
-            clips = load_clips({"audio": packed}, labels, {"audio": WIDTH}, 1500, precision)
+            clips = load_dataset({"audio": packed}, labels, {"audio": WIDTH}, 1500, precision)
             few = clips.only(torch.arange(2))  # validation is not part of the comparison
             for models in (1, 10):
                 name = f"packed, bucketed, {str(precision)[6:]}, {models} at once"
@@ -268,7 +268,7 @@ def data_path(packed: Packed, labels: np.ndarray) -> tuple[Table, float]:
 def at_once(count: int, labels: np.ndarray, rng: np.random.Generator) -> Table:
     """Thirty small models together against one alone."""
     vectors = Packed(rng.standard_normal((count, 256), np.float32).astype(np.float16), np.arange(count + 1))
-    clips, rows = load_clips({"audio": vectors}, labels, {"audio": 256}, 1500), []
+    clips, rows = load_dataset({"audio": vectors}, labels, {"audio": 256}, 1500), []
     few = clips.only(torch.arange(2))
     for hidden, batch in ((64, 256), (256, 64)):
         settings = read_settings(overrides=[f"stage1.embedding={hidden}", f"stage1.batch_size={batch}"])

@@ -18,7 +18,7 @@ from markdown.extensions.toc import slugify
 import mien
 from mien.cli import app
 from mien.config import Settings, read_settings
-from mien.model.notice import NOTICE
+from mien.model.legal_notice import NOTICE
 from mien.scores.exports import FORMATS
 from mien.study.plan import read_study
 from tests.tutorials import Block, blocks_of, commands_of, run_python

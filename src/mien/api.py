@@ -11,8 +11,8 @@ from mien.data.manifest import read_manifest
 from mien.evaluation.evaluate import evaluate as evaluate_bundle
 from mien.evaluation.results import Evaluation
 from mien.features.extract import extract as extract_outcomes
+from mien.features.extraction_summary import ExtractionSummary
 from mien.features.store import Store
-from mien.features.tally import ExtractionSummary
 from mien.inference.predict import Model, load
 from mien.progress import counted
 from mien.schema import Manifest

@@ -19,7 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mien.errors import DataError, SettingsError
-from mien.storage.files import contents
+from mien.storage.files import read_bytes_checked
 
 ModalityName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -323,7 +323,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
         SettingsError: it cannot be read, or is no mapping.
     """
     try:
-        values = yaml.load(contents(file, LARGEST_SETTINGS).decode("utf-8"), _Loader)
+        values = yaml.load(read_bytes_checked(file, LARGEST_SETTINGS).decode("utf-8"), _Loader)
     except DataError as error:
         raise SettingsError(str(error)) from error
     except YAML_FAULTS as error:

@@ -188,7 +188,7 @@ class Feature:
         seconds: ``(T,)`` float32 presentation time of each step.
         status: ``present``; ``absent`` (the clip has no such thing); ``failed`` (the clip could not be read).
         reason: why it is absent or failed, or what was odd about it (``face in 12 of 28 frames``); else empty.
-        origin: the file that it was made from, as text (``features/origins.py``); empty when it was not made from one.
+        origin: the file that it was made from, as text (``features/source_files.py``); empty without one.
     """
 
     modality: str

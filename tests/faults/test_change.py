@@ -10,9 +10,9 @@ import pytest
 from mien.data.manifest import read_manifest
 from mien.errors import DataError
 from mien.features.extract import REPLACED, extract
-from mien.features.origins import check_unchanged
+from mien.features.extraction_summary import ExtractionSummary
+from mien.features.source_files import check_unchanged
 from mien.features.store import Store
-from mien.features.tally import ExtractionSummary
 from mien.study import run_study
 from tests.faults.conftest import Count, Undisturbed
 from tests.faults.jobs import command, plan_of, settings

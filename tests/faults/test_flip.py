@@ -11,9 +11,9 @@ import pytest
 from mien.config import read_settings
 from mien.data.manifest import read_manifest
 from mien.errors import MienError
-from mien.features.extract import DAMAGED, SETTINGS, as_extracted, extract
+from mien.features.extract import DAMAGED, SETTINGS, extract, with_extraction_settings
+from mien.features.extraction_summary import ExtractionSummary
 from mien.features.store import Store
-from mien.features.tally import ExtractionSummary
 from mien.features.writer import StoreWriter
 from mien.model.bundle import load_bundle
 from mien.storage.checksums import SUMS, read_tensors
@@ -62,7 +62,7 @@ def everything(store: Path) -> Any:
     opened = Store(store)
     arrays = {pair: (opened.array(*pair).tobytes(), opened.seconds(*pair).tobytes()) for pair in opened.rows}
     packed = {name: opened.gather(name, sorted(opened.clips)).values.tobytes() for name in opened.modalities}
-    made_with = as_extracted(settings(), store).model_dump()
+    made_with = with_extraction_settings(settings(), store).model_dump()
     return {pair: row[:8] for pair, row in opened.rows.items()}, repr(opened.clips), arrays, packed, made_with
 
 

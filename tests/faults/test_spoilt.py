@@ -20,8 +20,8 @@ from safetensors.numpy import load_file, save_file
 
 from mien.config import Settings, read_settings
 from mien.errors import MienError, ModelError
-from mien.features.extract import as_extracted
-from mien.features.origins import check_unchanged
+from mien.features.extract import with_extraction_settings
+from mien.features.source_files import check_unchanged
 from mien.features.store import Store
 from mien.features.writer import StoreWriter
 from mien.model.bundle import Bundle, load_bundle
@@ -246,7 +246,7 @@ def test_a_store_cannot_widen_the_limits_of_this_machine(store: Path, count: Cou
     del made["checksum"]
     made["media"].update(longest_seconds=1e9, largest_megapixels=1e9, vision_fps=2.0)
     write_checksummed(store / "extraction.json", {**made, "compute": {"decoder_gigabytes": 1e6}, "seeds": [1]})
-    found = as_extracted(Settings(), store)
+    found = with_extraction_settings(Settings(), store)
     assert found.media == Settings().media.model_copy(update={"vision_fps": 2.0})
     assert (found.compute, found.seeds) == (Settings().compute, Settings().seeds)
     count()
@@ -262,7 +262,7 @@ def test_settings_in_a_store_of_another_kind_are_read_or_refused_in_one_line(
     def write(value: Any) -> None:
         write_json(store / "extraction.json", {**value, "checksum": key_of(value)})
 
-    each(made, examples, count, write, lambda: as_extracted(Settings(), store))
+    each(made, examples, count, write, lambda: with_extraction_settings(Settings(), store))
 
 
 def read_all(store: Path) -> None:

@@ -14,9 +14,9 @@ from mien.config import Settings, read_settings
 from mien.data.manifest import read_manifest
 from mien.errors import InUse
 from mien.features.extract import extract
+from mien.features.extraction_summary import ExtractionSummary
 from mien.features.store import Store
-from mien.features.tally import ExtractionSummary
-from mien.features.worker import Outcome
+from mien.features.worker import ClipOutcome
 from mien.features.writer import StoreWriter
 from mien.schema import Clip, Manifest
 from tests.media.clips import make_clip, tone
@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(
     manifest: Manifest, store: Path, settings: Settings, workers: int = 0
-) -> tuple[ExtractionSummary, list[Outcome]]:
+) -> tuple[ExtractionSummary, list[ClipOutcome]]:
     tally = ExtractionSummary()
     outcomes = list(extract(manifest, store, settings, workers=workers))
     for outcome in outcomes:

@@ -11,8 +11,8 @@ import pytest
 
 from mien.config import read_settings
 from mien.errors import SettingsError
-from mien.features.windows import Stretch, Windows, cut, stretches, windows_of
-from mien.features.worker import Extractor, Job, plan
+from mien.features.windows import Windows, WindowSpan, cut, stretches, windows_of
+from mien.features.worker import ClipJob, Extractor, plan
 from mien.media.decoder import DecoderClient
 from mien.modalities.base import Backbone, Output, Prepared
 from mien.modalities.text import spoken
@@ -96,7 +96,7 @@ def test_windows_side_by_side_share_out_all_steps() -> None:
 
 def test_what_is_cut_is_not_copied() -> None:
     made = ClipFeatures("a", 1.0, (feature("audio", [0.1, 0.2, 0.3]),))
-    part = cut(made, Stretch(0.15, 0.35, 0.35), ["audio"]).features[0]
+    part = cut(made, WindowSpan(0.15, 0.35, 0.35), ["audio"]).features[0]
     assert part.values is not None
     assert np.shares_memory(part.values, made.features[0].values)
 
@@ -155,7 +155,7 @@ def extractor(windows: Windows | None, count: Counter[str] | None = None) -> tup
 
 def test_no_backbone_hears_a_clip_again_for_its_windows(clip: Clip) -> None:
     extract, backbones = extractor(Windows(1, 0.25))
-    outcome = extract(Job(clip))
+    outcome = extract(ClipJob(clip))
     assert outcome.failure is None
     assert len(outcome.stretches) == 13  # (4 - 1) / .25 + 1
     assert backbones["audio"].calls == 1
@@ -166,7 +166,7 @@ def test_no_backbone_hears_a_clip_again_for_its_windows(clip: Clip) -> None:
 
 def test_a_window_has_the_text_of_its_words_and_none_without_words(clip: Clip) -> None:
     extract, backbones = extractor(Windows(0.8, 0.4))
-    outcome = extract(Job(clip))
+    outcome = extract(ClipJob(clip))
     for stretch in outcome.stretches:
         part = spoken(SAID, stretch.start, stretch.until)
         assert stretch.text is not None
@@ -180,19 +180,21 @@ def test_a_window_has_the_text_of_its_words_and_none_without_words(clip: Clip) -
 
 def test_a_transcript_without_times_counts_whole_in_every_window(clip: Clip) -> None:
     extract, backbones = extractor(Windows(1, 1))
-    outcome = extract(Job(Clip("a", clip.path, transcript="so happy")))
+    outcome = extract(ClipJob(Clip("a", clip.path, transcript="so happy")))
     whole = next(f for f in outcome.made.features if f.modality == "text")
     assert [stretch.text for stretch in outcome.stretches] == [whole] * 4
     assert backbones["text"].calls == 1
 
 
 def test_nobody_who_did_not_ask_gets_windows(clip: Clip) -> None:
-    assert extractor(None)[0](Job(clip)).stretches == ()
+    assert extractor(None)[0](ClipJob(clip)).stretches == ()
 
 
 def test_words_alone_have_no_length_and_so_no_windows(tmp_path: Path) -> None:
     settings = read_settings(overrides=["weights=tiny", "modalities=[text]"])
     (tmp_path / "a.mp4").write_bytes(b"nobody looks")
-    outcome = Extractor(plan(settings, windows=Windows(1, 1)))(Job(Clip("a", tmp_path / "a.mp4", transcript="hello")))
+    outcome = Extractor(plan(settings, windows=Windows(1, 1)))(
+        ClipJob(Clip("a", tmp_path / "a.mp4", transcript="hello"))
+    )
     assert outcome.failure is None
     assert outcome.stretches == ()

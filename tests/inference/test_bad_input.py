@@ -10,8 +10,8 @@ import pytest
 from mien.config import Settings
 from mien.data.manifest import read_manifest
 from mien.features.extract import extract
+from mien.features.extraction_summary import ExtractionSummary
 from mien.features.store import Store
-from mien.features.tally import ExtractionSummary
 from mien.weights import Weights
 from tests.media.clips import make_clip
 

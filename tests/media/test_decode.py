@@ -18,11 +18,10 @@ import pytest
 
 from mien.config import MediaSettings
 from mien.errors import MediaError
-from mien.media import soundtrack
 from mien.media.container import open_container, picture_track
 from mien.media.decode import Frame, MediaReader, read_sound
-from mien.media.pictures import VideoTrack
 from mien.media.timeline import SamplingGrid
+from mien.media.video_track import VideoTrack
 from tests.media.clips import B_PICTURES, SHARED, beep, cut, index_of, make_clip, repeat
 
 SETTINGS = MediaSettings()

@@ -15,9 +15,9 @@ import pytest
 
 from mien.config import ComputeSettings, MediaSettings
 from mien.errors import MediaError
+from mien.media.audio_track import AudioTrack
 from mien.media.decode import MediaReader, read_sound
 from mien.media.decoder import DecoderClient, seconds_for
-from mien.media.soundtrack import AudioTrack
 from mien.media.timeline import SECOND
 from tests.badmedia.mutations import png
 from tests.media.clips import make_clip

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mien.config import MediaSettings, SpeechSettings
 from mien.errors import DependencyMissing, SettingsError, WeightsError, WeightsMissing
 from mien.media.decode import MediaReader
-from mien.media.speech import TRAILING_SILENCE_FRAMES, Transcriber, clip_time, is_plausible, parcels, without_padding
+from mien.media.speech import TRAILING_SILENCE_FRAMES, Transcriber, chunks, clip_time, is_plausible, without_padding
 from mien.media.vad import open_vad, stretches, voice_activity, widen
 from mien.schema import SAMPLE_RATE
 from tests.media.clips import SHARED
@@ -71,7 +71,7 @@ def test_widened_segments_never_overlap_or_leave_the_sound(gaps: list[float], by
 def test_parcels_hold_every_span_in_order_and_half_a_minute_at_most(lengths: list[float]) -> None:
     starts = np.cumsum([0.0, *lengths[:-1]]) + np.arange(len(lengths))  # a second between neighbours
     spans = [(start, start + length) for start, length in zip(starts.tolist(), lengths, strict=True)]
-    packed = parcels(spans)
+    packed = chunks(spans)
     assert [span for parcel in packed for span in parcel] == spans
     for parcel in packed:
         assert len(parcel) == 1 or sum(end - start for start, end in parcel) <= 30 + 1e-6
@@ -79,7 +79,7 @@ def test_parcels_hold_every_span_in_order_and_half_a_minute_at_most(lengths: lis
 
 def test_speech_without_any_pause_is_cut_so_that_memory_stays_bounded() -> None:
     # 700 s in the fewest equal pieces of at most 300 s
-    assert parcels([(50.0, 750.0)]) == [
+    assert chunks([(50.0, 750.0)]) == [
         [(50, pytest.approx(850 / 3))],
         [(pytest.approx(850 / 3), pytest.approx(1550 / 3))],
         [(pytest.approx(1550 / 3), 750)],

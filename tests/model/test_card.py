@@ -13,8 +13,8 @@ from mien.evaluation.subgroups import by_group
 from mien.evaluation.validation import results_record
 from mien.metrics import bootstrap_mean
 from mien.model.card import card, front_matter
+from mien.model.legal_notice import NOTICE
 from mien.model.licences import Licences, licences_of
-from mien.model.notice import NOTICE
 from mien.schema import Clip
 from mien.weights import ENTRIES, SETS
 

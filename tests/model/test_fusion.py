@@ -8,7 +8,7 @@ import torch
 
 from mien.modalities.stacked import RngStreams
 from mien.model.fusion import Embedding, Fusion
-from mien.model.presence import FusionSpec, keep_modalities
+from mien.model.modality_mask import FusionSpec, keep_modalities
 
 WIDTHS = {"text": 3, "audio": 4, "vision": 2}
 

@@ -21,7 +21,7 @@ from mien.model.heads.late import Mean, WeightedLate
 from mien.model.heads.lstm import LSTM
 from mien.model.heads.steps import coarse, normal
 from mien.model.heads.temporal import Convolution, Temporal
-from mien.model.presence import FusionSpec
+from mien.model.modality_mask import FusionSpec
 
 WIDTHS = {"text": 5, "audio": 7, "vision": 6, "motion": 4}
 LONGEST = {"text": 3, "audio": 40, "vision": 9, "motion": 30}

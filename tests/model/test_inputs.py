@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mien.features.store import Packed
-from mien.model.inputs import Clips, averaged, load_clips
+from mien.model.inputs import ClipDataset, averaged, load_dataset
 
 WIDE = 300
 """Wide enough to be kept in half precision."""
@@ -16,8 +16,8 @@ def packed(lengths: list[int], width: int = WIDE) -> Packed:
     return Packed(values, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
 
-def clips_of(given: Packed, longest: int = 100, precision: torch.dtype = torch.float32) -> Clips:
-    return load_clips(
+def clips_of(given: Packed, longest: int = 100, precision: torch.dtype = torch.float32) -> ClipDataset:
+    return load_dataset(
         {"audio": given}, np.zeros((len(given.lengths), 6)), {"audio": given.width}, longest, precision
     )  # fmt: skip
 

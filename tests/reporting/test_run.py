@@ -11,12 +11,12 @@ from typer.testing import CliRunner
 
 from mien.cli import app
 from mien.errors import DataError, ModelError
-from mien.evaluation.evaluate import evaluate, judge_targets
+from mien.evaluation.evaluate import evaluate, evaluate_targets
 from mien.evaluation.record import read_evaluation, splits_of, write_evaluation
 from mien.evaluation.results import Evaluation
 from mien.model.bundle import load_bundle
-from mien.reporting.blocks import Cell, Facts, Figure, Notice, Page, Prose, Table
-from mien.reporting.judged import agreement, missing, result_table, worst
+from mien.reporting.blocks import Facts, Figure, Notice, Page, Prose, Table, TableCell
+from mien.reporting.evaluation_blocks import agreement, missing, result_table, worst
 from mien.reporting.run import page, settings_table
 from mien.reporting.rundata import read_run
 from tests.reporting.conftest import QUICK, Data
@@ -32,7 +32,7 @@ def by_hand() -> Evaluation:
                                              "motion: no face in 7 frames", ""]}  # fmt: skip
     for e, name in enumerate(TARGETS):
         columns |= {f"rated {name}": RATED[:, e], f"predicted {name}": PREDICTED[:, e]}
-    targets, mean_r = judge_targets(TARGETS, PREDICTED, RATED, None, 200)
+    targets, mean_r = evaluate_targets(TARGETS, PREDICTED, RATED, None, 200)
     return Evaluation(
         "test", 4, "clips", targets, mean_r, 2, 0.0, np.array([0.5]), {}, {}, (), None, pa.table(columns), ()
     )
@@ -172,7 +172,7 @@ def test_evaluate_leaves_its_result_for_the_report(bare: Path, data: Data, tmp_p
 
 def test_cells_of_an_interval_sort_by_their_lower_end() -> None:
     cell = result_table(by_hand()).rows[0][3]
-    assert isinstance(cell, Cell) and (cell.value is None or isinstance(cell.value, float))
+    assert isinstance(cell, TableCell) and (cell.value is None or isinstance(cell.value, float))
 
 
 def first_block(made: Page) -> tuple[dict[str, str], str]:

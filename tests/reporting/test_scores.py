@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from mien.errors import DataError
-from mien.reporting import films as films_room
+from mien.reporting import videos as films_room
 from mien.reporting.blocks import Figure, Notice, Table
-from mien.reporting.films import Films, candidates, find_films, link
 from mien.reporting.player import FINEST, player_of, scale_of, weights_of
-from mien.reporting.scores import PLAYED, AttributionBars, Collapsible, Stage, page, played
-from mien.reporting.sparks import SHOWN, Sparklines, height, spark_of
+from mien.reporting.scores import MAX_PLAYER_CLIPS, AttributionBars, Collapsible, PlayerBlock, page, played
+from mien.reporting.sparklines import SHOWN, Sparklines, height, spark_of
+from mien.reporting.videos import Films, candidates, find_films, link
 from mien.schema import Prediction, Window
 from mien.scores.document import AttentionNote, ClipNote
 from tests.media.clips import make_clip
@@ -127,19 +127,23 @@ def test_one_clip_has_no_section_that_compares_clips() -> None:
 def test_a_clip_that_failed_alone_says_why() -> None:
     made = page(scored(FAILED), NONE)
     assert [notice.text for notice in blocks(made, Notice)] == ["Not scored: bad.mp4: not a video"]
-    assert not blocks(made, Stage)
+    assert not blocks(made, PlayerBlock)
 
 
 def test_what_is_bounded_says_so() -> None:
     many = [Prediction(f"{n:04d}", {"Joy": 0.1, "Empathic Pain": 0.2}, present=("text", "audio"), seconds=1.0)
-            for n in range(PLAYED + 1)]  # fmt: skip
+            for n in range(MAX_PLAYER_CLIPS + 1)]  # fmt: skip
     made = page(scored(*many), NONE)
-    (stage,), (sparks,) = blocks(made, Stage), blocks(made, Sparklines)
-    assert (len(stage.players), len(sparks.sparks), len(played(scored(*many)))) == (PLAYED, SHOWN, PLAYED)
+    (stage,), (sparks,) = blocks(made, PlayerBlock), blocks(made, Sparklines)
+    assert (len(stage.players), len(sparks.sparks), len(played(scored(*many)))) == (
+        MAX_PLAYER_CLIPS,
+        SHOWN,
+        MAX_PLAYER_CLIPS,
+    )
     leads = {section.id: section.lead for section in made.sections}
-    assert leads["player"].startswith(f"The first {PLAYED} of {PLAYED + 1} clips")
-    assert f"The first {SHOWN} of {PLAYED + 1} clips" in leads["curves"]
-    assert len(table(made, "scores").rows) == PLAYED + 1
+    assert leads["player"].startswith(f"The first {MAX_PLAYER_CLIPS} of {MAX_PLAYER_CLIPS + 1} clips")
+    assert f"The first {SHOWN} of {MAX_PLAYER_CLIPS + 1} clips" in leads["curves"]
+    assert len(table(made, "scores").rows) == MAX_PLAYER_CLIPS + 1
 
 
 def note(name: str, path: Path | str | None) -> ClipNote:

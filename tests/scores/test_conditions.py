@@ -76,9 +76,9 @@ def test_the_command_compares_and_writes_a_tidy_table(tmp_path: Path) -> None:
     ran = CliRunner().invoke(app, words)
     assert ran.exit_code == 0, ran.output
     with (tmp_path / "tidy.csv").open(newline="") as file:
-        tidy = list(csv.DictReader(file))
-    assert [row["what"] for row in tidy] == ["mean", "mean", "difference"]
+        rows = list(csv.DictReader(file))
+    assert [row["what"] for row in rows] == ["mean", "mean", "difference"]
     # within each of 8 people b is .1 + .5 above a
-    assert float(tidy[2]["value"]) == pytest.approx(0.6)
-    assert (tidy[2]["design"], tidy[2]["people"]) == ("within", "8")
-    assert float(tidy[2]["p"]) == pytest.approx(2 / 2**8)
+    assert float(rows[2]["value"]) == pytest.approx(0.6)
+    assert (rows[2]["design"], rows[2]["people"]) == ("within", "8")
+    assert float(rows[2]["p"]) == pytest.approx(2 / 2**8)

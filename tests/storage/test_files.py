@@ -18,7 +18,6 @@ from mien.storage.files import (
     atomic_file,
     atomic_folder,
     cache_folder,
-    contents,
     key_of,
     open_regular,
     read_json,
@@ -152,7 +151,7 @@ def test_only_regular_files_of_bearable_size_are_read(what: str, tmp_path: Path)
     make(tmp_path / "x")
     before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(DataError, match=rf"x: cannot be read \({said}"):
-        contents(tmp_path / "x")
+        read_bytes_checked(tmp_path / "x")
     assert time.monotonic() - before[0] < 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before[1] < 50_000  # kB
 
@@ -190,24 +189,24 @@ while True:
 def test_a_link_is_followed_only_where_that_is_wanted(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"abc")
     (tmp_path / "link").symlink_to("file")
-    assert contents(tmp_path / "link") == b"abc"
+    assert read_bytes_checked(tmp_path / "link") == b"abc"
     with pytest.raises(DataError, match=r"link: cannot be read .a link, which is not followed here"):
-        contents(tmp_path / "link", follow=False)
+        read_bytes_checked(tmp_path / "link", follow=False)
 
 
 def test_a_file_that_grows_is_read_no_further_than_it_went(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
-    assert contents(tmp_path / "x", most=3) == b"abc"
+    assert read_bytes_checked(tmp_path / "x", most=3) == b"abc"
     grow = "import time\nfile = open('x', 'ab', 0)\nwhile True: file.write(b'0' * 1000); time.sleep(1e-3)"
     other = subprocess.Popen([sys.executable, "-c", grow], cwd=tmp_path)
     try:
         while (tmp_path / "x").stat().st_size < 100_000:
             time.sleep(0.01)
-        read = [len(contents(tmp_path / "x")) for _ in range(2000)]
+        read = [len(read_bytes_checked(tmp_path / "x")) for _ in range(2000)]
     finally:
         other.kill()
         other.wait()
     assert read == sorted(read)
     assert read[0] < read[-1]
     with pytest.raises(DataError, match="but at most 3 B are read"):
-        contents(tmp_path / "x", most=3)
+        read_bytes_checked(tmp_path / "x", most=3)

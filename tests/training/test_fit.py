@@ -10,10 +10,10 @@ import torch
 
 from mien.config import Settings, read_settings
 from mien.errors import MienError
-from mien.model.inputs import Clips, PackedSteps
+from mien.model.inputs import ClipDataset, PackedSteps
 from mien.model.network import ModelSpec, Multimodal, Unimodal
 from mien.training.batches import batch_order
-from mien.training.fit import Epoch, Job, fit
+from mien.training.fit import Epoch, TrainingJob, fit
 from mien.training.parameters import Optimiser, ParameterMatrix
 from mien.training.schedule import Progress
 
@@ -32,7 +32,7 @@ VARIANTS = (
 )
 
 
-def clips(count: int = 60, seed: int = 0) -> Clips:
+def clips(count: int = 60, seed: int = 0) -> ClipDataset:
     generator = torch.Generator().manual_seed(seed)
     signal = torch.randn(count, 2, generator=generator)
     parts = {}
@@ -46,22 +46,22 @@ def clips(count: int = 60, seed: int = 0) -> Clips:
         noise = torch.randn(int(has.sum()), width, generator=generator)
         parts[name] = PackedSteps(signal.repeat_interleave(has, 0) @ torch.ones(2, width) + noise, begins, has)
     labels = signal + 0.5 * torch.randn(count, 2, generator=generator)
-    return Clips(parts, labels, torch.float32)
+    return ClipDataset(parts, labels, torch.float32)
 
 
-def multimodal(models: tuple[ModelSpec, ...], settings: Settings = SETTINGS) -> Job:
+def multimodal(models: tuple[ModelSpec, ...], settings: Settings = SETTINGS) -> TrainingJob:
     data = clips()
     module = Multimodal({n: s.values.shape[1] for n, s in data.modalities.items()}, 2, settings, models)
     groups = module.groups(settings.stage2)
-    return Job("stage2", module, groups, models, data, clips(40, 1), settings.stage2, epochs=6)
+    return TrainingJob("stage2", module, groups, models, data, clips(40, 1), settings.stage2, epochs=6)
 
 
-def unimodal(models: tuple[ModelSpec, ...]) -> Job:
+def unimodal(models: tuple[ModelSpec, ...]) -> TrainingJob:
     module = Unimodal("audio", 7, 2, SETTINGS.stage1, models)
-    return Job("audio", module, module.groups(), models, clips(), clips(40, 1), SETTINGS.stage1, epochs=6)
+    return TrainingJob("audio", module, module.groups(), models, clips(), clips(40, 1), SETTINGS.stage1, epochs=6)
 
 
-def weights(job: Job) -> list[torch.Tensor]:
+def weights(job: TrainingJob) -> list[torch.Tensor]:
     return [parameter.detach().clone() for parameter in job.module.parameters()]
 
 
@@ -80,7 +80,7 @@ def test_models_trained_at_once_equal_models_trained_alone(make) -> None:
             torch.testing.assert_close(ours[k], own[0], atol=1e-4, rtol=1e-3)
 
 
-def impatient(models: tuple[ModelSpec, ...]) -> Job:
+def impatient(models: tuple[ModelSpec, ...]) -> TrainingJob:
     """Models that stop one after the other: the third, at five times the rate, before the others."""
     stage = SETTINGS.stage2.model_copy(update={"patience": 1, "ema": 0.5})
     return replace(multimodal(models, SETTINGS.model_copy(update={"stage2": stage})), epochs=30)
@@ -226,7 +226,7 @@ def test_a_model_stops_on_its_own_and_keeps_its_best() -> None:
 
 def test_an_undefined_r_is_an_error_that_says_what_to_look_at() -> None:
     job = unimodal(VARIANTS[:1])
-    unrated = Clips(job.valid.modalities, torch.full_like(job.valid.labels, torch.nan), torch.float32)
+    unrated = ClipDataset(job.valid.modalities, torch.full_like(job.valid.labels, torch.nan), torch.float32)
     with pytest.raises(MienError, match="no validation r is defined"):
         list(fit(replace(job, valid=unrated, epochs=2)))
 

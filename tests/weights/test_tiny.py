@@ -9,7 +9,7 @@ from transformers import AutoFeatureExtractor, AutoModel, AutoTokenizer
 
 from mien.errors import WeightsMissing
 from mien.weights import ENTRIES, locate, resolve
-from mien.weights.cache import complaint
+from mien.weights.cache import check
 
 BACKBONES = ["text", "audio", "vision"]
 
@@ -63,6 +63,6 @@ def test_the_ear_gives_a_hundred_mel_frames_a_second(cache: Path) -> None:
 
 def test_a_made_entry_that_was_damaged_is_made_again(cache: Path) -> None:
     (locate("tiny-vision") / "model.safetensors").write_bytes(b"")
-    assert complaint(ENTRIES["tiny-vision"]).state == "damaged"
+    assert check(ENTRIES["tiny-vision"]).state == "damaged"
     assert locate("tiny-vision").is_dir()
-    assert complaint(ENTRIES["tiny-vision"], rehash=True).state == "whole"
+    assert check(ENTRIES["tiny-vision"], rehash=True).state == "whole"

@@ -11,7 +11,7 @@ from mien.terminal import Printer
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from mien.features.tally import ExtractionSummary
+    from mien.features.extraction_summary import ExtractionSummary
     from mien.schema import Prediction
     from mien.synthetic.labels import Bound, Comparison
 

@@ -81,7 +81,7 @@ def _page(source: Path, title: str, data: Path | None, features: Path | None, sp
 
 def _scores(file: Path, out: Path, title: str, videos: Path | None, embed: bool) -> "Page":
     from mien.reporting import scores
-    from mien.reporting.films import find_films
+    from mien.reporting.videos import find_films
     from mien.scores.document import read_document
 
     scored = read_document(file)

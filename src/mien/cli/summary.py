@@ -28,7 +28,7 @@ def summarize(
 ) -> None:
     """Compare conditions: means and differences over people, with intervals, p, and q for many comparisons."""
     from mien.cli.results import print_summary
-    from mien.evaluation.clip_table import tidy
+    from mien.evaluation.clip_table import to_table
     from mien.scores.conditions import read_scored
     from mien.scores.summary import summarize as summarized
     from mien.scores.tables import check_suffix, write_table
@@ -40,7 +40,7 @@ def summarize(
     for note in notes:
         terminal.note(note)
     if out is not None:
-        write_table(tidy(made), out, raw_cells=raw_cells)
+        write_table(to_table(made), out, raw_cells=raw_cells)
     print_summary(made)
     if out is not None:
         terminal.say(f"{out}: written")

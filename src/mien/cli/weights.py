@@ -72,9 +72,9 @@ def verify(
 
 
 def _here(entry: "Entry") -> str:
-    from mien.weights.cache import complaint
+    from mien.weights.cache import check
 
-    state = complaint(entry).state
+    state = check(entry).state
     return {"whole": "yes", "missing": "made when used" if entry.kind == "made" else "no"}.get(state, state)
 
 

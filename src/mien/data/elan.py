@@ -25,7 +25,7 @@ from mien.data.manifest import VIDEO_SUFFIXES
 from mien.errors import DataError
 from mien.schema import Clip, Manifest
 from mien.spreadsheet import escaped_row
-from mien.storage.files import atomic_file, contents
+from mien.storage.files import atomic_file, read_bytes_checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ def _recording(file: Path, wanted: Sequence[str]) -> MediaReader:
 
 def _root(file: Path) -> Element:
     try:
-        root = fromstring(contents(file, LARGEST_EAF), forbid_dtd=True)
+        root = fromstring(read_bytes_checked(file, LARGEST_EAF), forbid_dtd=True)
     except DefusedXmlException as error:
         raise DataError(f"{file}: holds a document type or entities, which ELAN does not write; not read") from error
     except ParseError as error:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from mien.errors import DataError
 from mien.spreadsheet import restored
-from mien.storage.files import contents, open_regular
+from mien.storage.files import open_regular, read_bytes_checked
 
 MOST_CELLS = 10_000_000
 LARGEST_TABLE = 200_000_000
@@ -39,7 +39,7 @@ def read_rows(file: Path) -> Rows:
     if file.suffix.lower() == ".parquet":
         return _parquet_rows(file)
     try:
-        handle = io.StringIO(contents(file, LARGEST_TABLE).decode("utf-8-sig"), newline="")
+        handle = io.StringIO(read_bytes_checked(file, LARGEST_TABLE).decode("utf-8-sig"), newline="")
         head = handle.readline()
         handle.seek(0)
         delimiter = max("\t;,", key=head.count)
@@ -184,7 +184,7 @@ def read_text(file: Path) -> str | None:
         DataError: it is not UTF-8.
     """
     try:
-        return " ".join(contents(file, LARGEST_TEXT).decode("utf-8-sig").split()) if file.exists() else None
+        return " ".join(read_bytes_checked(file, LARGEST_TEXT).decode("utf-8-sig").split()) if file.exists() else None
     except OSError:  # no file can have this name
         return None
     except UnicodeDecodeError as error:

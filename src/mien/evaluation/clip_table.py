@@ -12,7 +12,7 @@ KINDS = {
 }  # fmt: skip
 
 
-def tidy(made: Summary) -> pa.Table:
+def to_table(made: Summary) -> pa.Table:
     """A summary as a table.
 
     Returns:

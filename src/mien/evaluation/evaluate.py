@@ -18,7 +18,7 @@ from mien.data.splits import clips_of, is_rated, labels_of
 from mien.errors import DataError, ModelError
 from mien.evaluation.results import Coverage, Evaluation, TargetResult
 from mien.evaluation.subgroups import by_group, participants_of
-from mien.features.origins import check_unchanged
+from mien.features.source_files import check_unchanged
 from mien.features.store import Store
 from mien.metrics import (
     Interval,
@@ -33,7 +33,7 @@ from mien.metrics import (
     root_mean_square_error,
 )
 from mien.model.bundle import Bundle
-from mien.model.inputs import Clips
+from mien.model.inputs import ClipDataset
 from mien.schema import Clip, Manifest
 from mien.subsets import all_subsets, subset_name
 
@@ -58,7 +58,7 @@ class ScoredSplit:
     """
 
     clips: tuple[Clip, ...]
-    inputs: Clips
+    inputs: ClipDataset
     rated: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
     present: npt.NDArray[np.bool_]
@@ -139,7 +139,7 @@ def evaluate(
     """
     scored = score_split(bundle, manifest, store, split)
     mean = scored.scores.mean(0)
-    targets, mean_r = judge_targets(bundle.targets, mean, scored.rated, scored.clusters, resamples, seed)
+    targets, mean_r = evaluate_targets(bundle.targets, mean, scored.rated, scored.clusters, resamples, seed)
     r = np.array([target.r.value for target in targets])
     many = subsets and len(bundle.modalities) > 1
     answers = bundle.score_subsets(scored.inputs, all_subsets(bundle.modalities)) if many else {}
@@ -165,7 +165,7 @@ def evaluate(
     )
 
 
-def judge_targets(
+def evaluate_targets(
     names: Sequence[str],
     scores: npt.ArrayLike,
     rated: npt.ArrayLike,

@@ -16,11 +16,11 @@ from mien.data.rows import LARGEST_TABLE
 from mien.data.splits import clips_of
 from mien.errors import DataError
 from mien.evaluation.evaluate import check_features
-from mien.features.origins import check_unchanged
+from mien.features.source_files import check_unchanged
 from mien.features.store import Store
 from mien.model.bundle import Bundle
 from mien.schema import Manifest
-from mien.storage.files import atomic_file, contents
+from mien.storage.files import atomic_file, read_bytes_checked
 
 
 def write_submission(
@@ -79,7 +79,7 @@ def _check(file: Path, path: Path, manifest: Manifest, split: str) -> int:
     """Check what stands in ``file`` and is called ``path``."""
     wanted = sorted(clip.id for clip in clips_of(manifest, split))
     try:
-        rows = list(csv.reader(contents(file, LARGEST_TABLE).decode("utf-8").splitlines()))
+        rows = list(csv.reader(read_bytes_checked(file, LARGEST_TABLE).decode("utf-8").splitlines()))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as text ({error})") from error
     header = ["Filename", *manifest.targets]

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.errors import DataError
-from mien.features.pickled import array_of
+from mien.features.safe_unpickle import safe_unpickle_array
 from mien.features.writer import StoreWriter
 from mien.schema import ClipFeatures, Feature, Manifest
-from mien.storage.files import contents, key_of, sha256_of
+from mien.storage.files import key_of, read_bytes_checked, sha256_of
 
 PROVIDED = {"vision": ("vit", 1.0), "audio": ("wav2vec2", 50.0)}
 """By modality: the challenge's folder, and steps per second (of frames only the number is known)."""
@@ -76,9 +76,9 @@ def read_array(path: Path) -> npt.NDArray[np.float32]:
     Raises:
         DataError: it cannot be read, holds anything but a numeric array, or numbers that are not finite.
     """
-    content = contents(path)
+    content = read_bytes_checked(path)
     try:
-        value = array_of(content)
+        value = safe_unpickle_array(content)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     if value.ndim not in (1, 2):

@@ -17,8 +17,8 @@ from pydantic import ValidationError
 
 from mien.config import Settings, with_local_limits
 from mien.errors import DataError, StoreError
-from mien.features.origins import SourceFile
-from mien.features.worker import Job, Outcome, outcomes, plan
+from mien.features.source_files import SourceFile
+from mien.features.worker import ClipJob, ClipOutcome, outcomes, plan
 from mien.features.writer import StoreWriter
 from mien.schema import Clip, Manifest
 from mien.storage.checksums import read_checksummed, write_checksummed
@@ -32,7 +32,7 @@ REPLACED = "not the clips that they were"
 DAMAGED = "damaged in the store"
 
 
-def extract(manifest: Manifest, store: Path, settings: Settings, *, workers: int = 0) -> Iterator[Outcome]:
+def extract(manifest: Manifest, store: Path, settings: Settings, *, workers: int = 0) -> Iterator[ClipOutcome]:
     """Make the features of every clip that does not have them yet.
 
     Args:
@@ -67,7 +67,7 @@ def extract(manifest: Manifest, store: Path, settings: Settings, *, workers: int
             yield outcome
 
 
-def as_extracted(settings: Settings, store: Path) -> Settings:
+def with_extraction_settings(settings: Settings, store: Path) -> Settings:
     """The settings with those parts that say how clips are prepared taken from a store.
 
     A model must prepare new clips as those were that it learned from. A store without a record of its settings (one
@@ -87,11 +87,11 @@ def as_extracted(settings: Settings, store: Path) -> Settings:
         raise StoreError(f"{said}; run the extraction again") from error
 
 
-def _job(clip: Clip, writer: StoreWriter) -> Job:
-    return Job(clip, {name: (f.key, f.status, f.reason, f.origin) for name, f in writer.known(clip.id).items()})
+def _job(clip: Clip, writer: StoreWriter) -> ClipJob:
+    return ClipJob(clip, {name: (f.key, f.status, f.reason, f.origin) for name, f in writer.known(clip.id).items()})
 
 
-def _why_again(job: Job, outcome: Outcome, writer: StoreWriter) -> str:
+def _why_again(job: ClipJob, outcome: ClipOutcome, writer: StoreWriter) -> str:
     """Why something that stood in the store was made again, if it was; other settings are no news to who gave them."""
     for feature in outcome.made.features:
         before = SourceFile.read(job.known.get(feature.modality, ("",) * 4)[3])
@@ -101,7 +101,7 @@ def _why_again(job: Job, outcome: Outcome, writer: StoreWriter) -> str:
     return DAMAGED if outcome.made.features and writer.is_damaged(job.clip.id) else ""
 
 
-def _without_repeated_failure(job: Job, outcome: Outcome) -> Outcome:
+def _without_repeated_failure(job: ClipJob, outcome: ClipOutcome) -> ClipOutcome:
     """An outcome without failures that are stored already in the same words, so that trying again adds nothing."""
     fresh = tuple(
         feature

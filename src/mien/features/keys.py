@@ -13,7 +13,7 @@ from typing import Any
 from mien.compute.device import Compute
 from mien.config import Section, Settings
 from mien.errors import DataError, MediaError
-from mien.features.origins import TRANSCRIPT, SourceFile, content_of, stamp_of
+from mien.features.source_files import TRANSCRIPT, SourceFile, content_of, file_stat
 from mien.media.provided import settled
 from mien.modalities.base import Modality
 from mien.schema import Clip
@@ -73,7 +73,7 @@ class Keys:
         if source not in self._origins:
             path = getattr(clip, source)
             try:
-                stamp = stamp_of(path)  # before its bytes are read, so that a later change shows
+                stamp = file_stat(path)  # before its bytes are read, so that a later change shows
                 self._origins[source] = SourceFile(source, content_of(path, self._sha256), clip.start, clip.end, *stamp)
             except OSError as error:
                 raise DataError(f"{path}: {_why(error)}") from error
@@ -87,7 +87,7 @@ class Keys:
         """
         for source, origin in self._origins.items():
             path = getattr(self._clip, source)
-            if stamp_of(path) != (origin.size, origin.changed):
+            if file_stat(path) != (origin.size, origin.changed):
                 raise MediaError(f"{path.name}: was written to while it was read; run it again when that is done")
 
 

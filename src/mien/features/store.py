@@ -81,7 +81,7 @@ class Packed:
 class Row(NamedTuple):
     """One line of the index: where the steps of one clip in one modality lie, or why there are none.
 
-    ``origin`` says what they were made from (``origins.py``); ``crc`` and ``seconds_crc`` are CRC-32 of their bytes.
+    ``origin`` is what they were made from (``source_files.py``); ``crc`` and ``seconds_crc`` are CRC-32 of their bytes.
     """
 
     shard: str

@@ -57,7 +57,7 @@ class Windows:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class WindowSpan:
     """A window of one clip.
 
     Attributes:
@@ -92,27 +92,27 @@ def windows_of(seconds: float | None, hop: float | None = None) -> Windows | Non
     return Windows(seconds, hop)
 
 
-def stretches(windows: Windows, length: float) -> list[Stretch]:
+def stretches(windows: Windows, length: float) -> list[WindowSpan]:
     """The windows of a clip of a length, without their texts."""
     spans = windows.spans(length)
-    return [Stretch(start, end, end if n < len(spans) else math.inf) for n, (start, end) in enumerate(spans, 1)]
+    return [WindowSpan(start, end, end if n < len(spans) else math.inf) for n, (start, end) in enumerate(spans, 1)]
 
 
-def cut(made: ClipFeatures, stretch: Stretch, modalities: Iterable[str]) -> ClipFeatures:
+def cut(made: ClipFeatures, stretch: WindowSpan, modalities: Iterable[str]) -> ClipFeatures:
     """The features of some modalities within a window; steps belong to it from its start until just before its end."""
     whole = {feature.modality: feature for feature in made.features if feature.modality in set(modalities)}
     parts = tuple(_part(feature, stretch) for feature in whole.values())
     return ClipFeatures(made.clip, stretch.end - stretch.start, parts)
 
 
-def _part(feature: Feature, stretch: Stretch) -> Feature:
+def _part(feature: Feature, stretch: WindowSpan) -> Feature:
     """A feature in a window: made for it, cut, or that of the whole clip, which has one vector."""
     if stretch.text is not None and stretch.text.modality == feature.modality:
         return stretch.text
     return _within(feature, stretch) if find_modality(feature.modality).sequence else feature
 
 
-def _within(feature: Feature, stretch: Stretch) -> Feature:
+def _within(feature: Feature, stretch: WindowSpan) -> Feature:
     """The steps of a feature within a window, without copying; absent when there are none."""
     if feature.values is None or feature.seconds is None:
         return feature

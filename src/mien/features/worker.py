@@ -22,7 +22,7 @@ from mien.compute.device import choose_threads, resolve_compute
 from mien.config import Settings, settings_of
 from mien.errors import DataError, MediaError, MienError, escape_control
 from mien.features.keys import Keys
-from mien.features.windows import Stretch, Windows, stretches
+from mien.features.windows import Windows, WindowSpan, stretches
 from mien.media.decoder import seconds_for
 from mien.media.load_media import MediaEngines, load_media
 from mien.modalities import named
@@ -36,7 +36,7 @@ GRACE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Job:
+class ClipJob:
     """A clip and what is known of it: key, status, reason and origin of each stored feature."""
 
     clip: Clip
@@ -44,7 +44,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ClipOutcome:
     """What became of a clip.
 
     Attributes:
@@ -61,7 +61,7 @@ class Outcome:
     reused: tuple[str, ...] = ()
     seconds_taken: Mapping[str, float] = field(default_factory=dict)
     failure: str | None = None
-    stretches: tuple[Stretch, ...] = ()
+    stretches: tuple[WindowSpan, ...] = ()
     again: str = ""
 
 
@@ -123,14 +123,14 @@ def plan(settings: Settings, workers: int = 0, windows: Windows | None = None) -
     return Extraction(settings, tuple(sorted(weights.items())), threads, windows)
 
 
-def outcomes(extraction: Extraction, jobs: Iterable[Job], workers: int) -> Iterator[tuple[Job, Outcome]]:
+def outcomes(extraction: Extraction, jobs: Iterable[ClipJob], workers: int) -> Iterator[tuple[ClipJob, ClipOutcome]]:
     """What becomes of each clip, in the order of completion; a clip that its worker is lost with fails like any other.
 
     Without workers, a clip's time is up while its files are hashed or decoded, in another process, or not at all. With
     workers, it is up wherever they are; they get a little more, so that a decoder's own complaint comes first.
     """
 
-    def seconds(job: Job) -> float:
+    def seconds(job: ClipJob) -> float:
         return seconds_for(job.clip.path, extraction.settings.compute) + GRACE_SECONDS
 
     for job, result in run(extraction, jobs, workers=workers, seconds_each=seconds):
@@ -173,7 +173,7 @@ class Extractor:
         self._windows = extraction.windows
         self._modalities = extraction.modalities
 
-    def __call__(self, job: Job) -> Outcome:
+    def __call__(self, job: ClipJob) -> ClipOutcome:
         """The features of a clip that are not known yet; a clip that cannot be read gives failed features."""
         try:
             return self._extract(job)
@@ -182,7 +182,7 @@ class Extractor:
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one clip, the others go on
             return _failed(job, self._modalities, f"{job.clip.path.name}: {type(error).__name__}: {error}")
 
-    def _extract(self, job: Job) -> Outcome:
+    def _extract(self, job: ClipJob) -> ClipOutcome:
         engines = self.engines
         decoder = engines.senses.decoder
         decoder.begin(job.clip.path, seconds_for(job.clip.path, self._settings.compute))
@@ -194,7 +194,7 @@ class Extractor:
         reused = tuple(name for name in keys if name not in fresh)
         lost = tuple(feature for feature in lost if feature.modality not in job.known)  # what is stored stays
         if not fresh:
-            return Outcome(job.clip, ClipFeatures(job.clip.id, math.nan, lost), reused)
+            return ClipOutcome(job.clip, ClipFeatures(job.clip.id, math.nan, lost), reused)
         began = perf_counter()
         try:
             senses = {modality.sense for modality in self._modalities if modality.name in fresh}
@@ -212,9 +212,9 @@ class Extractor:
                 taken[modality.name] = perf_counter() - began
         said = media.transcript if "text" in senses else None
         made = ClipFeatures(job.clip.id, media.seconds, (*features, *lost), said, tuple(media.notes))
-        return Outcome(job.clip, made, reused, taken, stretches=self._stretches(media, features))
+        return ClipOutcome(job.clip, made, reused, taken, stretches=self._stretches(media, features))
 
-    def _keys(self, of_clip: Keys, job: Job) -> tuple[dict[str, str], tuple[Feature, ...]]:
+    def _keys(self, of_clip: Keys, job: ClipJob) -> tuple[dict[str, str], tuple[Feature, ...]]:
         """The key of each modality; and, where the file that one is made from cannot be read, its failed features."""
         keys: dict[str, str] = {}
         lost: tuple[Feature, ...] = ()
@@ -240,7 +240,7 @@ class Extractor:
             features.append(Feature(name, key, made, values, output.seconds.astype(np.float32), reason=reason))
         return features
 
-    def _stretches(self, media: Media, features: Iterable[Feature]) -> tuple[Stretch, ...]:
+    def _stretches(self, media: Media, features: Iterable[Feature]) -> tuple[WindowSpan, ...]:
         """The windows of a clip, each with its words embedded where words have times, else with the text of all."""
         if self._windows is None or math.isnan(media.seconds):
             return ()
@@ -266,16 +266,16 @@ class Extractor:
         return f"{weights.name}{' (random)' if weights.random else ''} {arithmetic} v{modality.version}"
 
 
-def _is_known(job: Job, modality: Modality, key: str) -> bool:
+def _is_known(job: ClipJob, modality: Modality, key: str) -> bool:
     """Whether every feature of a modality is stored under this key, and did not fail."""
     stored = (job.known.get(name) for name in modality.features)
     return all(known is not None and known[0] == key and known[1] != "failed" for known in stored)
 
 
-def _failed(job: Job, modalities: Iterable[Modality], reason: str) -> Outcome:
+def _failed(job: ClipJob, modalities: Iterable[Modality], reason: str) -> ClipOutcome:
     """The outcome of a clip that could not be read: every wanted feature failed, for one reason."""
     reason = escape_control(" ".join(reason.split()))
     features = [
         Feature(name, "", "", status="failed", reason=reason) for modality in modalities for name in modality.features
     ]
-    return Outcome(job.clip, ClipFeatures(job.clip.id, math.nan, tuple(features)), failure=reason)
+    return ClipOutcome(job.clip, ClipFeatures(job.clip.id, math.nan, tuple(features)), failure=reason)

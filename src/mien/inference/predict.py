@@ -22,7 +22,7 @@ from mien.config import Settings, settings_of
 from mien.data.manifest import clips_of
 from mien.errors import escape_control
 from mien.features.windows import Windows, windows_of
-from mien.features.worker import Job, Outcome, outcomes, plan
+from mien.features.worker import ClipJob, ClipOutcome, outcomes, plan
 from mien.inference.explain import explain
 from mien.inference.partial import Kept
 from mien.inference.score import ready, score_ready
@@ -208,7 +208,7 @@ class Model:
             known = list(kept.take(clips))
             clips = [clip for clip, made in known if made is None]
             yield from (made for _, made in known if made is not None)
-        jobs = (Job(clip) for clip in clips)
+        jobs = (ClipJob(clip) for clip in clips)
         made_of = outcomes(extraction, jobs, workers) if workers else self._session.outcomes(extraction, jobs)
         for job, outcome in made_of:
             made = self._prediction(outcome, why)
@@ -227,7 +227,7 @@ class Model:
         trained = self.bundle.settings
         return source_notes(trained, settings_for(trained, faces, sound), clips, predictions)
 
-    def _prediction(self, outcome: Outcome, why: bool) -> Prediction:
+    def _prediction(self, outcome: ClipOutcome, why: bool) -> Prediction:
         if outcome.failure is not None:
             return replace(self._unscored(outcome.clip), error=outcome.failure)
         made = outcome.made

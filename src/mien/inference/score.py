@@ -12,7 +12,7 @@ import numpy as np
 from mien.errors import ModelError
 from mien.features.store import Packed
 from mien.model.bundle import Bundle
-from mien.model.inputs import Clips
+from mien.model.inputs import ClipDataset
 from mien.schema import ClipFeatures
 
 
@@ -29,7 +29,7 @@ class ClipScores:
 class Ready:
     """Clips as a model reads them, packed once for all that is asked of them, and the modalities that each has."""
 
-    clips: Clips
+    clips: ClipDataset
     present: Sequence[tuple[str, ...]]
 
 

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from mien.features.worker import Engines, Extraction, Job, Outcome
+from mien.features.worker import ClipJob, ClipOutcome, Engines, Extraction
 from mien.sandbox import offline
 
 
@@ -43,7 +43,7 @@ class Session:
     def __reduce__(self) -> tuple[type["Session"], tuple[()]]:
         return Session, ()  # a copy, or whoever it is sent to, loads for itself
 
-    def outcomes(self, extraction: Extraction, jobs: Iterable[Job]) -> Iterator[tuple[Job, Outcome]]:
+    def outcomes(self, extraction: Extraction, jobs: Iterable[ClipJob]) -> Iterator[tuple[ClipJob, ClipOutcome]]:
         """What becomes of each clip, one after the other.
 
         Args:
@@ -61,7 +61,7 @@ class Session:
         with self._lock:
             self._close()
 
-    def _outcome(self, extraction: Extraction, loads: Extraction, job: Job) -> Outcome:
+    def _outcome(self, extraction: Extraction, loads: Extraction, job: ClipJob) -> ClipOutcome:
         if self._loaded is None or self._loaded.loads != loads:
             self._close()
             self._loaded = self._open(loads)
@@ -86,5 +86,5 @@ class Session:
             self._end()
 
 
-def _outcome(engines: Engines, extraction: Extraction, job: Job) -> Outcome:
+def _outcome(engines: Engines, extraction: Extraction, job: ClipJob) -> ClipOutcome:
     return extraction(engines)(job)

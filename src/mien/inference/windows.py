@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mien.features.windows import Stretch, cut
+from mien.features.windows import WindowSpan, cut
 from mien.inference.score import score_features
 from mien.modalities.text import TEXT
 from mien.model.bundle import Bundle
@@ -12,7 +12,7 @@ _AT_ONCE = 64
 """Windows whose features are in memory at a time; an hour has thousands, which overlap."""
 
 
-def score_windows(bundle: Bundle, made: ClipFeatures, stretches: Sequence[Stretch]) -> tuple[Window, ...]:
+def score_windows(bundle: Bundle, made: ClipFeatures, stretches: Sequence[WindowSpan]) -> tuple[Window, ...]:
     """Score the windows of a clip, in order of time.
 
     Args:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from mien.errors import DependencyMissing
 
-Picture = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8]
 """``(H, W, 3)`` RGB."""
 
 Box = tuple[float, float, float, float]
@@ -59,7 +59,7 @@ class CropSpool:
         self._file = tempfile.SpooledTemporaryFile(max_size=in_memory_bytes)  # noqa: SIM115 - lives as long as we do
         self._closer = weakref.finalize(self, self._file.close)
 
-    def append(self, crop: Picture) -> int:
+    def append(self, crop: Image) -> int:
         """Add one ``(S, S, 3)`` crop; its index comes back."""
         if crop.shape != (self.size, self.size, 3) or crop.dtype != np.uint8:
             raise ValueError(f"a crop is ({self.size}, {self.size}, 3) uint8, not {crop.shape} {crop.dtype}")
@@ -68,7 +68,7 @@ class CropSpool:
         self._length += 1
         return self._length - 1
 
-    def take(self, indices: Sequence[int]) -> Picture:
+    def take(self, indices: Sequence[int]) -> Image:
         """The crops at ``indices``, in that order: ``(len(indices), S, S, 3)``."""
         out = np.empty((len(indices), self.size, self.size, 3), np.uint8)
         one = out[:1].nbytes if len(out) else 0
@@ -80,7 +80,7 @@ class CropSpool:
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, which: slice, /) -> Picture:
+    def __getitem__(self, which: slice, /) -> Image:
         return self.take(range(self._length)[which])
 
     def close(self) -> None:
@@ -97,11 +97,11 @@ class Chosen:
     def __len__(self) -> int:
         return len(self._indices)
 
-    def __getitem__(self, which: slice, /) -> Picture:
+    def __getitem__(self, which: slice, /) -> Image:
         return self._spool.take(self._indices[which])
 
 
-def cut(picture: Picture, box: Box, margin: float) -> tuple[Picture, tuple[int, int]]:
+def cut(picture: Image, box: Box, margin: float) -> tuple[Image, tuple[int, int]]:
     """The square around ``box``, at the picture's own resolution, and its left top corner.
 
     The square's side is the longer side of the box, plus ``margin`` times that on each side. Where it reaches over the
@@ -129,7 +129,7 @@ def cut(picture: Picture, box: Box, margin: float) -> tuple[Picture, tuple[int, 
     return np.pad(inside, ((over_top, over_bottom), (over_left, over_right), (0, 0)), mode="edge"), (x, y)
 
 
-def resize(square: Picture, size: int) -> Picture:
+def resize(square: Image, size: int) -> Image:
     """``square`` as ``(size, size, 3)``: averaged over areas when it shrinks, interpolated linearly when it grows."""
     if square.shape[0] == square.shape[1] == size:
         return np.ascontiguousarray(square)

@@ -24,6 +24,7 @@ from av.packet import Packet
 
 from mien.config import MediaSettings
 from mien.errors import MediaError
+from mien.media.audio_track import TOLERANCE, AudioTrack
 from mien.media.container import (
     check_size,
     open_container,
@@ -33,9 +34,8 @@ from mien.media.container import (
     told_as_media_error,
     told_seconds,
 )
-from mien.media.pictures import FrameConverter, VideoTrack
-from mien.media.soundtrack import TOLERANCE, AudioTrack
 from mien.media.timeline import SECOND, SamplingGrid, TimeBase, ticks
+from mien.media.video_track import FrameConverter, VideoTrack
 
 TRUST = 0.05
 """A file shorter than its header says by more than this share, and by more than ``TOLERANCE``, is called cut short."""

@@ -31,7 +31,7 @@ from mien.config import ComputeSettings, MediaSettings
 from mien.deadline import Deadline
 from mien.errors import MediaError
 from mien.media.container import open_file
-from mien.media.crops import Picture
+from mien.media.crops import Image
 from mien.media.decode import Frame
 from mien.media.decoder_process import LENGTHS
 from mien.schema import SAMPLE_RATE
@@ -150,7 +150,7 @@ class DecoderClient:
             raise MediaError(f"{path.name}: no sound in it")
         return sound
 
-    def still(self, path: Path) -> Picture:
+    def still(self, path: Path) -> Image:
         """The picture in a file, ``(H, W, 3)`` RGB.
 
         Raises:
@@ -278,7 +278,7 @@ class _Answer:
             raise MediaError(" ".join(str(head["error"]).split()))
         return head, payload
 
-    def picture(self, head: Mapping[str, Any], payload: npt.NDArray[np.uint8], largest_side: float) -> Picture:
+    def picture(self, head: Mapping[str, Any], payload: npt.NDArray[np.uint8], largest_side: float) -> Image:
         """Bytes as ``(H, W, 3)``."""
         height, width, depth = map(int, head["shape"])
         if depth != 3 or height * width * 3 != payload.size or max(height, width) > largest_side:

@@ -28,7 +28,7 @@ from mien.config import MediaSettings
 from mien.errors import MediaError
 from mien.media.container import told_as_media_error
 from mien.media.decode import MediaReader
-from mien.media.stills import read_image
+from mien.media.images import read_image
 from mien.sandbox import deny_files
 
 LENGTHS = Struct(">II")

@@ -15,10 +15,10 @@ import numpy as np
 
 from mien.config import Settings
 from mien.errors import DataError, MediaError
-from mien.media.crops import Picture, open_cv
+from mien.media.crops import Image, open_cv
 from mien.media.decoder import DecoderClient
-from mien.media.face import follow
-from mien.media.facefind import FaceFinder
+from mien.media.face_detection import FaceFinder
+from mien.media.face_tracks import track_faces
 from mien.media.provided import provided_crops, read_openface, settled
 from mien.media.speech import Transcriber
 from mien.schema import MOTION_WIDTH, SAMPLE_RATE, Clip, FaceTrack, Media, Transcript
@@ -53,7 +53,7 @@ class MediaEngines:
         return FaceFinder(self._weights["landmarker"], full_range, self._threads)
 
     @cached_property
-    def still(self) -> Callable[[Path], Picture]:
+    def still(self) -> Callable[[Path], Image]:
         """Reads a picture; OpenCV, which cuts and scales it, keeps to its threads."""
         open_cv().setNumThreads(self._threads)
         return self.decoder.still
@@ -135,7 +135,7 @@ def _watch(clip: Clip, listen: bool, rates: Mapping[str, float], senses: MediaEn
             clip.path, rates=rates, sound=listen, start=clip.start, end=clip.end
         ) as recording:
             picture = rates and recording.has_video
-            track = follow(recording.frames(), senses.finder, settings.faces) if picture else None
+            track = track_faces(recording.frames(), senses.finder, settings.faces) if picture else None
             sound = recording.sound() if listen else None
             return _Film(recording.seconds, sound, track, tuple(recording.notes), recording.mute)
     except MediaError as error:

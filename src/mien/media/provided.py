@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from mien.config import FaceSettings, Settings
 from mien.errors import DataError, MediaError
-from mien.media.crops import CropSpool, Picture, cut, resize
+from mien.media.crops import CropSpool, Image, cut, resize
 from mien.schema import Clip, Crops
-from mien.storage.files import contents
+from mien.storage.files import read_bytes_checked
 
 PICTURE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
@@ -95,7 +95,7 @@ def settled(settings: Settings, clip: Clip) -> Settings:
 def provided_crops(
     folder: Path,
     settings: FaceSettings,
-    still: Callable[[Path], Picture],
+    still: Callable[[Path], Image],
     seconds: float = math.nan,
     at_most: int | None = None,
 ) -> ProvidedCrops:
@@ -197,7 +197,7 @@ def _counted(files: Sequence[Path], what: str) -> str:
 def _openface_rows(file: Path) -> Iterator[Mapping[str, float]]:
     """The columns that are needed, as numbers, row by row."""
     try:
-        lines = contents(file).decode("utf-8-sig").splitlines()
+        lines = read_bytes_checked(file).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: not a text file, expected an OpenFace 2 CSV") from error
     header = [name.strip() for name in lines[0].split(",")] if lines else []

@@ -111,7 +111,7 @@ class Transcriber:
             raise WeightsMissing("a speech recogniser is needed; bring one with: mien weights fetch small")
         heard: list[_Heard] = []
         dropped = 0
-        for parcel in parcels(widen(speech, BREATH_SECONDS, len(sound) / SAMPLE_RATE)):
+        for parcel in chunks(widen(speech, BREATH_SECONDS, len(sound) / SAMPLE_RATE)):
             for part, segments, language in self._understand(sound, parcel):
                 kept = [segment for segment in segments if is_plausible(segment)]
                 dropped += len(segments) - len(kept)
@@ -151,7 +151,7 @@ class Transcriber:
         return list(segments), told.language
 
 
-def parcels(spans: Sequence[Span]) -> list[list[Span]]:
+def chunks(spans: Sequence[Span]) -> list[list[Span]]:
     """Spans in order, packed so that no parcel holds more than ``PARCEL_SECONDS`` of sound; a longer span is alone.
 
     >>> parcels([(0.0, 12.0), (20.0, 32.0), (40.0, 52.0), (60.0, 100.0)])

@@ -21,9 +21,9 @@ from mien.modalities.base import (
     Modality,
     Output,
     Prepared,
-    gathered,
     pretrained,
     slices,
+    stack_rows,
 )
 from mien.schema import SAMPLE_RATE, Media
 
@@ -66,7 +66,7 @@ def load(folder: Path | None, compute: Compute) -> Backbone:
             return encode(next(iter(inputs.values())))[0]
 
         pieces = [p for p in slices(len(sound), PIECE_SECONDS * SAMPLE_RATE) if p.stop - p.start >= SHORTEST_SAMPLES]
-        values = gathered(map(steps, pieces), len(sound) * STEPS_PER_SECOND // SAMPLE_RATE + len(pieces))
+        values = stack_rows(map(steps, pieces), len(sound) * STEPS_PER_SECOND // SAMPLE_RATE + len(pieces))
         return {"audio": Output(values, ((np.arange(len(values)) + 0.5) / STEPS_PER_SECOND).astype(np.float32))}
 
     return hear

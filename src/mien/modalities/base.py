@@ -132,7 +132,7 @@ def slices(length: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, length)) for start in range(0, length, size))
 
 
-def gathered(parts: Iterable[torch.Tensor], most: int) -> npt.NDArray[np.float16]:
+def stack_rows(parts: Iterable[torch.Tensor], most: int) -> npt.NDArray[np.float16]:
     """The rows of all parts one under the other, ``(T, F)`` float16, written into one array as they come.
 
     Kept one by one, they would need four times the memory in the end, and tear holes into the heap on the way.

@@ -17,9 +17,9 @@ from mien.modalities.base import (
     Modality,
     Output,
     Prepared,
-    gathered,
     pretrained,
     slices,
+    stack_rows,
 )
 from mien.schema import Media
 
@@ -48,7 +48,7 @@ def load(folder: Path | None, compute: Compute) -> Backbone:
             return model(pictures.float().div_(255).sub_(mean).div_(std))
 
         crops = len(prepared.inputs)
-        return {"vision": Output(gathered(map(tokens, slices(crops, BATCH_CROPS)), crops), prepared.seconds)}
+        return {"vision": Output(stack_rows(map(tokens, slices(crops, BATCH_CROPS)), crops), prepared.seconds)}
 
     return look
 

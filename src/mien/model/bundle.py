@@ -32,7 +32,7 @@ from mien.features.store import Packed
 from mien.model.card import card
 from mien.model.description import QUANTILES, Description, Provenance, check_heads, check_numbers, module_of
 from mien.model.embeddings import subset_scores
-from mien.model.inputs import Clips, load_clips, predict_all
+from mien.model.inputs import ClipDataset, load_dataset, predict_all
 from mien.model.licences import licences_of
 from mien.model.network import ModelSpec, Multimodal, Unimodal
 from mien.storage.bounded import read_safetensors
@@ -86,7 +86,7 @@ class Bundle:
         """What it runs on."""
         return next(self.module.parameters()).device
 
-    def clips(self, packed: Mapping[str, Packed], labels: npt.ArrayLike | None = None) -> Clips:
+    def clips(self, packed: Mapping[str, Packed], labels: npt.ArrayLike | None = None) -> ClipDataset:
         """Features as this model reads them, in memory.
 
         Raises:
@@ -95,7 +95,7 @@ class Bundle:
         count = len(next(iter(packed.values())).lengths) if packed else 0
         rated = np.full((count, len(self.targets)), np.nan, np.float32) if labels is None else labels
         longest = self.settings.stage1.longest_steps
-        return load_clips(packed, rated, self.widths, longest, device=self.device)
+        return load_dataset(packed, rated, self.widths, longest, device=self.device)
 
     def score(self, packed: Mapping[str, Packed]) -> npt.NDArray[np.float32]:
         """Score clips: ``(N, E)``, the mean over the models.
@@ -112,12 +112,12 @@ class Bundle:
         """
         return self.score_each(self.clips(packed)).mean(0)
 
-    def score_each(self, clips: Clips) -> npt.NDArray[np.float32]:
+    def score_each(self, clips: ClipDataset) -> npt.NDArray[np.float32]:
         """Score clips with every one of the K models: ``(K, N, E)``, in float32."""
         return predict_all(self.module, clips)
 
     def score_subsets(
-        self, clips: Clips, subsets: Iterable[tuple[str, ...]]
+        self, clips: ClipDataset, subsets: Iterable[tuple[str, ...]]
     ) -> dict[tuple[str, ...], npt.NDArray[np.float32]]:
         """Score clips as if they had no other modalities than those of a subset: ``(N, E)`` by subset.
 

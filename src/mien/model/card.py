@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
+from mien.model.legal_notice import notice_markdown
 from mien.model.licences import Licences
-from mien.model.notice import notice_markdown
 from mien.weights.licences import UNKNOWN
 
 TASK = "emotion mimicry intensity"

@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.model.bundle import Bundle
-from mien.model.inputs import Clips
+from mien.model.inputs import ClipDataset
 from mien.subsets import all_subsets, modalities_of, subset_name
 
 
-def calibrate(bundle: Bundle, clips: Clips, level: float = 0.9) -> dict[str, npt.NDArray[np.float32]]:
+def calibrate(bundle: Bundle, clips: ClipDataset, level: float = 0.9) -> dict[str, npt.NDArray[np.float32]]:
     """Half-widths ``(E,)`` by set of modalities (``"text+audio"``), for ``Bundle.quantiles``.
 
     Args:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mien.model.fusion import Embedding
-from mien.model.inputs import Clips, predict_all
+from mien.model.inputs import ClipDataset, predict_all
 from mien.model.network import Multimodal, Unimodal
 
 _BATCH_CLIPS = 1024
@@ -57,7 +57,7 @@ class Embedded:
         return Embedded(parts, self.labels)
 
 
-def embed_all(module: Multimodal, clips: Clips) -> Embedded:
+def embed_all(module: Multimodal, clips: ClipDataset) -> Embedded:
     """Every clip through the encoders, once, in float32."""
     places = clips.by_length()
     back = torch.argsort(torch.cat(places))
@@ -73,7 +73,7 @@ def embed_all(module: Multimodal, clips: Clips) -> Embedded:
 
 
 def subset_scores(
-    module: Unimodal | Multimodal, clips: Clips, subsets: Iterable[tuple[str, ...]]
+    module: Unimodal | Multimodal, clips: ClipDataset, subsets: Iterable[tuple[str, ...]]
 ) -> dict[tuple[str, ...], npt.NDArray[np.float32]]:
     """Scores of clips as if they had no other modalities than those of a subset: ``(K, N, E)`` by subset."""
     inputs, head = clips, module

@@ -1,4 +1,4 @@
-"""From embeddings to intensities: what is missing or dropped (``presence.py``), then the regressor (``regressor.py``).
+"""Embeddings → intensities: what is missing or dropped (``modality_mask.py``), then the regressor (``regressor.py``).
 
     embeddings {modality: (K, B, D)} → missing → dropout of whole modalities → concatenation (K, B, sum of D)
         → LayerNorm → Dropout → Linear → GELU → Dropout → Linear → (K, B, E), no sigmoid
@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mien.modalities.stacked import Dropout, Linear, RngStreams
-from mien.model.presence import FusionSpec, ModalityMask
+from mien.model.modality_mask import FusionSpec, ModalityMask
 from mien.model.regressor import Regressor
 
 

@@ -61,7 +61,7 @@ class PackedSteps:
         return found[:rows]
 
 
-class Clips:
+class ClipDataset:
     """Clips that a model reads: features by modality, and ratings where there are any.
 
     Attributes:
@@ -89,7 +89,7 @@ class Clips:
         """The clips at ``index``."""
         return {name: steps.batch(index, self.precision) for name, steps in self.modalities.items()}
 
-    def of_models(self, _: Tensor) -> "Clips":
+    def of_models(self, _: Tensor) -> "ClipDataset":
         """What some of the models read: the same for all."""
         return self
 
@@ -97,18 +97,18 @@ class Clips:
         """``(N,)`` bool: which clips have a modality."""
         return self.modalities[modality].has > 0
 
-    def only(self, index: Tensor) -> "Clips":
+    def only(self, index: Tensor) -> "ClipDataset":
         """Some of the clips, in the order of ``index``, without copying a feature."""
         parts = {n: PackedSteps(s.values, s.begins[index], s.has[index]) for n, s in self.modalities.items()}
-        return Clips(parts, self.labels[index], self.precision)
+        return ClipDataset(parts, self.labels[index], self.precision)
 
-    def without(self, names: Sequence[str]) -> "Clips":
+    def without(self, names: Sequence[str]) -> "ClipDataset":
         """The same clips as if they lacked some modalities."""
         parts = {
             n: PackedSteps(s.values, s.begins, torch.zeros_like(s.has)) if n in names else s
             for n, s in self.modalities.items()
         }
-        return Clips(parts, self.labels, self.precision)
+        return ClipDataset(parts, self.labels, self.precision)
 
     def by_length(self) -> list[Tensor]:
         """All clips in batches of similar length that do not outgrow memory; for judging, where order is free."""
@@ -123,14 +123,14 @@ class Clips:
         return batches
 
 
-def load_clips(
+def load_dataset(
     packed: Mapping[str, Packed],
     labels: npt.ArrayLike,
     widths: Mapping[str, int],
     longest: int,
     precision: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
-) -> Clips:
+) -> ClipDataset:
     """Put features into memory as a model wants them.
 
     Args:
@@ -152,12 +152,12 @@ def load_clips(
         if found.width not in (0, width):
             raise ModelError(f"{name}: features are {found.width} wide, but the model reads {width}; extract them anew")
         parts[name] = _load(found, width, longest, precision, device)
-    return Clips(parts, rated, precision)
+    return ClipDataset(parts, rated, precision)
 
 
 @runtime_checkable
 class Data(Protocol):
-    """Clips that batches are cut from: ``Clips``, or embeddings that were computed once."""
+    """Clips that batches are cut from: ``ClipDataset``, or embeddings that were computed once."""
 
     labels: Tensor
 

@@ -19,7 +19,7 @@ from mien.modalities.encoder import AttentionPool, Encoder, Steps
 from mien.modalities.stacked import RngStreams
 from mien.model.fusion import Embedding, Head
 from mien.model.heads import HEADS
-from mien.model.presence import FusionSpec
+from mien.model.modality_mask import FusionSpec
 
 Inputs = Mapping[str, Steps]
 
@@ -36,7 +36,7 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
-class Group:
+class ParamGroup:
     """Parameters that share a learning rate.
 
     Attributes:
@@ -84,11 +84,11 @@ class Unimodal(nn.Module):
         """What weighs the steps, by modality; empty where a clip has a single vector."""
         return {} if self.encoder.pool is None else {self.modality: self.encoder.pool}
 
-    def groups(self) -> tuple[Group, ...]:
+    def groups(self) -> tuple[ParamGroup, ...]:
         """All of it learns at the full rate."""
         return (
-            Group(f"encoder.{self.modality}", tuple(self.encoder.parameters()), 1.0),
-            Group("head", tuple(self.head.parameters()), 1.0),
+            ParamGroup(f"encoder.{self.modality}", tuple(self.encoder.parameters()), 1.0),
+            ParamGroup("head", tuple(self.head.parameters()), 1.0),
         )
 
 
@@ -164,11 +164,11 @@ class Multimodal(nn.Module):
         """What the head reads."""
         return inputs if self.reads_steps else self.embed(inputs, chance)
 
-    def groups(self, stage: Stage2Settings) -> tuple[Group, ...]:
+    def groups(self, stage: Stage2Settings) -> tuple[ParamGroup, ...]:
         """Who learns how fast at each level of adaptation."""
         rate = {"frozen": 0.0, "encoder": stage.encoder_rate, "joint": 1.0}[stage.adaptation]
-        encoders = (Group(f"encoder.{name}", tuple(one.parameters()), rate) for name, one in self.encoders.items())
-        return (*encoders, Group("fusion", tuple(self.fusion.parameters()), 1.0))
+        encoders = (ParamGroup(f"encoder.{name}", tuple(one.parameters()), rate) for name, one in self.encoders.items())
+        return (*encoders, ParamGroup("fusion", tuple(self.fusion.parameters()), 1.0))
 
 
 def make_encoder(

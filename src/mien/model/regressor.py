@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mien.modalities.stacked import Dropout, LayerNorm, Linear, RngStreams
-from mien.model.presence import FusionSpec
+from mien.model.modality_mask import FusionSpec
 
 
 class Regressor(nn.Module):

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mien.model.inputs import Clips, averaged
+from mien.model.inputs import ClipDataset, averaged
 from mien.model.network import Multimodal, Unimodal
 
 
-def step_weights(module: Unimodal | Multimodal, clips: Clips) -> dict[str, list[npt.NDArray[np.float32]]]:
+def step_weights(module: Unimodal | Multimodal, clips: ClipDataset) -> dict[str, list[npt.NDArray[np.float32]]]:
     """The weight of each step, the mean over the models, for every clip ``(T,)``, by modality whose steps are weighed.
 
     The weights of a clip add up to 1; a clip without the modality has none. Text is one step, and heads that read steps

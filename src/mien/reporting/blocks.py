@@ -15,14 +15,14 @@ NARROW = 460
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """A cell whose text says more than its number: shown as ``text``, sorted and exported by ``value``."""
 
     text: str
     value: float | str | None = None
 
 
-Value = str | float | int | None | Cell
+Value = str | float | int | None | TableCell
 Row = Sequence[Value]
 
 
@@ -46,7 +46,7 @@ class Column:
         >>> Column("r", ".3f").text(0.25), Column("r", ".3f").text(float("nan")), Column("clip").text("00001")
         ('0.250', '–', '00001')
         """
-        if isinstance(value, Cell):
+        if isinstance(value, TableCell):
             return value.text
         if value is None or (isinstance(value, float) and not math.isfinite(value)):
             return "–"

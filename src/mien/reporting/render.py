@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.errors import DependencyMissing
-from mien.reporting.blocks import Cell, Column, Page, Value
+from mien.reporting.blocks import Column, Page, TableCell, Value
 from mien.storage.files import atomic_file
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -72,7 +72,7 @@ def exact(value: Value, column: Column) -> str:
     >>> exact(1 / 3, Column("r", ".2f")), exact(None, Column("r", ".2f")), exact(Cell("0.5 ± 0.1", 0.5), Column("r"))
     ('0.333333', '', '0.5')
     """
-    inner = value.value if isinstance(value, Cell) else value
+    inner = value.value if isinstance(value, TableCell) else value
     if isinstance(inner, str):
         return inner
     if inner is None or inner != inner or column.text(value) == "–":

@@ -8,11 +8,20 @@ import numpy as np
 from mien.config import read_settings
 from mien.evaluation.results import Evaluation
 from mien.metrics import mean_defined
-from mien.reporting.blocks import Cell, Column, Facts, Notice, Page, Prose, Section, Table
-from mien.reporting.judged import agreement, coverage, groups, missing, result_figure, result_table, robustness, subsets
-from mien.reporting.judged import worst as worst_clips
+from mien.reporting.blocks import Column, Facts, Notice, Page, Prose, Section, Table, TableCell
+from mien.reporting.evaluation_blocks import (
+    agreement,
+    coverage,
+    groups,
+    missing,
+    result_figure,
+    result_table,
+    robustness,
+    subsets,
+)
+from mien.reporting.evaluation_blocks import worst as worst_clips
 from mien.reporting.rundata import Run, evaluation_of
-from mien.reporting.trained import curves
+from mien.reporting.training_blocks import curves
 from mien.reporting.wording import listed, number, plural
 
 
@@ -173,7 +182,7 @@ def settings_table(settings: Mapping[str, Any]) -> Table:
     rows = [(name, _said(value), _said(default)) for name, value, default in changed]
     columns = [Column("setting"), Column("in this run"), Column("default")]
     count = "No setting differs from the defaults" if not rows else "Settings that differ from the defaults"
-    return Table("settings", count, columns, rows or [("all", Cell("as by default"), "–")])
+    return Table("settings", count, columns, rows or [("all", TableCell("as by default"), "–")])
 
 
 def _changed(values: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:

@@ -15,13 +15,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from mien.errors import DataError, ModelError
-from mien.evaluation.evaluate import judge_targets
+from mien.evaluation.evaluate import evaluate_targets
 from mien.evaluation.record import read_evaluation, splits_of
 from mien.evaluation.results import Evaluation
 from mien.metrics import mean_defined
 from mien.model.bundle import read_config
 from mien.storage.bounded import read_parquet
-from mien.storage.files import as_written, contents, read_json
+from mien.storage.files import as_written, read_bytes_checked, read_json
 
 Array = npt.NDArray[np.float64]
 
@@ -125,7 +125,7 @@ def _of_predictions(run: Run) -> Evaluation:
     names = [name.replace("fused ", "predicted ", 1) for name in table.column_names]
     table = table.rename_columns(names)
     people = table["participant"].to_pylist()
-    targets, mean_r = judge_targets(
+    targets, mean_r = evaluate_targets(
         run.targets, matrix(table, "predicted", run.targets), matrix(table, "rated", run.targets),
         people if all(people) else None,
     )  # fmt: skip
@@ -145,7 +145,7 @@ def matrix(table: pa.Table, what: str, targets: Sequence[str]) -> Array:
 
 def _curves(file: Path) -> Curves:
     try:
-        records = [json.loads(line) for line in contents(file).decode("utf-8").splitlines()]
+        records = [json.loads(line) for line in read_bytes_checked(file).decode("utf-8").splitlines()]
         return Curves(_array([one["mean_r"] for one in records]), _array([one["loss"] for one in records]))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{file}: damaged ({error}); delete the run and train again") from error

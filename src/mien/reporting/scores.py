@@ -1,7 +1,7 @@
 """The page about scored clips: one film with its player, or a folder of them with a player to choose from.
 
 What is shown of many clips is bounded, and the page says where: the player and what moved the scores are there for the
-first ``PLAYED`` clips, small multiples for the first ``sparks.SHOWN``. Tables and distributions have every clip.
+first ``MAX_PLAYER_CLIPS`` clips, small multiples for the first ``sparklines.SHOWN``. Tables and distributions have all.
 """
 
 import re
@@ -13,16 +13,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mien.reporting import charts
-from mien.reporting.blocks import Cell, Column, Facts, Figure, Key, Notice, Page, Prose, Section, Table
+from mien.reporting.blocks import Column, Facts, Figure, Key, Notice, Page, Prose, Section, Table, TableCell
 from mien.reporting.drawing import series
-from mien.reporting.films import Films
 from mien.reporting.player import Player, plain, player_of, scale_of
-from mien.reporting.sparks import SHOWN, Sparklines, height, spark_of
+from mien.reporting.sparklines import SHOWN, Sparklines, height, spark_of
+from mien.reporting.videos import Films
 from mien.reporting.wording import listed, plural
 from mien.scores.document import ClipNote, ScoresDocument
 from mien.storage.documents import or_nan
 
-PLAYED = 200
+MAX_PLAYER_CLIPS = 200
 """Clips in the player, at most."""
 
 HOW_TO_READ = (
@@ -36,7 +36,7 @@ HOW_TO_READ = (
 
 
 @dataclass(frozen=True)
-class Stage:
+class PlayerBlock:
     """The player, with the clips that it shows.
 
     Attributes:
@@ -89,7 +89,7 @@ class Collapsible:
 
 def played(scored: ScoresDocument) -> list[ClipNote]:
     """The clips whose films the page shows."""
-    return [clip for clip in scored.clips if clip.error is None][:PLAYED]
+    return [clip for clip in scored.clips if clip.error is None][:MAX_PLAYER_CLIPS]
 
 
 def page(scored: ScoresDocument, films: Films, title: str = "") -> Page:
@@ -152,7 +152,7 @@ def _head(scored: ScoresDocument, films: Films) -> list[object]:
 def _stage(
     scored: ScoresDocument, keys: Sequence[Key], players: Sequence[Player], films: Films, scale: tuple[float, float]
 ) -> list[Section]:
-    shown = players[:PLAYED]
+    shown = players[:MAX_PLAYER_CLIPS]
     if not shown:
         return []
     band = "Bands are the intervals, cut where they leave the picture. " if scored.model.interval_level else ""
@@ -162,8 +162,12 @@ def _stage(
         "where that is known."
     ).replace("-", "−")
     explained = any(player.shapley for player in shown)
-    lead = "" if len(players) <= PLAYED else f"The first {PLAYED} of {len(players):,} clips; the table has all of them."
-    stage = Stage(keys, scored.model.modalities, shown, films, scale, legend, explained)
+    lead = (
+        ""
+        if len(players) <= MAX_PLAYER_CLIPS
+        else f"The first {MAX_PLAYER_CLIPS} of {len(players):,} clips; the table has all of them."
+    )
+    stage = PlayerBlock(keys, scored.model.modalities, shown, films, scale, legend, explained)
     return [Section("player", "Over time", lead, [stage])]
 
 
@@ -201,9 +205,9 @@ def _from(clip: ClipNote, scored: ScoresDocument) -> str:
     return "everything" if clip.present == scored.model.modalities else ", ".join(clip.present)
 
 
-def _interval(clip: ClipNote, target: str) -> Cell | None:
+def _interval(clip: ClipNote, target: str) -> TableCell | None:
     low, high = clip.lower.get(target), clip.upper.get(target)
-    return None if low is None or high is None else Cell(f"{low:.2f} to {high:.2f}".replace("-", "−"), low)
+    return None if low is None or high is None else TableCell(f"{low:.2f} to {high:.2f}".replace("-", "−"), low)
 
 
 def _distributions(scored: ScoresDocument, keys: Sequence[Key]) -> list[Section]:
@@ -252,8 +256,8 @@ def _moved(scored: ScoresDocument, players: Sequence[Player]) -> list[Section]:
     most = max((amount for _, amounts in rows for amount in amounts if amount is not None), default=0.0) or 1.0
     caption = f"Mean size of what each modality moved, over {len(told):,} clips, each clip that has it"
     columns = [Column("clip"), Column("modality"), *(Column(name, "+.3f") for name in targets)]
-    shown = told[:PLAYED]
-    bound = "" if len(shown) == len(told) else f" of the first {PLAYED} clips"
+    shown = told[:MAX_PLAYER_CLIPS]
+    bound = "" if len(shown) == len(told) else f" of the first {MAX_PLAYER_CLIPS} clips"
     tables = [
         Table(key, f"{title}{bound}", columns, [(player.clip, modality, *values)
                                          for player in shown for modality, values in getattr(player, field).items()])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.errors import DataError
-from mien.reporting.blocks import Answers, Cell, Column, Facts, Figure, Key, Notice, Page, Prose, Section, Table
+from mien.reporting.blocks import Answers, Column, Facts, Figure, Key, Notice, Page, Prose, Section, Table, TableCell
 from mien.reporting.charts import Bar, Effect, Line, forest, lines, memberships
 from mien.reporting.drawing import series
 from mien.reporting.wording import listed, number, slug
@@ -164,7 +164,7 @@ def _table(table: Mapping[str, Any]) -> Table:
             NUMBER.match(text) for text in column if text and text != "failed"
         )
         columns.append(Column(name, "g" if numeric else ""))
-        cells.append([Cell(text or "–", _leading(text) if numeric else text) for text in column])
+        cells.append([TableCell(text or "–", _leading(text) if numeric else text) for text in column])
     strong = [n for n, row in enumerate(rows) if "reference" in row]
     return Table(slug(table["name"]), table["title"], columns, list(zip(*cells, strict=True)), strong=strong)
 

@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 from mien.metrics import Interval
-from mien.reporting.blocks import Cell
+from mien.reporting.blocks import TableCell
 
 
 def slug(text: str) -> str:
@@ -17,11 +17,11 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "x"
 
 
-def between(found: Interval, form: str = ".3f") -> Cell:
+def between(found: Interval, form: str = ".3f") -> TableCell:
     """Both ends of an interval, sorted by the lower; a dash where there is none."""
     if not np.isfinite(found.low):
-        return Cell("–")
-    return Cell(f"{found.low:{form}} to {found.high:{form}}", found.low)
+        return TableCell("–")
+    return TableCell(f"{found.low:{form}} to {found.high:{form}}", found.low)
 
 
 def number(value: float, form: str = ".3f") -> str:

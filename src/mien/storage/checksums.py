@@ -21,7 +21,7 @@ from safetensors.numpy import save
 
 from mien.errors import Damaged, DataError
 from mien.storage.bounded import LARGEST_WEIGHTS, Arrays, read_safetensors
-from mien.storage.files import atomic_file, contents, key_of, read_json, sha256_of, write_json
+from mien.storage.files import atomic_file, key_of, read_bytes_checked, read_json, sha256_of, write_json
 
 SUMS = "SHA256SUMS"
 _CHECKSUM = "checksum"
@@ -55,7 +55,7 @@ def check_sums(folder: Path, names: Sequence[str] | None = None) -> None:
 def _read_sums(folder: Path) -> dict[str, str]:
     """What ``SHA256SUMS`` lists: digests by name."""
     try:
-        text = contents(folder / SUMS, LARGEST_SUMS).decode("utf-8", "replace")
+        text = read_bytes_checked(folder / SUMS, LARGEST_SUMS).decode("utf-8", "replace")
     except DataError as error:
         if not isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
             raise

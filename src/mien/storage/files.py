@@ -257,7 +257,7 @@ def _remove_left(path: Path) -> None:
             left.unlink(missing_ok=True)
 
 
-def contents(path: Path, most: int = LARGEST_BYTES, follow: bool = True) -> bytes:
+def read_bytes_checked(path: Path, most: int = LARGEST_BYTES, follow: bool = True) -> bytes:
     """All bytes of a file that somebody brought; never more than it had when it was opened.
 
     Raises:
@@ -309,6 +309,6 @@ def read_json(path: Path, most: int = LARGEST_JSON) -> Any:
         DataError: the file is missing, larger than ``most`` bytes, or is not JSON.
     """
     try:
-        return json.loads(contents(path, most).decode("utf-8"))
+        return json.loads(read_bytes_checked(path, most).decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not valid JSON ({error})") from error

@@ -42,8 +42,8 @@ from mien.study.plan import Cell
 from mien.study.ridge import pooled, ridge_scores
 from mien.subsets import all_subsets
 from mien.training.fit import Epoch
-from mien.training.run import fingerprint
-from mien.training.sides import SplitData
+from mien.training.run_folder import fingerprint
+from mien.training.split_data import SplitData
 from mien.training.stage1 import TrainContext, train_encoder
 from mien.training.stage2 import train_fusion
 

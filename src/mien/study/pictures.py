@@ -13,7 +13,7 @@ import numpy as np
 from mien.metrics import Interval
 from mien.storage.documents import plain
 from mien.storage.files import atomic_file
-from mien.study.results import Difference, Outcome, Results
+from mien.study.results import CellResult, Difference, Results
 from mien.study.wording import changed
 
 matplotlib.use("svg")
@@ -65,7 +65,7 @@ def _effect(d: Difference) -> dict[str, Any]:
     return {"name": changed(d), "clips": _ends(d.clips), "seeds": _ends(d.seeds), "verdict": d.verdict}
 
 
-def _label(outcome: Outcome) -> str:
+def _label(outcome: CellResult) -> str:
     return " · ".join(value for _, value in outcome.cell.labels)
 
 
@@ -82,7 +82,7 @@ def one_step(results: Results) -> list[Difference]:
     ]
 
 
-def nearby(results: Results) -> list[Outcome]:
+def nearby(results: Results) -> list[CellResult]:
     """The reference, and the cells that differ from it on one axis other than the modalities."""
     home = dict(results.plan.reference.labels)
     odd = {o.cell.labels: [a for a, label in o.cell.labels if home[a] != label] for o in results.outcomes}
@@ -93,7 +93,7 @@ def nearby(results: Results) -> list[Outcome]:
     ]
 
 
-def subsets(results: Results) -> list[Outcome]:
+def subsets(results: Results) -> list[CellResult]:
     """Along the axis of modalities, as the reference in everything else; best first."""
     home = {axis: label for axis, label in results.plan.reference.labels if axis != "modalities"}
     found = []
@@ -141,7 +141,7 @@ def bars(results: Results) -> Figure:
     return figure
 
 
-def robustness(rows: Sequence[Outcome]) -> Figure:
+def robustness(rows: Sequence[CellResult]) -> Figure:
     """r against the share of clips that lack a modality: a panel per modality, a line per cell."""
     names = list(dict.fromkeys(name for row in rows for name in row.missing))
     figure, panels = plt.subplots(

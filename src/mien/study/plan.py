@@ -71,12 +71,12 @@ class Cell:
     labels: tuple[tuple[str, str], ...]
     settings: Settings
     method: Method = "train"
-    unsaid: frozenset[str] = frozenset()
+    hidden_axes: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
         """The labels in one line."""
-        return " · ".join(label for axis, label in self.labels if axis not in self.unsaid)
+        return " · ".join(label for axis, label in self.labels if axis not in self.hidden_axes)
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def _cell(
     base: Settings,
     labels: dict[str, str],
     axes: Mapping[str, Mapping[str, Any]],
-    unsaid: frozenset[str],
+    hidden_axes: frozenset[str],
     file: Path,
 ) -> Cell:
     changes: dict[str, Any] = {}
@@ -173,4 +173,4 @@ def _cell(
     if method not in ("train", "ridge", "unimodal_mean"):
         raise SettingsError(f"{file}: method {method!r}: known are train, ridge, unimodal_mean")
     settings = settings_of(base, changes, f"{file}: {' · '.join(labels.values())}")
-    return Cell(tuple(labels.items()), settings, method, unsaid)
+    return Cell(tuple(labels.items()), settings, method, hidden_axes)

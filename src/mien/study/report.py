@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from mien.spreadsheet import escaped_row
 from mien.storage.files import atomic_file, write_json
 from mien.study.pictures import draw, one_step
-from mien.study.referee import Answer
 from mien.study.results import Difference, Results, results_table
+from mien.study.reviewer_questions import Answer
 from mien.study.wording import changed, ends, instead_of, spread
 
 Row = Sequence[str]

@@ -30,7 +30,7 @@ NOWHERE = Interval(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CellResult:
     """What one cell came to.
 
     Attributes:
@@ -104,13 +104,13 @@ class Results:
 
     plan: Plan
     targets: tuple[str, ...]
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[CellResult, ...]
     against_reference: tuple[Difference, ...]
     steps: dict[str, tuple[Difference, ...]]
     people: str
     clips: tuple[int, int]
 
-    def outcome(self, cell: Cell) -> Outcome:
+    def outcome(self, cell: Cell) -> CellResult:
         """What a cell came to."""
         return next(outcome for outcome in self.outcomes if outcome.cell.labels == cell.labels)
 
@@ -122,15 +122,15 @@ class Comparator:
         self.laboratory, self.resamples = laboratory, resamples
         self._drawn: dict[tuple[tuple[str, str], ...], tuple[Array, Array]] = {}
 
-    def outcome(self, cell: Cell) -> Outcome:
+    def outcome(self, cell: Cell) -> CellResult:
         """What a cell came to."""
         result: dict[str, Any] = self.laboratory.result(cell) or {"failed": "not computed"}
         targets = len(self.laboratory.manifest.targets)
         if result["failed"]:
-            return Outcome(cell, result["failed"], np.empty((0, targets)))
+            return CellResult(cell, result["failed"], np.empty((0, targets)))
         with as_written(self.laboratory.folder(cell), "delete it and run the study again"):
             r, drawn = self._resampled(cell)
-            return Outcome(
+            return CellResult(
                 cell,
                 "",
                 np.array(result["r"], float),
@@ -140,7 +140,7 @@ class Comparator:
                 tuple(map(float, result.get("shares", ()))),
             )
 
-    def difference(self, one: Outcome, other: Outcome) -> Difference | None:
+    def difference(self, one: CellResult, other: CellResult) -> Difference | None:
         """``one`` minus ``other``; ``None`` when one failed."""
         if one.failed or other.failed:
             return None
@@ -191,7 +191,7 @@ def judge(plan: Plan, laboratory: StudyContext, resamples: int = 10_000) -> Resu
 
 
 def _steps(
-    axis: str, plan: Plan, outcomes: dict[tuple[tuple[str, str], ...], Outcome], desk: Comparator
+    axis: str, plan: Plan, outcomes: dict[tuple[tuple[str, str], ...], CellResult], desk: Comparator
 ) -> list[Difference]:
     """Every cell against the one that has the reference's label on this axis and the same labels on all others."""
     label = dict(plan.reference.labels)[axis]

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from mien.compute.device import choose_threads
-from mien.features.origins import check_unchanged
+from mien.features.source_files import check_unchanged
 from mien.features.store import Store
 from mien.model.heads import HEADS
 from mien.scale import Failed, run
@@ -16,11 +16,11 @@ from mien.schema import Manifest
 from mien.storage.exclusive import exclusive_writer
 from mien.study.cells import CellBatch, EncoderJob, StudyContext, Work, check_place, parts, plan_work
 from mien.study.plan import Plan
-from mien.study.referee import referee
 from mien.study.report import write_report
 from mien.study.results import Results, judge
+from mien.study.reviewer_questions import referee
 from mien.study.tune import chosen_by
-from mien.training.run import write_split
+from mien.training.run_folder import write_split
 
 Done = tuple[Work, tuple[str, ...] | Failed]
 Watch = Callable[[Iterable[Done], int], Iterable[Done]]

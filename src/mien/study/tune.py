@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from mien.config import Settings, read_settings, read_yaml, settings_of
 from mien.data.splits import clips_of
 from mien.errors import Damaged, DataError, DependencyMissing, SettingsError
-from mien.features.origins import check_unchanged
+from mien.features.source_files import check_unchanged
 from mien.features.store import Store
 from mien.schema import Manifest
 from mien.spreadsheet import escaped_row

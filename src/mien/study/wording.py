@@ -5,10 +5,10 @@ import math
 import numpy as np
 
 from mien.metrics import Interval
-from mien.study.results import Difference, Outcome
+from mien.study.results import CellResult, Difference
 
 
-def spread(outcome: Outcome) -> str:
+def spread(outcome: CellResult) -> str:
     """Mean r over seeds ± standard deviation over seeds."""
     mean = float(np.nanmean(outcome.mean_r))
     deviation = f"{np.nanstd(outcome.mean_r, ddof=1):.4f}" if len(outcome.r) > 1 else "–"

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mien.synthetic.film import Film, Picture
+from mien.synthetic.video import Film, Picture
 from mien.synthetic.voice import VOICE_RATE
 
 Sound = npt.NDArray[np.float32]

@@ -35,10 +35,10 @@ from mien.synthetic.dirt import (
     soil_sound,
 )
 from mien.synthetic.drawing import draw_frames, face_box, head_of
-from mien.synthetic.film import Codec, Film, write_film
 from mien.synthetic.identity import Identity, draw_identity
 from mien.synthetic.labels import CORPUS, Labels, claim, draw_labels, write_challenge, write_table
 from mien.synthetic.provided import keep_faces, write_mp3
+from mien.synthetic.video import Codec, Film, write_film
 from mien.synthetic.voice import VOICE_RATE, Voice, envelope, speak
 from mien.synthetic.words import say, written
 

@@ -16,7 +16,7 @@ import numpy as np
 from av.audio.stream import AudioStream
 
 from mien.storage.files import atomic_file
-from mien.synthetic.film import Picture, Sound, write_track
+from mien.synthetic.video import Picture, Sound, write_track
 
 FACE_SIDE = 112
 FACES_EVERY = 5

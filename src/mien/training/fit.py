@@ -29,7 +29,7 @@ from mien.metrics import mean_defined, pearson
 from mien.modalities.stacked import RngStreams, seeded
 from mien.model.inputs import Data, autocast, predict_all
 from mien.model.losses import Moments, branch_loss, loss, ramped
-from mien.model.network import Group, ModelSpec, Multimodal
+from mien.model.network import ModelSpec, Multimodal, ParamGroup
 from mien.storage.checksums import read_tensors, write_tensors
 from mien.storage.documents import plain
 from mien.training.batches import batch_order
@@ -38,7 +38,7 @@ from mien.training.schedule import Progress, step_factor
 
 
 @dataclass
-class Job:
+class TrainingJob:
     """What is to be trained, on what, and how.
 
     Attributes:
@@ -59,7 +59,7 @@ class Job:
 
     name: str
     module: nn.Module
-    groups: Sequence[Group]
+    groups: Sequence[ParamGroup]
     models: Sequence[ModelSpec]
     train: Data
     valid: Data
@@ -128,7 +128,7 @@ class _State:
     saved: float = field(default_factory=time.monotonic)
 
 
-def fit(job: Job) -> Iterator[Epoch]:
+def fit(job: TrainingJob) -> Iterator[Epoch]:
     """Train until every model has stopped or the epochs are through; then put the best weights into the module.
 
     Yields:
@@ -158,7 +158,7 @@ def fit(job: Job) -> Iterator[Epoch]:
         )
 
 
-def _start(job: Job, matrix: ParameterMatrix) -> _State:
+def _start(job: TrainingJob, matrix: ParameterMatrix) -> _State:
     device, seeds = matrix.values.device, [model.seed for model in job.models]
     return _State(
         learning=torch.arange(len(seeds)),
@@ -175,7 +175,7 @@ def _start(job: Job, matrix: ParameterMatrix) -> _State:
     )
 
 
-def _epoch(job: Job, state: _State) -> Epoch:
+def _epoch(job: TrainingJob, state: _State) -> Epoch:
     begin = time.monotonic()
     batches = batch_order(job.train.sizes.cpu(), job.settings.batch_size, state.order)
     losses, norms, factor = [], [], np.ones(len(state.learning))
@@ -201,7 +201,7 @@ def _epoch(job: Job, state: _State) -> Epoch:
     fresh = better[state.learning]
     state.best[state.learning[fresh].to(current.device)] = current[fresh.to(current.device)]
     if bool(state.progress.stopped[state.learning].any()):
-        _let_go(job, state, state.learning[state.progress.stopped[state.learning] == 0])
+        drop_stopped_models(job, state, state.learning[state.progress.stopped[state.learning] == 0])
     return Epoch(
         number=state.epoch,
         loss=all_models(torch.stack(losses).double().mean(0).cpu().numpy()),
@@ -215,7 +215,7 @@ def _epoch(job: Job, state: _State) -> Epoch:
     )
 
 
-def _let_go(job: Job, state: _State, learning: Tensor) -> None:
+def drop_stopped_models(job: TrainingJob, state: _State, learning: Tensor) -> None:
     """Go on with the models at the places ``learning`` alone."""
     rows = torch.searchsorted(state.learning, learning)
     state.learning = learning
@@ -235,7 +235,7 @@ def _let_go(job: Job, state: _State, learning: Tensor) -> None:
     state.train, state.valid = state.train.of_models(rows), state.valid.of_models(rows)
 
 
-def _step(job: Job, state: _State, index: Tensor, factor: list[float]) -> tuple[Tensor, Tensor]:
+def _step(job: TrainingJob, state: _State, index: Tensor, factor: list[float]) -> tuple[Tensor, Tensor]:
     """One batch, all models that learn: ``(A,)`` losses and ``(A,)`` gradient norms."""
     rated, inputs = state.train.labels[index], state.train.batch(index)
     with autocast(rated.device, job.precision):
@@ -259,7 +259,7 @@ def _step(job: Job, state: _State, index: Tensor, factor: list[float]) -> tuple[
     return value.detach(), norm
 
 
-def _judge(job: Job, state: _State) -> npt.NDArray[np.float64]:
+def _judge(job: TrainingJob, state: _State) -> npt.NDArray[np.float64]:
     """Validation r ``(A, E)`` of the weights, or of their average where one is kept."""
     if state.average is None:
         return pearson(predict_all(job.module, state.valid, job.precision), job.valid.labels.cpu().numpy())
@@ -270,7 +270,7 @@ def _judge(job: Job, state: _State) -> npt.NDArray[np.float64]:
     return r
 
 
-def _save_sometimes(job: Job, state: _State) -> None:
+def _save_sometimes(job: TrainingJob, state: _State) -> None:
     if job.checkpoint is None or time.monotonic() - state.saved < job.checkpoint_seconds:
         return
     _write_checkpoint(job.checkpoint, state)
@@ -295,7 +295,7 @@ def _write_checkpoint(path: Path, state: _State) -> None:
     write_tensors(path, {name: value.detach().cpu().contiguous().numpy() for name, value in tensors.items()})
 
 
-def _read_checkpoint(job: Job, state: _State) -> None:
+def _read_checkpoint(job: TrainingJob, state: _State) -> None:
     assert job.checkpoint is not None
     device = state.matrix.values.device
     try:
@@ -303,7 +303,7 @@ def _read_checkpoint(job: Job, state: _State) -> None:
     except Damaged as error:
         raise ModelError(f"{error}; delete it and train again: this stage begins anew") from error
     if len(tensors["learning"]) < len(state.learning):
-        _let_go(job, state, tensors["learning"])
+        drop_stopped_models(job, state, tensors["learning"])
     state.matrix.values.copy_(tensors["values"])
     state.best = tensors["best"].to(device)
     state.chance.restore(tensors["chance"])

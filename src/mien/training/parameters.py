@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mien.model.network import Group, ModelSpec
+from mien.model.network import ModelSpec, ParamGroup
 
 
 def keep_models(module: nn.Module, places: Tensor) -> None:
@@ -24,7 +24,7 @@ def keep_models(module: nn.Module, places: Tensor) -> None:
 class ParameterMatrix:
     """Trainable parameters as ``values (K, P)``, their gradients as ``gradients (K, P)``; the modules see views."""
 
-    def __init__(self, groups: Sequence[Group]) -> None:
+    def __init__(self, groups: Sequence[ParamGroup]) -> None:
         """Move the parameters of all groups that learn into the matrix; freeze the others."""
         for group in groups:
             for parameter in group.parameters:

@@ -12,9 +12,9 @@ import torch
 
 from mien.config import Settings
 from mien.modalities import find_modality
-from mien.model.inputs import Clips
+from mien.model.inputs import ClipDataset
 from mien.model.network import ModelSpec, Unimodal, variants
-from mien.training.fit import Epoch, Job, fit
+from mien.training.fit import Epoch, TrainingJob, fit
 
 Report = Callable[[str, Epoch], None]
 """Called after every epoch with the name of the training and its record."""
@@ -31,8 +31,8 @@ class TrainContext:
 
 def train_encoder(
     modality: str,
-    train: Clips,
-    valid: Clips,
+    train: ClipDataset,
+    valid: ClipDataset,
     settings: Settings,
     rooms: TrainContext,
     report: Report,
@@ -54,7 +54,7 @@ def train_encoder(
     module = Unimodal(modality, steps.values.shape[1], train.labels.shape[1], stage, models)
     module.to(train.labels.device)
     heard = train.only(torch.nonzero(train.present(modality)).flatten())
-    job = Job(
+    job = TrainingJob(
         name=f"stage1 {modality}",
         module=module,
         groups=module.groups(),

@@ -10,15 +10,15 @@ from mien.config import Settings
 from mien.errors import SettingsError
 from mien.model.embeddings import embed_all
 from mien.model.heads import HEADS
-from mien.model.inputs import Clips
+from mien.model.inputs import ClipDataset
 from mien.model.network import ModelSpec, Multimodal, Unimodal, variants
-from mien.training.fit import Job, fit
+from mien.training.fit import TrainingJob, fit
 from mien.training.stage1 import Report, TrainContext
 
 
 def train_fusion(
-    train: Clips,
-    valid: Clips,
+    train: ClipDataset,
+    valid: ClipDataset,
     encoders: Mapping[str, Unimodal],
     settings: Settings,
     rooms: TrainContext,
@@ -48,7 +48,7 @@ def train_fusion(
             module.encoders[name].load_state_dict(encoders[name].encoder.state_dict())
         module.fusion.start_from({name: encoders[name].head for name in widths})
     frozen = stage.adaptation == "frozen"
-    job = Job(
+    job = TrainingJob(
         name="stage2",
         module=module.fusion if frozen else module,
         groups=module.groups(stage),

@@ -17,19 +17,19 @@ import pyarrow.parquet as pq
 from mien.config import Settings
 from mien.data.splits import Split, split_clips
 from mien.evaluation.validation import results_record
-from mien.features.extract import as_extracted
-from mien.features.origins import check_unchanged
+from mien.features.extract import with_extraction_settings
+from mien.features.source_files import check_unchanged
 from mien.features.store import Store
 from mien.metrics import mean_defined, pearson
 from mien.model.bundle import Bundle, load_bundle, save_bundle
 from mien.model.conformal import calibrate
-from mien.model.inputs import Clips
-from mien.model.network import Group, Multimodal, Unimodal, variants
+from mien.model.inputs import ClipDataset
+from mien.model.network import Multimodal, ParamGroup, Unimodal, variants
 from mien.schema import Manifest
 from mien.storage.files import atomic_file, write_json
 from mien.training.fit import Epoch
-from mien.training.run import EpochLog, has_tensorboard, open_run, provenance, write_split
-from mien.training.sides import SplitData
+from mien.training.run_folder import EpochLog, has_tensorboard, open_run, provenance, write_split
+from mien.training.split_data import SplitData
 from mien.training.stage1 import TrainContext, train_encoder
 from mien.training.stage2 import check_head, train_fusion
 
@@ -121,7 +121,7 @@ def train(
     """
     begin = time.monotonic()
     check_head(settings)
-    settings = as_extracted(settings, store.root)
+    settings = with_extraction_settings(settings, store.root)
     split = split_clips(manifest, settings.split)
     say = progress or (lambda _: None)
     sides = SplitData(store, split, len(manifest.targets), settings)
@@ -193,7 +193,7 @@ def _stage2(run: _Run, r: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, np
     return fused
 
 
-def _encoders(run: _Run, valid: Clips) -> dict[str, Unimodal]:
+def _encoders(run: _Run, valid: ClipDataset) -> dict[str, Unimodal]:
     """The stage-1 models, read back from their folders."""
     if run.settings.stage2.adaptation == "joint":
         return {}
@@ -205,7 +205,7 @@ def _encoders(run: _Run, valid: Clips) -> dict[str, Unimodal]:
     return encoders
 
 
-def _announce(run: _Run, clips: Clips) -> None:
+def _announce(run: _Run, clips: ClipDataset) -> None:
     """Say which parameters learn, and how fast."""
     models = variants(run.settings, run.settings.stage2)
     shape = Multimodal(run.sides.widths, len(run.manifest.targets), run.settings, models[:1])
@@ -214,7 +214,7 @@ def _announce(run: _Run, clips: Clips) -> None:
         run.say(line)
 
 
-def describe_groups(groups: tuple[Group, ...], lr: float) -> list[str]:
+def describe_groups(groups: tuple[ParamGroup, ...], lr: float) -> list[str]:
     """One line per parameter group: name, numbers per model, learning rate or frozen."""
     return [
         f"  {group.name:16} {group.size:>10,} parameters  " + (f"lr {lr * group.rate:.1e}" if group.rate else "frozen")
@@ -236,7 +236,9 @@ def _bundle(run: _Run, module: Unimodal | Multimodal, modalities: tuple[str, ...
     )
 
 
-def _save(run: _Run, bundle: Bundle, valid: Clips, folder: Path, r: Mapping[str, npt.NDArray[np.float64]]) -> None:
+def _save(
+    run: _Run, bundle: Bundle, valid: ClipDataset, folder: Path, r: Mapping[str, npt.NDArray[np.float64]]
+) -> None:
     """Calibrate the intervals on the validation clips, and write the model folder."""
     level = run.settings.interval_level
     bundle.quantiles = calibrate(bundle, valid, level)

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mien.errors import WeightsMissing
-from mien.weights.cache import Status, Weights, complaint, entries_of, fetch_command, weights_folder, weights_of
+from mien.weights.cache import Status, Weights, check, entries_of, fetch_command, weights_folder, weights_of
 from mien.weights.fetch import fetch
 from mien.weights.table import ENTRIES, SETS, Entry
 
@@ -73,13 +73,13 @@ def verify(names: Iterable[str] | None = None) -> list[Status]:
         names: sets or entries; what is missing of them is reported. ``None`` takes every entry that is in the cache.
     """
     if names is not None:
-        return [complaint(entry, rehash=True) for entry in entries_of(names)]
-    verdicts = [complaint(entry, rehash=True) for entry in ENTRIES.values()]
+        return [check(entry, rehash=True) for entry in entries_of(names)]
+    verdicts = [check(entry, rehash=True) for entry in ENTRIES.values()]
     return [verdict for verdict in verdicts if verdict.state != "missing"]
 
 
 def _ready(entry: Entry) -> Weights:
-    verdict = complaint(entry)
+    verdict = check(entry)
     if verdict.state != "whole" and entry.kind == "made":
         fetch([entry.name])
     elif verdict.state != "whole":

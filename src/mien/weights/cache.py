@@ -142,7 +142,7 @@ def weights_of(entry: Entry) -> Weights:
     return Weights(entry.name, path, whole, entry.licence, entry.source, entry.kind == "made")
 
 
-def complaint(entry: Entry, *, rehash: bool = False) -> Status:
+def check(entry: Entry, *, rehash: bool = False) -> Status:
     """Whether an entry is there and whole: by the sizes of its files, or by their bytes."""
     record = read_record(entry)
     if record is None or not record.get("files"):

@@ -27,7 +27,7 @@ from mien.weights.ct2 import read_ct2
 
 Array = npt.NDArray[Any]
 
-WHISPER_HEARING = {
+WHISPER_PREPROCESSOR = {
     "feature_extractor_type": "WhisperFeatureExtractor",
     "feature_size": 80,
     "sampling_rate": 16000,
@@ -42,7 +42,7 @@ WHISPER_HEARING = {
 }
 """How Whisper turns sound into 80 log-mel bands, 100 frames a second, as its ``preprocessor_config.json`` says it."""
 
-DINOV2_SEEING = {
+DINOV2_PREPROCESSOR = {
     "image_processor_type": "BitImageProcessor",
     "do_resize": True,
     "size": {"shortest_edge": 224},
@@ -83,7 +83,7 @@ def whisper_from_ct2(source: Path, out: Path) -> None:
     tokens = {token["content"]: token["id"] for token in _read(source / "tokenizer.json")["added_tokens"]}
     _write(out / "config.json", _whisper_config(ct2, tokens))
     _write(out / "generation_config.json", _whisper_generation(_read(source / "config.json"), tokens))
-    _write(out / "preprocessor_config.json", WHISPER_HEARING)
+    _write(out / "preprocessor_config.json", WHISPER_PREPROCESSOR)
     _write(out / "tokenizer_config.json", {"tokenizer_class": "WhisperTokenizer", "model_max_length": 448})
 
 
@@ -128,7 +128,7 @@ def dinov2_from_onnx(source: Path, out: Path) -> None:
     tensors["embeddings.mask_token"] = np.zeros((1, position.shape[-1]), np.float32)  # used in pretraining only
     _save(tensors, out)
     _write(out / "config.json", _dinov2_config(tensors, layers))
-    _write(out / "preprocessor_config.json", DINOV2_SEEING)
+    _write(out / "preprocessor_config.json", DINOV2_PREPROCESSOR)
 
 
 def join_parts(source: Path, out: Path) -> None:

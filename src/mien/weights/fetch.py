@@ -25,7 +25,7 @@ from mien.storage.files import writing
 from mien.weights import hub
 from mien.weights.cache import (
     RECORD,
-    complaint,
+    check,
     entries_of,
     folder_of,
     offline_and_missing,
@@ -61,13 +61,13 @@ def fetch(names: Iterable[str], *, offline: bool = False, progress: Progress = l
     if missing:
         with _only_one(progress), _scratch() as scratch:
             for entry in missing:
-                if complaint(entry).state != "whole" or complaint(entry, rehash=True).state != "whole":
-                    _bring(entry, scratch, offline, progress)
+                if check(entry).state != "whole" or check(entry, rehash=True).state != "whole":
+                    _install(entry, scratch, offline, progress)
     return [folder_of(entry) for entry in wanted]
 
 
 def _told_whole(entry: Entry, progress: Progress) -> bool:
-    verdict = complaint(entry, rehash=True)
+    verdict = check(entry, rehash=True)
     if verdict.state == "whole":
         progress(f"{entry.name}: already here")
     elif verdict.state == "damaged":
@@ -75,7 +75,7 @@ def _told_whole(entry: Entry, progress: Progress) -> bool:
     return verdict.state == "whole"
 
 
-def _bring(entry: Entry, scratch: Path, offline: bool, progress: Progress) -> None:
+def _install(entry: Entry, scratch: Path, offline: bool, progress: Progress) -> None:
     """Make one entry from its source and put it into place."""
     folder = _emptied(scratch / entry.name)
     if entry.kind == "wheel":

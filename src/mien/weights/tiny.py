@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.compute.loading import transformers
-from mien.weights.convert import DINOV2_SEEING, WHISPER_HEARING
+from mien.weights.convert import DINOV2_PREPROCESSOR, WHISPER_PREPROCESSOR
 
 WIDTH = 32
 """Feature width of every tiny backbone."""
@@ -60,7 +60,7 @@ def make_audio(_: Path, out: Path) -> None:
         "begin_suppress_tokens": [],
     }
     _save_random("WhisperForConditionalGeneration", "WhisperConfig", sizes, out)
-    _write(out / "preprocessor_config.json", WHISPER_HEARING)
+    _write(out / "preprocessor_config.json", WHISPER_PREPROCESSOR)
 
 
 def make_vision(_: Path, out: Path) -> None:
@@ -68,7 +68,7 @@ def make_vision(_: Path, out: Path) -> None:
     sizes = {"hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": 2, "mlp_ratio": 2,
              "image_size": 518, "patch_size": 14}  # fmt: skip
     _save_random("Dinov2Model", "Dinov2Config", sizes, out)
-    _write(out / "preprocessor_config.json", DINOV2_SEEING)
+    _write(out / "preprocessor_config.json", DINOV2_PREPROCESSOR)
 
 
 def _save_random(model: str, config: str, sizes: Mapping[str, Any], out: Path) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mien.modalities.stacked import RngStreams
 from mien.model.fusion import Embedding, Fusion, Head
-from mien.model.presence import FusionSpec
+from mien.model.modality_mask import FusionSpec
 
 
 class Auxiliary(Fusion):

@@ -27,7 +27,7 @@ from mien.modalities.encoder import Steps, mean_pool
 from mien.modalities.stacked import Linear, RngStreams
 from mien.model.fusion import FusionHead
 from mien.model.heads.steps import Projection, coarse, normal
-from mien.model.presence import FusionSpec
+from mien.model.modality_mask import FusionSpec
 from mien.model.regressor import Regressor
 
 _HEADS = 4

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from mien.modalities.stacked import Dropout, LayerNorm, Linear, RngStreams
 from mien.model.fusion import Embedding, FusionHead
-from mien.model.presence import FusionSpec
+from mien.model.modality_mask import FusionSpec
 
 
 class Gated(FusionHead):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mien.modalities.stacked import RngStreams
 from mien.model.fusion import Embedding, FusionHead, Head
-from mien.model.presence import FusionSpec
+from mien.model.modality_mask import FusionSpec
 
 
 class Mean(FusionHead):

@@ -21,7 +21,7 @@ from mien.modalities.stacked import Dropout, Linear, RngStreams
 from mien.model.fusion import FusionHead
 from mien.model.heads.lstm import LSTM
 from mien.model.heads.steps import Projection, coarse
-from mien.model.presence import FusionSpec
+from mien.model.modality_mask import FusionSpec
 
 
 class Recurrent(FusionHead):

@@ -24,7 +24,7 @@ from mien.modalities.stacked import Dropout, Linear, RngStreams
 from mien.model.fusion import FusionHead
 from mien.model.heads.lstm import LSTM
 from mien.model.heads.steps import Projection, coarse
-from mien.model.presence import FusionSpec
+from mien.model.modality_mask import FusionSpec
 from mien.model.regressor import Regressor
 
 _DILATIONS = (1, 2, 4)

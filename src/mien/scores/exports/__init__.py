@@ -11,9 +11,9 @@ from mien.scores.document import ScoresDocument
 from mien.scores.exports.elan import EAF
 from mien.scores.exports.format import Format
 from mien.scores.exports.hume import HUME
+from mien.scores.exports.json_document import DOCUMENT
 from mien.scores.exports.praat import TEXTGRID
 from mien.scores.exports.tabular import LONG, WHY, WIDE, WINDOWS, WORDS
-from mien.scores.exports.whole import DOCUMENT
 
 FORMATS: dict[str, Format] = {
     made.name: made for made in (DOCUMENT, WIDE, LONG, WINDOWS, WORDS, WHY, EAF, TEXTGRID, HUME)

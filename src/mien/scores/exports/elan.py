@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 
 from mien.scores.document import ClipNote, ScoresDocument
 from mien.scores.exports.format import FolderFormat
-from mien.scores.exports.tiers import Stretch, Tier, tiers
+from mien.scores.exports.tiers import Tier, TierInterval, tiers
 
 SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
@@ -64,7 +64,7 @@ def eaf(clip: ClipNote, targets: Sequence[str], annotator: str, folder: Path) ->
     return ElementTree.tostring(root, encoding="UTF-8", xml_declaration=True) + b"\n"
 
 
-Part = tuple[str, Stretch]
+Part = tuple[str, TierInterval]
 """The name of a tier, and a stretch of it."""
 
 

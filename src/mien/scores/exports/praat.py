@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mien.scores.document import ClipNote, ScoresDocument
 from mien.scores.exports.format import FolderFormat
-from mien.scores.exports.tiers import Stretch, Tier, extent, tiers
+from mien.scores.exports.tiers import Tier, TierInterval, extent, tiers
 
 
 def textgrid(clip: ClipNote, targets: Sequence[str]) -> str:
@@ -46,7 +46,7 @@ def _tier(tier: Tier, begin: int, end: int) -> Iterator[str]:
         yield f"            text = {_quoted(interval.text)}"
 
 
-def filled(stretches: Sequence[Stretch], begin: int, end: int) -> Iterator[Stretch]:
+def filled(stretches: Sequence[TierInterval], begin: int, end: int) -> Iterator[TierInterval]:
     """The stretches, and one without text wherever there is a gap between ``begin`` and ``end``.
 
     >>> [(part.start, part.end, part.text) for part in filled([Stretch(10, 20, "a")], 0, 30)]
@@ -55,11 +55,11 @@ def filled(stretches: Sequence[Stretch], begin: int, end: int) -> Iterator[Stret
     reached = begin
     for stretch in stretches:
         if stretch.start > reached:
-            yield Stretch(reached, stretch.start, "")
+            yield TierInterval(reached, stretch.start, "")
         yield stretch
         reached = stretch.end
     if reached < end:
-        yield Stretch(reached, end, "")
+        yield TierInterval(reached, end, "")
 
 
 def _seconds(milliseconds: int) -> str:

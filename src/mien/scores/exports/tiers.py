@@ -17,7 +17,7 @@ from mien.scores.document import ClipNote, Scores
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class TierInterval:
     """A labelled stretch of time; ``start`` and ``end`` in milliseconds, ``start < end``."""
 
     start: int
@@ -31,7 +31,7 @@ class Tier:
 
     name: str
     kind: str
-    stretches: tuple[Stretch, ...]
+    stretches: tuple[TierInterval, ...]
 
 
 def tiers(clip: ClipNote, targets: Sequence[str]) -> tuple[Tier, ...]:
@@ -52,7 +52,7 @@ def tiers(clip: ClipNote, targets: Sequence[str]) -> tuple[Tier, ...]:
         parts = [((begin, end), clip.scores)]
     made = [Tier(target, "score", _scored(parts, target)) for target in targets]
     if clip.transcript:
-        made.append(Tier(_free("transcript", targets), "speech", (Stretch(begin, end, clip.transcript),)))
+        made.append(Tier(_free("transcript", targets), "speech", (TierInterval(begin, end, clip.transcript),)))
     if clip.words:
         made.append(Tier(_free("words", targets), "speech", _in_turn(clip)))
     return tuple(made)
@@ -90,19 +90,19 @@ def apart(spans: Sequence[tuple[int, int]], clip: str) -> list[tuple[int, int]]:
     return list(zip(starts, ends, strict=True))
 
 
-def _scored(parts: Sequence[tuple[tuple[int, int], Scores]], target: str) -> tuple[Stretch, ...]:
+def _scored(parts: Sequence[tuple[tuple[int, int], Scores]], target: str) -> tuple[TierInterval, ...]:
     values = [(span, scores.get(target)) for span, scores in parts]
-    return tuple(Stretch(*span, f"{value:.4f}") for span, value in values if value is not None)
+    return tuple(TierInterval(*span, f"{value:.4f}") for span, value in values if value is not None)
 
 
-def _in_turn(clip: ClipNote) -> tuple[Stretch, ...]:
+def _in_turn(clip: ClipNote) -> tuple[TierInterval, ...]:
     """Words one after the other: one that begins before the last has ended begins there, and lasts 1 ms at least."""
     begin = _ms(clip.start)
     made, before = [], begin
     for word in clip.words:
         start = max(begin + _ms(word.start), before)
         before = max(begin + _ms(word.end), start + 1)
-        made.append(Stretch(start, before, word.text.strip()))
+        made.append(TierInterval(start, before, word.text.strip()))
     return tuple(made)
 
 

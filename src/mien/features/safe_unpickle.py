@@ -31,7 +31,7 @@ NUMERIC = re.compile(r"[fiu][1248]")
 """Kinds of numbers that are taken, as NumPy writes them."""
 
 
-def array_of(content: bytes) -> npt.NDArray[Any]:
+def safe_unpickle_array(content: bytes) -> npt.NDArray[Any]:
     """The numeric array that a pickle holds.
 
     Raises:

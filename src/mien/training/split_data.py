@@ -13,7 +13,7 @@ from mien.data.splits import Split, labels_of
 from mien.errors import DataError
 from mien.features.store import Store
 from mien.modalities import named
-from mien.model.inputs import Clips, PackedSteps, load_clips
+from mien.model.inputs import ClipDataset, PackedSteps, load_dataset
 
 Side = Literal["train", "valid"]
 
@@ -46,16 +46,16 @@ class SplitData:
         """``(N, E)`` ratings of the clips of a side, ``nan`` where unrated."""
         return labels_of(self._clips(side), self.targets)
 
-    def clips(self, side: Side, modalities: tuple[str, ...]) -> Clips:
+    def clips(self, side: Side, modalities: tuple[str, ...]) -> ClipDataset:
         """The clips of a side with some of their modalities."""
         labels, ids = self.rated(side), [clip.id for clip in self._clips(side)]
         for name in modalities:
             if (side, name) not in self._read:
                 packed, width = {name: self.store.gather(name, ids)}, {name: self.widths[name]}
-                read = load_clips(packed, labels, width, self.longest, self.precision, self.device)
+                read = load_dataset(packed, labels, width, self.longest, self.precision, self.device)
                 self._read[side, name] = read.modalities[name]
         rated = torch.as_tensor(labels, device=self.device)
-        return Clips({name: self._read[side, name] for name in modalities}, rated, self.precision)
+        return ClipDataset({name: self._read[side, name] for name in modalities}, rated, self.precision)
 
     def _clips(self, side: Side):
         return self.split.train if side == "train" else self.split.valid

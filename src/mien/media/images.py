@@ -12,8 +12,8 @@ from av.video.frame import VideoFrame
 from mien.config import MediaSettings
 from mien.errors import MediaError
 from mien.media.container import check_size, open_container, told_as_media_error
-from mien.media.crops import Picture
-from mien.media.upright import display_matrix, turned
+from mien.media.crops import Image
+from mien.media.orientation import display_matrix, turned
 
 STILL_FORMATS = "jpeg_pipe,png_pipe,webp_pipe,bmp_pipe"
 """One picture each: none that points to other files."""
@@ -22,7 +22,7 @@ YCCK = 2
 """What Adobe's marker in a JPEG says where four inks are stored as brightness, two colours and black."""
 
 
-def read_image(path: Path, settings: MediaSettings, file: BinaryIO | None = None) -> Picture:
+def read_image(path: Path, settings: MediaSettings, file: BinaryIO | None = None) -> Image:
     """The picture in a file, ``(H, W, 3)`` RGB, upright.
 
     Args:
@@ -47,7 +47,7 @@ def read_image(path: Path, settings: MediaSettings, file: BinaryIO | None = None
             raise MediaError(f"{path.name}: nothing in it could be decoded")
         if container.format.name == "jpeg_pipe":
             _refuse_doubtful_inks(path, file, frame)
-        rgb, matrix = cast("Picture", frame.to_ndarray(format="rgb24")), display_matrix(frame)
+        rgb, matrix = cast("Image", frame.to_ndarray(format="rgb24")), display_matrix(frame)
         return rgb if matrix is None else turned(rgb, matrix)
 
 

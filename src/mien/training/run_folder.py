@@ -33,7 +33,7 @@ from mien.errors import Damaged, DataError, ModelError
 from mien.schema import Manifest
 from mien.storage.checksums import read_checksummed, write_checksummed
 from mien.storage.exclusive import LOCK, exclusive_writer
-from mien.storage.files import atomic_file, contents, is_part, key_of, write_json, writing
+from mien.storage.files import atomic_file, is_part, key_of, read_bytes_checked, write_json, writing
 from mien.training.fit import Epoch
 
 _IDENTITY = "run.json"
@@ -173,7 +173,9 @@ class EpochLog:
     def _known(self) -> list[tuple[int, str]]:
         """The lines of the log, by the number of the epoch."""
         try:
-            lines = contents(self.path, LARGEST_LOG).decode("utf-8").splitlines() if self.path.exists() else []
+            lines = (
+                read_bytes_checked(self.path, LARGEST_LOG).decode("utf-8").splitlines() if self.path.exists() else []
+            )
             return [(int(json.loads(line)["number"]), line) for line in lines]
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise Damaged(f"{self.path}: damaged ({error}); delete it and train again: only the log is lost") from error

@@ -14,7 +14,7 @@ from mien.config import ComputeSettings, MediaSettings
 from mien.errors import MediaError
 from mien.media.decode import MediaReader
 from mien.media.decoder import DecoderClient
-from mien.media.stills import read_image
+from mien.media.images import read_image
 
 SETTINGS = MediaSettings()
 ORIENTATION = 0x112

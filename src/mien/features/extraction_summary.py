@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from mien.features.worker import Outcome
+from mien.features.worker import ClipOutcome
 from mien.modalities import MODALITIES
 
 
@@ -30,7 +30,7 @@ class ExtractionSummary:
     remarks: dict[str, tuple[int, str]] = field(default_factory=dict)
     seconds: Counter[str] = field(default_factory=Counter)
 
-    def count(self, outcome: Outcome) -> None:
+    def count(self, outcome: ClipOutcome) -> None:
         """Take one more outcome into account."""
         self.seconds.update(outcome.seconds_taken)
         if outcome.again:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from mien.config import FaceSettings
 from mien.media.crops import Box, Chosen, CropSpool, cut, resize
 from mien.media.decode import Frame
-from mien.media.facefind import Face, FaceFinder
+from mien.media.face_detection import Face, FaceFinder
 from mien.schema import MOTION_WIDTH, FaceTrack
 
 PATIENCE_SECONDS = 1.0
@@ -60,7 +60,7 @@ class FaceTracklet:
         return sum(self.sides)
 
 
-def follow(frames: Iterable[Frame], finder: FaceFinder, settings: FaceSettings) -> FaceTrack:
+def track_faces(frames: Iterable[Frame], finder: FaceFinder, settings: FaceSettings) -> FaceTrack:
     """The main person's face through a clip, in one pass and with bounded memory.
 
     Args:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mien.errors import MediaError
-from mien.media.playable import media_type, why_unplayable
+from mien.media.browser_support import media_type, why_unplayable
 from tests.media.clips import make_clip
 
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from mien.config import FaceSettings, MediaSettings
 from mien.errors import DependencyMissing, WeightsError, WeightsMissing
-from mien.media.crops import Box, CropSpool, Picture, cut, resize
+from mien.media.centerface import decode_centres, overlap
+from mien.media.crops import Box, CropSpool, Image, cut, resize
 from mien.media.decode import Frame, MediaReader
-from mien.media.face import follow
-from mien.media.facefind import Face, FaceFinder, head_pose
-from mien.media.fullrange import decode_centres, overlap
+from mien.media.face_detection import Face, FaceFinder, head_pose
+from mien.media.face_tracks import track_faces
 from mien.schema import FaceTrack
 from mien.synthetic.drawing import ACTIONS, draw_frames
 from mien.synthetic.identity import draw_identity
@@ -27,7 +27,7 @@ BOTH = frozenset({"vision", "motion"})
 # --- crops ------------------------------------------------------------------------------------------------------------
 
 
-def noise(*shape: int) -> Picture:
+def noise(*shape: int) -> Image:
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
@@ -102,7 +102,7 @@ class Planted(FaceFinder):
         self.asked: list[tuple[list[Box], bool, bool]] = []
 
     def find(
-        self, picture: Picture, near: Sequence[Box] = (), *, newcomers: bool = True, thorough: bool = True
+        self, picture: Image, near: Sequence[Box] = (), *, newcomers: bool = True, thorough: bool = True
     ) -> list[Face]:
         del picture
         self.asked.append((list(near), newcomers, thorough))
@@ -117,7 +117,7 @@ def square_at(x: float, side: float = 20.0) -> Box:
 
 def follow_planted(boxes: Sequence[Sequence[Box]], fps: float = 10) -> FaceTrack:
     frames = [Frame(at / fps, noise(60, 200, 3), BOTH) for at in range(len(boxes))]
-    return follow(frames, Planted(boxes), SETTINGS)
+    return track_faces(frames, Planted(boxes), SETTINGS)
 
 
 def left_edges(track: FaceTrack) -> list[float]:
@@ -173,7 +173,7 @@ def test_frames_without_a_face_are_counted_and_not_invented() -> None:
     pictures = noise(60, 200, 3)
     wanted = [BOTH, frozenset({"motion"}), frozenset({"vision"}), BOTH]
     frames = [Frame(at / 10, pictures, who) for at, who in enumerate(wanted)]
-    track = follow(frames, Planted([[square_at(20)], [], [square_at(20)], [square_at(20)]]), SETTINGS)
+    track = track_faces(frames, Planted([[square_at(20)], [], [square_at(20)], [square_at(20)]]), SETTINGS)
     assert (len(track.crops), track.vision_frames) == (3, 3)  # frames 0, 2, 3
     assert (len(track.motion), track.motion_frames) == (2, 3)  # frames 0, 3 of 0, 1, 3
     np.testing.assert_allclose(track.crop_seconds, [0, 0.2, 0.3], rtol=1e-6)
@@ -195,25 +195,25 @@ def test_the_crop_follows_the_face_with_a_time_constant() -> None:
 
 def test_a_lost_face_is_looked_for_where_it_was_for_a_second() -> None:
     finder = Planted([[square_at(20)]] + [[]] * 12)
-    follow([Frame(at / 10, noise(60, 200, 3), BOTH) for at in range(13)], finder, SETTINGS)
+    track_faces([Frame(at / 10, noise(60, 200, 3), BOTH) for at in range(13)], finder, SETTINGS)
     near = [len(boxes) for boxes, _, _ in finder.asked]
     assert near == [0] + [1] * 10 + [0] * 2
 
 
 def test_newcomers_are_looked_for_four_times_a_second_at_most() -> None:
     finder = Planted([[square_at(20)]] * 8)
-    follow([Frame(at / 10, noise(60, 200, 3), BOTH) for at in range(8)], finder, SETTINGS)
+    track_faces([Frame(at / 10, noise(60, 200, 3), BOTH) for at in range(8)], finder, SETTINGS)
     assert [at for at, (_, newcomers, _) in enumerate(finder.asked) if newcomers] == [0, 3, 6]
 
 
 def test_the_slow_detector_is_asked_four_times_a_second_at_most_while_it_finds_nobody() -> None:
     finder = Planted([[]] * 8 + [[square_at(20)]] * 2)
     frames = [Frame(at / 10, noise(60, 200, 3), BOTH) for at in range(10)]
-    follow(frames, finder, SETTINGS)
+    track_faces(frames, finder, SETTINGS)
     # asked in vain at 0: the next time is the first frame at or after .25, and so on
     assert [at for at, (_, _, thorough) in enumerate(finder.asked) if thorough] == [0, 3, 6, 9]
     finder = Planted([[]] * 10)
-    follow(frames, finder, SETTINGS.model_copy(update={"full_range": False}))
+    track_faces(frames, finder, SETTINGS.model_copy(update={"full_range": False}))
     assert not any(thorough for _, _, thorough in finder.asked)
 
 
@@ -279,18 +279,18 @@ def real_clip(name: str) -> Path:
     return SHARED / name
 
 
-def pictures(name: str, fps: float, most: int = 1000) -> list[Picture]:
+def pictures(name: str, fps: float, most: int = 1000) -> list[Image]:
     with MediaReader(real_clip(name), MediaSettings(), rates={"vision": fps}, sound=False) as recording:
         return [frame.rgb for frame, _ in zip(recording.frames(), range(most), strict=False)]
 
 
-def drawn_face() -> Picture:
+def drawn_face() -> Image:
     """Somebody of the stand-in corpus at rest."""
     person = draw_identity(np.random.default_rng(0))
     return next(iter(draw_frames(person, np.zeros((1, len(ACTIONS)), np.float32))))
 
 
-def on_canvas(picture: Picture, height: int, width: int, x: int, y: int) -> Picture:
+def on_canvas(picture: Image, height: int, width: int, x: int, y: int) -> Image:
     canvas = np.full((height, width, 3), 110, np.uint8)
     canvas[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
     return canvas
@@ -314,7 +314,7 @@ def test_real_clips_show_a_face_in_the_frames_that_have_one(
 ) -> None:
     rates = {"vision": 2, "motion": 4}
     with MediaReader(real_clip(name), MediaSettings(), rates=rates, sound=False) as recording:
-        track = follow(recording.frames(), finder, FaceSettings())
+        track = track_faces(recording.frames(), finder, FaceSettings())
     assert least <= len(track.crops) / track.vision_frames <= most
     assert least <= len(track.motion) / track.motion_frames <= most
     assert track.people <= 1
@@ -389,7 +389,7 @@ def test_of_two_people_the_larger_is_followed_and_never_left(finder: FaceFinder)
     side_by_side = [on_canvas(picture, 512, 1152, 0, 0) for picture in talking]
     for at, canvas in enumerate(side_by_side):
         canvas[100:460, 512:] = other[at % len(other)]
-    track = follow([Frame(at / 4, canvas, BOTH) for at, canvas in enumerate(side_by_side)], finder, FaceSettings())
+    track = track_faces([Frame(at / 4, canvas, BOTH) for at, canvas in enumerate(side_by_side)], finder, FaceSettings())
     assert track.people == 2
     assert len(track.crops) == 12
     assert track.boxes[:, 2].max() < 512  # the other's picture begins there

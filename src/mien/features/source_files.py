@@ -85,10 +85,10 @@ class SourceFile(NamedTuple):
             return True
         if (clip.start, clip.end) != (self.start, self.end):
             return False
-        return stamp_of(given) == (self.size, self.changed) or content_of(given) == self.content
+        return file_stat(given) == (self.size, self.changed) or content_of(given) == self.content
 
 
-def stamp_of(path: Path) -> Stamp:
+def file_stat(path: Path) -> Stamp:
     """The stamp of a file, or of all the files in a folder together."""
     stats = [file.stat() for file in _files(path)]
     return Stamp(sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0))

@@ -20,8 +20,8 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from mien.media.orientation import display_matrix, turned
 from mien.media.timeline import SECOND, RecentTimestamps, SamplingGrid, TimeBase, TimestampRepair
-from mien.media.upright import display_matrix, turned
 
 SKIPPING_CODECS = frozenset({"h264", "hevc", "mpeg4", "mpeg2video"})
 """Codecs whose decoder leaves out exactly the pictures that no other refers to, when told to."""

@@ -14,10 +14,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from mien.errors import DataError, MediaError
-from mien.media.playable import TYPES, media_type, why_unplayable
+from mien.media.browser_support import TYPES, media_type, why_unplayable
 from mien.reporting.wording import plural
 from mien.scores.document import ClipNote
-from mien.storage.files import contents
+from mien.storage.files import read_bytes_checked
 
 LARGEST = 400_000_000
 """Bytes of films that a page holds inside, at most; browsers fail at texts that are not much longer."""
@@ -156,6 +156,6 @@ def _inside(found: dict[Path, Film]) -> tuple[Film, ...]:
             "leave out --embed, and they stay where they are"
         )
     return tuple(
-        Film(film.id, film.name, film.media, inside=base64.b64encode(contents(path, LARGEST)).decode())
+        Film(film.id, film.name, film.media, inside=base64.b64encode(read_bytes_checked(path, LARGEST)).decode())
         for path, film in found.items()
     )

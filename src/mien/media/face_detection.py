@@ -8,7 +8,7 @@ the whole picture, and makes the numbers independent of where in the picture, an
 picture 400 pixels aside turned yaw by 12 degrees without it, and by less than 1 with it.
 
 Every picture is looked at by itself (MediaPipe's IMAGE mode): what a face does depends on no picture before it. Whoever
-follows people through time (``face.py``) says where they were, and then nothing need be detected while they are there.
+tracks people through time (``face_tracks.py``) passes their last boxes, and nothing is detected while they are there.
 
 Shapes: ``H, W`` height and width of a picture; 478 landmarks; 52 blendshapes; 6 numbers of head pose.
 """
@@ -30,8 +30,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.errors import DependencyMissing, WeightsError, WeightsMissing
-from mien.media.crops import Box, Picture, cut, open_cv
-from mien.media.fullrange import SAME_FACE, FullRange, overlap
+from mien.media.centerface import SAME_FACE, FullRange, overlap
+from mien.media.crops import Box, Image, cut, open_cv
 
 MOST_FACES = 4
 """Faces looked for in one picture."""
@@ -89,7 +89,7 @@ class FaceFinder:
         self._full_range = None if full_range is None else FullRange(full_range)
 
     def find(
-        self, picture: Picture, near: Sequence[Box] = (), *, newcomers: bool = True, thorough: bool = True
+        self, picture: Image, near: Sequence[Box] = (), *, newcomers: bool = True, thorough: bool = True
     ) -> list[Face]:
         """The faces in one picture, widest first.
 
@@ -106,12 +106,12 @@ class FaceFinder:
             faces = self._confirmed(picture, self._full_range.boxes(picture))
         return faces
 
-    def _short_range(self, picture: Picture) -> list[Box]:
+    def _short_range(self, picture: Image) -> list[Box]:
         found = [detection.bounding_box for detection in self._detector.detect(self._image(picture)).detections]
         edges = [(at.origin_x, at.origin_y, at.origin_x + at.width, at.origin_y + at.height) for at in found]
         return [(float(left), float(top), float(right), float(bottom)) for left, top, right, bottom in edges]
 
-    def _confirmed(self, picture: Picture, boxes: Sequence[Box], known: Sequence[Face] = ()) -> list[Face]:
+    def _confirmed(self, picture: Image, boxes: Sequence[Box], known: Sequence[Face] = ()) -> list[Face]:
         """The known faces, and those that the landmarker sees in boxes where none of them is."""
         faces = list(known)
         free = [box for box in boxes if all(overlap(box, face.box) == 0 for face in known)]
@@ -121,7 +121,7 @@ class FaceFinder:
                 faces.append(face)
         return sorted(faces, key=lambda face: face.box[0] - face.box[2])
 
-    def _close_up(self, picture: Picture, box: Box) -> Face | None:
+    def _close_up(self, picture: Image, box: Box) -> Face | None:
         """The face nearest to the middle of the close-up around ``box``, if the landmarker sees one there."""
         square, corner = cut(picture, box, CLOSE_UP_MARGIN)
         found = self._landmarker.detect(self._image(square))
@@ -169,7 +169,7 @@ def _face(
     matrix: npt.NDArray[Any],
     side: int,
     corner: tuple[int, int],
-    picture: Picture,
+    picture: Image,
 ) -> Face:
     """What the landmarker saw in a close-up of ``side`` pixels at ``corner``, as a face of the whole picture.
 
@@ -188,7 +188,7 @@ def _face(
     return Face((left, top, right, bottom), landmarks, blendshapes, pose)
 
 
-def _open_mediapipe(file: Path) -> tuple[Callable[[Picture], Any], Any, Any]:
+def _open_mediapipe(file: Path) -> tuple[Callable[[Image], Any], Any, Any]:
     """How mediapipe wants its pictures, its short-range detector, and its landmarker."""
     try:
         with _without_extras():
@@ -223,7 +223,7 @@ def _open_mediapipe(file: Path) -> tuple[Callable[[Picture], Any], Any, Any]:
     return partial(_image, mediapipe), detector, landmarker
 
 
-def _image(mediapipe: Any, picture: Picture) -> Any:
+def _image(mediapipe: Any, picture: Image) -> Any:
     return mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(picture))
 
 

@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from mien.synthetic.film import Film, write_film
+from mien.synthetic.video import Film, write_film
 
 RATE = 22_050
 

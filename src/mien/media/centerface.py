@@ -1,7 +1,7 @@
 """Which small or far faces may be in a picture: CenterFace, run by OpenCV.
 
 It shrinks a picture to 640 pixels and finds faces from 40 pixels on in one that is 1280 wide, in some 60 ms; its boxes
-are only candidates, which ``facefind.py`` has confirmed.
+are only candidates, which ``face_detection.py`` has confirmed.
 
 Shapes: ``H, W`` height and width of a picture; ``h, w`` of the detector's maps, a quarter of its input; ``n`` boxes.
 """
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.errors import WeightsError
-from mien.media.crops import Box, Picture, open_cv
+from mien.media.crops import Box, Image, open_cv
 
 SURE_OF_A_SMALL_FACE = 0.5
 """The full-range detector's confidence; real faces of 40 pixels score .6 and more."""
@@ -41,7 +41,7 @@ class FullRange:
             raise WeightsError(f"{file}: not a full-range face detector; check it with: mien weights verify") from error
         self._blob = cv2.dnn.blobFromImage
 
-    def boxes(self, picture: Picture) -> list[Box]:
+    def boxes(self, picture: Image) -> list[Box]:
         """Boxes of faces, surest first."""
         height, width = picture.shape[:2]
         scale = min(1.0, FULL_RANGE_SIDE / max(height, width))
