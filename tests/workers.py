@@ -1,6 +1,8 @@
-"""The processes that ``mien.scale`` has started."""
+"""The processes that mien has started: workers (``mien.scale``) and decoders (``mien.media.decoder``)."""
 
 import psutil
+
+from mien.media.decoder import NAME
 
 
 def kill_workers() -> int:
@@ -10,3 +12,15 @@ def kill_workers() -> int:
     for worker in workers:
         worker.kill()
     return len(workers)
+
+
+def decoders() -> list[psutil.Process]:
+    """The processes that decode for this one."""
+    found = []
+    for child in psutil.Process().children():
+        try:
+            if NAME in child.cmdline():
+                found.append(child)
+        except psutil.NoSuchProcess:
+            continue
+    return found

@@ -29,7 +29,7 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FunctionType, SimpleNamespace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from mien.deadline import Deadline
 from mien.sandbox import deny_network, offline
@@ -50,6 +50,15 @@ class WorkerFactory(Hashable, Protocol[Result]):
 
     def __call__(self) -> Callable[[Any], Result]:
         """Load what is needed and return the function."""
+        ...
+
+
+@runtime_checkable
+class Closes(Protocol):
+    """A function that holds processes or files until it is closed; in a worker it ends with its process."""
+
+    def close(self) -> None:
+        """Release them."""
         ...
 
 
@@ -75,7 +84,7 @@ def run(
     """Run a function over items.
 
     Args:
-        make: gives the function, once in each process.
+        make: gives the function, once in each process; one that has ``close`` is closed after the last item.
         items: picklable; taken as they are needed.
         workers: processes; 0 runs in this one, where a fault of the machine's code cannot be survived and no time limit
             holds.
@@ -87,8 +96,12 @@ def run(
     if workers == 0:
         with offline() as call:
             function = call(make)
-            for item in items:
-                yield item, call(function, item)
+            try:
+                for item in items:
+                    yield item, call(function, item)
+            finally:
+                if isinstance(function, Closes):
+                    call(function.close)
     else:
         yield from _run_in_processes(make, items, workers, seconds_each)
 

@@ -20,6 +20,7 @@ from mien.features.worker import ClipOutcome
 from mien.features.writer import StoreWriter
 from mien.schema import Clip, Manifest
 from tests.media.clips import make_clip, tone
+from tests.workers import decoders
 
 AUDIO = read_settings(overrides=["weights=tiny", "modalities=[audio]", "compute.precision=float32"])
 HEARD = read_settings(overrides=["weights=tiny", "modalities=[text, audio]", "compute.precision=float32"])
@@ -169,3 +170,14 @@ def test_a_folder_without_videos_gives_what_stands_beside_them(tmp_path: Path) -
     (again,) = extract(Manifest(tmp_path, (), (clip,)), tmp_path / "store", settings)
     assert again.reused == ("text", "audio")
     assert not again.made.features
+
+
+def test_extraction_ends_the_process_that_decoded_for_it(folder: Path, tmp_path: Path) -> None:
+    before = decoders()
+    run(read_manifest(folder), tmp_path / "whole", AUDIO)
+    assert decoders() == before
+    abandoned = extract(read_manifest(folder), tmp_path / "part", AUDIO)
+    next(abandoned)
+    assert len(decoders()) == len(before) + 1
+    abandoned.close()
+    assert decoders() == before

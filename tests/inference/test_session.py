@@ -10,14 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
 from mien.config import read_settings
 from mien.inference.predict import Model
 from mien.inference.score import pack
 from mien.media import load_media
-from mien.media.decoder import NAME
 from mien.modalities import MODALITIES
 from mien.model.bundle import Bundle
 from mien.model.description import make_module
@@ -28,6 +26,7 @@ from mien.weights import Weights
 from mien.weights.tiny import WIDTH
 from tests.media.clips import make_clip
 from tests.media.test_provided import write_picture
+from tests.workers import decoders
 
 pytestmark = pytest.mark.weights
 
@@ -66,16 +65,13 @@ def rows(predictions: list[Prediction]) -> list[list[float]]:
     return [list(one.scores.values()) for one in predictions]
 
 
-def decoders() -> list[psutil.Process]:
-    """The processes that decode for this one."""
-    found = []
-    for child in psutil.Process().children():
-        try:
-            if NAME in child.cmdline():
-                found.append(child)
-        except psutil.NoSuchProcess:
-            continue
-    return found
+@pytest.fixture(autouse=True)
+def no_other_decoder() -> None:
+    """What an earlier test left to the collection of garbage is not counted here."""
+    gc.collect()
+    for left in decoders():
+        left.kill()
+        left.wait()
 
 
 @pytest.fixture

@@ -173,6 +173,10 @@ class Extractor:
         self._windows = extraction.windows
         self._modalities = extraction.modalities
 
+    def close(self) -> None:
+        """Close the face finder, and end the process that decodes."""
+        self.engines.senses.close()
+
     def __call__(self, job: ClipJob) -> ClipOutcome:
         """The features of a clip that are not known yet; a clip that cannot be read gives failed features."""
         try:
