@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mien.config import Settings, read_settings, read_yaml, settings_of
+from mien.config import Settings, read_settings, read_yaml, with_changes
 from mien.data.elan import read_elan
 from mien.data.manifest import read_manifest, read_rows
 from mien.errors import MienError
@@ -159,7 +159,7 @@ def override(file: Path, content: bytes) -> None:
 
 def changes(file: Path, content: bytes) -> None:
     file.write_bytes(content)
-    settings_of(Settings(), read_yaml(file), "changes")
+    with_changes(Settings(), read_yaml(file), "changes")
 
 
 def scores(file: Path, content: bytes) -> None:

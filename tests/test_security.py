@@ -59,8 +59,8 @@ def argument_is_true(call: ast.Call, name: str) -> bool:
 def test_yaml_is_read_by_the_safe_loader_alone() -> None:
     loads = [call for _, name, call in calls() if name.startswith("yaml.") and "load" in name]
     assert len(loads) == 2
-    assert all(ast.unparse(call.args[1]) == "_Loader" for call in loads)
-    assert "class _Loader(yaml.SafeLoader)" in (SOURCE / "config.py").read_text()
+    assert all(ast.unparse(call.args[1]) == "StrictLoader" for call in loads)
+    assert "class StrictLoader(yaml.SafeLoader)" in (SOURCE / "config" / "yaml_file.py").read_text()
 
 
 def test_no_module_that_makes_code_of_data_is_imported() -> None:

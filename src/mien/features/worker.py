@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from mien.compute.device import choose_threads, resolve_compute
-from mien.config import Settings, settings_of
+from mien.config import Settings, with_changes
 from mien.errors import DataError, MediaError, MienError, escape_control
 from mien.features.keys import Keys
 from mien.features.windows import Windows, WindowSpan, stretches
@@ -99,7 +99,7 @@ class Extraction:
     def loads(self) -> "Extraction":
         """What has to be loaded for it: equal for all that differ only in sources, time and windows."""
         usual = {"faces.source": "video", "speech.source": "video", "compute.clip_seconds": None}
-        return replace(self, settings=settings_of(self.settings, usual, "loading"), windows=None)
+        return replace(self, settings=with_changes(self.settings, usual, "loading"), windows=None)
 
 
 def plan(settings: Settings, workers: int = 0, windows: Windows | None = None) -> Extraction:

@@ -18,7 +18,7 @@ from typing import Self
 
 import pyarrow as pa
 
-from mien.config import Settings, settings_of
+from mien.config import Settings, with_changes
 from mien.data.manifest import clips_of
 from mien.errors import escape_control
 from mien.features.windows import Windows, windows_of
@@ -201,7 +201,7 @@ class Model:
         """Score clips one by one, those that are kept first, then in the order of completion."""
         settings = settings_for(self.bundle.settings, faces, sound)
         if clip_seconds is not None:
-            settings = settings_of(settings, {"compute.clip_seconds": float(clip_seconds)}, "clip_seconds")
+            settings = with_changes(settings, {"compute.clip_seconds": float(clip_seconds)}, "clip_seconds")
         extraction = plan(settings, workers, windows)
         if kept is not None:
             kept.begin(self.bundle, extraction, why)

@@ -6,7 +6,7 @@ otherwise. Faces cut out and sound compressed in another way are not quite what 
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from mien.config import Settings, settings_of
+from mien.config import Settings, with_changes
 from mien.media.provided import settled
 from mien.modalities import MODALITIES
 from mien.schema import Clip, Prediction
@@ -35,7 +35,7 @@ def settings_for(trained: Settings, faces: str | None = None, sound: str | None 
     asked = {"faces": faces, "speech": sound}
     usual = {name: "auto" if _source(trained, name) == "provided" else _source(trained, name) for name in asked}
     changes = {f"{name}.source": given or usual[name] for name, given in asked.items()}
-    return settings_of(trained, changes, "scoring")
+    return with_changes(trained, changes, "scoring")
 
 
 def source_notes(

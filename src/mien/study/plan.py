@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mien.config import Settings, read_settings, read_yaml, settings_of
+from mien.config import Settings, read_settings, read_yaml, with_changes
 from mien.errors import SettingsError
 from mien.subsets import all_subsets, subset_name
 
@@ -113,7 +113,7 @@ def read_study(file: Path) -> Plan:
         first = error.errors()[0]
         raise SettingsError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     recipe = file.parent / study.base if study.base else None
-    base = settings_of(read_settings(recipe), {**study.settings, "seeds": list(range(study.seeds))}, str(file))
+    base = with_changes(read_settings(recipe), {**study.settings, "seeds": list(range(study.seeds))}, str(file))
     if both := set(study.axes) & set(study.rays):
         raise SettingsError(f"{file}: rays.{both.pop()}: is an axis already")
     rays = frozenset(study.rays)
@@ -172,5 +172,5 @@ def _cell(
     method = changes.pop("method", "train")
     if method not in ("train", "ridge", "unimodal_mean"):
         raise SettingsError(f"{file}: method {method!r}: known are train, ridge, unimodal_mean")
-    settings = settings_of(base, changes, f"{file}: {' · '.join(labels.values())}")
+    settings = with_changes(base, changes, f"{file}: {' · '.join(labels.values())}")
     return Cell(tuple(labels.items()), settings, method, hidden_axes)

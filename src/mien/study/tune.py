@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mien.config import Settings, read_settings, read_yaml, settings_of
+from mien.config import Settings, read_settings, read_yaml, with_changes
 from mien.data.splits import clips_of
 from mien.errors import Damaged, DataError, DependencyMissing, SettingsError
 from mien.features.source_files import check_unchanged
@@ -89,7 +89,7 @@ class Space:
 
     def settings(self, chosen: dict[str, Choice]) -> Settings:
         """The settings of a trial."""
-        return settings_of(self.base, chosen, str(self.path))
+        return with_changes(self.base, chosen, str(self.path))
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def read_space(file: Path) -> Space:
         raise SettingsError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     base = read_settings(file.parent / read.base if read.base else None)
     inner = {"split.kind": "kfold", "split.folds": read.folds, "split.fold": 0, "seeds": list(range(read.seeds))}
-    space = Space(read, settings_of(base, {**read.settings, **inner}, str(file)), file)
+    space = Space(read, with_changes(base, {**read.settings, **inner}, str(file)), file)
     for end in (0, -1):  # both ends of every range must be settings
         space.settings({name: _ends(values)[end] for name, values in read.space.items()})
     return space

@@ -1,0 +1,52 @@
+"""Settings that are limits of this machine, and do not come with a model or a store."""
+
+from collections.abc import Iterable
+
+from mien.config.reading import read_settings
+from mien.config.settings import Settings
+from mien.errors import SettingsError
+
+LOCAL_COMPUTE = ("device", "threads", "clip_seconds", "decoder_gigabytes")
+LOCAL_MEDIA = ("longest_seconds", "largest_megapixels")
+"""Settings that say what work may take of this machine, and not what comes out of it."""
+
+
+def with_local_limits(settings: Settings, local: Settings | None = None) -> Settings:
+    """Settings that came with a model or a store, but with the limits of this machine.
+
+    Args:
+        settings: what came from somebody else.
+        local: whose limits hold here; by default those of ``Settings()``.
+
+    >>> theirs = read_settings(overrides=["media.longest_seconds=1e6", "media.vision_fps=2"])
+    >>> ours = with_local_limits(theirs)
+    >>> ours.media.longest_seconds, ours.media.vision_fps
+    (7200.0, 2.0)
+    """
+    local = local or Settings()
+    compute = {name: getattr(local.compute, name) for name in LOCAL_COMPUTE}
+    media = {name: getattr(local.media, name) for name in LOCAL_MEDIA}
+    return settings.model_copy(
+        update={
+            "compute": settings.compute.model_copy(update=compute),
+            "media": settings.media.model_copy(update=media),
+        }
+    )
+
+
+def read_local(overrides: Iterable[str]) -> Settings:
+    """The limits of this machine, from ``name=value`` overrides of those settings that are its own.
+
+    Raises:
+        SettingsError: one is of another setting, or not allowed.
+
+    >>> read_local(["compute.threads=2"]).compute.threads
+    2
+    """
+    own = [f"compute.{name}" for name in LOCAL_COMPUTE] + [f"media.{name}" for name in LOCAL_MEDIA]
+    overrides = list(overrides)
+    for override in overrides:
+        name = override.partition("=")[0].strip()
+        if name not in own:
+            raise SettingsError(f"{name}: comes with the model; what this machine sets is {', '.join(own)}")
+    return read_settings(overrides=overrides)

@@ -1,0 +1,31 @@
+"""All settings in one tree."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mien.config.extraction import ComputeSettings, FaceSettings, MediaSettings, SpeechSettings
+from mien.config.section import ModalityName, Section, Seed
+from mien.config.training import SplitSettings, Stage1Settings, Stage2Settings
+
+
+class Settings(Section):
+    """Everything that can be set."""
+
+    weights: Literal["small", "paper", "tiny"] = "small"
+    """Which set of pretrained weights (``mien weights list``)."""
+    modalities: Annotated[tuple[ModalityName, ...], Field(max_length=100)] = ("text", "audio", "vision", "motion")
+    """Which modalities of the table (``mien.modalities``) are extracted, trained and used."""
+    media: MediaSettings = MediaSettings()
+    faces: FaceSettings = FaceSettings()
+    speech: SpeechSettings = SpeechSettings()
+    compute: ComputeSettings = ComputeSettings()
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=1000)] = (0, 1, 2, 3, 4)
+    """One model is trained per seed, all at once; the scores of a run are the mean over its models."""
+    batch_seed: Seed = 0
+    """Seed of the order of batches, which all models of a run share."""
+    interval_level: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    """Share of ratings that prediction intervals shall hold."""
+    split: SplitSettings = SplitSettings()
+    stage1: Stage1Settings = Stage1Settings()
+    stage2: Stage2Settings = Stage2Settings()
