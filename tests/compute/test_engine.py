@@ -1,4 +1,4 @@
-"""What runs the backbones: the steps are those of PyTorch, and what is stored says by whom."""
+"""Inference engines: OpenVINO gives the steps of PyTorch, and the key of the features names the engine."""
 
 import importlib.util
 import subprocess
@@ -30,7 +30,7 @@ openvino = pytest.mark.skipif(
 
 
 def inputs(name: str, size: int) -> Prepared:
-    """Something to read of ``size`` words, tenths of a second or pictures: smooth, as what backbones were made for."""
+    """Smooth input of ``size`` words, tenths of a second or images."""
     rng = np.random.default_rng(size)
     if name == "text":
         words = "so happy to see what this great day was and oh the sad end".split()
@@ -40,8 +40,8 @@ def inputs(name: str, size: int) -> Prepared:
         tones = [np.sin(2 * np.pi * f * time * (1 + 0.1 * np.sin(3 * time))) for f in rng.uniform(100, 2000, 4)]
         return Prepared((np.sum(tones, 0) / 8).astype(np.float32), np.zeros(0, np.float32))
     across = np.sin(np.arange(224) / rng.uniform(5, 40, (size, 1, 1)))  # (T, 1, S)
-    pictures = 127 + 60 * (across + across.transpose(0, 2, 1))
-    return Prepared(np.repeat(pictures[..., None], 3, axis=3).astype(np.uint8), np.zeros(size, np.float32))
+    images = 127 + 60 * (across + across.transpose(0, 2, 1))
+    return Prepared(np.repeat(images[..., None], 3, axis=3).astype(np.uint8), np.zeros(size, np.float32))
 
 
 def cosines(name: str, folder: Path, compute: ComputeSettings, size: int) -> np.ndarray:
@@ -66,7 +66,7 @@ def test_in_float32_openvino_gives_the_steps_of_pytorch_at_any_length(name: str,
 @pytest.mark.weights
 @pytest.mark.parametrize(("precision", "least"), [("bfloat16", 0.999), ("int8", 0.99)])
 @pytest.mark.parametrize("name", BACKBONES)
-def test_fewer_bits_leave_real_steps_where_they_are(
+def test_lower_precision_hardly_changes_real_steps(
     small_weights: dict[str, Weights], name: str, precision: str, least: float
 ) -> None:
     compute = ComputeSettings.model_validate({"engine": "openvino", "precision": precision})
@@ -90,13 +90,13 @@ def test_a_graph_is_traced_once_and_then_read(tmp_path: Path, monkeypatch: pytes
 
 
 @openvino
-def test_openvino_reports_to_nobody() -> None:
+def test_openvino_sends_no_telemetry() -> None:
     code = (
         "import sys; from mien.compute.engine import _openvino; _openvino().Core(); import nncf\n"
         "from openvino.tools.ovc import telemetry; print(telemetry.__class__.__module__)"
     )
-    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    assert told.strip() == "openvino.tools.ovc.telemetry_stub"
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert printed.strip() == "openvino.tools.ovc.telemetry_stub"
 
 
 def test_features_of_another_engine_have_another_key_and_motion_has_not(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_features_of_another_engine_have_another_key_and_motion_has_not(tmp_path
         assert len(keys) == (4 if modality.backbone_role else 2), modality.name
 
 
-def test_what_cannot_be_had_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_engine_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     cpu = torch.device("cpu")
     assert choose_engine(ComputeSettings(), cpu) == "torch"
@@ -119,16 +119,16 @@ def test_what_cannot_be_had_is_refused_with_the_remedy(monkeypatch: pytest.Monke
         choose_engine(ComputeSettings(engine="openvino"), cpu)
     with pytest.raises(SettingsError, match=r"compute\.engine is torch"):
         choose_engine(ComputeSettings(engine="torch", precision="int8"), cpu)
-    with pytest.raises(SettingsError, match=r"compute\.device is cuda; take cpu"):
+    with pytest.raises(SettingsError, match=r"compute\.device is cuda; set it to cpu"):
         choose_engine(ComputeSettings(precision="int8"), torch.device("cuda"))
 
 
-def test_the_switch_turns_openvino_off_and_a_gpu_goes_without_it() -> None:
+def test_the_setting_turns_openvino_off_and_a_gpu_does_not_use_it() -> None:
     assert choose_engine(ComputeSettings(engine="torch"), torch.device("cpu")) == "torch"
     assert choose_engine(ComputeSettings(), torch.device("cuda")) == "torch"
 
 
-def test_training_computes_eight_bits_as_auto() -> None:
+def test_training_treats_int8_as_auto() -> None:
     cpu = torch.device("cpu")
     auto, eight = (choose_precision(ComputeSettings.model_validate({"precision": p}), cpu) for p in ("auto", "int8"))
     assert eight == auto

@@ -1,4 +1,4 @@
-"""How many threads a process takes is one number, and every engine keeps to it, as it says itself."""
+"""A process has one number of threads, and every engine reports that it uses that number."""
 
 import json
 import os
@@ -19,13 +19,13 @@ import json, os, sys
 import cv2, numpy, torch
 from mien.config import read_settings
 from mien.features.worker import plan
-from mien.compute.engine import frozen
+from mien.compute.engine import compile_backbone
 
 settings = read_settings(overrides=sys.argv[1:])
 extraction = plan(settings)
 extractor = extraction()
 folder = extraction.weights[0][1].path.parent
-graph = frozen(lambda compute: torch.nn.Linear(4, 4), folder, extractor.engines.compute, [{0: 2}])
+graph = compile_backbone(lambda compute: torch.nn.Linear(4, 4), folder, extractor.engines.compute, [{0: 2}])
 graph(torch.ones(3, 4))
 (request,) = graph._requests.values()
 senses = extractor.engines.senses
@@ -40,23 +40,23 @@ print(json.dumps({
     "torch": torch.get_num_threads(),
     "openvino": request.get_compiled_model().get_property("INFERENCE_NUM_THREADS"),
     "opencv with faces": opencv_with_faces,
-    "opencv with pictures": cv2.getNumThreads(),
+    "opencv with images": cv2.getNumThreads(),
     "voice activity": senses.listener._vad.get_session_options().intra_op_num_threads,
     "threads that the recogniser starts": len(os.listdir("/proc/self/task")) - before,
 }))
 """
 
-ENGINES = ("planned", "torch", "openvino", "opencv with faces", "opencv with pictures")
+ENGINES = ("planned", "torch", "openvino", "opencv with faces", "opencv with images")
 
 
 @cache
-def reported(asked: int, environment: str) -> dict[str, int]:
-    """What the engines of a process of its own say, which is started with a setting and a variable."""
+def reported(requested: int, environment: str) -> dict[str, int]:
+    """Reports of the engines in a new process, started with a setting and an environment variable."""
     surroundings = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     if environment:
         surroundings["OMP_NUM_THREADS"] = environment
     done = subprocess.run(
-        [sys.executable, "-c", REPORT, f"compute.threads={asked}", "compute.engine=openvino", "compute.device=cpu"],
+        [sys.executable, "-c", REPORT, f"compute.threads={requested}", "compute.engine=openvino", "compute.device=cpu"],
         env=surroundings, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -64,28 +64,28 @@ def reported(asked: int, environment: str) -> dict[str, int]:
 
 
 OTHER = 3 if cores() != 3 else 2
-"""Not what anything takes by itself."""
+"""Not the default of any engine."""
 
 
 @pytest.mark.weights
-@pytest.mark.parametrize(("asked", "environment", "expected"), [(0, "1", 1), (OTHER, "1", OTHER)])
-def test_every_engine_says_that_it_keeps_to_the_number(
-    asked: int, environment: str, expected: int, small_weights: dict[str, Weights]
+@pytest.mark.parametrize(("requested", "environment", "expected"), [(0, "1", 1), (OTHER, "1", OTHER)])
+def test_every_engine_reports_the_number_of_threads(
+    requested: int, environment: str, expected: int, small_weights: dict[str, Weights]
 ) -> None:
-    said = reported(asked, environment)
-    known = dict.fromkeys(ENGINES, expected) | {"openvino": min(expected, cores())}  # more it never takes
-    assert {name: said[name] for name in ENGINES} == known
-    assert said["voice activity"] == 1  # its steps are so small that more make it slower
+    found = reported(requested, environment)
+    known = dict.fromkeys(ENGINES, expected) | {"openvino": min(expected, cores())}  # it never uses more
+    assert {name: found[name] for name in ENGINES} == known
+    assert found["voice activity"] == 1  # its steps are too small for more
 
 
 @pytest.mark.weights
-def test_the_recogniser_starts_threads_as_told(small_weights: dict[str, Weights]) -> None:
-    """CTranslate2 does not say how many it takes; what it starts is counted."""
-    many, one = (reported(*told)["threads that the recogniser starts"] for told in ((0, str(OTHER)), (1, str(OTHER))))
-    assert many - one == 2 * (OTHER - 1)  # so many more, for the thread that loads and for the one that computes
+def test_the_recogniser_starts_as_many_threads_as_set(small_weights: dict[str, Weights]) -> None:
+    """CTranslate2 does not report its number of threads; those that it starts are counted."""
+    many, one = (reported(*case)["threads that the recogniser starts"] for case in ((0, str(OTHER)), (1, str(OTHER))))
+    assert many - one == 2 * (OTHER - 1)  # for the thread that loads and for the one that computes
 
 
-def test_threads_are_those_asked_for_else_the_variables_else_a_share_of_the_cores(
+def test_threads_come_from_the_setting_else_the_variable_else_a_share_of_the_cores(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -100,7 +100,7 @@ def test_threads_are_those_asked_for_else_the_variables_else_a_share_of_the_core
 
 
 @pytest.mark.parametrize("value", ["0", "-2", "all", "1.5", "²"])
-def test_a_variable_that_is_no_number_of_threads_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_is_not_a_number_of_threads_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", value)
     with pytest.raises(SettingsError, match=rf"^OMP_NUM_THREADS = '{value}', expected a whole number from 1 on"):
         choose_threads(ComputeSettings())

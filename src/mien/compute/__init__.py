@@ -1,1 +1,1 @@
-"""What frozen backbones, training and scoring run on."""
+"""Device, precision and engine of frozen backbones, training and scoring."""

@@ -1,4 +1,4 @@
-"""What backbones, training and scoring run on."""
+"""Resolves which device, precision, engine and number of threads are used."""
 
 import importlib.util
 import os
@@ -16,13 +16,13 @@ Engine = Literal["torch", "openvino"]
 
 @dataclass(frozen=True)
 class Compute:
-    """What backbones run on, resolved.
+    """Resolved compute settings of the backbones.
 
     Attributes:
-        device: processor or GPU.
-        dtype: number format of the arithmetic; with ``quantized``, of what is left in floating point.
-        engine: what runs them.
-        quantized: matrix products are of 8-bit integers.
+        device: CPU or GPU.
+        dtype: of the computation; with ``quantized``, of the part that stays in floating point.
+        engine: inference engine.
+        quantized: whether matrix products use 8-bit integers.
     """
 
     device: torch.device
@@ -37,7 +37,7 @@ class Compute:
 
     @property
     def arithmetic(self) -> str:
-        """Engine (unless it is PyTorch) and number formats in words: part of the key of every backbone's features.
+        """Engine (unless it is PyTorch) and precision as text: part of the key of every backbone's features.
 
         >>> Compute(torch.device("cpu"), torch.bfloat16, "openvino", quantized=True).arithmetic
         'openvino int8 bfloat16'
@@ -47,10 +47,10 @@ class Compute:
 
 
 def resolve_compute(settings: ComputeSettings) -> Compute:
-    """The device, number format and engine that ``auto`` stands for on this machine.
+    """Resolve ``auto`` to the device, precision and engine of this machine.
 
     Raises:
-        SettingsError, DependencyMissing: an engine or format is asked for that cannot be had here.
+        SettingsError, DependencyMissing: the requested engine or precision is not available here.
     """
     device = choose_device(settings)
     engine = choose_engine(settings, device)
@@ -58,25 +58,25 @@ def resolve_compute(settings: ComputeSettings) -> Compute:
 
 
 def choose_device(compute: ComputeSettings) -> torch.device:
-    """The device asked for; ``auto`` takes a GPU when there is one.
+    """The requested device; ``auto`` takes a GPU if there is one.
 
     Raises:
-        SettingsError: CUDA is asked for, and this machine or this build of PyTorch has none.
+        SettingsError: CUDA is requested, but this machine or this build of PyTorch has none.
     """
-    here = torch.cuda.is_available()
-    if compute.device == "cuda" and not here:
+    has_gpu = torch.cuda.is_available()
+    if compute.device == "cuda" and not has_gpu:
         built = "finds no GPU" if torch.backends.cuda.is_built() else "is built without CUDA"
         raise SettingsError(
-            f"compute.device: cuda is asked for, but PyTorch {torch.__version__} {built} here; "
-            "leave it at auto or take cpu, or install a driver and a PyTorch with CUDA"
+            f"compute.device: cuda was requested, but PyTorch {torch.__version__} {built} here; "
+            "use auto or cpu, or install a driver and a PyTorch with CUDA"
         )
-    return torch.device("cuda" if here and compute.device == "auto" else compute.device.replace("auto", "cpu"))
+    return torch.device("cuda" if has_gpu and compute.device == "auto" else compute.device.replace("auto", "cpu"))
 
 
 def choose_precision(compute: ComputeSettings, device: torch.device) -> torch.dtype:
-    """The precision asked for; ``auto`` takes bfloat16 where the device computes in it, else float32.
+    """The requested precision; ``auto`` takes bfloat16 where the hardware supports it, else float32.
 
-    On a processor without bfloat16 arithmetic it would be slower. What ``int8`` leaves in floating point is ``auto``.
+    On a CPU without native bfloat16 it would be slower. The floating-point part of ``int8`` is resolved as ``auto``.
     """
     if compute.precision not in ("auto", "int8"):
         return torch.float32 if compute.precision == "float32" else torch.bfloat16
@@ -87,36 +87,36 @@ def choose_precision(compute: ComputeSettings, device: torch.device) -> torch.dt
 
 
 def choose_engine(compute: ComputeSettings, device: torch.device) -> Engine:
-    """The engine asked for; ``auto`` takes OpenVINO where it is installed and the device is a processor.
+    """The requested engine; ``auto`` takes OpenVINO if it is installed and the device is a CPU.
 
     Raises:
-        SettingsError: OpenVINO or its 8 bits are asked for on a GPU, or 8 bits of PyTorch.
-        DependencyMissing: they are asked for and not installed.
+        SettingsError: OpenVINO or int8 is requested on a GPU, or int8 with PyTorch.
+        DependencyMissing: OpenVINO or int8 is requested and not installed.
     """
     quantized = compute.precision == "int8"
     wanted = "compute.precision: int8" if quantized else "compute.engine: openvino"
     if compute.engine == "torch" and quantized:
-        raise SettingsError(f"{wanted} is of OpenVINO, but compute.engine is torch; leave the engine at auto")
-    asked = quantized or compute.engine == "openvino"
-    if asked and device.type != "cpu":
-        raise SettingsError(f"{wanted} runs on a processor, but compute.device is {device.type}; take cpu")
+        raise SettingsError(f"{wanted} needs OpenVINO, but compute.engine is torch; set compute.engine to auto")
+    requested = quantized or compute.engine == "openvino"
+    if requested and device.type != "cpu":
+        raise SettingsError(f"{wanted} runs on a CPU, but compute.device is {device.type}; set it to cpu")
     missing = [name for name in ("openvino", *["nncf"] * quantized) if importlib.util.find_spec(name) is None]
-    if asked and missing:
+    if requested and missing:
         raise DependencyMissing(f"{wanted} needs {' and '.join(missing)}; pip install 'mien[openvino]'")
-    return "openvino" if asked or (compute.engine == "auto" and device.type == "cpu" and not missing) else "torch"
+    return "openvino" if requested or (compute.engine == "auto" and device.type == "cpu" and not missing) else "torch"
 
 
 def choose_threads(compute: ComputeSettings, workers: int = 0) -> int:
-    """Threads of each process: those asked for, else ``OMP_NUM_THREADS``, else a worker's share of the cores.
+    """Threads per process: the setting, else ``OMP_NUM_THREADS``, else a worker's share of the cores.
 
     Raises:
-        SettingsError: ``OMP_NUM_THREADS`` is no number of threads.
+        SettingsError: ``OMP_NUM_THREADS`` is not a positive whole number.
     """
-    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # the others are for threads of threads
-    if compute.threads or not told:
+    threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # the others are for nested threads
+    if compute.threads or not threads:
         return compute.threads or max(1, cores() // max(1, workers))
-    if not told.isdecimal() or int(told) < 1:
+    if not threads.isdecimal() or int(threads) < 1:
         raise SettingsError(
-            f"OMP_NUM_THREADS = {told!r}, expected a whole number from 1 on; unset it, or set compute.threads"
+            f"OMP_NUM_THREADS = {threads!r}, expected a whole number from 1 on; unset it, or set compute.threads"
         )
-    return int(told)
+    return int(threads)

@@ -1,14 +1,14 @@
-"""What a frozen backbone is run by: PyTorch, or OpenVINO on a processor, which is about twice as fast again.
+"""Inference engines for frozen backbones: PyTorch, or OpenVINO on a CPU, which is about twice as fast.
 
-    run = frozen(make, folder, compute, free=({2: 200},))    # axis 2 of the one input differs from clip to clip
-    states = run(mel)                                    # tensors in, float32 tensor out, whoever computes it
+    run = compile_backbone(make, folder, compute, free=({2: 200},))  # axis 2 of the only input varies between clips
+    states = run(mel)                                                # tensors in, float32 tensor out
 
-OpenVINO reads a graph and not Python, so a backbone is traced once and kept in the cache, as XML and numbers:
+OpenVINO needs a graph, so a backbone is traced once, and the graph is kept in the cache:
 
-    cache_folder()/openvino/<key>/model.xml, model.bin   key: the weights' bytes, the versions, the fixed sizes, 8 bits
+    cache_folder()/openvino/<key>/model.xml, model.bin   key: weights, versions, fixed sizes, int8 or not
 
-Eight bits: the weights are rounded per output channel when the graph is kept, the activations as they come, in groups
-of 128. Calibrated activations would be a third faster, but features would then depend on what they were calibrated on.
+int8: weights are quantized per output channel when the graph is stored, activations dynamically in groups of 128.
+Static (calibrated) quantization would be a third faster, but features would then depend on the calibration data.
 """
 
 import fcntl
@@ -27,45 +27,45 @@ from mien.compute.device import Compute
 from mien.storage.exclusive import open_lock
 from mien.storage.files import atomic_folder, cache_folder, key_of, sha256_of
 
-WorkerFactory = Callable[[Compute], torch.nn.Module]
+ModuleFactory = Callable[[Compute], torch.nn.Module]
 Run = Callable[..., torch.Tensor]
 
 VERSION = 1
-"""Raised when the same weights are turned into another graph."""
+"""Raised when the same weights give another graph."""
 
 Free = Sequence[Mapping[int, int]]
-"""For each input, the axes whose size differs from call to call, each with a size to trace the module with."""
+"""Per input, its dynamic axes, each with a size to trace the module with."""
 
 ACTIVATION_GROUP = 128
 
 SHAPES_PREPARED = 40
-"""Kernels kept for input sizes that were met before. Without this bound (5,000), memory grows by a megabyte with every
-length of sound that is new; with it, nothing gets slower."""
+"""Kernels cached per input size. With OpenVINO's default (5,000), memory grows by a megabyte with every new length of
+audio; with this bound nothing gets slower."""
 
 
 class States(torch.nn.Module):
-    """A transformers model's last hidden states: sound, or token ids and their mask → ``(B, T, F)``."""
+    """A transformers model's last hidden states: waveforms, or token ids and their mask → ``(B, T, F)``."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, inputs: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Attend everywhere, or where the mask is 1."""
+        """Hidden states; attention everywhere, or where the mask is 1."""
         return self.model(inputs, attention_mask=mask).last_hidden_state
 
 
-def frozen(make: WorkerFactory, folder: Path | None, compute: Compute, free: Free) -> Run:
-    """A frozen backbone, ready to be called with tensors.
+def compile_backbone(make: ModuleFactory, folder: Path | None, compute: Compute, free: Free) -> Run:
+    """Make a frozen backbone ready to be called with tensors.
 
     Args:
         make: makes the module, whose ``forward`` takes the inputs in order and gives one tensor.
-        folder: the weights that ``make`` reads; their bytes are the identity of what is kept.
-        compute: what to run it on.
-        free: the axes whose size differs from call to call, and a small size that the module accepts, but not one.
+        folder: the weights that ``make`` reads; their bytes enter the key of the cached graph.
+        compute: device, precision and engine.
+        free: the dynamic axes, each with a small size (above 1) that the module accepts.
 
     Returns:
-        A function of tensors, on any device and of any float format, that gives a float32 tensor.
+        A function of tensors, on any device and of any float type, that gives a float32 tensor.
     """
     if compute.engine == "openvino":
         assert folder is not None, "a backbone needs weights"
@@ -84,56 +84,54 @@ def _fit(tensor: torch.Tensor, compute: Compute) -> torch.Tensor:
 
 
 class _Graphs:
-    """One backbone as OpenVINO graphs, one for each combination of fixed sizes, each compiled when it is first met."""
+    """One backbone as OpenVINO graphs, one per combination of fixed sizes, each compiled at its first use."""
 
-    def __init__(self, make: WorkerFactory, folder: Path, compute: Compute, free: Free) -> None:
+    def __init__(self, make: ModuleFactory, folder: Path, compute: Compute, free: Free) -> None:
         self._make, self._compute, self._free = make, compute, free
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         self._weights = key_of([(path.relative_to(folder).as_posix(), sha256_of(path)) for path in files])
         self._requests: dict[tuple[tuple[int, ...], ...], Any] = {}
 
     def __call__(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """The module's output, float32 on the processor."""
+        """The module's output, float32 on the CPU."""
         shapes = tuple(
             tuple(-1 if axis in free else size for axis, size in enumerate(tensor.shape))
             for tensor, free in zip(inputs, self._free, strict=True)
         )
         if shapes not in self._requests:
-            self._requests[shapes] = self._compile(self._kept(shapes, inputs))
+            self._requests[shapes] = self._compile(self._cached(shapes, inputs))
         arrays = [_fit(tensor, _PLAIN).numpy() for tensor in inputs]
         return torch.from_numpy(self._requests[shapes].infer(arrays, share_inputs=True, share_outputs=False)[0])
 
-    def _kept(self, shapes: Sequence[tuple[int, ...]], inputs: Sequence[torch.Tensor]) -> Path:
-        """The graph's file in the cache; traced and written by the first process that comes, while others wait."""
+    def _cached(self, shapes: Sequence[tuple[int, ...]], inputs: Sequence[torch.Tensor]) -> Path:
+        """The graph's file in the cache; traced and written by the first process, while others wait."""
         versions = [importlib.metadata.version(name) for name in ("openvino", "torch", "transformers")]
-        kept = cache_folder() / "openvino" / key_of(self._weights, VERSION, versions, shapes, self._compute.quantized)
+        cached = cache_folder() / "openvino" / key_of(self._weights, VERSION, versions, shapes, self._compute.quantized)
         with _locked(cache_folder() / "openvino"):
-            if not kept.exists():
+            if not cached.exists():
                 graph = self._trace(shapes, inputs)
-                with atomic_folder(kept) as part:
+                with atomic_folder(cached) as part:
                     _openvino().save_model(graph, part / "model.xml", compress_to_fp16=False)
-        return kept / "model.xml"
+        return cached / "model.xml"
 
     def _trace(self, shapes: Sequence[tuple[int, ...]], inputs: Sequence[torch.Tensor]) -> Any:
-        """The module as a graph of float32, or of 8-bit weights; traced with ones, so that no clip has a part in it."""
-        like = [
+        """The module as a graph with float32 or 8-bit weights; traced with ones, so that it depends on no clip."""
+        example = [
             torch.ones([free.get(axis, size) for axis, size in enumerate(shape)], dtype=_fit(tensor, _PLAIN).dtype)
             for shape, tensor, free in zip(shapes, inputs, self._free, strict=True)
         ]
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # tracing is deprecated, and warns of sizes that it could take for constants
-            graph = _openvino().convert_model(self._make(_PLAIN).eval(), example_input=tuple(like))
+            warnings.simplefilter("ignore")  # deprecation of tracing, and sizes that it may treat as constants
+            graph = _openvino().convert_model(self._make(_PLAIN).eval(), example_input=tuple(example))
         graph.reshape(dict(enumerate(shapes)))
         if self._compute.quantized:
-            import nncf  # noqa: PLC0415 - only where 8 bits are wanted
+            import nncf  # noqa: PLC0415 - only for int8
 
             graph = nncf.compress_weights(graph, mode=nncf.CompressWeightsMode.INT8_SYM)
         return graph
 
     def _compile(self, file: Path) -> Any:
-        ways = {
+        options = {
             "INFERENCE_PRECISION_HINT": "bf16" if self._compute.dtype == torch.bfloat16 else "f32",
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": ACTIVATION_GROUP if self._compute.quantized else 0,
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -141,15 +139,15 @@ class _Graphs:
             "ENABLE_CPU_PINNING": False,  # or two workers would share one core
             "CPU_RUNTIME_CACHE_CAPACITY": SHAPES_PREPARED,
         }
-        return _openvino().Core().compile_model(file, "CPU", ways).create_infer_request()
+        return _openvino().Core().compile_model(file, "CPU", options).create_infer_request()
 
 
 _PLAIN = Compute(torch.device("cpu"), torch.float32)
-"""How a backbone is made to be traced."""
+"""On which a backbone is traced."""
 
 
 def _openvino() -> Any:
-    """OpenVINO, without the package with which it reports its use to its makers: nothing leaves this machine."""
+    """OpenVINO without its telemetry package: nothing leaves this machine."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino  # noqa: PLC0415 - optional
 
@@ -158,7 +156,7 @@ def _openvino() -> Any:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time."""
+    """Holds a lock on the folder, exclusive between processes."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = open_lock(folder)
     try:

@@ -1,8 +1,8 @@
-"""One thread at a time imports transformers and makes models with it.
+"""Only one thread at a time may import transformers and build models with it.
 
-The package puts another module in its own place at the end of its import: a thread that waited for another to import it
-is given the one before, which has no classes. And while it makes a model, it changes what is global in PyTorch (the
-default number format, how layers begin).
+The package replaces its own module at the end of its import, so a thread that waited for another's import gets the
+module from before, which has no classes. While it builds a model, it changes global state of PyTorch (the default
+dtype, weight initialization).
 """
 
 import threading
@@ -16,9 +16,9 @@ _ONE_AT_A_TIME = threading.RLock()
 
 @contextmanager
 def transformers() -> Iterator[Any]:
-    """The package, for as long as no other thread may use it to make something.
+    """The package, held exclusively by this thread.
 
-    It takes two seconds to import, so it is imported where it is needed, and not before.
+    It is imported only where it is needed, because the import takes two seconds.
     """
     with _ONE_AT_A_TIME:
         yield import_module("transformers")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mien.compute.engine import States, frozen
+from mien.compute.engine import States, compile_backbone
 from mien.compute.loading import transformers
 from mien.modalities.base import (
     Absent,
@@ -52,11 +52,11 @@ def load(folder: Path | None, compute: Compute) -> Backbone:
         extractor = library.AutoFeatureExtractor.from_pretrained(folder)
         kind = library.AutoConfig.from_pretrained(folder).model_type
     if kind == "whisper":
-        encode = frozen(
+        encode = compile_backbone(
             lambda on: _WhisperEncoder(pretrained("WhisperModel", folder, on)), folder, compute, free=({2: 200},)
         )
     else:
-        encode = frozen(lambda on: States(pretrained("AutoModel", folder, on)), folder, compute, ({1: 4000},))
+        encode = compile_backbone(lambda on: States(pretrained("AutoModel", folder, on)), folder, compute, ({1: 4000},))
 
     def hear(prepared: Prepared) -> Mapping[str, Output]:
         sound: np.ndarray = prepared.inputs

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mien.compute.engine import States, frozen
+from mien.compute.engine import States, compile_backbone
 from mien.compute.loading import transformers
 from mien.modalities.base import (
     Absent,
@@ -38,7 +38,7 @@ def load(folder: Path | None, compute: Compute) -> Backbone:
     """A sentence embedding model (MiniLM, GTE): masked mean over the last hidden states, L2-normalised."""
     with transformers() as library:
         tokenizer = library.AutoTokenizer.from_pretrained(str(folder))
-    model = frozen(lambda on: States(pretrained("AutoModel", folder, on)), folder, compute, ({1: 8}, {1: 8}))
+    model = compile_backbone(lambda on: States(pretrained("AutoModel", folder, on)), folder, compute, ({1: 8}, {1: 8}))
 
     def embed(prepared: Prepared) -> Mapping[str, Output]:
         said: Transcript = prepared.inputs

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from mien.compute.engine import frozen
+from mien.compute.engine import compile_backbone
 from mien.modalities.base import (
     Absent,
     Backbone,
@@ -39,7 +39,7 @@ def prepare(media: Media) -> Prepared | Absent:
 
 def load(folder: Path | None, compute: Compute) -> Backbone:
     """DINOv2: the normalised class token of each picture."""
-    model = frozen(lambda on: _ClassToken(pretrained("AutoModel", folder, on)), folder, compute, ({0: 2},))
+    model = compile_backbone(lambda on: _ClassToken(pretrained("AutoModel", folder, on)), folder, compute, ({0: 2},))
     mean, std = (torch.tensor(v, device=compute.device).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
 
     def look(prepared: Prepared) -> Mapping[str, Output]:
