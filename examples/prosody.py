@@ -21,12 +21,12 @@ LOWEST, HIGHEST = 75, 400  # Hz, of a voice
 
 def prepare(media: Media) -> Prepared | Absent:
     """The sound, unless there is none or it is shorter than one step."""
-    if media.sound is None:
+    if media.waveform is None:
         return Absent(media.absent.get("audio", "no sound"))
-    if len(media.sound) < STEP:
-        return Absent(f"sound of {1000 * len(media.sound) / SAMPLE_RATE:.0f} ms is too short")
-    steps = len(media.sound) // STEP
-    return Prepared(media.sound, (np.arange(steps, dtype=np.float32) + 0.5) * STEP / SAMPLE_RATE)
+    if len(media.waveform) < STEP:
+        return Absent(f"sound of {1000 * len(media.waveform) / SAMPLE_RATE:.0f} ms is too short")
+    steps = len(media.waveform) // STEP
+    return Prepared(media.waveform, (np.arange(steps, dtype=np.float32) + 0.5) * STEP / SAMPLE_RATE)
 
 
 def load(_folder: Path | None, _compute: Compute) -> Backbone:

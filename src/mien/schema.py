@@ -6,6 +6,7 @@ heard in it) → ``ClipFeatures`` (what the frozen backbones made of that) → `
 Shapes: ``N`` sound samples, ``T`` steps in time, ``F`` feature width, ``E`` emotions (targets).
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,7 +161,7 @@ class Media:
     Attributes:
         clip: whose media this is.
         seconds: length of the clip by its presentation times.
-        sound: ``(N,)`` float32 mono at ``SAMPLE_RATE``.
+        waveform: ``(N,)`` float32 mono at ``SAMPLE_RATE``.
         transcript: what is said.
         faces: who is seen.
         absent: by modality, why there is nothing for it.
@@ -169,11 +170,17 @@ class Media:
 
     clip: Clip
     seconds: float
-    sound: npt.NDArray[np.float32] | None = None
+    waveform: npt.NDArray[np.float32] | None = None
     transcript: Transcript | None = None
     faces: FaceTrack | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+
+    @property
+    def sound(self) -> npt.NDArray[np.float32] | None:
+        """The earlier name of ``waveform``."""
+        warnings.warn("Media.sound is now Media.waveform", FutureWarning, stacklevel=2)
+        return self.waveform
 
 
 @dataclass(frozen=True)
@@ -250,20 +257,20 @@ class Attention:
 
 
 @dataclass(frozen=True)
-class Why:
+class Attribution:
     """What moved the scores of a clip.
 
     Attributes:
-        nothing: by target, what the model says of a clip that has no modality at all.
+        baseline: by target, the score of a clip without any modality.
         shapley: by modality that is present, by target: Shapley values over the subsets of what is present; together
-            with ``nothing`` they add up to the score.
-        left_out: by modality that is present, by target: the score minus the score without that modality.
+            with ``baseline`` they add up to the score.
+        leave_one_out: by modality that is present, by target: the score minus the score without that modality.
         attention: by modality whose steps are weighed.
     """
 
-    nothing: Mapping[str, float]
+    baseline: Mapping[str, float]
     shapley: Mapping[str, Mapping[str, float]]
-    left_out: Mapping[str, Mapping[str, float]]
+    leave_one_out: Mapping[str, Mapping[str, float]]
     attention: Mapping[str, Attention] = field(default_factory=dict)
 
 
@@ -299,5 +306,5 @@ class Prediction:
     seconds: float = float("nan")
     transcript: Transcript | None = None
     windows: tuple[Window, ...] = ()
-    why: Why | None = None
+    why: Attribution | None = None
     start: float = 0.0

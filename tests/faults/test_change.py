@@ -40,7 +40,7 @@ def test_a_replaced_clip_is_made_again_and_that_is_said(moved: Undisturbed, coun
     tally = ExtractionSummary()
     for outcome in extract(read_manifest(moved.data), moved.store, settings()):
         tally.count(outcome)
-    assert (tally.made, tally.again) == (2, {REPLACED: (2, "03")})
+    assert (tally.made, tally.recomputed) == (2, {REPLACED: (2, "03")})
     store = Store(moved.store)
     for name, other in (("03", "04"), ("09", "10")):
         count(wrong=int(store.array(name, "audio").tobytes() != store.array(other, "audio").tobytes()))

@@ -139,7 +139,7 @@ def test_only_the_clip_that_was_hit_is_made_again_and_that_is_said(
         everything(store)
     tally, again = extracted_again(whole, store)
     assert again == ["05"]
-    assert tally.again == {DAMAGED: (1, "05")}
+    assert tally.recomputed == {DAMAGED: (1, "05")}
     count(wrong=int(everything(store)[2:] != right[2:]))
 
 

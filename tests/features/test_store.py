@@ -90,7 +90,7 @@ def test_a_killed_writer_loses_nothing_and_the_store_comes_out_the_same(tmp_path
         with StoreWriter(root, order, shard_clips=3) as writer:
             for clip in order:
                 if "audio" in writer.known(clip):
-                    writer.passed(clip)
+                    writer.mark_done(clip)
                 else:
                     writer.add(made(clip, steps=1 + int(clip) % 3))
         assert bytes_of(root) == bytes_of(tmp_path / "whole")
@@ -103,7 +103,7 @@ def test_a_pending_clip_that_reached_its_shard_is_not_stored_twice(tmp_path: Pat
     left = next((tmp_path / "pending").iterdir())
     saved = left.read_bytes()
     with StoreWriter(tmp_path, ["a", "b"], shard_clips=2) as writer:
-        writer.passed("a")
+        writer.mark_done("a")
         writer.add(made("b"))
     left.write_bytes(saved)  # as if the process had died between the rename and the removal
     with StoreWriter(tmp_path, ["a", "b"], shard_clips=2):

@@ -11,7 +11,7 @@ import pytest
 
 from mien.config import read_settings
 from mien.errors import SettingsError
-from mien.features.windows import Windows, WindowSpan, cut, stretches, windows_of
+from mien.features.windows import Windows, WindowSpan, cut, window_spans, windows_of
 from mien.features.worker import ClipJob, Extractor, plan
 from mien.media.decoder import DecoderClient
 from mien.modalities.base import Backbone, Output, Prepared
@@ -80,7 +80,7 @@ def feature(name: str, seconds: list[float]) -> Feature:
 
 def test_steps_belong_to_the_window_from_its_start_until_before_its_end() -> None:
     made = ClipFeatures("a", 1.0, (feature("vision", [0.0, 0.3, 0.6, 0.9, 1.0]), feature("motion", [0.1])))
-    parts = [cut(made, stretch, ["vision", "motion"]).features for stretch in stretches(Windows(0.6, 0.3), 1.0)]
+    parts = [cut(made, stretch, ["vision", "motion"]).features for stretch in window_spans(Windows(0.6, 0.3), 1.0)]
     shown = [[None if f.values is None else f.values.ravel().tolist() for f in part] for part in parts]
     # 0-.6, .3-.9, .6-1: the last window ends with the clip and has what comes at its very end
     assert shown == [[[0, 1], [0]], [[1, 2], None], [[2, 3, 4], None]]
@@ -90,7 +90,7 @@ def test_steps_belong_to_the_window_from_its_start_until_before_its_end() -> Non
 def test_windows_side_by_side_share_out_all_steps() -> None:
     seconds = np.sort(np.random.default_rng(0).uniform(0, 7.3, 500)).tolist()
     made = ClipFeatures("a", 7.3, (feature("audio", seconds),))
-    found = [cut(made, stretch, ["audio"]).features[0].values for stretch in stretches(Windows(0.9, 0.9), 7.3)]
+    found = [cut(made, stretch, ["audio"]).features[0].values for stretch in window_spans(Windows(0.9, 0.9), 7.3)]
     assert np.concatenate([steps for steps in found if steps is not None]).ravel().tolist() == list(range(500))
 
 
@@ -112,7 +112,7 @@ def test_words_belong_to_the_window_that_holds_their_middle() -> None:
 
 
 def test_every_word_is_in_one_of_the_windows_side_by_side() -> None:
-    parts = [spoken(SAID, stretch.start, stretch.until) for stretch in stretches(Windows(0.8, 0.8), 4.0)]
+    parts = [spoken(SAID, stretch.start, stretch.until) for stretch in window_spans(Windows(0.8, 0.8), 4.0)]
     assert tuple(word for part in parts for word in part.words) == SAID.words
     assert " ".join(part.text for part in parts if part.text) == SAID.text
 
@@ -157,17 +157,17 @@ def test_no_backbone_hears_a_clip_again_for_its_windows(clip: Clip) -> None:
     extract, backbones = extractor(Windows(1, 0.25))
     outcome = extract(ClipJob(clip))
     assert outcome.failure is None
-    assert len(outcome.stretches) == 13  # (4 - 1) / .25 + 1
+    assert len(outcome.window_spans) == 13  # (4 - 1) / .25 + 1
     assert backbones["audio"].calls == 1
     # the whole text, and no more often than windows have words of their own
-    spoken_texts = {spoken(SAID, s.start, s.until).text for s in outcome.stretches} - {""}
+    spoken_texts = {spoken(SAID, s.start, s.until).text for s in outcome.window_spans} - {""}
     assert backbones["text"].calls == 1 + len(spoken_texts)
 
 
 def test_a_window_has_the_text_of_its_words_and_none_without_words(clip: Clip) -> None:
     extract, backbones = extractor(Windows(0.8, 0.4))
     outcome = extract(ClipJob(clip))
-    for stretch in outcome.stretches:
+    for stretch in outcome.window_spans:
         part = spoken(SAID, stretch.start, stretch.until)
         assert stretch.text is not None
         if part.text:
@@ -175,19 +175,19 @@ def test_a_window_has_the_text_of_its_words_and_none_without_words(clip: Clip) -
             assert np.array_equal(stretch.text.values, alone)  # type: ignore[arg-type]
         else:
             assert (stretch.text.status, stretch.text.values) == ("absent", None)
-    assert any(stretch.text is not None and stretch.text.values is None for stretch in outcome.stretches)
+    assert any(stretch.text is not None and stretch.text.values is None for stretch in outcome.window_spans)
 
 
 def test_a_transcript_without_times_counts_whole_in_every_window(clip: Clip) -> None:
     extract, backbones = extractor(Windows(1, 1))
     outcome = extract(ClipJob(Clip("a", clip.path, transcript="so happy")))
     whole = next(f for f in outcome.made.features if f.modality == "text")
-    assert [stretch.text for stretch in outcome.stretches] == [whole] * 4
+    assert [stretch.text for stretch in outcome.window_spans] == [whole] * 4
     assert backbones["text"].calls == 1
 
 
 def test_nobody_who_did_not_ask_gets_windows(clip: Clip) -> None:
-    assert extractor(None)[0](ClipJob(clip)).stretches == ()
+    assert extractor(None)[0](ClipJob(clip)).window_spans == ()
 
 
 def test_words_alone_have_no_length_and_so_no_windows(tmp_path: Path) -> None:
@@ -197,4 +197,4 @@ def test_words_alone_have_no_length_and_so_no_windows(tmp_path: Path) -> None:
         ClipJob(Clip("a", tmp_path / "a.mp4", transcript="hello"))
     )
     assert outcome.failure is None
-    assert outcome.stretches == ()
+    assert outcome.window_spans == ()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mien.config import Settings, read_settings
-from mien.features.windows import Windows, stretches
+from mien.features.windows import Windows, window_spans
 from mien.inference.explain import explain, shapley
 from mien.inference.score import score_features
 from mien.inference.windows import score_windows, window_notes
@@ -18,7 +18,7 @@ from mien.model.conformal import all_subsets
 from mien.model.description import make_module
 from mien.model.heads import HEADS
 from mien.model.network import variants
-from mien.schema import ClipFeatures, Feature, Prediction, Transcript, Why, Word
+from mien.schema import Attribution, ClipFeatures, Feature, Prediction, Transcript, Word
 from mien.scores.document import ModelNote, document
 from mien.scores.exports import tabular
 
@@ -86,8 +86,8 @@ def test_shapley_values_by_hand() -> None:
     )
 
 
-def total(why: Why, target: str) -> float:
-    return why.nothing[target] + sum(moved[target] for moved in why.shapley.values())
+def total(why: Attribution, target: str) -> float:
+    return why.baseline[target] + sum(moved[target] for moved in why.shapley.values())
 
 
 @pytest.mark.parametrize("missing", ["zero", "token"])
@@ -96,7 +96,7 @@ def test_nothing_and_what_each_modality_adds_make_the_score(head: str, missing: 
     model = bundle(head, missing)
     for made in (clip(), clip("text"), clip("audio", "motion"), clip("text", "audio", "vision")):
         why, scored = explain(model, made), score_features(model, [made])[0]
-        assert tuple(why.shapley) == tuple(why.left_out) == scored.present
+        assert tuple(why.shapley) == tuple(why.leave_one_out) == scored.present
         assert [total(why, name) for name in TARGETS] == pytest.approx([scored.scores[n] for n in TARGETS], abs=1e-5)
 
 
@@ -105,12 +105,12 @@ def test_left_out_is_the_score_minus_that_of_the_clip_without_it() -> None:
     why, whole = explain(model, clip("vision")), score_features(model, [clip("vision")])[0]
     without = score_features(model, [clip("vision", "audio")])[0]
     for name in TARGETS:
-        assert why.left_out["audio"][name] == pytest.approx(whole.scores[name] - without.scores[name], abs=1e-5)
+        assert why.leave_one_out["audio"][name] == pytest.approx(whole.scores[name] - without.scores[name], abs=1e-5)
 
 
 def test_one_modality_alone_moved_everything() -> None:
     why = explain(bundle(), clip("text", "audio", "vision"))
-    assert why.shapley["motion"] == pytest.approx(why.left_out["motion"])
+    assert why.shapley["motion"] == pytest.approx(why.leave_one_out["motion"])
 
 
 def test_attention_is_the_mean_softmax_at_the_times_of_the_steps() -> None:
@@ -141,7 +141,7 @@ def test_a_model_of_one_modality_can_be_asked_too() -> None:
 
 def test_one_window_over_everything_is_the_clip() -> None:
     model, made = bundle(), clip()
-    window, = score_windows(model, made, stretches(Windows(10, 10), LENGTH))  # fmt: skip
+    window, = score_windows(model, made, window_spans(Windows(10, 10), LENGTH))  # fmt: skip
     whole = score_features(model, [made])[0]
     assert (window.start, window.end, window.present) == (0, LENGTH, whole.present)
     assert window.scores == whole.scores
@@ -151,7 +151,7 @@ def test_one_window_over_everything_is_the_clip() -> None:
 def test_a_window_is_scored_as_a_clip_of_its_own() -> None:
     """So many that they are not scored in one go."""
     model, made = bundle(), clip("vision")
-    windows = score_windows(model, made, stretches(Windows(1, 0.05), LENGTH))
+    windows = score_windows(model, made, window_spans(Windows(1, 0.05), LENGTH))
     assert len(windows) == 101
     for number in (0, 63, 64, 100):
         start = windows[number].start
@@ -174,7 +174,7 @@ def test_a_window_without_anything_has_no_scores_and_one_with_less_a_wider_inter
     vision = late[2]
     assert vision.values is not None and vision.seconds is not None
     late[2] = Feature("vision", "k", "p", vision.values[8:], vision.seconds[8:])  # from second 4 on
-    windows = score_windows(bundle(), ClipFeatures("a", 8.0, tuple(late)), stretches(Windows(2, 2), 8.0))
+    windows = score_windows(bundle(), ClipFeatures("a", 8.0, tuple(late)), window_spans(Windows(2, 2), 8.0))
     assert [window.present for window in windows] == [(), ("audio",), ("audio", "vision"), ("audio", "vision")]
     assert all(math.isnan(value) for value in windows[0].scores.values())
     assert all(math.isnan(end) for ends in windows[0].intervals.values() for end in ends)
@@ -187,7 +187,7 @@ def predictions() -> list[Prediction]:
     whole = score_features(model, [made])[0]
     good = Prediction(
         "a", whole.scores, whole.intervals, whole.present, {"vision": "not there"},
-        windows=score_windows(model, made, stretches(Windows(4, 1), LENGTH)), why=explain(model, made),
+        windows=score_windows(model, made, window_spans(Windows(4, 1), LENGTH)), why=explain(model, made),
     )  # fmt: skip
     return [good, Prediction("b", dict.fromkeys(TARGETS, math.nan), error="b.mp4: no such file")]
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import mien
 from mien.cli import app
 from mien.config import read_settings
-from mien.schema import Attention, Prediction, Transcript, Why, Window, Word
+from mien.schema import Attention, Attribution, Prediction, Transcript, Window, Word
 from mien.scores.document import write_document
 from tests.media.clips import make_clip, tone
 from tests.scores.scored import TARGETS, scored
@@ -35,7 +35,7 @@ def clip(name: str, path: Path, start: float = 0.0) -> Prediction:
         name, {"Joy": 0.4, "Empathic Pain": 0.6}, {"Joy": (0.2, 0.6), "Empathic Pain": (0.4, 0.8)}, ("text", "audio"),
         path=path, seconds=4.0, transcript=Transcript("what a day", "asr", WORDS), start=start,
         windows=(window(0, 0.1), window(1, 0.5), window(2, 0.9)),
-        why=Why(
+        why=Attribution(
             dict.fromkeys(TARGETS, 0.1),
             {"text": {"Joy": 0.4, "Empathic Pain": 0.0}, "audio": {"Joy": -0.1, "Empathic Pain": 0.5}},
             {"text": {"Joy": 0.35, "Empathic Pain": 0.0}, "audio": {"Joy": -0.15, "Empathic Pain": 0.5}},

@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from mien.schema import Attention, Prediction, Transcript, Why, Window, Word
+from mien.schema import Attention, Attribution, Prediction, Transcript, Window, Word
 from mien.scores.document import ModelNote, ScoresDocument, document
 
 TARGETS = ("Joy", "Empathic Pain")
@@ -24,7 +24,7 @@ WINDOWED = Prediction(
     "anna/01", {"Joy": 0.5, "Empathic Pain": 0.25}, {"Joy": (0.25, 0.75), "Empathic Pain": (-math.inf, math.inf)},
     ("text", "audio"), path=Path("videos/anna 01.mp4"), participant="Anna", seconds=6.0, transcript=SAID,
     windows=(window(0, 0.1), window(1, 0.2), window(2, 0.3)),
-    why=Why(
+    why=Attribution(
         {"Joy": 0.1, "Empathic Pain": 0.2},
         {"text": {"Joy": 0.3, "Empathic Pain": 0.0}, "audio": {"Joy": 0.1, "Empathic Pain": 0.05}},
         {"text": {"Joy": 0.35, "Empathic Pain": 0.0}, "audio": {"Joy": 0.15, "Empathic Pain": 0.05}},

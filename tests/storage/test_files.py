@@ -20,6 +20,7 @@ from mien.storage.files import (
     cache_folder,
     key_of,
     open_regular,
+    read_bytes_checked,
     read_json,
     sha256_of,
     write_json,

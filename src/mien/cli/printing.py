@@ -49,7 +49,7 @@ def print_why(predictions: "Sequence[Prediction]", targets: Sequence[str]) -> No
     table = Table("clip", "moved by", *targets, box=None)
     for made in (made for made in predictions if made.why is not None):
         assert made.why is not None
-        table.add_row(made.clip, "nothing", *(score(made.why.nothing[name]) for name in targets))
+        table.add_row(made.clip, "nothing", *(score(made.why.baseline[name]) for name in targets))
         for modality, moved in made.why.shapley.items():
             table.add_row("", modality, *(f"{moved[name]:+.3f}" for name in targets))
     console.print(table)
@@ -64,7 +64,7 @@ def print_tally(tally: "ExtractionSummary", store: Path) -> None:
     """What an extraction came to: counts, then what was absent or odd by reason, then what failed."""
     for (modality, _), (count, first) in sorted(tally.absent.items()):
         console.print(f"  {modality} absent in {count} (first: {first})")
-    for reason, (count, first) in tally.again.items():
+    for reason, (count, first) in tally.recomputed.items():
         console.print(f"  made again: {count} {reason} (first: {first})")
     for count, first in tally.remarks.values():
         console.print(f"  noted in {count} (first: {first})")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mien.data.rows import Rows, read_labels, read_rows, read_text, refuse_twins
+from mien.data.rows import Rows, check_unique, read_labels, read_rows, read_text
 from mien.errors import DataError
 from mien.schema import Clip, Manifest
 
@@ -82,7 +82,7 @@ def read_challenge(root: Path, targets: Sequence[str] | None, label_scale: float
         videos = sorted((root / "test_data" / "raw").glob("*.mp4"))
         clips += [apart.clip(video.stem, "test", people, None) for video in videos]
         places += [(str(video), video.stem) for video in videos]
-    refuse_twins(places)
+    check_unique(places)
     return Manifest(root, names, tuple(clips), tuple(notes))
 
 
@@ -125,7 +125,7 @@ def _people(file: Path, notes: list[str]) -> Mapping[str, tuple[str | None, str 
     if rows and not {"filename", "participant"} <= set(rows[0][1]):
         raise DataError(f"{file}:1: expected columns Filename and Participant (found: {', '.join(rows[0][1])})")
     ids = _padded([row["filename"] for _, row in rows], file, notes)
-    refuse_twins((f"{file}:{line}", name) for (line, _), name in zip(rows, ids, strict=True))
+    check_unique((f"{file}:{line}", name) for (line, _), name in zip(rows, ids, strict=True))
     return {
         name: (row["participant"] or None, row.get("group") or None) for (_, row), name in zip(rows, ids, strict=True)
     }

@@ -40,7 +40,7 @@ class Annotation:
 
 
 @dataclass(frozen=True, slots=True)
-class MediaReader:
+class AnnotationFile:
     """What an annotation file says of a recording.
 
     Attributes:
@@ -110,7 +110,7 @@ def write_clips(manifest: Manifest, out: Path, *, raw_cells: bool = False) -> No
             writer.writerow(row([clip.id, path, clip.start, clip.end, clip.participant or "", *said, *labels]))
 
 
-def _clips(recording: MediaReader, targets: Sequence[str], transcript: str | None, root: Path) -> Iterator[Clip]:
+def _clips(recording: AnnotationFile, targets: Sequence[str], transcript: str | None, root: Path) -> Iterator[Clip]:
     """The stretches of a recording that are rated on any tier."""
     rated: dict[tuple[int, int, str], dict[str, Annotation]] = {}
     for target in targets:
@@ -149,7 +149,7 @@ def _rating(file: Path, note: Annotation) -> float:
     return value
 
 
-def _said(recording: MediaReader, tier: str, start: int, end: int, participant: str) -> str:
+def _said(recording: AnnotationFile, tier: str, start: int, end: int, participant: str) -> str:
     """What the person said (or what is said, where the tier or the clip is nobody's) in a stretch."""
     return " ".join(
         note.text
@@ -159,7 +159,7 @@ def _said(recording: MediaReader, tier: str, start: int, end: int, participant: 
 
 
 def _notes(
-    source: Path, clips: Sequence[Clip], recordings: Sequence[MediaReader], targets: Sequence[str]
+    source: Path, clips: Sequence[Clip], recordings: Sequence[AnnotationFile], targets: Sequence[str]
 ) -> Iterator[str]:
     unrated = [recording for recording in recordings if not any(name in recording.tiers for name in targets)]
     if unrated:
@@ -175,7 +175,7 @@ def _notes(
 # -- one file -----------------------------------------------------------------------------------------------------
 
 
-def _recording(file: Path, wanted: Sequence[str]) -> MediaReader:
+def _recording(file: Path, wanted: Sequence[str]) -> AnnotationFile:
     root = _root(file)
     units = root.find("HEADER[@TIME_UNITS]")
     if units is not None and units.get("TIME_UNITS") != "milliseconds":
@@ -190,7 +190,7 @@ def _recording(file: Path, wanted: Sequence[str]) -> MediaReader:
             found.setdefault(asked, []).extend(notes)
     names = tuple(tier.get("TIER_ID", "") for tier in root.iterfind("TIER"))
     media, origin = _media(file, root)
-    return MediaReader(file, media, origin, {name: tuple(notes) for name, notes in found.items()}, names)
+    return AnnotationFile(file, media, origin, {name: tuple(notes) for name, notes in found.items()}, names)
 
 
 def _root(file: Path) -> Element:

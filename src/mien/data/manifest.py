@@ -12,14 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from mien.data.challenge import is_challenge, read_challenge
-from mien.data.rows import read_labels, read_number, read_rows, read_text, refuse_twins
+from mien.data.rows import check_unique, read_labels, read_number, read_rows, read_text
 from mien.errors import DataError, escape_control
 from mien.schema import Clip, Manifest
 
 VIDEO_SUFFIXES = frozenset(
     ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .wmv .flv .3gp .ts .mts .m2ts .ogv .asf .vob .mxf".split()
 )
-SOUND_SUFFIXES = frozenset(".wav .mp3 .m4a .flac .ogg .opus .aac .wma".split())
+AUDIO_SUFFIXES = frozenset(".wav .mp3 .m4a .flac .ogg .opus .aac .wma".split())
 
 _KNOWN_COLUMNS = (
     "id", "path", "start", "end", "split", "participant", "group", "transcript", "sound", "crops", "openface"
@@ -86,7 +86,7 @@ def _from_table(file: Path, targets: Sequence[str] | None, label_scale: float) -
     others = [column for column in columns if column not in _KNOWN_COLUMNS]
     names, labels = read_labels(file, rows, others, targets, label_scale, notes)
     clips = [_table_clip(file, line, row, rated) for (line, row), rated in zip(rows, labels, strict=True)]
-    refuse_twins([(f"{file}:{line}", clip.id) for (line, _), clip in zip(rows, clips, strict=True)])
+    check_unique([(f"{file}:{line}", clip.id) for (line, _), clip in zip(rows, clips, strict=True)])
     return Manifest(file, names, tuple(clips), tuple(notes))
 
 
@@ -121,9 +121,9 @@ def _table_clip(file: Path, line: int, row: Mapping[str, str], labels: tuple[flo
 
 def _from_folder(root: Path) -> Manifest:
     found = sorted(path for path in root.rglob("*") if not (path.is_dir() or path.name.startswith(".")))
-    named = [path for path in found if path.suffix.lower() in VIDEO_SUFFIXES | SOUND_SUFFIXES]
+    named = [path for path in found if path.suffix.lower() in VIDEO_SUFFIXES | AUDIO_SUFFIXES]
     media = [path for path in named if path.is_file()]
-    others = [path for path in found if path.suffix.lower() not in VIDEO_SUFFIXES | SOUND_SUFFIXES | {".txt"}]
+    others = [path for path in found if path.suffix.lower() not in VIDEO_SUFFIXES | AUDIO_SUFFIXES | {".txt"}]
     irregular = [path for path in named if not path.is_file()]
     notes = [
         f"{root}: {len(left)} {what} and were left out (first: {left[0].name})"

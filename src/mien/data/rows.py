@@ -161,7 +161,7 @@ def _label(file: Path, line: int, column: str, cell: str, scale: float) -> float
     return value / scale
 
 
-def refuse_twins(named: Iterable[tuple[str, str]]) -> None:
+def check_unique(named: Iterable[tuple[str, str]]) -> None:
     """See that no id stands twice.
 
     Args:

@@ -59,11 +59,13 @@ def extract(manifest: Manifest, store: Path, settings: Settings, *, workers: int
         )
         jobs = (_job(clip, writer) for clip in manifest.clips)
         for job, result in outcomes(extraction, jobs, workers):
-            outcome = _without_repeated_failure(job, replace(result, again=_why_again(job, result, writer)))
+            outcome = _without_repeated_failure(
+                job, replace(result, recompute_reason=_recompute_reason(job, result, writer))
+            )
             if outcome.made.features:
                 writer.add(outcome.made)
             else:
-                writer.passed(job.clip.id)
+                writer.mark_done(job.clip.id)
             yield outcome
 
 
@@ -91,7 +93,7 @@ def _job(clip: Clip, writer: StoreWriter) -> ClipJob:
     return ClipJob(clip, {name: (f.key, f.status, f.reason, f.origin) for name, f in writer.known(clip.id).items()})
 
 
-def _why_again(job: ClipJob, outcome: ClipOutcome, writer: StoreWriter) -> str:
+def _recompute_reason(job: ClipJob, outcome: ClipOutcome, writer: StoreWriter) -> str:
     """Why something that stood in the store was made again, if it was; other settings are no news to who gave them."""
     for feature in outcome.made.features:
         before = SourceFile.read(job.known.get(feature.modality, ("",) * 4)[3])

@@ -17,7 +17,7 @@ class ExtractionSummary:
         made, reused: clips of which something was made now, and clips of which nothing had to be.
         absent: clips by (modality, reason with its numbers left out), with the first example in full.
         failed: (clip, reason), in order.
-        again: by reason, clips of which something that had been made was made again, with the first.
+        recomputed: by reason, clips of which something that had been made was made again, with the first.
         remarks: clips by what was odd about them, with the first example.
         seconds: time spent, by stage, summed over workers.
     """
@@ -26,15 +26,15 @@ class ExtractionSummary:
     reused: int = 0
     absent: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
     failed: list[tuple[str, str]] = field(default_factory=list)
-    again: dict[str, tuple[int, str]] = field(default_factory=dict)
+    recomputed: dict[str, tuple[int, str]] = field(default_factory=dict)
     remarks: dict[str, tuple[int, str]] = field(default_factory=dict)
     seconds: Counter[str] = field(default_factory=Counter)
 
     def count(self, outcome: ClipOutcome) -> None:
         """Take one more outcome into account."""
         self.seconds.update(outcome.seconds_taken)
-        if outcome.again:
-            _count(self.again, outcome.again, outcome.clip.id)
+        if outcome.recompute_reason:
+            _count(self.recomputed, outcome.recompute_reason, outcome.clip.id)
         if outcome.failure is not None:
             self.failed.append((outcome.clip.id, outcome.failure))
             return

@@ -73,8 +73,8 @@ class Keys:
         if source not in self._origins:
             path = getattr(clip, source)
             try:
-                stamp = file_stat(path)  # before its bytes are read, so that a later change shows
-                self._origins[source] = SourceFile(source, content_of(path, self._sha256), clip.start, clip.end, *stamp)
+                found = file_stat(path)  # before its bytes are read, so that a later change shows
+                self._origins[source] = SourceFile(source, content_of(path, self._sha256), clip.start, clip.end, *found)
             except OSError as error:
                 raise DataError(f"{path}: {_why(error)}") from error
         return self._origins[source]

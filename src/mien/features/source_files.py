@@ -26,7 +26,7 @@ SOURCES = ("path", "sound", "crops", "openface", TRANSCRIPT)
 """The fields of a ``Clip`` that features are made from."""
 
 
-class Stamp(NamedTuple):
+class FileStat(NamedTuple):
     """What changes when a file is written, without reading it: size in bytes, time of change in nanoseconds."""
 
     size: int
@@ -76,7 +76,7 @@ class SourceFile(NamedTuple):
         """
         return json.dumps(self, separators=(",", ":"))
 
-    def is_that_of(self, clip: Clip) -> bool:
+    def matches(self, clip: Clip) -> bool:
         """Whether the clip still has this content; also when its file is not there to be looked at."""
         given = getattr(clip, self.source)
         if self.source == TRANSCRIPT:
@@ -88,10 +88,10 @@ class SourceFile(NamedTuple):
         return file_stat(given) == (self.size, self.changed) or content_of(given) == self.content
 
 
-def file_stat(path: Path) -> Stamp:
+def file_stat(path: Path) -> FileStat:
     """The stamp of a file, or of all the files in a folder together."""
     stats = [file.stat() for file in _files(path)]
-    return Stamp(sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0))
+    return FileStat(sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0))
 
 
 def content_of(path: Path, sha256: Callable[[Path], str] = sha256_of) -> str:
@@ -113,7 +113,7 @@ def check_unchanged(store: Store, clips: Iterable[Clip], modalities: Iterable[st
     names, changed = tuple(modalities), []
     for clip in clips:
         origins = {row.origin for name in names if (row := store.row(clip.id, name))}
-        if not all(origin is None or origin.is_that_of(clip) for origin in map(SourceFile.read, origins)):
+        if not all(origin is None or origin.matches(clip) for origin in map(SourceFile.read, origins)):
             changed.append(clip.id)
     if changed:
         raise DataError(

@@ -191,7 +191,7 @@ class Store:
             StoreError: a clip's steps are damaged, or their width is not that of the others.
         """
         rows = [self.rows.get((clip, modality)) for clip in clips]
-        self._see_room(modality, rows)
+        self._check_room(modality, rows)
         offsets = np.concatenate([[0], np.cumsum([row.steps if row else 0 for row in rows])]).astype(np.int64)
         width = max((row.width for row in rows if row), default=0)
         values = np.empty((int(offsets[-1]), width), np.float16)
@@ -204,7 +204,7 @@ class Store:
                 self._checked(place, row.crc, row, clip, modality)
         return Packed(values, offsets)
 
-    def _see_room(self, modality: str, rows: Sequence[Row | None]) -> None:
+    def _check_room(self, modality: str, rows: Sequence[Row | None]) -> None:
         """See that rows claim no more steps than there are, before memory is taken for them."""
         claimed: Counter[str] = Counter()
         for row in rows:

@@ -92,7 +92,7 @@ def windows_of(seconds: float | None, hop: float | None = None) -> Windows | Non
     return Windows(seconds, hop)
 
 
-def stretches(windows: Windows, length: float) -> list[WindowSpan]:
+def window_spans(windows: Windows, length: float) -> list[WindowSpan]:
     """The windows of a clip of a length, without their texts."""
     spans = windows.spans(length)
     return [WindowSpan(start, end, end if n < len(spans) else math.inf) for n, (start, end) in enumerate(spans, 1)]

@@ -22,7 +22,7 @@ from mien.compute.device import choose_threads, resolve_compute
 from mien.config import Settings, with_changes
 from mien.errors import DataError, MediaError, MienError, escape_control
 from mien.features.keys import Keys
-from mien.features.windows import Windows, WindowSpan, stretches
+from mien.features.windows import Windows, WindowSpan, window_spans
 from mien.media.decoder import seconds_for
 from mien.media.load_media import MediaEngines, load_media
 from mien.modalities import named
@@ -52,8 +52,8 @@ class ClipOutcome:
         reused: the modalities that stood already.
         seconds_taken: time by stage.
         failure: why the clip could not be read; ``None`` when it could.
-        stretches: its windows, when they were asked for and its length is known.
-        again: why something that had been made was made again, in words; else empty.
+        window_spans: its windows, when they were asked for and its length is known.
+        recompute_reason: why something that had been made was made again, in words; else empty.
     """
 
     clip: Clip
@@ -61,8 +61,8 @@ class ClipOutcome:
     reused: tuple[str, ...] = ()
     seconds_taken: Mapping[str, float] = field(default_factory=dict)
     failure: str | None = None
-    stretches: tuple[WindowSpan, ...] = ()
-    again: str = ""
+    window_spans: tuple[WindowSpan, ...] = ()
+    recompute_reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ class Extractor:
                 taken[modality.name] = perf_counter() - began
         said = media.transcript if "text" in senses else None
         made = ClipFeatures(job.clip.id, media.seconds, (*features, *lost), said, tuple(media.notes))
-        return ClipOutcome(job.clip, made, reused, taken, stretches=self._stretches(media, features))
+        return ClipOutcome(job.clip, made, reused, taken, window_spans=self._window_spans(media, features))
 
     def _keys(self, of_clip: Keys, job: ClipJob) -> tuple[dict[str, str], tuple[Feature, ...]]:
         """The key of each modality; and, where the file that one is made from cannot be read, its failed features."""
@@ -244,11 +244,11 @@ class Extractor:
             features.append(Feature(name, key, made, values, output.seconds.astype(np.float32), reason=reason))
         return features
 
-    def _stretches(self, media: Media, features: Iterable[Feature]) -> tuple[WindowSpan, ...]:
+    def _window_spans(self, media: Media, features: Iterable[Feature]) -> tuple[WindowSpan, ...]:
         """The windows of a clip, each with its words embedded where words have times, else with the text of all."""
         if self._windows is None or math.isnan(media.seconds):
             return ()
-        bare, said = stretches(self._windows, media.seconds), media.transcript
+        bare, said = window_spans(self._windows, media.seconds), media.transcript
         whole = next((feature for feature in features if feature.modality == TEXT.name), None)
         if whole is None or whole.values is None or said is None or not said.words:
             return tuple(replace(stretch, text=whole) for stretch in bare)

@@ -34,7 +34,7 @@ from mien.modalities import MODALITIES
 from mien.schema import ClipFeatures, Feature
 from mien.storage.checksums import SUMS, write_sums
 from mien.storage.exclusive import LOCK, exclusive_writer
-from mien.storage.files import atomic_folder, is_part, key_of, see_only, write_json, writing
+from mien.storage.files import atomic_folder, check_only, is_part, key_of, write_json, writing
 
 SHARD_CLIPS = 256
 
@@ -60,7 +60,7 @@ class StoreWriter:
         self._shard_clips = shard_clips
         self._place = {clip: position for position, clip in enumerate(order)}
         self._order = order
-        self._through = np.zeros(len(order), bool)
+        self._done = np.zeros(len(order), bool)
         self._damaged: set[str] = set()
         with ExitStack() as stack:
             _check_place(root)
@@ -88,7 +88,7 @@ class StoreWriter:
         known = {
             name: Feature(name, row.key, row.provenance, status=row.status, reason=row.reason, origin=row.origin)
             for name, row in self._sealed.get(clip, {}).items()
-            if self._is_sound(clip, name)
+            if self._is_intact(clip, name)
         }
         if clip in self._pending:
             known |= {feature.modality: feature for feature in read_pending(self._pending[clip]).features}
@@ -98,7 +98,7 @@ class StoreWriter:
         """Whether something of a clip stood on the disk that had to be dropped; asked after ``known``."""
         return clip in self._damaged
 
-    def _is_sound(self, clip: str, modality: str) -> bool:
+    def _is_intact(self, clip: str, modality: str) -> bool:
         try:
             self._stored.array(clip, modality)
             self._stored.seconds(clip, modality)
@@ -118,7 +118,7 @@ class StoreWriter:
                 if _is_unreadable(error):
                     raise
                 with writing(shard):
-                    see_only(shard, _shard_files().__contains__)
+                    check_only(shard, _shard_files().__contains__)
                 first = int(shard.name.partition("-")[0]) * self._shard_clips
                 dropped |= set(self._order[first : first + self._shard_clips])
                 shutil.rmtree(shard)
@@ -135,7 +135,7 @@ class StoreWriter:
         path = pending_file(self.root, features.clip)
         write_pending(path, features)
         self._pending[features.clip] = path
-        self.passed(features.clip)
+        self.mark_done(features.clip)
 
     def add_shard(self, finished: Sequence[ClipFeatures]) -> None:
         """Put all the clips of one shard on the disk at once, for features that are made faster than they are filed.
@@ -159,14 +159,14 @@ class StoreWriter:
                 self.add(clip)
             return
         _write_shard(self.root / "shards" / self._next_name(group, list(finished)), list(finished))
-        self._through[members] = True
+        self._done[members] = True
 
-    def passed(self, clip: str) -> None:
+    def mark_done(self, clip: str) -> None:
         """Say that a clip needs nothing more in this run; its shard is sealed when all its clips are through."""
-        self._through[self._place[clip]] = True
+        self._done[self._place[clip]] = True
         first = self._place[clip] // self._shard_clips * self._shard_clips
         members = slice(first, first + self._shard_clips)
-        if self._through[members].all():
+        if self._done[members].all():
             self._seal([name for name in self._order[members] if name in self._pending])
 
     @cached_property

@@ -21,14 +21,14 @@ import numpy.typing as npt
 from mien.inference.score import Ready, ready
 from mien.model.bundle import Bundle
 from mien.model.step_weights import step_seconds, step_weights
-from mien.schema import Attention, ClipFeatures, Why
+from mien.schema import Attention, Attribution, ClipFeatures
 from mien.subsets import all_subsets
 
 Answers = Mapping[frozenset[str], npt.NDArray[np.floating]]
 """Scores ``(E,)`` by what is present."""
 
 
-def explain(bundle: Bundle, made: ClipFeatures, this: Ready | None = None) -> Why:
+def explain(bundle: Bundle, made: ClipFeatures, this: Ready | None = None) -> Attribution:
     """What moved the scores of a clip, exactly: every subset of what it has is scored.
 
     Args:
@@ -44,17 +44,17 @@ def explain(bundle: Bundle, made: ClipFeatures, this: Ready | None = None) -> Wh
     scored = bundle.score_subsets(clips, [(), *all_subsets(present)])
     answers = {frozenset(subset): scores[0].astype(np.float64) for subset, scores in scored.items()}
     everything = answers[frozenset(present)]
-    left_out = {name: everything - answers[frozenset(present) - {name}] for name in present}
+    leave_one_out = {name: everything - answers[frozenset(present) - {name}] for name in present}
 
     def by_target(values: npt.NDArray[np.floating]) -> dict[str, float]:
         return dict(zip(bundle.targets, values.tolist(), strict=True))
 
     seconds = {f.modality: f.seconds for f in made.features if f.seconds is not None}
     longest = bundle.settings.stage1.longest_steps
-    return Why(
-        nothing=by_target(answers[frozenset()]),
+    return Attribution(
+        baseline=by_target(answers[frozenset()]),
         shapley={name: by_target(values) for name, values in shapley(present, answers).items()},
-        left_out={name: by_target(values) for name, values in left_out.items()},
+        leave_one_out={name: by_target(values) for name, values in leave_one_out.items()},
         attention={
             name: Attention(tuple(step_seconds(seconds[name], longest).tolist()), tuple(weights.tolist()))
             for name, (weights,) in step_weights(bundle.module, clips).items()

@@ -249,7 +249,7 @@ class Model:
             known,
             scores=whole.scores,
             intervals=whole.intervals,
-            windows=score_windows(self.bundle, made, outcome.stretches),
+            windows=score_windows(self.bundle, made, outcome.window_spans),
             why=explain(self.bundle, made, packed) if why else None,
         )
 

@@ -36,13 +36,13 @@ STEPS_PER_SECOND = 50
 
 def prepare(media: Media) -> Prepared | Absent:
     """The sound, unless there is none, it is digitally silent, or too short for a single step."""
-    if media.sound is None:
+    if media.waveform is None:
         return Absent(media.absent.get("audio", "no sound"))
-    if len(media.sound) < SHORTEST_SAMPLES:
-        return Absent(f"sound of {1000 * len(media.sound) / SAMPLE_RATE:.0f} ms is too short")
-    if not np.any(media.sound):
+    if len(media.waveform) < SHORTEST_SAMPLES:
+        return Absent(f"sound of {1000 * len(media.waveform) / SAMPLE_RATE:.0f} ms is too short")
+    if not np.any(media.waveform):
         return Absent("the sound track is digitally silent")
-    return Prepared(media.sound, np.zeros(0, np.float32))
+    return Prepared(media.waveform, np.zeros(0, np.float32))
 
 
 def load(folder: Path | None, compute: Compute) -> Backbone:

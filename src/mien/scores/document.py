@@ -188,9 +188,9 @@ def _clip(made: Prediction) -> ClipNote:
 def _why(made: Prediction) -> WhyNote | None:
     why = made.why
     return why and WhyNote(
-        nothing=_scores(why.nothing),
+        nothing=_scores(why.baseline),
         shapley={name: _scores(values) for name, values in why.shapley.items()},
-        left_out={name: _scores(values) for name, values in why.left_out.items()},
+        left_out={name: _scores(values) for name, values in why.leave_one_out.items()},
         attention={
             name: AttentionNote(seconds=list(part.seconds), weights=list(part.weights))
             for name, part in why.attention.items()

@@ -70,11 +70,11 @@ def open_regular(path: Path, most: int | None = None, follow: bool = True) -> Bu
     Raises:
         OSError: it cannot be opened, is not a regular file, or is larger than ``most``; ``strerror`` says which.
     """
-    _see_regular(path, Path(path).stat(follow_symlinks=follow), most)  # so that a device is not even opened
+    _check_regular(path, Path(path).stat(follow_symlinks=follow), most)  # so that a device is not even opened
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
     handle = os.open(path, flags)
     try:
-        _see_regular(path, os.fstat(handle), most)
+        _check_regular(path, os.fstat(handle), most)
         os.set_blocking(handle, True)
     except BaseException:
         os.close(handle)
@@ -82,7 +82,7 @@ def open_regular(path: Path, most: int | None = None, follow: bool = True) -> Bu
     return os.fdopen(handle, "rb")
 
 
-def _see_regular(path: Path, found: os.stat_result, most: int | None) -> None:
+def _check_regular(path: Path, found: os.stat_result, most: int | None) -> None:
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, "a folder, expected a file", str(path))
     if not stat.S_ISREG(found.st_mode):
@@ -188,7 +188,7 @@ def atomic_folder(path: Path, ours: Collection[str] = ()) -> Iterator[Path]:
 def _land(part: Path, path: Path, ours: set[str]) -> None:
     """Rename a finished folder onto its place; what stands there is put aside first, never left half removed."""
     while True:
-        see_only(path, ours.__contains__)
+        check_only(path, ours.__contains__)
         try:
             part.rename(path)
             return
@@ -201,7 +201,7 @@ def _land(part: Path, path: Path, ours: set[str]) -> None:
         shutil.rmtree(aside)
 
 
-def see_only(folder: Path, ours: Callable[[str], bool]) -> None:
+def check_only(folder: Path, ours: Callable[[str], bool]) -> None:
     """See that a folder that is about to be deleted, if it is there, holds nothing but files of ours.
 
     Args:

@@ -16,7 +16,7 @@ of its Python client (``hume`` 0.13, ``expression_measurement.batch``) have it: 
 from pathlib import Path
 from typing import Any
 
-from mien.data.manifest import SOUND_SUFFIXES
+from mien.data.manifest import AUDIO_SUFFIXES
 from mien.scores.document import ClipNote, ScoresDocument, WindowNote
 from mien.scores.exports.format import JsonFormat
 
@@ -32,7 +32,7 @@ def _source(clip: ClipNote, targets: list[str]) -> dict[str, Any]:
     if clip.error is not None:
         failed = [{"message": clip.error, "file": name}]
         return {"source": source, "results": {"predictions": [], "errors": failed}, "error": None}
-    kind = "audio" if Path(name).suffix.lower() in SOUND_SUFFIXES else "video"
+    kind = "audio" if Path(name).suffix.lower() in AUDIO_SUFFIXES else "video"
     models = {"face": None, "burst": None, "prosody": _prosody(clip, targets), "language": None, "ner": None,
               "facemesh": None}  # fmt: skip
     made = [{"file": name, "file_type": kind, "models": models}]
