@@ -12,6 +12,7 @@ from mien.evaluation.evaluate import evaluate
 from mien.evaluation.record import write_evaluation
 from mien.features.store import Store
 from mien.model.bundle import load_bundle
+from mien.reporting.study_files import write_study_files
 from mien.schema import Manifest
 from mien.study import run_study
 from mien.study.plan import read_study
@@ -69,6 +70,7 @@ def study(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study")
     (folder / "study.yaml").write_text(STUDY)
     run_study(read_study(folder / "study.yaml"), data[0], data[1].root, folder / "out")
+    write_study_files(folder / "out")
     return folder / "out"
 
 

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -10,6 +12,7 @@ from mien.errors import DataError
 from mien.reporting.blocks import Figure, Notice, Page, Prose
 from mien.reporting.render import render
 from mien.reporting.study import failed_cells, page, read_study
+from mien.reporting.study_files import worded
 from mien.spreadsheet import escaped
 
 
@@ -77,3 +80,23 @@ def test_a_strange_file_is_told(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "study.json").write_text(text)
     with pytest.raises(DataError, match=said):
         read_study(tmp_path)
+
+
+def test_charts_are_files_of_their_own_with_the_names_and_colours_of_the_page(study: Path) -> None:
+    """Three panels of the page as three files: whole XML, no variable of the page left, the verdicts in words."""
+    for name in ("forest", "subsets", "missing"):
+        text = (study / f"{name}.svg").read_text(encoding="utf-8")
+        root = ElementTree.fromstring(text)
+        assert root.tag == "{http://www.w3.org/2000/svg}svg" and "var(" not in text
+        ids = re.findall(r' id="([^"]+)"', text)
+        assert len(ids) == len(set(ids))
+    record = read_study(study)
+    forest = next(chart["numbers"]["rows"] for chart in record["pictures"] if chart["file"] == "forest.svg")
+    words = "".join(ElementTree.parse(study / "forest.svg").getroot().itertext())
+    assert all(row["name"] in words for row in forest)
+    assert {"inconclusive" for row in forest if row["verdict"] == "open"} <= set(words.split())
+
+
+def test_inconclusive_differences_are_stored_as_open_and_shown_as_inconclusive() -> None:
+    table = {"name": "cells", "header": ["head", "verdict"], "rows": [["open", "open"], ["a", "better"]]}
+    assert worded(table) == [["open", "inconclusive"], ["a", "better"]]

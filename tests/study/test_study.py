@@ -14,6 +14,7 @@ from mien.cli import app
 from mien.config import Settings
 from mien.errors import SettingsError
 from mien.metrics import Interval
+from mien.reporting.study_files import write_study_files
 from mien.schema import EMOTIONS, Manifest
 from mien.study import run_study
 from mien.study.cells import CellBatch, StudyContext, plan_work
@@ -64,7 +65,8 @@ def done(data: tuple[Manifest, Path], tmp_path_factory: pytest.TempPathFactory):
     manifest, store = data
     out = tmp_path_factory.mktemp("study")
     plan = study(out / "file", REGIMES)
-    return plan, StudyContext(manifest, store, out), *run_study(plan, manifest, store, out)
+    results, failed, _ = run_study(plan, manifest, store, out)
+    return plan, StudyContext(manifest, store, out), results, failed, write_study_files(out)
 
 
 def cell_of(plan: Plan, *labels: str) -> Cell:
@@ -148,7 +150,7 @@ def test_a_cell_that_fails_is_told_and_takes_no_other_along(data: tuple[Manifest
     plan = study(tmp_path / "file", axes)
     results, failed, report = run_study(plan, manifest, store, tmp_path)
     assert [reason.split(":")[0] for reason in failed] == ["broken"]
-    assert "set stage2.adaptation to joint" in report.read_text()
+    assert "set stage2.adaptation to joint" in write_study_files(report.parent).read_text()
     assert [bool(outcome.failed) for outcome in results.outcomes] == [False, True, False]
     rows = pq.read_table(tmp_path / "results.parquet").to_pylist()
     assert [row["failed"][:13] for row in rows if row["failed"]] == ["SettingsError"]
@@ -238,15 +240,15 @@ def test_the_report_says_what_was_found_and_shows_it(done) -> None:
     text = report.read_text()
     for expected in (
         "# Does it matter?",
-        "## What can be said",
-        "## What cannot be said",
+        "## Findings",
+        "## Limits",
         "3 seeds each",
         "participants",
     ):
         assert expected in text
-    for picture in ("forest.svg", "subsets.svg", "missing.svg"):
-        assert f"({picture})" in text
-        assert (laboratory.out / picture).read_text().startswith("<?xml")
+    for chart in ("forest.svg", "subsets.svg", "missing.svg"):
+        assert f"({chart})" in text
+        assert (laboratory.out / chart).read_text().startswith("<?xml")
     with (laboratory.out / "cells.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(plan.cells)
@@ -258,6 +260,7 @@ def test_the_same_results_give_the_same_report(done) -> None:
     plan, laboratory, *_ = done
     before = {file.name: file.read_bytes() for file in laboratory.out.iterdir() if file.is_file()}
     run_study(plan, laboratory.manifest, laboratory.features, laboratory.out)
+    write_study_files(laboratory.out)
     after = {file.name: file.read_bytes() for file in laboratory.out.iterdir() if file.is_file()}
     assert {name for name in before if before[name] != after[name]} <= {"results.parquet"}
 

@@ -61,6 +61,7 @@ def study(
     """Compare ways to train on the same clips, with seeds, intervals and paired tests. Continues where it stopped."""
     from mien.cli.results import print_estimate, print_study
     from mien.progress import counted
+    from mien.reporting.study_files import write_study_files
     from mien.study.plan import read_study
     from mien.study.study import estimate, run_study
 
@@ -68,11 +69,11 @@ def study(
     print_estimate(estimate(asked, manifest, features, out), asked)
     if plan:
         return
-    results, failed, report = run_study(
+    results, failed, _ = run_study(
         asked, manifest, features, out, worker_count(workers, len(asked.cells)),
         lambda done, total: counted(done, "studying", total, not quiet, "trainings"),
     )  # fmt: skip
-    print_study(results, failed, report)
+    print_study(results, failed, write_study_files(out))
     leave(len(failed), len(asked.cells))
 
 

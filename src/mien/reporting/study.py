@@ -1,7 +1,4 @@
-"""A study as a page, from what it left in its folder (``study.json``): what it allows to say, pictures, tables, limits.
-
-The pictures are drawn anew from their numbers, so that they follow the page's theme and can be read as tables.
-"""
+"""The page of a study, from its ``study.json``: findings, charts, reviewer questions, limits, tables."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -12,20 +9,21 @@ from mien.errors import DataError
 from mien.reporting.blocks import Answers, Column, Facts, Figure, Key, Notice, Page, Prose, Section, Table, TableCell
 from mien.reporting.charts import Bar, Effect, Line, forest, lines, memberships
 from mien.reporting.drawing import series
-from mien.reporting.wording import listed, number, slug
+from mien.reporting.wording import listed, number, slug, verdict
 from mien.storage.documents import check_document, or_nan
 from mien.storage.files import read_json
 from mien.study.report import FORMAT, VERSION
 
 DASHES = ("", "6 3", "2 2", "8 3 2 3")
 NUMBER = re.compile(r"[+−-]?\d+(\.\d+)?(e[+-]?\d+)?")
-VERDICTS = {"better": "better", "worse": "worse", "open": "open: the intervals do not allow to say"}
+VERDICTS = ("better", "worse", "open")
+"""As ``study.json`` stores them; also names of colours."""
 
 Study = Mapping[str, Any]
 
 
 def read_study(folder: Path) -> Study:
-    """What ``mien study`` left in a folder.
+    """The ``study.json`` in the folder of a study.
 
     Raises:
         DataError: ``study.json`` is missing, foreign, damaged, or of another version.
@@ -44,14 +42,14 @@ def page(study: Study, title: str = "") -> Page:
     answers = [(one["question"], one["answer"]) for one in study["referee"]]
     sections = [
         Section(
-            "findings", "What can be said",
-            "Only what comes out again over seeds and over people, after correction for the number of comparisons.",
+            "findings", "Findings",
+            "Differences that hold both over seeds and over people, corrected for the number of comparisons.",
             [Prose(points=study["said"], shown=6)],
         ),
-        Section("pictures", "In pictures", "", _figures(study)),
-        Section("referee", "What a referee asks", "", [Answers(answers)] if answers else []),
-        Section("limits", "What cannot be said", "", [Prose(points=[*study["open"], *study["limits"]])]),
-        Section("tables", "All numbers", "Every cell, and every difference that one change makes.",
+        Section("pictures", "Charts", "", _charts(study)),
+        Section("referee", "Reviewer questions", "", [Answers(answers)] if answers else []),
+        Section("limits", "Limits", "", [Prose(points=[*study["open"], *study["limits"]])]),
+        Section("tables", "Tables", "Every cell, and the effect of every single change.",
                 [_table(table) for table in study["tables"]]),
     ]  # fmt: skip
     about = [study["question"], *study["about"]] if title else study["about"]
@@ -60,7 +58,7 @@ def page(study: Study, title: str = "") -> Page:
 
 
 def failed_cells(study: Study) -> list[tuple[str, str]]:
-    """Cells that came to nothing, each with its reason."""
+    """Cells without a result, each with the reason."""
     table = next(table for table in study["tables"] if table["name"] == "cells")
     place = table["header"].index("r ± seeds")
     return [(" · ".join(row[:place]), row[place + 1]) for row in table["rows"] if row[place] == "failed"]
@@ -81,25 +79,30 @@ def _head(study: Study) -> list[Any]:
         ),
         *([(f"best cell: {' · '.join(best[:spread])}", best[ensemble].split(" ")[0])] if best else []),
         ("cells compared", str(len(table["rows"]))),
-        ("better, worse, open against the reference", " · ".join(str(verdicts.count(name)) for name in VERDICTS)),
+        ("better, worse, inconclusive against the reference", " · ".join(str(verdicts.count(v)) for v in VERDICTS)),
     ]
     failed = [Notice(f"{name} failed: {reason}", "warning") for name, reason in failed_cells(study)]
     return [Facts(facts, big=True), *failed]
 
 
-def _figures(study: Study) -> list[Any]:
-    drawn: dict[str, Callable[[str, Mapping[str, Any]], Figure]] = {
-        "forest.svg": _forest, "subsets.svg": _subsets, "missing.svg": _missing,
-    }  # fmt: skip
-    known = [picture for picture in study["pictures"] if picture["file"] in drawn]
-    figures: list[Any] = [drawn[p["file"]](p["caption"], p["numbers"]) for p in known if p.get("numbers")]
-    if len(figures) < len(known):
-        figures.append(Notice(
-            "This study was reported by an earlier version that did not keep the numbers of its pictures. The same "
-            "command again writes them; nothing is trained anew:",
+def figures(study: Study) -> list[tuple[str, Figure]]:
+    """The charts of a study by the name of their file, where it has their numbers."""
+    return [(c["file"], _DRAWN[c["file"]](c["caption"], c["numbers"])) for c in _known(study) if c.get("numbers")]
+
+
+def _charts(study: Study) -> list[Any]:
+    made: list[Any] = [figure for _, figure in figures(study)]
+    if len(made) < len(_known(study)):
+        made.append(Notice(
+            "This study was reported by an earlier version that did not store the numbers of its charts. The same "
+            "command stores them, without training again:",
             command="mien study STUDY DATA --features STORE --out DIR",
         ))  # fmt: skip
-    return figures
+    return made
+
+
+def _known(study: Study) -> list[Mapping[str, Any]]:
+    return [chart for chart in study["pictures"] if chart["file"] in _DRAWN]
 
 
 def _forest(caption: str, numbers: Mapping[str, Any]) -> Figure:
@@ -109,14 +112,14 @@ def _forest(caption: str, numbers: Mapping[str, Any]) -> Figure:
         for row in rows
     ]
     counted = {word: [row["name"] for row in rows if row["verdict"] == word] for word in VERDICTS}
-    said = "; ".join(f"{word}: {listed(names)}" for word, names in counted.items() if names)
+    summary = "; ".join(f"{verdict(word)}: {listed(names)}" for word, names in counted.items() if names)
     columns = [Column("cell"), *(Column(f"{over}, {end}", "+.4f") for over in ("clips", "seeds")
                for end in ("difference", "low", "high")), Column("verdict")]  # fmt: skip
     table = Table("forest-numbers", caption, columns,
-                  [(row["name"], *row["clips"], *row["seeds"], row["verdict"]) for row in rows])  # fmt: skip
+                  [(row["name"], *row["clips"], *row["seeds"], verdict(row["verdict"])) for row in rows])  # fmt: skip
     note = "Difference of mean r. Thick: 95 % interval over seeds. Thin line and dot: over clips, by resampling people."
-    keys = [Key(VERDICTS[word], word) for word, names in counted.items() if names]
-    return Figure("forest", caption, note, f"{said}.", [forest(effects, "difference of mean r")], table, keys)
+    keys = [Key(verdict(word), word) for word, names in counted.items() if names]
+    return Figure("forest", caption, note, f"{summary}.", [forest(effects, "difference of mean r")], table, keys)
 
 
 def _subsets(caption: str, numbers: Mapping[str, Any]) -> Figure:
@@ -145,17 +148,23 @@ def _missing(caption: str, numbers: Mapping[str, Any]) -> Figure:
         panels.append(lines(shares, curves, f"without {name}", axes, span=span, dots=True, share=True))
         fall = [curve.y[-1] - curve.y[0] for curve in curves]
         falls.append(f"{name} {number(min(fall), '+.3f')} to {number(max(fall), '+.3f')}")
-    columns = [Column("cell"), Column("modality taken away"), *(Column(f"from {share:.0%}", ".4f") for share in shares)]
+    columns = [Column("cell"), Column("modality removed"), *(Column(f"from {share:.0%}", ".4f") for share in shares)]
     table = Table("missing-numbers", caption, columns, [(row["cell"], row["modality"], *row["r"]) for row in rows])
     return Figure(
         "missing", "When a modality is missing", f"{caption}.",
-        f"Change of mean r when no clip has it, over {len(cells)} cells: {'; '.join(falls)}.", panels, table,
+        f"Change of mean r when it is removed from every clip, over {len(cells)} cells: {'; '.join(falls)}.",
+        panels, table,
         [Key(cell, *style[cell]) for cell in cells],
     )  # fmt: skip
 
 
+_DRAWN: dict[str, Callable[[str, Mapping[str, Any]], Figure]] = {
+    "forest.svg": _forest, "subsets.svg": _subsets, "missing.svg": _missing,
+}  # fmt: skip
+
+
 def _table(table: Mapping[str, Any]) -> Table:
-    """A table of a study, whose cells are text, sorted by the numbers that they begin with."""
+    """A table of text cells, sorted by the numbers that they begin with."""
     rows: Sequence[Sequence[str]] = table["rows"]
     columns, cells = [], []
     for place, name in enumerate(table["header"]):
@@ -164,13 +173,14 @@ def _table(table: Mapping[str, Any]) -> Table:
             NUMBER.match(text) for text in column if text and text != "failed"
         )
         columns.append(Column(name, "g" if numeric else ""))
+        column = [verdict(text) for text in column] if name == "verdict" else column
         cells.append([TableCell(text or "–", _leading(text) if numeric else text) for text in column])
     strong = [n for n, row in enumerate(rows) if "reference" in row]
     return Table(slug(table["name"]), table["title"], columns, list(zip(*cells, strict=True)), strong=strong)
 
 
 def _leading(text: str) -> float:
-    """The number that a text begins with; ``nan`` where there is none.
+    """The number that a text begins with; ``nan`` without one.
 
     >>> _leading("+0.0019 [0.0012, 0.0027]"), _leading("failed")
     (0.0019, nan)

@@ -49,3 +49,12 @@ def listed(names: list[str]) -> str:
     'text, audio and vision'
     """
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
+
+
+def verdict(stored: str) -> str:
+    """A verdict of ``study.json`` as it is shown.
+
+    >>> verdict("better"), verdict("open")
+    ('better', 'inconclusive')
+    """
+    return "inconclusive" if stored == "open" else stored

@@ -1,18 +1,18 @@
-"""A study in words and tables: what was run, what its intervals allow to say, and what they do not."""
+"""A study's report as data: what was run, which differences are established, and which are inconclusive.
 
-import csv
+``mien.reporting`` makes the page, the tables and the charts from ``study.json``.
+"""
+
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from mien.spreadsheet import escaped_row
 from mien.storage.files import atomic_file, write_json
-from mien.study.pictures import draw, one_step
+from mien.study.chart_data import Chart, charts, one_step
 from mien.study.results import Difference, Results, results_table
 from mien.study.reviewer_questions import Answer
 from mien.study.wording import changed, ends, instead_of, spread
@@ -33,7 +33,7 @@ LIMITS = (
 
 @dataclass(frozen=True)
 class Table:
-    """A table of text; ``name`` is that of its files."""
+    """A table of text; ``name`` is the stem of its files."""
 
     name: str
     title: str
@@ -42,27 +42,18 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """An SVG file in the study's folder, what it shows, and the numbers that it was drawn from."""
-
-    file: str
-    caption: str
-    numbers: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class Report:
-    """Everything that a study has to say, ready to be set as Markdown, HTML or JSON.
+    """The report of a study, as ``study.json`` stores it.
 
     Attributes:
         title, question: of the study.
-        about: what was run on what, a paragraph each.
-        said: what the intervals allow to say, a line each.
-        open: what they do not.
-        limits: what always has to be kept in mind.
-        referee: the questions of a referee with their answers.
+        about: the cells and the data, a paragraph each.
+        said: established differences, a line each.
+        open: inconclusive differences.
+        limits: limits of every study.
+        referee: reviewer questions with their answers.
         tables: all cells first.
-        pictures: in the order in which they are shown.
+        pictures: charts, in the order of the report.
     """
 
     title: str
@@ -73,35 +64,31 @@ class Report:
     limits: list[str]
     referee: list[Answer]
     tables: list[Table]
-    pictures: list[Picture]
+    pictures: list[Chart]
 
 
 def write_report(results: Results, answers: list[Answer], folder: Path) -> Path:
-    """Write ``results.parquet``, tables (CSV, LaTeX), pictures, ``study.json`` and ``report.md``; returns the last."""
+    """Write ``results.parquet`` and ``study.json``; returns the latter."""
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_file(folder / "results.parquet") as part:
         pq.write_table(results_table(results), part, compression="zstd")
-    report = compose(results, answers, [Picture(*drawn) for drawn in draw(results, folder)])
-    for table in report.tables:
-        _write_csv(folder / f"{table.name}.csv", table.header, table.rows)
-        _write_text(folder / f"{table.name}.tex", latex(table.header, table.rows))
-    write_json(folder / "study.json", {"format": FORMAT, "version": VERSION, **asdict(report)})
-    _write_text(folder / "report.md", as_markdown(report))
-    return folder / "report.md"
+    file = folder / "study.json"
+    write_json(file, {"format": FORMAT, "version": VERSION, **asdict(compose(results, answers))})
+    return file
 
 
-def compose(results: Results, answers: list[Answer], pictures: list[Picture]) -> Report:
-    """Put together what a study has to say."""
+def compose(results: Results, answers: list[Answer]) -> Report:
+    """Put the report together."""
     tables = [Table("cells", "All cells", *cells_table(results))]
     for axis in results.steps:
         header, rows = steps_table(results, axis)
         label = dict(results.plan.reference.labels)[axis]
         name = re.sub(r"\W+", "_", f"steps_{axis}")
         tables += [Table(name, f"{axis}: against {label}, all else equal", header, rows)] if rows else []
-    title = results.plan.question or results.plan.title
     return Report(
-        title, results.plan.question, _about(results), statements(results), openings(results), list(LIMITS), answers,
-        tables, pictures,
+        title=results.plan.question or results.plan.title, question=results.plan.question, about=_about(results),
+        said=statements(results), open=openings(results), limits=list(LIMITS), referee=answers, tables=tables,
+        pictures=charts(results),
     )  # fmt: skip
 
 
@@ -116,19 +103,6 @@ def _about(results: Results) -> list[str]:
     ]
     failed = [f"{outcome.cell.name}: {outcome.failed}" for outcome in results.outcomes if outcome.failed]
     return [*paragraphs, *([f"Not computed: {'; '.join(failed)}."] if failed else [])]
-
-
-def as_markdown(report: Report) -> str:
-    """The report as Markdown, its pictures beside it."""
-    parts = [f"# {report.title}", "", *(line for text in report.about for line in (text, ""))]
-    parts += ["## What can be said", "", *(f"- {line}" for line in report.said), ""]
-    parts += ["## What a referee asks", "", *(f"- **{a.question}** {a.answer}" for a in report.referee), ""]
-    for picture in report.pictures:
-        parts += [f"![{picture.caption}]({picture.file})", "", f"*{picture.caption}.*", ""]
-    parts += ["## What cannot be said", "", *(f"- {line}" for line in (*report.open, *report.limits)), ""]
-    for table in report.tables:
-        parts += [f"## {table.title}", "", *markdown(table.header, table.rows), ""]
-    return "\n".join(parts)
 
 
 def statements(results: Results) -> list[str]:
@@ -208,40 +182,3 @@ def _compared(d: Difference) -> tuple[str, str, str, str]:
         f"{d.seeds.value:+.4f} {ends(d.seeds)}", f"{d.clips.value:+.4f} {ends(d.clips)}",
         f"{max(d.q_seeds, d.q_clips):.2g}", d.verdict,
     )  # fmt: skip
-
-
-def markdown(header: Row, rows: Iterable[Row]) -> list[str]:
-    """A Markdown table, line by line."""
-    lines = [header, ["---"] * len(header), *rows]
-    return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines]
-
-
-def latex(header: Row, rows: Iterable[Row]) -> str:
-    """A LaTeX table (needs ``booktabs``)."""
-    body = [" & ".join(map(_escaped, row)) + r" \\" for row in (header, *rows)]
-    columns = "l" * len(header)
-    lines = [
-        rf"\begin{{tabular}}{{{columns}}}",
-        r"\toprule",
-        body[0],
-        r"\midrule",
-        *body[1:],
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _escaped(text: str) -> str:
-    marks = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$", "−": "$-$", "·": r"$\cdot$", "–": "--"}
-    return "".join(marks.get(mark, mark) for mark in text)
-
-
-def _write_csv(path: Path, header: Row, rows: Iterable[Row]) -> None:
-    with atomic_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(map(escaped_row, [header, *rows]))
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_file(path) as part:
-        part.write_text(text, encoding="utf-8")

@@ -76,7 +76,7 @@ def run_study(
     workers: int = 0,
     watch: Watch = lambda work, _: iter(work),
 ) -> tuple[Results, tuple[str, ...], Path]:
-    """Compute what is missing, compare, and write the report.
+    """Compute what is missing, compare, and write ``study.json``, from which ``mien.reporting`` makes the report.
 
     Args:
         plan: from ``read_study``.
@@ -87,7 +87,7 @@ def run_study(
         watch: told of every piece of work that is done.
 
     Returns:
-        The results, why cells failed (a line each), and the report's file.
+        The results, why cells failed (a line each), and ``study.json``.
 
     Raises:
         DataError: clips were replaced since their features were made, or a result cannot be checked.

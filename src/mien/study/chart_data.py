@@ -1,0 +1,88 @@
+"""The numbers of a study's charts: differences with their intervals, subsets of modalities, robustness.
+
+``mien.reporting`` draws them. The name of a chart is that of its SVG file.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from mien.metrics import Interval
+from mien.storage.documents import plain
+from mien.study.results import CellResult, Difference, Results
+from mien.study.wording import changed
+
+MAX_ROWS = 45
+"""Differences in the forest plot, at most."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """The name of an SVG file, its caption, and the numbers to draw."""
+
+    file: str
+    caption: str
+    numbers: dict[str, Any]
+
+
+def charts(results: Results) -> list[Chart]:
+    """The charts for which there are numbers, in the order of the report."""
+    made = []
+    if rows := one_step(results):
+        caption = f"Differences from the reference ({results.plan.reference.name})"
+        made.append(Chart("forest.svg", caption, {"rows": [_effect(row) for row in rows]}))
+    if len(found := subsets(results)) > 2:
+        caption = "Mean r by modalities, with 95 % intervals; the dots below a bar are its modalities"
+        numbers = [{"modalities": [*o.cell.settings.modalities], "r": _ends(o.ensemble)} for o in found]
+        names = [*results.plan.reference.settings.modalities]
+        made.append(Chart("subsets.svg", caption, {"names": names, "rows": numbers}))
+    if curves := [outcome for outcome in nearby(results) if outcome.missing]:
+        caption = "Mean r of the mean over seeds when a share of the clips loses a modality"
+        numbers = [
+            {"cell": _label(outcome), "modality": name, "r": plain(r)}
+            for outcome in curves
+            for name, r in outcome.missing.items()
+        ]
+        made.append(Chart("missing.svg", caption, {"shares": [*curves[0].shares], "rows": numbers}))
+    return made
+
+
+def one_step(results: Results) -> list[Difference]:
+    """Differences from the reference of the cells that differ from it on one axis only."""
+    home = dict(results.plan.reference.labels)
+    one = [d for d in results.against_reference if sum(home[a] != label for a, label in d.cell.labels) == 1]
+    return one[:MAX_ROWS]
+
+
+def nearby(results: Results) -> list[CellResult]:
+    """The reference, and the cells that differ from it on one axis other than the modalities."""
+    home = dict(results.plan.reference.labels)
+    odd = {o.cell.labels: [a for a, label in o.cell.labels if home[a] != label] for o in results.outcomes}
+    return [
+        o
+        for o in results.outcomes
+        if not o.failed and len(odd[o.cell.labels]) <= 1 and "modalities" not in odd[o.cell.labels]
+    ]
+
+
+def subsets(results: Results) -> list[CellResult]:
+    """Cells along the axis of modalities that equal the reference in everything else; best first."""
+    home = {axis: label for axis, label in results.plan.reference.labels if axis != "modalities"}
+    found = []
+    for outcome in results.outcomes:
+        labels = dict(outcome.cell.labels)
+        if not outcome.failed and labels.pop("modalities", None) and labels == home:
+            found.append(outcome)
+    return sorted(found, key=lambda outcome: -outcome.ensemble.value)
+
+
+def _effect(d: Difference) -> dict[str, Any]:
+    return {"name": changed(d), "clips": _ends(d.clips), "seeds": _ends(d.seeds), "verdict": d.verdict}
+
+
+def _label(outcome: CellResult) -> str:
+    return " · ".join(value for _, value in outcome.cell.labels)
+
+
+def _ends(found: Interval) -> list[float | None]:
+    """Value, low and high end."""
+    return plain([found.value, found.low, found.high])
