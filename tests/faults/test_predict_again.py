@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mien.data.manifest import read_manifest
-from mien.inference.partial import Kept
+from mien.inference.partial import PartialScores
 from mien.inference.predict import Model, load
 from mien.schema import Clip
 from tests.faults.conftest import Count, Undisturbed
@@ -44,14 +44,14 @@ def test_the_same_command_scores_the_rest_and_comes_to_the_same(
     if number == signal.SIGINT:
         assert code == 130
         assert re.fullmatch(
-            rf"mien: interrupted; \d+ of {CLIPS} clips are scored and kept, the same command continues where it "
+            rf"mien: interrupted; \d+ of {CLIPS} clips are scored and stored, the same command continues from "
             r"stopped\n", complaint
         )  # fmt: skip
     with partial.open("a") as file:
         file.write('{"key": "half a li')  # as a kill in the middle of writing leaves it
 
     code, _, complaint = command(*line, out, said=tmp_path / "again")
-    taken = re.search(rf"note: (\d+) of {CLIPS} clips taken from the interrupted run", complaint)
+    taken = re.search(rf"note: (\d+) of {CLIPS} clips reused from the interrupted run", complaint)
     assert code == 0
     assert taken and int(taken[1]) >= 3
     assert not partial.exists()
@@ -76,9 +76,9 @@ def test_a_replaced_clip_another_model_and_other_wishes_are_scored_anew(whole: U
     clips, model = read_manifest(folder / whole.data.name).clips[:2], load(whole.run)
 
     def taken(scorer: Model = model, **wishes: Any) -> int:
-        kept = Kept(tmp_path / "scores.json")
+        kept = PartialScores(tmp_path / "scores.json")
         assert len(list(scorer.score(clips, kept=kept, **wishes))) == 2
-        return kept.taken
+        return kept.reused
 
     assert taken() == 0
     assert taken() == 2
@@ -93,7 +93,7 @@ def test_a_clip_that_failed_is_tried_again(whole: Undisturbed, tmp_path: Path) -
     (tmp_path / "bad.mp4").write_bytes(b"no film")
     clip, model = Clip("bad", tmp_path / "bad.mp4"), load(whole.run)
     for _ in range(2):
-        kept = Kept(tmp_path / "scores.json")
+        kept = PartialScores(tmp_path / "scores.json")
         (made,) = model.score([clip], kept=kept)
         assert made.error
-        assert (kept.taken, kept.kept) == (0, 0)
+        assert (kept.reused, kept.stored) == (0, 0)

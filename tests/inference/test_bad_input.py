@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.weights, pytest.mark.slow]
 
 
 def music(t: np.ndarray) -> np.ndarray:
-    """A chord that swells four times a second: loud, tonal, and nobody speaks."""
+    """A chord that swells four times a second: loud, tonal, and no speech."""
     chord = sum(np.sin(2 * np.pi * pitch * t) for pitch in (220, 277.2, 329.6, 440))
     return 0.1 * chord * (1.2 + np.sin(2 * np.pi * 4 * t))
 

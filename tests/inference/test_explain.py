@@ -223,6 +223,6 @@ def test_what_windows_cannot_show_is_said_once() -> None:
     assert [note.partition(":")[0] + ")" for note in window_notes([*made, predictions()[1]])] == [
         "1 clips (first)", "1 clips (first)"
     ]  # fmt: skip
-    assert "b): the transcript has no times" in window_notes(made)[0]
+    assert "b): the transcript has no word times" in window_notes(made)[0]
     assert "c): no windows" in window_notes(made)[1]
     assert window_notes(made[:1]) == []

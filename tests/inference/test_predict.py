@@ -140,11 +140,11 @@ def test_an_ending_we_cannot_write_is_refused_before_the_work(tmp_path: Path) ->
 
 
 def test_a_model_prepares_clips_as_those_it_learned_from(data: Path, tmp_path: Path) -> None:
-    """Settings of the extraction travel with the store into the model, whatever the training was told."""
+    """Settings of the extraction travel with the store into the model, whatever the settings of the training."""
     extracted = read_settings(overrides=["weights=tiny", "modalities=[audio]", "media.vision_fps=2"])
     mien.extract(data / "clips.csv", tmp_path / "features", extracted, progress=False)
-    told = read_settings(overrides=["modalities=[audio]", "seeds=[0]", "stage1.epochs=1", "stage2.epochs=1"])
-    mien.train(data / "clips.csv", tmp_path / "features", tmp_path / "run", told, progress=False)
+    other = read_settings(overrides=["modalities=[audio]", "seeds=[0]", "stage1.epochs=1", "stage2.epochs=1"])
+    mien.train(data / "clips.csv", tmp_path / "features", tmp_path / "run", other, progress=False)
     settings = mien.load(tmp_path / "run").bundle.settings
     assert (settings.weights, settings.media.vision_fps) == ("tiny", 2)
 

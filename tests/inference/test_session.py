@@ -49,15 +49,15 @@ def model(small_weights: dict[str, Weights]) -> Iterator[Model]:
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    """One clip with pictures of a face, whose words are listened for; and one whose words are given."""
+    """One clip with face images and recognised speech; and one with a given transcript."""
     root = tmp_path_factory.mktemp("clips")
     crops = root / "faces"
     crops.mkdir()
     for number in (1, 2):
         write_picture(crops / f"{number}.png", grey=number * 50)
     seen = make_clip(root / "seen.mp4", seconds=1)
-    told = make_clip(root / "told.mp4", seconds=1)
-    return Manifest(root, (), (Clip("seen", seen, crops=crops), Clip("told", told, transcript="so proud")))
+    given = make_clip(root / "given.mp4", seconds=1)
+    return Manifest(root, (), (Clip("seen", seen, crops=crops), Clip("given", given, transcript="so proud")))
 
 
 def rows(predictions: list[Prediction]) -> list[list[float]]:
@@ -112,9 +112,9 @@ def test_three_calls_load_everything_once_whatever_each_asks_for(
 
 def test_a_call_keeps_to_its_own_time(model: Model, clips: Manifest) -> None:
     assert rows(model.predictions(clips))
-    seen, told = model.predictions(clips, clip_seconds=0.001)
+    seen, given = model.predictions(clips, clip_seconds=0.001)
     assert "gave up after 0.001 s" in (seen.error or "")
-    assert told.present == ("text",)  # its words were given
+    assert given.present == ("text",)  # its transcript was given
     assert rows(model.predictions(clips))
 
 

@@ -35,36 +35,36 @@ def settings(source: str) -> Settings:
 
 
 def photo() -> Image.Image:
-    """A picture that takes 200 kB as a JPEG, as photographs do."""
+    """An image of 200 kB as a JPEG, like photographs."""
     return Image.fromarray(np.random.default_rng(0).integers(0, 255, (360, 480, 3), np.uint8))
 
 
 def video(path: Path) -> Path:
-    """A film of half a second with sound, and nobody in it."""
+    """Half a second of video with audio and without a person."""
     return make_clip(path, seconds=0.5, sound_rate=48_000, wave=lambda t: tone(3 * t))
 
 
 @pytest.fixture(scope="module")
 def challenge(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten rated films with words; their faces in large pictures, and their sound in every kind of file."""
+    """Ten rated videos with transcripts, large face images, and audio in every kind of file."""
     root = tmp_path_factory.mktemp("challenge")
     for folder in ("raw", "text", "audio", "face_images"):
         (root / folder).mkdir()
-    film = video(root / "film.mp4")
+    source = video(root / "source.mp4")
     photo().save(root / "photo.jpg", quality=95)
     assert (root / "photo.jpg").stat().st_size > 150_000
     tables = {name: [",".join(["Filename", *EMOTIONS])] for name in ("train", "valid")}
     for number in range(CLIPS):
         name, (ending, codec) = f"{number:05d}", KINDS[number % len(KINDS)]
-        shutil.copy(film, root / "raw" / f"{name}.mp4")
+        shutil.copy(source, root / "raw" / f"{name}.mp4")
         (root / "text" / f"{name}.txt").write_text("so proud " * (number + 1))
         make_clip(
             root / "audio" / f"{name}.{ending}", codec=None, seconds=0.5, sound=codec, sound_rate=48_000,
             wave=lambda t, number=number: tone((1 + number / 8) * t),
         )  # fmt: skip
         (root / "face_images" / name).mkdir()
-        for picture in (1, 2):
-            shutil.copy(root / "photo.jpg", root / "face_images" / name / f"{picture}.jpg")
+        for image in (1, 2):
+            shutil.copy(root / "photo.jpg", root / "face_images" / name / f"{image}.jpg")
         rating = ",".join(str(number / CLIPS) for _ in EMOTIONS)
         tables["valid" if number % 3 == 0 else "train"].append(f"{name},{rating}")
     for name, rows in tables.items():
@@ -91,11 +91,11 @@ def run(challenge: Path, store: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def ordinary(tmp_path: Path) -> Path:
-    """A folder of two films and nothing else."""
-    (tmp_path / "films").mkdir()
+    """A folder of two videos and nothing else."""
+    (tmp_path / "videos").mkdir()
     for name in ("a", "b"):
-        video(tmp_path / "films" / f"{name}.mp4")
-    return tmp_path / "films"
+        video(tmp_path / "videos" / f"{name}.mp4")
+    return tmp_path / "videos"
 
 
 def test_large_pictures_and_every_kind_of_sound_are_there_for_every_clip(store: Path) -> None:
@@ -126,9 +126,9 @@ def test_a_model_of_provided_faces_and_sound_scores_ordinary_videos_and_says_so(
     made = model.predictions(manifest)
     assert [one.present for one in made] == [("audio",), ("audio",)]
     assert all(math.isfinite(value) for one in made for value in one.scores.values())
-    assert all("no face in" in one.absent["vision"] for one in made)  # somebody looked
+    assert all("no face in" in one.absent["vision"] for one in made)  # the detector ran
     assert model.source_notes(manifest.clips, made) == [
-        "2 clips scored from the sound of the video, as none is provided; the model was trained on provided sound "
+        "2 clips scored from the audio of the video, as none is provided; the model was trained on provided audio "
         "(first: a)"
     ]
 
@@ -150,12 +150,12 @@ def test_provided_clips_are_scored_from_what_is_provided_without_a_word(run: Pat
     assert model.source_notes(manifest.clips, made) == []
 
 
-def test_what_to_score_from_can_be_told(run: Path, challenge: Path, ordinary: Path) -> None:
+def test_the_source_can_be_chosen(run: Path, challenge: Path, ordinary: Path) -> None:
     model, manifest = mien.load(run), read_manifest(challenge)
     from_video = model.predictions(manifest, faces="video", sound="video")
     assert all(one.present == ("text", "audio") for one in from_video)
     assert model.source_notes(manifest.clips, from_video, faces="video", sound="video") == [
-        f"{CLIPS} clips scored from the sound of the video; the model was trained on provided sound (first: 00001)"
+        f"{CLIPS} clips scored from the audio of the video; the model was trained on provided audio (first: 00001)"
     ]
     (first, _) = model.predictions(ordinary, faces="provided", sound="provided")
     assert first.error is not None
@@ -167,7 +167,7 @@ def test_what_to_score_from_can_be_told(run: Path, challenge: Path, ordinary: Pa
 def test_the_command_scores_ordinary_videos_and_notes_the_difference_once(run: Path, ordinary: Path) -> None:
     done = command("predict", run, ordinary, "--quiet", "--sound", "auto", "--faces", "provided")
     note = (
-        "note: 2 clips scored from the sound of the video, as none is provided; the model was trained on provided sound"
+        "note: 2 clips scored from the audio of the video, as none is provided; the model was trained on provided audio"
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr.count(note) == 1

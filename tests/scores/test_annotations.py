@@ -135,7 +135,7 @@ def test_an_independent_reader_of_elan_files_finds_the_tiers(tmp_path: Path) -> 
     ]  # fmt: skip
     assert read.get_annotation_data_for_tier("transcript") == [(0, 6000, 'she said "yes" & left')]
     assert read.get_parameters_for_tier("Joy")["PARTICIPANT"] == "Anna"
-    # a clip that begins at 10 s in its file stands there on the file's timeline
+    # a clip that begins at 10 s in its file is placed on the file's timeline
     assert Eaf(str(tmp_path / "02.eaf")).get_annotation_data_for_tier("Joy") == [(10000, 12500, "0.7500")]
 
 
@@ -180,7 +180,7 @@ def test_windows_without_a_score_are_gaps() -> None:
     empty = Window(0, 1, {"Joy": math.nan, "Empathic Pain": math.nan})
     later = Window(1, 2, {"Joy": 0.5, "Empathic Pain": math.nan})
     clip = scored(replace(WINDOWED, windows=(empty, later))).clips[0]
-    assert [len(tier.stretches) for tier in tiers(clip, TARGETS)[:2]] == [1, 0]
+    assert [len(tier.intervals) for tier in tiers(clip, TARGETS)[:2]] == [1, 0]
 
 
 def test_windows_within_each_other_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""Scores from any file are joined with what is known of the clips, and what does not match is told."""
+"""Scores from any file are joined with participants and conditions, and what does not match is reported."""
 
 import csv
 from pathlib import Path
@@ -50,20 +50,20 @@ def test_a_condition_may_stand_beside_the_scores(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("clip,mood\n02,a\n", "no column 'condition'; it has clip, mood"),
-        ("clip,condition\n02,a\n02,b\n", "people.csv:3: clip '02' stands twice and differs"),
+        ("clip,condition\n02,a\n02,b\n", "people.csv:3: clip '02' occurs twice with different values"),
     ],
 )
-def test_a_table_that_does_not_fit_is_told(tmp_path: Path, text: str, said: str) -> None:
+def test_a_table_that_does_not_fit_is_reported(tmp_path: Path, text: str, said: str) -> None:
     write_scores(scored(), tmp_path / "scores.json")
     with pytest.raises(DataError, match=said):
         read_scored(tmp_path / "scores.json", "condition", about(tmp_path, text))
 
 
-def test_a_missing_condition_and_a_table_without_scores_are_told(tmp_path: Path) -> None:
+def test_a_missing_condition_and_a_table_without_scores_are_reported(tmp_path: Path) -> None:
     write_scores(scored(), tmp_path / "scores.csv")
     with pytest.raises(DataError, match="no column 'condition'; name a table that has it with --about"):
         read_scored(tmp_path / "scores.csv", "condition")
-    with pytest.raises(DataError, match="no scores in it"):
+    with pytest.raises(DataError, match="no scores found"):
         read_scored(about(tmp_path), "condition")
 
 

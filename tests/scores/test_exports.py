@@ -39,7 +39,7 @@ def test_a_wide_table_has_a_row_per_clip_and_its_parts_add_up() -> None:
     assert (rows[0]["Joy"], rows[0]["Joy lower"], rows[0]["Joy upper"]) == (0.5, 0.25, 0.75)
     assert sum(rows[0][f"Joy from {part}"] for part in ("nothing", "text", "audio")) == pytest.approx(rows[0]["Joy"])
     assert rows[0]["Empathic Pain lower"] is None  # an interval without ends
-    assert rows[1]["Joy from audio"] is None  # nobody asked what moved it
+    assert rows[1]["Joy from audio"] is None  # no contributions were computed
     assert (rows[1]["present"], rows[1]["absent"], rows[1]["error"]) == ("audio", "text: nothing is said", "")
     assert (rows[2]["Joy"], rows[2]["seconds"], rows[2]["error"]) == (None, None, "bad.mp4: not a video")
 
@@ -130,7 +130,7 @@ def test_names_that_would_be_one_file_are_kept_apart() -> None:
 
 @pytest.mark.parametrize(
     ("out", "form", "complaint"),
-    [("s.json", "elan", "elan: no such format of scores; use json, wide"), ("s.xls", None, "cannot write .xls"),
+    [("s.json", "elan", "elan: unknown format; use json, wide"), ("s.xls", None, "cannot write .xls"),
      ("s.csv", "hume", "hume is written as JSON"), ("s.csv", "json", "json is written as JSON"),
      ("s.eaf", "eaf", "eaf writes a file per clip; name a folder"), ("folder", "long", "cannot write")],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Summaries: numbers by hand, a planted difference is found, none is invented, and who does not count is told."""
+"""Summaries: numbers by hand, a planted difference is found, none is invented, and excluded clips are reported."""
 
 import math
 
@@ -44,7 +44,7 @@ def test_differences_within_people_by_hand() -> None:
     # differences 1, 2, 3: mean 2, standard deviation 1, so dz 2; of 8 sign patterns 2 reach a sum of 6, so p = .25
     assert (contrast.first, contrast.second, contrast.design, contrast.people) == ("x", "y", "within", 3)
     assert (contrast.difference.value, contrast.effect, contrast.p, contrast.q) == pytest.approx((2, 2, 0.25, 0.25))
-    assert "y against x: 1 of 4 people are in one of them only and do not count" in made.notes
+    assert "y - x: 1 of 4 people have one of the conditions only and are excluded" in made.notes
 
 
 def test_a_baseline_is_taken_off_and_who_has_none_is_named() -> None:
@@ -53,8 +53,8 @@ def test_a_baseline_is_taken_off_and_who_has_none_is_named() -> None:
     # 5 - 4 = 1 and 2 - -1 = 3: mean 2
     assert [(mean.condition, mean.mean.value) for mean in made.means] == [("x", 2.0)]
     assert made.contrasts[0].difference.value == 2.0
-    assert "1 people have no clip of the baseline 'neutral' and are left out: C" in made.notes
-    with pytest.raises(DataError, match=r"no clip is of the baseline 'rest' \(conditions: x, neutral\)"):
+    assert "1 people have no clip in the baseline 'neutral' and are excluded: C" in made.notes
+    with pytest.raises(DataError, match=r"no clip is in the baseline 'rest' \(conditions: x, neutral\)"):
         summarize(scored(rows), "rest")
 
 
@@ -65,7 +65,7 @@ def test_people_of_different_conditions_are_compared_between() -> None:
     assert (made.contrasts[0].design, made.contrasts[0].people) == ("between", 4)
     assert made.contrasts[0].difference.value == 3
     assert made.contrasts[0].effect == pytest.approx(3 / math.sqrt(2))
-    assert "4 clips are of nobody known; each counts as a person of its own (first: c0)" in made.notes
+    assert "4 clips have no participant; each counts as a separate person (first: c0)" in made.notes
 
 
 def test_clips_that_do_not_count_are_counted_by_reason() -> None:

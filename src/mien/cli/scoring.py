@@ -21,29 +21,31 @@ from mien.cli.options import (
 from mien.errors import Interrupted
 
 if TYPE_CHECKING:
-    from mien.inference.partial import Kept
+    from mien.inference.partial import PartialScores
     from mien.schema import Prediction
     from mien.scores.document import ScoresDocument
 
 SOURCE_HELP = (
-    "video, provided (of the challenge's folder), or auto: provided where a clip has them, else the video's own. "
-    "By default as the model was trained, and auto where that was on provided ones."
+    "video, provided (files of the challenge's folder), or auto: provided if a clip has them, else from the video. "
+    "By default as in training, and auto if that was provided."
 )
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, or the run folder that holds one.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, or a run folder with one.")],
     clips: Annotated[list[Path], typer.Argument(metavar="CLIP…", help="Videos, folders, or a table of clips.")],
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="Also write the scores: a table (.csv, .tsv, .parquet), or all there is (.json)."
+            "--out", "-o", help="Also write the scores: a table (.csv, .tsv, .parquet), or everything (.json)."
         ),
     ] = None,
     form: FormatOption = None,
     windows: WindowsOption = None,
     hop: HopOption = None,
-    why: Annotated[bool, typer.Option("--why", help="Also say how much each modality moved each score.")] = False,
+    why: Annotated[
+        bool, typer.Option("--why", help="Also compute each modality's contribution to each score.")
+    ] = False,
     workers: WorkersOption = 0,
     clip_seconds: ClipSecondsOption = None,
     faces: Annotated[str | None, typer.Option("--faces", metavar="SOURCE", help=SOURCE_HELP)] = None,
@@ -52,31 +54,31 @@ def predict(
     raw_cells: RawCellsOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Score clips: how strongly each emotion shows, from whatever can be seen and heard."""
+    """Score clips: how strongly each emotion shows, from the modalities that a clip has."""
     from mien.config import read_local
     from mien.features.windows import windows_of
-    from mien.inference.partial import Kept
-    from mien.inference.predict import load, manifest_of
+    from mien.inference.partial import PartialScores
+    from mien.inference.predict import load, manifest_of_paths
     from mien.inference.windows import window_notes
     from mien.scores.exports import check_form
 
     windows_of(windows, hop)
     form = "" if out is None else check_form(out, form)
-    loaded, manifest = load(model, read_local(overrides or ())), manifest_of(clips)
+    loaded, manifest = load(model, read_local(overrides or ())), manifest_of_paths(clips)
     for note in manifest.notes:
         terminal.note(note)
-    kept = None if out is None else Kept(out)
+    kept = None if out is None else PartialScores(out)
     try:
         made = loaded.predictions(
             manifest, windows=windows, hop=hop, why=why, workers=worker_count(workers, len(manifest.clips)),
             clip_seconds=clip_seconds, faces=faces, sound=sound, progress=not quiet, kept=kept,
         )  # fmt: skip
     except KeyboardInterrupt:
-        raise Interrupted(_what_is_kept(kept, len(manifest.clips))) from None
+        raise Interrupted(_interrupted(kept, len(manifest.clips))) from None
     scored = loaded.document(made)
-    if kept is not None and kept.taken:
-        terminal.note(f"{kept.taken} of {len(made)} clips taken from the interrupted run")
-    random = ["the model was trained on random weights; its scores mean nothing"] * loaded.bundle.random_weights
+    if kept is not None and kept.reused:
+        terminal.note(f"{kept.reused} of {len(made)} clips reused from the interrupted run")
+    random = ["the model was trained on random weights; its scores are meaningless"] * loaded.bundle.random_weights
     of_windows = window_notes(made) if windows is not None else ()
     for note in (*random, *loaded.source_notes(manifest.clips, made, faces, sound), *of_windows):
         terminal.note(note)
@@ -90,7 +92,7 @@ def predict(
 
 
 def _show(scored: "ScoresDocument", made: "list[Prediction]", why: bool, windows: bool) -> None:
-    """Print the scores, and what else was asked for."""
+    """Print the scores, and contributions and windows if requested."""
     from mien.cli.printing import print_scores, print_why, print_windows
     from mien.scores.exports import tabular
 
@@ -101,14 +103,14 @@ def _show(scored: "ScoresDocument", made: "list[Prediction]", why: bool, windows
         print_windows(tabular.windows(scored), scored.targets)
 
 
-def _what_is_kept(kept: "Kept | None", clips: int) -> str:
+def _interrupted(kept: "PartialScores | None", clips: int) -> str:
     if kept is None:
-        return "interrupted; nothing was kept: with --out FILE, the same command continues where it stopped"
-    return f"interrupted; {kept.kept} of {clips} clips are scored and kept, the same command continues where it stopped"
+        return "interrupted; nothing was stored: with --out FILE, the same command continues where it stopped"
+    return f"interrupted; {kept.stored} of {clips} clips are scored and stored, the same command continues from there"
 
 
 def _write(scored: "ScoresDocument", out: Path, form: str, windows: bool, raw_cells: bool) -> dict[Path, str]:
-    """Write what was asked for, before anything is printed, which may fail; the files and their forms."""
+    """Write the files, before printing, which may fail; returns the files and their formats."""
     from mien.scores.exports import write_scores
 
     files = {out: form}

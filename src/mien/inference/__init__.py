@@ -1,1 +1,1 @@
-"""From clips to scores with a trained model."""
+"""Inference: from clips to scores with a trained model."""

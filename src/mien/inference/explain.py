@@ -1,12 +1,12 @@
-"""Why a clip got its scores: what each modality added to them, and which moments the encoders looked at.
+"""Attribution: how much each modality contributed to the scores of a clip, and how much weight each step has.
 
-A model can be asked what it would say if a clip lacked some of its modalities. With four of them that is 16 questions,
-and since every clip is embedded once, all are asked and nothing is estimated.
+A model scores a clip with any subset of its modalities. Four modalities have 16 subsets, and a clip is embedded only
+once, so all subsets are scored and the values are exact.
 
-    left out    score − score without the modality                       what it adds to all the others
-    Shapley     the mean of what it adds, over all orders of coming      adds up: nothing + Σ = score
+    leave-one-out    score − score without the modality                      contribution beyond all the others
+    Shapley          mean contribution over all orders of adding modalities  additive: baseline + Σ = score
 
-Where two modalities say the same, leaving out either changes little, and the Shapley values share it between them.
+Where two modalities are redundant, leaving out either changes little, and the Shapley values are shared between them.
 
 Source: L. Shapley, "A value for n-person games" (1953); for models: Lundberg and Lee, NeurIPS 2017.
 Shapes: ``E`` emotions.
@@ -18,42 +18,42 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
-from mien.inference.score import Ready, ready
+from mien.inference.score import PackedClips, pack_clips
 from mien.model.bundle import Bundle
 from mien.model.step_weights import step_seconds, step_weights
 from mien.schema import Attention, Attribution, ClipFeatures
 from mien.subsets import all_subsets
 
-Answers = Mapping[frozenset[str], npt.NDArray[np.floating]]
-"""Scores ``(E,)`` by what is present."""
+SubsetScores = Mapping[frozenset[str], npt.NDArray[np.floating]]
+"""Scores ``(E,)`` by the set of available modalities."""
 
 
-def explain(bundle: Bundle, made: ClipFeatures, this: Ready | None = None) -> Attribution:
-    """What moved the scores of a clip, exactly: every subset of what it has is scored.
+def explain(bundle: Bundle, features: ClipFeatures, packed: PackedClips | None = None) -> Attribution:
+    """Modality contributions to the scores of a clip, exact: every subset of its modalities is scored.
 
     Args:
         bundle: the model.
-        made: the features of the clip.
-        this: the same clip, where it is packed already.
+        features: of the clip.
+        packed: the same clip, if it is packed already.
 
     Raises:
         ModelError: features are of another width than the model was trained on.
     """
-    this = this or ready(bundle, [made])
-    clips, (present,) = this.clips, this.present
+    packed = packed or pack_clips(bundle, [features])
+    clips, (present,) = packed.clips, packed.present
     scored = bundle.score_subsets(clips, [(), *all_subsets(present)])
-    answers = {frozenset(subset): scores[0].astype(np.float64) for subset, scores in scored.items()}
-    everything = answers[frozenset(present)]
-    leave_one_out = {name: everything - answers[frozenset(present) - {name}] for name in present}
+    by_subset = {frozenset(subset): scores[0].astype(np.float64) for subset, scores in scored.items()}
+    full = by_subset[frozenset(present)]
+    leave_one_out = {name: full - by_subset[frozenset(present) - {name}] for name in present}
 
     def by_target(values: npt.NDArray[np.floating]) -> dict[str, float]:
         return dict(zip(bundle.targets, values.tolist(), strict=True))
 
-    seconds = {f.modality: f.seconds for f in made.features if f.seconds is not None}
+    seconds = {f.modality: f.seconds for f in features.features if f.seconds is not None}
     longest = bundle.settings.stage1.longest_steps
     return Attribution(
-        baseline=by_target(answers[frozenset()]),
-        shapley={name: by_target(values) for name, values in shapley(present, answers).items()},
+        baseline=by_target(by_subset[frozenset()]),
+        shapley={name: by_target(values) for name, values in shapley(present, by_subset).items()},
         leave_one_out={name: by_target(values) for name, values in leave_one_out.items()},
         attention={
             name: Attention(tuple(step_seconds(seconds[name], longest).tolist()), tuple(weights.tolist()))
@@ -63,28 +63,28 @@ def explain(bundle: Bundle, made: ClipFeatures, this: Ready | None = None) -> At
     )
 
 
-def shapley(players: Sequence[str], answers: Answers) -> dict[str, npt.NDArray[np.float64]]:
-    """Shapley values ``(E,)`` of each of ``players``.
+def shapley(modalities: Sequence[str], by_subset: SubsetScores) -> dict[str, npt.NDArray[np.float64]]:
+    """Shapley values ``(E,)`` of each modality.
 
     Args:
-        players: those that are there.
-        answers: the scores of every subset of them, the empty one included.
+        modalities: the available ones.
+        by_subset: the scores of every subset of them, the empty one included.
 
     Returns:
         Values that add up to the scores of all minus the scores of none. Source: Shapley 1953, equation (13): the mean
         over sizes of the mean over subsets of that size.
 
-    >>> answers = {frozenset(): [0.0], frozenset("a"): [1.0], frozenset("b"): [2.0], frozenset("ab"): [5.0]}
-    >>> values = shapley("ab", {who: np.array(said) for who, said in answers.items()})
-    >>> {who: value.tolist() for who, value in values.items()}  # a adds 1 when first and 3 when second
+    >>> by_subset = {frozenset(): [0.0], frozenset("a"): [1.0], frozenset("b"): [2.0], frozenset("ab"): [5.0]}
+    >>> values = shapley("ab", {names: np.array(scores) for names, scores in by_subset.items()})
+    >>> {name: value.tolist() for name, value in values.items()}  # a adds 1 when first and 3 when second
     {'a': [2.0], 'b': [3.0]}
     """
-    count = len(players)
+    count = len(modalities)
     values = {}
-    for name in players:
-        others = [who for who in players if who != name]
+    for name in modalities:
+        others = [other for other in modalities if other != name]
         values[name] = sum(
-            (answers[without | {name}] - answers[without]) / (count * comb(count - 1, len(without)))
+            (by_subset[without | {name}] - by_subset[without]) / (count * comb(count - 1, len(without)))
             for without in map(frozenset, [(), *all_subsets(others)])
         )
     return values

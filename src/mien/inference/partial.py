@@ -1,11 +1,11 @@
-"""What an interrupted ``mien predict`` has scored: a line per clip in a hidden file beside its output.
+"""Partial results of ``mien predict``: a line per scored clip in a hidden file beside its output.
 
-    .scores.json.partial     beside scores.json, while it is being made
+    .scores.json.partial     beside scores.json, until that is written
 
-A line stands under the key of everything that a score depends on: the model, what was asked of it, the arithmetic, and
-the clip with size and time of change of its files. So the line of another model, or of a clip that was replaced, is not
-used. A line is written at once and carries its checksum: half a line, left by a process that was killed, is ignored.
-The trade-off: a film that is replaced by one of the same size and time of change is not noticed.
+Each line has a key of everything that a score depends on: the model, the options, the precision, and the clip with size
+and modification time of its files. So lines of another model, or of a clip that was replaced, are not reused. A line is
+written in one call and has a checksum: an incomplete line, left by a process that was killed, is ignored.
+The trade-off: a video replaced by one of the same size and modification time is not noticed.
 """
 
 import errno
@@ -27,75 +27,75 @@ from mien.schema import Clip, Prediction
 from mien.storage.files import key_of, open_regular, writing
 
 _PREDICTIONS = TypeAdapter(Prediction)
-_OF_CLIP = {"clip", "path", "participant", "start"}
-"""Fields that are the clip's own, and are not kept: its names may hold bytes that no JSON does."""
+_CLIP_FIELDS = {"clip", "path", "participant", "start"}
+"""Fields that come from the clip and are not stored: names may hold bytes that JSON cannot."""
 
 
-class Kept:
-    """Predictions that are kept until the output that they are made for is written.
+class PartialScores:
+    """Predictions that are stored until the output file is written.
 
     Attributes:
-        taken: how many clips were found scored already.
-        kept: how many are on the disk now.
+        reused: number of clips whose scores were found.
+        stored: number of clips that are stored now.
     """
 
     def __init__(self, out: Path) -> None:
-        """Predictions for ``out``; nothing is read yet."""
+        """Predictions for the file ``out``; nothing is read yet."""
         self._out, self._file = out, out.with_name(f".{out.name}.partial")
         self._key = ""
         self._known: dict[str, Any] = {}
-        self.taken = self.kept = 0
+        self.reused = self.stored = 0
 
     def begin(self, bundle: Bundle, extraction: Extraction, why: bool) -> None:
-        """Find what was kept of the same model and the same wishes."""
+        """Read what is stored for the same model and the same options."""
         self._key = key_of(_model_key(bundle), _extraction_key(extraction), why)
         self._known = dict(self._read())
 
     def take(self, clips: Sequence[Clip]) -> Iterator[tuple[Clip, Prediction | None]]:
-        """Each clip with what is known of it."""
+        """Each clip with its stored prediction, if there is one."""
         for clip in clips:
             made = self._restore(clip)
-            self.taken += made is not None
-            self.kept += made is not None
+            self.reused += made is not None
+            self.stored += made is not None
             yield clip, made
 
-    def keep(self, clip: Clip, made: Prediction) -> None:
-        """Write down what was scored; a clip that failed is tried again, and is not.
+    def add(self, clip: Clip, made: Prediction) -> None:
+        """Store a prediction; failed clips are not stored, so that they are tried again.
 
         Raises:
-            OutputError: the disk is full, read-only, or not ours.
+            OutputError: the disk is full or read-only, or permission is denied.
         """
         if made.error is not None:
             return
-        fields = _PREDICTIONS.dump_python(made, mode="json", exclude=_OF_CLIP)
+        fields = _PREDICTIONS.dump_python(made, mode="json", exclude=_CLIP_FIELDS)
         key = self._key_of(clip)
         line = json.dumps({"key": key, "made": fields, "checksum": key_of(key, fields)})
         with writing(self._out):
-            self._append(f"\n{line}\n".encode())  # the first line end closes what was left half
-        self.kept += 1
+            self._append(f"\n{line}\n".encode())  # the first newline ends an incomplete line
+        self.stored += 1
 
     def _append(self, line: bytes) -> None:
-        """Add a line at once; a file in which nothing is kept yet does not outlive a disk that is full."""
+        """Append a line in one write; if the disk is full, an empty file is removed."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             if os.write(handle, line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError:
-            if not self.kept:
+            if not self.stored:
                 self.remove()
             raise
         finally:
             os.close(handle)
 
     def remove(self) -> None:
-        """The output is written: nothing of this is needed any more."""
+        """Remove the file, once the output is written."""
         self._file.unlink(missing_ok=True)
 
     def _read(self) -> Iterator[tuple[str, Any]]:
         try:
             opened = open_regular(self._file, follow=False)
-        except OSError:  # there is none, or none of ours: whoever writes to it will say so
+        except OSError:  # missing, or not a regular file: the first write reports that
             return
         with opened as file:
             for line in file:
@@ -104,7 +104,7 @@ class Kept:
                     if read["checksum"] == key_of(read["key"], read["made"]):
                         yield read["key"], read["made"]
                 except (ValueError, KeyError, TypeError):
-                    continue  # half a line, or a damaged one: the clip is scored again
+                    continue  # incomplete or damaged: the clip is scored again
 
     def _restore(self, clip: Clip) -> Prediction | None:
         fields = self._known.get(self._key_of(clip)) if self._known else None
@@ -112,7 +112,7 @@ class Kept:
             return None
         try:
             made = _PREDICTIONS.validate_python({**fields, "clip": ""})
-        except ValidationError:  # of another version of mien, whose number nobody has raised
+        except ValidationError:  # written by a development version with other fields
             return None
         return replace(made, clip=clip.id, path=clip.path, participant=clip.participant, start=clip.start or 0.0)
 
@@ -123,7 +123,7 @@ class Kept:
 
 
 def _state(path: Path | None) -> list[Any] | None:
-    """What is known of a file without reading it."""
+    """Path, size and modification time of a file, without reading it."""
     if path is None:
         return None
     try:
@@ -144,7 +144,7 @@ def _model_key(bundle: Bundle) -> str:
 
 
 def _extraction_key(extraction: Extraction) -> str:
-    """Everything that decides features; not the limits, which decide only whether there are any."""
+    """Everything that features depend on; limits of time and memory are excluded."""
     settings = extraction.settings
     windows = None if extraction.windows is None else repr(extraction.windows)
     weights = [[role, weights.fingerprint] for role, weights in extraction.weights]

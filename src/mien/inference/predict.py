@@ -1,13 +1,13 @@
-"""The way of one clip from its file to six scores: the calls in order.
+"""Scoring: from a clip's file to its scores, in the order of the calls.
 
     Model.load(folder) ─▶ model.predictions(clips):
-        features.worker.Extractor     file → what the frozen backbones make of it
-        ready, score_ready            → (N, E) intensities, with intervals
-        score_windows, explain        → those of stretches of it; what moved them; when asked
-        document                      → everything that is known of the clips; tables and files are made from it
+        features.worker.Extractor     file → features of the frozen backbones
+        pack_clips, score_packed      → (N, E) scores, with intervals
+        score_windows, explain        → scores of windows; modality contributions; if requested
+        document                      → all results as one document; tables and files are made from it
 
-A clip is scored from whatever it has; only one that has nothing, or cannot be read, gets no scores, and says why. What
-was made of a clip is let go of when the clip is scored; what was loaded for it stays for the next (``session.py``).
+A clip is scored from its available modalities; one without any, or that cannot be read, has an error in place of
+scores. Features are released once a clip is scored; engines stay loaded for the next clip (``session.py``).
 """
 
 import math
@@ -24,8 +24,8 @@ from mien.errors import escape_control
 from mien.features.windows import Windows, windows_of
 from mien.features.worker import ClipJob, ClipOutcome, outcomes, plan
 from mien.inference.explain import explain
-from mien.inference.partial import Kept
-from mien.inference.score import ready, score_ready
+from mien.inference.partial import PartialScores
+from mien.inference.score import pack_clips, score_packed
 from mien.inference.session import Session
 from mien.inference.sources import settings_for, source_notes
 from mien.inference.windows import score_windows
@@ -41,18 +41,18 @@ Source = str | Path | Manifest | Iterable[str | Path]
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Model:
-    """A trained model and everything that is needed to score new clips with it.
+    """A trained model, ready to score new clips.
 
         with mien.load("runs/first") as model:
             tables = [model.predict(video) for video in videos]
 
-    The first call loads what clips are read with (backbones, face finder, recogniser, a process that decodes); later
-    calls find it loaded, until the model is closed or nobody holds it any more. It may be used from several threads,
-    which take turns. With ``workers``, each call starts worker processes of its own, which load for themselves.
+    The first call loads the engines (backbones, face detector, speech recogniser, decoder process); they stay loaded
+    until the model is closed or garbage-collected. It may be used from several threads, which take turns. With
+    ``workers``, each call starts its own worker processes, which load their own engines.
 
     Attributes:
-        bundle: encoders, fusion head, and the settings that clips were prepared with.
-        name: what scores say it is called.
+        bundle: encoders, fusion head, and the settings for preparing clips.
+        name: the model's name in its outputs.
     """
 
     bundle: Bundle
@@ -60,7 +60,7 @@ class Model:
     _session: Session = field(default_factory=Session, init=False)
 
     def __repr__(self) -> str:
-        """Its name, its targets, and what it reads them from."""
+        """Name, targets and modalities."""
         return (
             f"Model {self.name}\n"
             f"  targets     {', '.join(self.targets)}\n"
@@ -74,7 +74,7 @@ class Model:
         self.close()
 
     def close(self) -> None:
-        """Let go of what was loaded to read clips, and end the process that decodes; a later call loads it anew."""
+        """Release the engines and end the decoder process; a later call loads them again."""
         self._session.close()
 
     @property
@@ -84,7 +84,7 @@ class Model:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """What the model looks at and listens to."""
+        """Modalities that the model reads, in order."""
         return self.bundle.modalities
 
     def predict(
@@ -102,22 +102,22 @@ class Model:
 
         Args:
             clips: a video file, a folder, a table of clips (see ``mien.read_manifest``), or several of them.
-            why: also say what each modality moved.
-            workers: processes; 0 works in this one. Files are decoded in other processes in any case.
-            clip_seconds: a clip that takes longer is given up; by default as the model's settings say.
-            faces: ``video``, ``provided``, or ``auto``: the provided ones where a clip has them, else the video's own.
-                By default as the model was trained, and ``auto`` where that was on provided ones.
-            sound: likewise. ``source_notes`` says where the model was trained on others.
-            progress: show a bar.
+            why: also compute modality contributions.
+            workers: worker processes; 0 runs in this process. Files are always decoded in a separate process.
+            clip_seconds: time limit per clip, seconds; by default that of the model's settings.
+            faces: ``video``, ``provided``, or ``auto``: provided faces if a clip has them, else those of the video.
+                By default as in training, and ``auto`` if that was ``provided``.
+            sound: likewise, for audio. ``source_notes`` reports clips whose source differs from training.
+            progress: show a progress bar.
 
         Returns:
-            A row per clip, as ``wide`` (``mien.scores.exports.tabular``) makes it: ``clip``, one column per target,
-            its ``lower`` and ``upper`` ends, with ``why`` what each modality moved, the ``present`` and ``absent``
-            modalities (with reasons), and ``error`` when it could not be scored.
+            A row per clip, as from ``wide`` (``mien.scores.exports.tabular``): ``clip``, a column per target, its
+            ``lower`` and ``upper`` ends, with ``why`` the modality contributions, the ``present`` and ``absent``
+            modalities (with reasons), and ``error`` if it could not be scored.
 
         Raises:
-            DataError: a file that was named does not exist.
-            WeightsMissing: the pretrained weights that the model builds on are not in the cache.
+            DataError: a named file does not exist.
+            WeightsMissing: pretrained weights that the model needs are not in the cache.
         """
         made = self.predictions(
             clips, why=why, workers=workers, clip_seconds=clip_seconds, faces=faces, sound=sound, progress=progress
@@ -125,7 +125,7 @@ class Model:
         return wide(self.document(made))
 
     def document(self, predictions: Iterable[Prediction]) -> ScoresDocument:
-        """Everything that is known of scored clips, with what is to be known of this model."""
+        """Predictions with a description of this model, as one document."""
         intervals = self.bundle.provenance.get("intervals", {})
         note = ModelNote(
             name=self.name,
@@ -148,34 +148,30 @@ class Model:
         faces: str | None = None,
         sound: str | None = None,
         progress: bool = False,
-        kept: Kept | None = None,
+        kept: PartialScores | None = None,
     ) -> list[Prediction]:
-        """Score clips; ``document`` takes what comes, and ``mien.scores.exports`` makes tables and files of it.
+        """Score clips; ``document`` and ``mien.scores.exports`` turn predictions into tables and files.
 
         Args:
             clips: as for ``predict``.
             windows: also score windows of this many seconds.
-            hop: seconds from one window to the next; a quarter of their length when not given.
-            why: also find out what moved the scores.
-            workers: as for ``predict``.
-            clip_seconds: as for ``predict``.
-            faces, sound: as for ``predict``.
-            progress: as for ``predict``.
-            kept: where predictions are kept as they are made, and those of an interrupted run are found; whoever has
-                written what it is for removes it.
+            hop: seconds from one window to the next; by default a quarter of their length.
+            why, workers, clip_seconds, faces, sound, progress: as for ``predict``.
+            kept: stores predictions as they are made and holds those of an interrupted run; the caller removes it
+                once the output is written.
 
         Returns:
             A prediction per clip, in the order of the clips.
 
         Raises:
-            SettingsError: the windows are none, or would leave gaps; the time is none; there is no such source.
+            SettingsError: invalid windows, or windows with gaps; an invalid time limit; an unknown source.
             DataError: as for ``predict``.
             WeightsMissing: as for ``predict``.
         """
-        wanted, manifest = windows_of(windows, hop), manifest_of(clips)
+        spans, manifest = windows_of(windows, hop), manifest_of_paths(clips)
         made = self.score(
             manifest.clips,
-            windows=wanted,
+            windows=spans,
             why=why,
             workers=workers,
             clip_seconds=clip_seconds,
@@ -196,9 +192,9 @@ class Model:
         clip_seconds: float | None = None,
         faces: str | None = None,
         sound: str | None = None,
-        kept: Kept | None = None,
+        kept: PartialScores | None = None,
     ) -> Iterator[Prediction]:
-        """Score clips one by one, those that are kept first, then in the order of completion."""
+        """Score clips one by one: stored ones first, then in order of completion."""
         settings = settings_for(self.bundle.settings, faces, sound)
         if clip_seconds is not None:
             settings = with_changes(settings, {"compute.clip_seconds": float(clip_seconds)}, "clip_seconds")
@@ -209,11 +205,11 @@ class Model:
             clips = [clip for clip, made in known if made is None]
             yield from (made for _, made in known if made is not None)
         jobs = (ClipJob(clip) for clip in clips)
-        made_of = outcomes(extraction, jobs, workers) if workers else self._session.outcomes(extraction, jobs)
-        for job, outcome in made_of:
+        extracted = outcomes(extraction, jobs, workers) if workers else self._session.outcomes(extraction, jobs)
+        for job, outcome in extracted:
             made = self._prediction(outcome, why)
             if kept is not None:
-                kept.keep(job.clip, made)
+                kept.add(job.clip, made)
             yield made
 
     def source_notes(
@@ -223,7 +219,7 @@ class Model:
         faces: str | None = None,
         sound: str | None = None,
     ) -> list[str]:
-        """How many clips were scored from faces or sound of a kind that the model was not trained on, in words."""
+        """A line for each source of faces or audio that the model was not trained on, with the number of clips."""
         trained = self.bundle.settings
         return source_notes(trained, settings_for(trained, faces, sound), clips, predictions)
 
@@ -231,8 +227,8 @@ class Model:
         if outcome.failure is not None:
             return replace(self._unscored(outcome.clip), error=outcome.failure)
         made = outcome.made
-        packed = ready(self.bundle, [made])
-        (whole,) = score_ready(self.bundle, packed)
+        packed = pack_clips(self.bundle, [made])
+        (whole,) = score_packed(self.bundle, packed)
         reasons = {feature.modality: feature.reason for feature in made.features}
         absent = {name: reasons[name] for name in self.modalities if name not in whole.present}
         known = replace(
@@ -243,8 +239,8 @@ class Model:
             transcript=made.transcript,
         )
         if not whole.present:
-            told = "; ".join(f"{name}: {reason}" for name, reason in absent.items())
-            return replace(known, error=escape_control(f"{outcome.clip.path.name}: nothing to score ({told})"))
+            listed = "; ".join(f"{name}: {reason}" for name, reason in absent.items())
+            return replace(known, error=escape_control(f"{outcome.clip.path.name}: nothing to score ({listed})"))
         return replace(
             known,
             scores=whole.scores,
@@ -254,9 +250,9 @@ class Model:
         )
 
     def _unscored(self, clip: Clip) -> Prediction:
-        nothing = dict.fromkeys(self.targets, math.nan)
-        begins = clip.start or 0.0
-        return Prediction(clip.id, nothing, path=clip.path, participant=clip.participant, start=begins)
+        missing = dict.fromkeys(self.targets, math.nan)
+        start = clip.start or 0.0
+        return Prediction(clip.id, missing, path=clip.path, participant=clip.participant, start=start)
 
 
 def load(folder: str | Path, local: Settings | None = None) -> Model:
@@ -264,8 +260,8 @@ def load(folder: str | Path, local: Settings | None = None) -> Model:
 
     Args:
         folder: of the model or the run.
-        local: whose limits hold on this machine (device, threads, time, memory, length and size of a clip), whatever
-            the model says; by default those of ``Settings()``.
+        local: limits of this machine (device, threads, time, memory, length and size of a clip), which replace
+            those of the model; by default those of ``Settings()``.
 
     Raises:
         ModelError: the folder holds no model, a damaged one, or one of a newer version.
@@ -273,11 +269,11 @@ def load(folder: str | Path, local: Settings | None = None) -> Model:
     return Model(load_bundle(Path(folder), local=local), Path(folder).resolve().name)
 
 
-def manifest_of(clips: Source) -> Manifest:
-    """The clips that are to be scored.
+def manifest_of_paths(clips: Source) -> Manifest:
+    """The clips to score.
 
     Raises:
-        DataError: a file that was named does not exist.
+        DataError: a named file does not exist.
     """
     if isinstance(clips, Manifest):
         return clips

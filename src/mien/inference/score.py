@@ -1,4 +1,4 @@
-"""Features to scores: clips, or windows of them, packed as a model takes them and scored from whatever they have.
+"""From features to scores: clips or windows are packed for the model and scored from their available modalities.
 
 Shapes: ``N`` clips, ``M`` modalities, ``E`` emotions.
 """
@@ -18,7 +18,7 @@ from mien.schema import ClipFeatures
 
 @dataclass(frozen=True)
 class ClipScores:
-    """The scores and their intervals by target, and the modalities they come from; all ``nan`` when there are none."""
+    """Scores and intervals by target, and the available modalities; all ``nan`` if there are none."""
 
     scores: Mapping[str, float]
     intervals: Mapping[str, tuple[float, float]]
@@ -26,27 +26,27 @@ class ClipScores:
 
 
 @dataclass(frozen=True)
-class Ready:
-    """Clips as a model reads them, packed once for all that is asked of them, and the modalities that each has."""
+class PackedClips:
+    """Model inputs, packed once for scores and attributions, and the available modalities of each clip."""
 
     clips: ClipDataset
     present: Sequence[tuple[str, ...]]
 
 
-def ready(bundle: Bundle, clips: Sequence[ClipFeatures]) -> Ready:
+def pack_clips(bundle: Bundle, clips: Sequence[ClipFeatures]) -> PackedClips:
     """Pack clips for a model.
 
     Raises:
         ModelError: features are of another width than the model was trained on.
     """
     packed = pack(clips, bundle.modalities, bundle.widths)
-    return Ready(bundle.clips(packed), [present_in(clip, bundle.modalities) for clip in clips])
+    return PackedClips(bundle.clips(packed), [present_in(clip, bundle.modalities) for clip in clips])
 
 
-def score_ready(bundle: Bundle, these: Ready) -> list[ClipScores]:
-    """Score clips in one go, each with intervals by the modalities that it has."""
-    has = np.array([[name in names for name in bundle.modalities] for names in these.present])  # (N, M)
-    scores = bundle.score_each(these.clips).mean(0)  # (N, E)
+def score_packed(bundle: Bundle, clips: PackedClips) -> list[ClipScores]:
+    """Score clips in one batch, each with the intervals for its available modalities."""
+    has = np.array([[name in names for name in bundle.modalities] for names in clips.present])  # (N, M)
+    scores = bundle.score_each(clips.clips).mean(0)  # (N, E)
     scores = np.where(has.any(-1, keepdims=True), scores, np.float32(math.nan))
     lower, upper = (ends.tolist() for ends in bundle.intervals(scores, has))
     return [
@@ -55,7 +55,7 @@ def score_ready(bundle: Bundle, these: Ready) -> list[ClipScores]:
             dict(zip(bundle.targets, zip(low, high, strict=True), strict=True)),
             names,
         )
-        for row, low, high, names in zip(scores.tolist(), lower, upper, these.present, strict=True)
+        for row, low, high, names in zip(scores.tolist(), lower, upper, clips.present, strict=True)
     ]
 
 
@@ -65,17 +65,17 @@ def score_features(bundle: Bundle, clips: Sequence[ClipFeatures]) -> list[ClipSc
     Raises:
         ModelError: features are of another width than the model was trained on.
     """
-    return score_ready(bundle, ready(bundle, clips))
+    return score_packed(bundle, pack_clips(bundle, clips))
 
 
 def present_in(clip: ClipFeatures, modalities: Iterable[str]) -> tuple[str, ...]:
-    """The modalities, of those given and in their order, that a clip has."""
+    """The available modalities of a clip, in the order given."""
     has = {feature.modality for feature in clip.features if feature.values is not None}
     return tuple(name for name in modalities if name in has)
 
 
 def pack(clips: Sequence[ClipFeatures], modalities: Iterable[str], widths: Mapping[str, int]) -> dict[str, Packed]:
-    """Features of clips, one packed array per modality.
+    """Concatenate the features of clips, one packed array per modality.
 
     Raises:
         ModelError: features are of another width than the model was trained on.

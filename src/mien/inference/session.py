@@ -1,14 +1,13 @@
-"""What scoring needs loaded, from one call to the next: backbones, face finder, recogniser, the process that decodes.
+"""A session keeps the engines loaded between calls: backbones, face detector, speech recogniser, decoder process.
 
     session = Session()
-    for job, outcome in session.outcomes(extraction, jobs): ...    # loads what the first clip needs
+    for job, outcome in session.outcomes(extraction, jobs): ...    # loads the engines
     for job, outcome in session.outcomes(extraction, jobs): ...    # loads nothing
     session.close()
 
-All of it lives and works without network (``sandbox.offline``): in one thread that the session keeps, or, where the
-calling thread has none, right there. The trade-off: one clip is worked on at a time, whoever asks; engines that were
-shared at once would each need a lock of their own, and take the same cores from each other. Worker processes are not
-kept: a pool lives as long as the call that wants it.
+Engines are loaded and run without network (``sandbox.offline``): in a thread of the session, or in the calling thread
+if that has no network already. The trade-off: one clip is processed at a time; concurrent use would need a lock per
+engine and compete for the same cores. Worker processes are not kept: a pool lives as long as its call.
 """
 
 import threading
@@ -24,7 +23,7 @@ from mien.sandbox import offline
 
 @dataclass(frozen=True)
 class _Loaded:
-    """Engines, the extraction that they were made for, and the way to call functions that use them."""
+    """Engines, the extraction they were loaded for, and the function that calls others in their thread."""
 
     engines: Engines
     loads: Extraction
@@ -32,23 +31,23 @@ class _Loaded:
 
 
 class Session:
-    """Engines that stay until they are closed; may be used from several threads."""
+    """Engines that stay loaded until closed; may be used from several threads."""
 
     def __init__(self) -> None:
-        """A session in which nothing is loaded yet."""
+        """A session with nothing loaded yet."""
         self._lock = threading.Lock()
         self._loaded: _Loaded | None = None
         self._end: weakref.finalize[Any, Any] | None = None
 
     def __reduce__(self) -> tuple[type["Session"], tuple[()]]:
-        return Session, ()  # a copy, or whoever it is sent to, loads for itself
+        return Session, ()  # a copy loads its own engines
 
     def outcomes(self, extraction: Extraction, jobs: Iterable[ClipJob]) -> Iterator[tuple[ClipJob, ClipOutcome]]:
-        """What becomes of each clip, one after the other.
+        """Extract the features of clips, one after the other.
 
         Args:
-            extraction: what is wanted. One that loads something else than the last replaces what is loaded.
-            jobs: the clips; taken as they are needed.
+            extraction: settings and weights. If they differ from the last ones, the engines are loaded again.
+            jobs: the clips; consumed lazily.
         """
         loads = extraction.loads
         for job in jobs:
@@ -57,7 +56,7 @@ class Session:
             yield job, outcome
 
     def close(self) -> None:
-        """Let go of all that is loaded, and end the process that decodes; a later call loads anew."""
+        """Release the engines and end the decoder process; a later call loads them again."""
         with self._lock:
             self._close()
 
@@ -68,14 +67,14 @@ class Session:
         engines = self._loaded.engines
         try:
             return self._loaded.call(_outcome, engines, extraction, job)
-        except BaseException:  # interrupted: what the decoder still sends would be taken for the next clip's
+        except BaseException:  # interrupted: the decoder's pending output would be read as the next clip's
             self._close()
             raise
 
     def _open(self, loads: Extraction) -> _Loaded:
         engines = Engines(loads)
         with ExitStack() as stack:
-            stack.callback(engines.senses.close)  # not left to the collection of garbage, which may come amid its work
+            stack.callback(engines.senses.close)  # closed explicitly, not by garbage collection while in use
             call = stack.enter_context(offline())
             self._end = weakref.finalize(self, stack.pop_all().close)
         return _Loaded(engines, loads, call)

@@ -1,1 +1,1 @@
-"""Scores of clips: the document, tables and files made of it, statistics for labs."""
+"""Scores of clips: the document, export formats, and statistics for labs."""

@@ -1,6 +1,6 @@
-"""Scores as people have them on the disk, joined with what they know of each clip: who, and under which condition.
+"""Read scores and join them with the participant and the condition of each clip.
 
-scores (a document, or a wide table)  +  a table with ``clip``, ``participant``, and a column of conditions → Scored
+scores (a document, or a wide table)  +  a table with ``clip``, ``participant``, a column of conditions → ScoredClips
 """
 
 import math
@@ -26,14 +26,13 @@ def read_scored(scores: Path, by: str, about: Path | None = None) -> tuple[Score
     Args:
         scores: a document (.json), or a wide table (.csv, .tsv, .parquet) as ``mien predict`` writes it.
         by: the column of conditions, in ``about`` or in the table of scores itself.
-        about: a table with ``clip``, ``by`` and, as far as known, ``participant``, which counts before that of the
-            scores.
+        about: a table with ``clip``, ``by`` and optionally ``participant``, which overrides that of the scores.
 
     Returns:
-        The clips with scores, and notes on what was not matched, one line each.
+        The clips with scores, and notes on clips that do not match, one line each.
 
     Raises:
-        DataError: a file cannot be read, has no column of that name, or has no scores.
+        DataError: a file cannot be read, lacks the column, or has no scores.
     """
     targets, rows = _read_json(scores) if scores.suffix.lower() == ".json" else _read_table(scores, by)
     known, notes = ({}, []) if about is None else _about(about, by, [row[CLIP] for row in rows])
@@ -65,28 +64,28 @@ def _read_table(file: Path, by: str) -> tuple[tuple[str, ...], list[dict[str, st
     rows = [dict(row) for _, row in read_rows(file)]
     if not rows or CLIP not in rows[0]:
         raise DataError(
-            f"{file}: no table of scores (a column {CLIP!r} was expected); write one with mien predict --out"
+            f"{file}: not a table of scores (expected a column {CLIP!r}); write one with mien predict --out"
         )
     names = [name for name in rows[0] if name not in (CLIP, PARTICIPANT, ERROR, by) and not name.endswith(_ENDS)]
     targets = tuple(name for name in names if all(f"{name}{end}" in rows[0] for end in _ENDS))
     if not targets:
-        raise DataError(f"{file}: no scores in it (columns 'Joy', 'Joy lower', 'Joy upper' were expected, say)")
+        raise DataError(f"{file}: no scores found (expected columns such as 'Joy', 'Joy lower', 'Joy upper')")
     return targets, rows
 
 
 def _about(file: Path, by: str, clips: list[str]) -> tuple[dict[str, Row], list[str]]:
-    """What a table knows of each clip; the row of a clip that stands twice must say the same."""
+    """Condition and participant of each clip; repeated rows of a clip must agree."""
     read = read_rows(file)
     for column in (CLIP, by):
         if read and column not in read[0][1]:
             raise DataError(f"{file}: no column {column!r}; it has {', '.join(read[0][1])}")
     known: dict[str, Row] = {}
     for line, row in read:
-        told = {name: row[name] for name in (by, PARTICIPANT) if row.get(name)}
-        if known.setdefault(row[CLIP], told) != told:
-            raise DataError(f"{file}:{line}: clip {row[CLIP]!r} stands twice and differs")
-    lost, unscored = [clip for clip in clips if clip not in known], sorted(set(known) - set(clips))
-    notes = [f"{len(lost)} scored clips are not in {file.name} (first: {lost[0]})"] if lost else []
+        values = {name: row[name] for name in (by, PARTICIPANT) if row.get(name)}
+        if known.setdefault(row[CLIP], values) != values:
+            raise DataError(f"{file}:{line}: clip {row[CLIP]!r} occurs twice with different values")
+    unmatched, unscored = [clip for clip in clips if clip not in known], sorted(set(known) - set(clips))
+    notes = [f"{len(unmatched)} scored clips are not in {file.name} (first: {unmatched[0]})"] if unmatched else []
     notes += [f"{len(unscored)} clips of {file.name} have no scores (first: {unscored[0]})"] if unscored else []
     return known, notes
 
@@ -96,4 +95,4 @@ def _number(file: Path, row: Row, target: str) -> float:
     try:
         return float(text) if text else math.nan
     except ValueError as error:
-        raise DataError(f"{file}: clip {row[CLIP]}: {target} = {text!r} is no number") from error
+        raise DataError(f"{file}: clip {row[CLIP]}: {target} = {text!r} is not a number") from error

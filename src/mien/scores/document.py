@@ -1,11 +1,11 @@
-"""Everything that is known of scored clips as one JSON document: versioned, with a published JSON Schema.
+"""The scores document: all results of scored clips as versioned JSON with a published JSON Schema.
 
-A table has a row per clip and is what most people want. The document also holds what has no place in a row: windows,
-words with their times, what moved the scores. Reports are made from it, and other programs read it.
+A table has a row per clip, which is enough for most uses. The document also holds windows, words with their times, and
+modality contributions. Reports and exports are made from it, and other programs can read it.
 
     {"format": "mien-scores", "version": 1, "model": {...}, "targets": [...], "clips": [{...}, ...]}
 
-A number that is not one (``nan``) is null. A field that is added leaves the version; one that changes raises it.
+``nan`` is null. An added optional field keeps the version; a changed field raises it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,18 +32,18 @@ class _Part(BaseModel):
 
 
 class ModelNote(_Part):
-    """Which model said it."""
+    """The model that scored the clips."""
 
     name: str
-    """The model's folder."""
+    """Name of the model's folder."""
     weights: str
-    """Set of pretrained weights below it."""
+    """Set of pretrained weights that it builds on."""
     modalities: list[str]
-    """What it looks at and listens to, in order."""
+    """Its modalities, in order."""
     interval_level: float | None
-    """Share of ratings that the intervals shall hold; null when it has none."""
+    """Target coverage of the prediction intervals; null if it has none."""
     random_weights: bool
-    """Made with random backbones: the scores mean nothing."""
+    """The backbones have random weights: the scores are meaningless."""
 
 
 class WordNote(_Part):
@@ -56,7 +56,7 @@ class WordNote(_Part):
 
 
 class WindowNote(_Part):
-    """A stretch of a clip, scored as if it were a clip of its own; seconds from the start of the clip."""
+    """A window of a clip, scored as if it were a clip; seconds from the start of the clip."""
 
     start: float
     end: float
@@ -67,17 +67,17 @@ class WindowNote(_Part):
 
 
 class AttentionNote(_Part):
-    """How much each step of a modality counts; the weights add up to 1."""
+    """Weight of each step of a modality; the weights add up to 1."""
 
     seconds: list[float]
     weights: list[float]
 
 
 class WhyNote(_Part):
-    """What moved the scores of a clip."""
+    """Modality contributions to the scores of a clip."""
 
     nothing: Scores
-    """What the model says of a clip without any modality."""
+    """Baseline: the scores of a clip without any modality."""
     shapley: dict[str, Scores]
     """By modality: Shapley values; with ``nothing`` they add up to the scores."""
     left_out: dict[str, Scores]
@@ -90,7 +90,7 @@ class ClipNote(_Part):
 
     clip: str
     path: str | None
-    """Its file, as it was named."""
+    """Path of its file, as given."""
     participant: str | None
     seconds: float | None
     scores: Scores
@@ -99,18 +99,18 @@ class ClipNote(_Part):
     upper: Scores
     """Upper end of the prediction interval."""
     present: list[str]
-    """Modalities it was scored from."""
+    """Available modalities."""
     absent: dict[str, str]
-    """The others, each with its reason."""
+    """Missing modalities, each with the reason."""
     error: str | None
     """Why it could not be scored."""
     transcript: str | None
-    """What is said; null when nobody listened."""
+    """Transcript; null if the model does not use words."""
     words: list[WordNote] = Field(default_factory=list)
     windows: list[WindowNote] = Field(default_factory=list)
     why: WhyNote | None = None
     start: float = 0.0
-    """Where the clip begins in its file, seconds; all other times count from there."""
+    """Start of the clip in its file, seconds; all other times are relative to it."""
 
 
 class ScoresDocument(_Part):
@@ -149,7 +149,7 @@ def read_document(file: Path) -> ScoresDocument:
     """Read a document.
 
     Raises:
-        DataError: it is no document of scores, is damaged, or is of another version.
+        DataError: not a document of scores, damaged, or of another version.
     """
     remedy = f"make one with: mien predict MODEL CLIPS --out {file.name}"
     values = check_document(file, read_json(file), FORMAT, VERSION, noun="document of scores", remedy=remedy)
@@ -161,7 +161,7 @@ def read_document(file: Path) -> ScoresDocument:
 
 
 def _clip(made: Prediction) -> ClipNote:
-    said = made.transcript
+    transcript = made.transcript
     return ClipNote(
         clip=made.clip,
         path=None if made.path is None else escape_control(str(made.path)),
@@ -172,8 +172,8 @@ def _clip(made: Prediction) -> ClipNote:
         present=list(made.present),
         absent=dict(made.absent),
         error=made.error,
-        transcript=None if said is None else said.text,
-        words=[WordNote(**asdict(word)) for word in (said.words if said else ())],
+        transcript=None if transcript is None else transcript.text,
+        words=[WordNote(**asdict(word)) for word in (transcript.words if transcript else ())],
         windows=[
             WindowNote(
                 start=w.start, end=w.end, scores=_scores(w.scores), **_ends(w.intervals), present=list(w.present)

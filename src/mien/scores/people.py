@@ -1,4 +1,4 @@
-"""Who counts in a summary, and each person's mean in each condition.
+"""Which clips a summary includes, and each person's mean in each condition.
 
 Shapes: ``N`` clips, ``P`` people, ``C`` conditions, ``E`` targets.
 """
@@ -17,15 +17,15 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ScoredClips:
-    """Scored clips, with who is in them and under which condition they were filmed.
+    """Scored clips with their participants and conditions.
 
     Attributes:
         targets: names of the scores.
         clips: ``N`` names.
-        scores: ``(N, E)``; ``nan`` where there is none.
-        participants: who is in each; ``None`` when unknown: such a clip counts as a person of its own.
-        conditions: of each; ``None`` when unknown: such a clip is left out, and counted.
-        errors: why a clip was not scored; ``None`` where it was.
+        scores: ``(N, E)``; ``nan`` if missing.
+        participants: of each clip; ``None`` if unknown: such a clip counts as a separate person.
+        conditions: of each clip; ``None`` if unknown: such a clip is excluded, and counted.
+        errors: why a clip was not scored; ``None`` if it was.
     """
 
     targets: tuple[str, ...]
@@ -38,7 +38,7 @@ class ScoredClips:
 
 @dataclass(frozen=True)
 class Excluded:
-    """Clips that do not count: why, how many, and the first of them."""
+    """Excluded clips: the reason, their number, and the first."""
 
     reason: str
     clips: int
@@ -52,7 +52,7 @@ class Cells:
     Attributes:
         people, conditions: names; conditions in order of appearance, the baseline first.
         means: ``(P, C, E)``; ``nan`` where a person has no score.
-        clips: ``(P, C, E)`` how many clips each mean is of.
+        clips: ``(P, C, E)`` number of clips in each mean.
     """
 
     people: tuple[str, ...]
@@ -61,8 +61,8 @@ class Cells:
     clips: npt.NDArray[np.int64]
 
 
-def why_not(scored: ScoredClips, place: int) -> str | None:
-    """Why a clip does not count; the same words for the same reason, without the name of the file."""
+def exclusion(scored: ScoredClips, place: int) -> str | None:
+    """Why a clip is excluded, without the name of its file, so that equal reasons are equal; ``None`` if included."""
     if error := scored.errors[place]:
         return re.sub(rf"^{re.escape(scored.clips[place])}[^:]*: |^[^:\s]+\.\w+: ", "", error)
     if not bool(np.isfinite(scored.scores[place]).any()):
@@ -70,8 +70,8 @@ def why_not(scored: ScoredClips, place: int) -> str | None:
     return None if scored.conditions[place] else "without a condition"
 
 
-def left_out(scored: ScoredClips, reasons: Sequence[str | None]) -> tuple[Excluded, ...]:
-    """Clips that do not count, by reason."""
+def excluded_clips(scored: ScoredClips, reasons: Sequence[str | None]) -> tuple[Excluded, ...]:
+    """Excluded clips by reason."""
     found: dict[str, list[str]] = {}
     for clip, reason in zip(scored.clips, reasons, strict=True):
         if reason is not None:
@@ -79,30 +79,30 @@ def left_out(scored: ScoredClips, reasons: Sequence[str | None]) -> tuple[Exclud
     return tuple(Excluded(reason, len(clips), clips[0]) for reason, clips in found.items())
 
 
-def nobody(scored: ScoredClips, here: Sequence[int]) -> list[str]:
-    """A note on clips of which nobody knows who is in them."""
-    unknown = [scored.clips[place] for place in here if scored.participants[place] is None]
+def unknown_participants(scored: ScoredClips, included: Sequence[int]) -> list[str]:
+    """A note on clips without a participant."""
+    unknown = [scored.clips[place] for place in included if scored.participants[place] is None]
     if not unknown:
         return []
-    return [f"{len(unknown)} clips are of nobody known; each counts as a person of its own (first: {unknown[0]})"]
+    return [f"{len(unknown)} clips have no participant; each counts as a separate person (first: {unknown[0]})"]
 
 
-def cells_of(scored: ScoredClips, here: Sequence[int], baseline: str | None) -> Cells:
-    """Each person's mean in each condition, of the clips that count.
+def cells_of(scored: ScoredClips, included: Sequence[int], baseline: str | None) -> Cells:
+    """Each person's mean in each condition, of the included clips.
 
     Raises:
-        DataError: none of them is of the baseline.
+        DataError: none of them is in the baseline condition.
     """
-    conditions = list(dict.fromkeys(str(scored.conditions[place]) for place in here))
+    conditions = list(dict.fromkeys(str(scored.conditions[place]) for place in included))
     if baseline is not None:
         if baseline not in conditions:
-            raise DataError(f"no clip is of the baseline {baseline!r} (conditions: {', '.join(conditions)})")
+            raise DataError(f"no clip is in the baseline {baseline!r} (conditions: {', '.join(conditions)})")
         conditions.sort(key=lambda name: name != baseline)
-    who = [scored.participants[place] or f"clip {scored.clips[place]}" for place in here]
-    people = list(dict.fromkeys(who))
-    p = _places(people, who)
-    c = _places(conditions, [str(scored.conditions[place]) for place in here])
-    values = scored.scores[list(here)]
+    names = [scored.participants[place] or f"clip {scored.clips[place]}" for place in included]
+    people = list(dict.fromkeys(names))
+    p = _places(people, names)
+    c = _places(conditions, [str(scored.conditions[place]) for place in included])
+    values = scored.scores[list(included)]
     shape = (len(people), len(conditions), len(scored.targets))
     sums, clips = np.zeros(shape), np.zeros(shape, np.int64)
     np.add.at(sums, (p, c), np.where(np.isfinite(values), values, 0))
@@ -117,13 +117,13 @@ def _places(names: Sequence[str], which: Sequence[str]) -> npt.NDArray[np.int64]
 
 
 def less_baseline(cells: Cells, baseline: str) -> tuple[Cells, list[str]]:
-    """Less each person's baseline; and who has none."""
+    """Subtract each person's baseline; with a note on people without one."""
     level = cells.means[:, cells.conditions.index(baseline)]  # (P, E)
     have = np.isfinite(level).sum(-1) > 0
-    lost = [name for name, has in zip(cells.people, have, strict=True) if not has]
+    without = [name for name, has in zip(cells.people, have, strict=True) if not has]
     kept = Cells(tuple(name for name, has in zip(cells.people, have, strict=True) if has), cells.conditions,
                  (cells.means - level[:, None])[have], cells.clips[have])  # fmt: skip
-    if not lost:
+    if not without:
         return kept, []
-    named = ", ".join(lost[:10]) + (" …" if len(lost) > 10 else "")
-    return kept, [f"{len(lost)} people have no clip of the baseline {baseline!r} and are left out: {named}"]
+    named = ", ".join(without[:10]) + (" …" if len(without) > 10 else "")
+    return kept, [f"{len(without)} people have no clip in the baseline {baseline!r} and are excluded: {named}"]

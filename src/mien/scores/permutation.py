@@ -1,8 +1,7 @@
-"""Tests that permute: what would be found if signs or groups were nobody's doing. NumPy in, p-values out.
+"""Permutation tests: sign flips for paired data, permuted labels for two groups. NumPy in, p-values out.
 
-They assume no distribution, only that people are exchangeable under the claim that is tested: a person's difference
-could as well have had the other sign, a person could as well have been in the other group. A thousand permutations at
-a time are one matrix product.
+They assume no distribution, only exchangeability under the null hypothesis: of the sign of each person's difference, or
+of group labels between people. A block of a thousand permutations is one matrix product.
 
 Shapes: ``N`` people, ``E`` targets, ``r`` permutations in a block.
 """
@@ -17,11 +16,11 @@ _BLOCK = 1000
 
 
 def sign_flip_p(differences: npt.ArrayLike, flips: int = 10_000, seed: int = 0) -> Array:
-    """Two-sided p of each column's mean under the claim that each row could as well have had the other sign.
+    """Two-sided p of each column's mean; null hypothesis: each row's sign is exchangeable.
 
     Args:
-        differences: ``(N, E)``, a row per participant; ``nan`` where there is none.
-        flips: drawn at random; all sign patterns are taken, and p is exact, when there are not more of them.
+        differences: ``(N, E)``, a row per participant; ``nan`` if missing.
+        flips: number of random sign patterns; if there are no more patterns than that, all are used and p is exact.
         seed: of the draws.
 
     Returns:
@@ -50,11 +49,11 @@ def sign_flip_p(differences: npt.ArrayLike, flips: int = 10_000, seed: int = 0) 
 
 
 def permutation_p(first: npt.ArrayLike, second: npt.ArrayLike, permutations: int = 10_000, seed: int = 0) -> Array:
-    """Two-sided p of the difference of two groups' means under the claim that rows could as well be of the other.
+    """Two-sided p of the difference between two groups' means; null hypothesis: group labels are exchangeable.
 
     Args:
-        first, second: ``(N, E)`` and ``(N', E)``, a row per participant; ``nan`` where there is none.
-        permutations, seed: of the rows' groups.
+        first, second: ``(N, E)`` and ``(N', E)``, a row per participant; ``nan`` if missing.
+        permutations, seed: number and seed of the random labellings.
 
     Returns:
         ``(E,)``; ``nan`` where a group has fewer than two known rows.
@@ -76,12 +75,12 @@ def permutation_p(first: npt.ArrayLike, second: npt.ArrayLike, permutations: int
 
 
 def _reaches(drawn: Array, found: Array) -> Array:
-    """``(E,)`` how many of ``(r, E)`` are as far from zero as what was found, up to rounding."""
+    """``(E,)`` number of rows of ``(r, E)`` at least as far from zero as the observed statistic, up to rounding."""
     return (np.abs(drawn) >= np.abs(found) * (1 - 1e-9)).sum(0)
 
 
 def _mean_gap(labels: Array, table: Array) -> Array:
-    """``(r, E)`` mean of the rows labelled 0 minus mean of those labelled 1; 0 where one group has no known row."""
+    """``(r, E)`` mean of rows labelled 0 minus mean of rows labelled 1; 0 if a group has no known row."""
     (one, ones), (other, others) = (np.split(weights @ table, 2, axis=1) for weights in (labels, 1 - labels))
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.nan_to_num(other / others - one / ones, nan=0.0)

@@ -1,15 +1,14 @@
-"""Do scores differ between conditions? Means, differences and how sure we may be, with people as the unit.
+"""Compare conditions: means and differences of scores with their uncertainty, with people as the unit.
 
-Clips of one person are not independent, so a person counts once: first the mean of each person's clips in a condition,
-then everything over people. Two conditions that people went through both are compared *within* them (each person's
-difference; sign-flip test); conditions of different people are compared *between* them (permutation test). Intervals
-are bootstrap intervals over people, at a level that makes up for few people. All p-values of one summary are corrected
-together by Benjamini and Hochberg, so q < .05 keeps false discoveries below 5 % of what is found.
+Clips of one person are not independent, so each person counts once: scores are averaged per person and condition first.
+Conditions that share people are compared *within* people (differences; sign-flip test), others *between* people
+(permutation test). Intervals are bootstrap intervals over people, at a level adjusted for few people. All p-values of
+a summary are corrected together by Benjamini and Hochberg, so q < .05 keeps the false discovery rate below 5 %.
 
-A baseline takes out what is a person's own: from each score, the person's mean in the baseline condition is subtracted.
+A baseline removes each person's own level: the person's mean in the baseline condition is subtracted from each score.
 
-The trade-off: a person with one clip weighs as much as one with twenty, which is what a claim about people needs, and
-loses a little precision when clips per person differ much.
+The trade-off: a person with one clip weighs as much as one with twenty. Inference about people needs that; it loses
+some precision when the number of clips per person varies much.
 
 Shapes: ``N`` clips, ``P`` people, ``C`` conditions, ``E`` targets.
 """
@@ -25,18 +24,27 @@ import numpy.typing as npt
 
 from mien.errors import DataError, DependencyMissing
 from mien.metrics import Interval, bootstrap_mean, interval, mean_defined
-from mien.scores.people import Cells, Excluded, ScoredClips, cells_of, left_out, less_baseline, nobody, why_not
+from mien.scores.people import (
+    Cells,
+    Excluded,
+    ScoredClips,
+    cells_of,
+    excluded_clips,
+    exclusion,
+    less_baseline,
+    unknown_participants,
+)
 from mien.scores.permutation import permutation_p, sign_flip_p
 
 Array = npt.NDArray[np.float64]
 
 FEW = 6
-"""Below so many people a bootstrap interval is too narrow, whatever its level."""
+"""Below this number of people a bootstrap interval is too narrow at any level."""
 
 
 @dataclass(frozen=True)
 class GroupMean:
-    """The mean over people of one target in one condition, with its 95 % interval; less the baseline, if asked."""
+    """Mean of one target in one condition over people, with its 95 % interval; less the baseline, if there is one."""
 
     condition: str
     target: str
@@ -52,12 +60,12 @@ class Contrast:
     Attributes:
         first, second: the conditions.
         target: the score.
-        design: ``within`` people who went through both, or ``between`` people.
-        people: how many count: those in both, or those in either.
+        design: ``within`` people with both conditions, or ``between`` people.
+        people: number of people in both conditions (within), or in either (between).
         difference: with its 95 % interval.
-        effect: standardised difference: Cohen's dz within people, Cohen's d between them; ``nan`` without a spread.
-        p: two-sided; ``nan`` with fewer than two people (or two a side).
-        q: the same, corrected for all contrasts of the summary.
+        effect: standardised difference: Cohen's dz within people, d between them; ``nan`` if all values are equal.
+        p: two-sided; ``nan`` with fewer than two people (per group).
+        q: p corrected for all contrasts of the summary.
     """
 
     first: str
@@ -73,15 +81,15 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Summary:
-    """What is found of conditions.
+    """Means and contrasts of conditions.
 
     Attributes:
         targets: in order.
-        baseline: the condition that was subtracted, or ``None``.
-        means: by condition and target; none of the baseline, where it is 0 by construction.
-        contrasts: of all pairs of conditions, by target.
+        baseline: the subtracted condition, or ``None``.
+        means: by condition and target; without the baseline, which is 0 by construction.
+        contrasts: all pairs of conditions, by target.
         excluded: by reason.
-        notes: what else to know, one line each.
+        notes: limitations, one line each.
     """
 
     targets: tuple[str, ...]
@@ -97,25 +105,25 @@ def summarize(scored: ScoredClips, baseline: str | None = None, resamples: int =
 
     Args:
         scored: the clips.
-        baseline: a condition whose mean is subtracted from each person's scores; people without it are left out.
-        resamples: of people, of signs, and of people's groups.
+        baseline: condition to subtract from each person's scores; people without it are excluded.
+        resamples: number of bootstrap resamples and of permutations.
         seed: equal seeds give equal results.
 
     Raises:
-        DataError: no clip counts, or no clip is of the baseline.
+        DataError: all clips are excluded, or none is in the baseline condition.
         DependencyMissing: SciPy is not installed.
     """
-    reasons = [why_not(scored, place) for place in range(len(scored.clips))]
-    excluded = left_out(scored, reasons)
-    here = [place for place, reason in enumerate(reasons) if reason is None]
-    if not here:
-        told = "; ".join(f"{entry.clips} {entry.reason}" for entry in excluded) or "there are none"
-        raise DataError(f"no clip has both a score and a condition ({told})")
-    cells = cells_of(scored, here, baseline)
-    notes = nobody(scored, here)
+    reasons = [exclusion(scored, place) for place in range(len(scored.clips))]
+    excluded = excluded_clips(scored, reasons)
+    included = [place for place, reason in enumerate(reasons) if reason is None]
+    if not included:
+        counts = "; ".join(f"{entry.clips} {entry.reason}" for entry in excluded) or "there are no clips"
+        raise DataError(f"no clip has both a score and a condition ({counts})")
+    cells = cells_of(scored, included, baseline)
+    notes = unknown_participants(scored, included)
     if baseline is not None:
-        cells, left = less_baseline(cells, baseline)
-        notes += left
+        cells, baseline_notes = less_baseline(cells, baseline)
+        notes += baseline_notes
     means = [
         mean
         for c, name in enumerate(cells.conditions)
@@ -124,9 +132,9 @@ def summarize(scored: ScoredClips, baseline: str | None = None, resamples: int =
     ]
     pairs = list(combinations(range(len(cells.conditions)), 2))
     contrasts = [contrast for pair in pairs for contrast in _contrasts(cells, pair, scored.targets, resamples, seed)]
-    notes += [note for pair in pairs for note in _in_one_only(cells, pair)]
+    notes += [note for pair in pairs for note in _unpaired_people(cells, pair)]
     if any(0 < entry.people < FEW for entry in (*means, *contrasts)):
-        notes.append(f"intervals over fewer than {FEW} people are narrower than they should be")
+        notes.append(f"intervals over fewer than {FEW} people are too narrow")
     return Summary(scored.targets, baseline, tuple(means), _discoveries(contrasts), excluded, tuple(notes))
 
 
@@ -143,13 +151,13 @@ def _means(cells: Cells, c: int, targets: Sequence[str], resamples: int, seed: i
 def _contrasts(
     cells: Cells, pair: tuple[int, int], targets: Sequence[str], resamples: int, seed: int
 ) -> list[Contrast]:
-    """Every target, within people where two or more went through both conditions, else between people."""
+    """Every target; within people if two or more have both conditions, else between people."""
     first, second = (cells.means[:, c] for c in pair)  # (P, E)
-    apart = second - first
-    if (_people(apart) >= 2).any():
-        design, people, spread = "within", _people(apart), _spread(apart)
-        p = sign_flip_p(apart, resamples, seed)
-        found = _intervals(_mean_known(apart), _resampled(apart, resamples, seed), people)
+    paired = second - first
+    if (_people(paired) >= 2).any():
+        design, people, spread = "within", _people(paired), _spread(paired)
+        p = sign_flip_p(paired, resamples, seed)
+        found = _intervals(_mean_known(paired), _resampled(paired, resamples, seed), people)
     else:
         design, people, spread = "between", _people(first) + _people(second), _pooled(first, second)
         p = permutation_p(first, second, resamples, seed)
@@ -164,13 +172,13 @@ def _contrasts(
 
 
 def _resampled(values: Array, resamples: int, seed: int) -> Array:
-    """``(R, E)`` means over resampled people, of those who have any value."""
+    """``(R, E)`` means over resampled people, of those with any value."""
     rows = values[np.isfinite(values).any(-1)]
     return bootstrap_mean(rows, resamples=resamples, seed=seed) if len(rows) else np.full((1, values.shape[-1]), np.nan)
 
 
 def _intervals(means: Array, drawn: Array, people: npt.NDArray[np.int64]) -> list[Interval]:
-    """Each mean with the interval that was drawn for it; without ends for fewer than two people."""
+    """Each mean with its bootstrap interval; ``nan`` ends for fewer than two people."""
     return [
         interval(float(mean), column, _level(int(n))) if n >= 2 else Interval(float(mean), math.nan, math.nan)
         for mean, column, n in zip(means, drawn.T, people, strict=True)
@@ -187,25 +195,25 @@ def _level(people: int) -> float:
     return float(1 - 2 * stats.norm.cdf(-reach))
 
 
-def _in_one_only(cells: Cells, pair: tuple[int, int]) -> list[str]:
-    """A note where people are left out of a comparison because they went through one condition only."""
-    there = np.isfinite(cells.means[:, pair]).any(-1)  # (P, 2)
-    both, either = int(there.all(-1).sum()), int(there.any(-1).sum())
+def _unpaired_people(cells: Cells, pair: tuple[int, int]) -> list[str]:
+    """A note on people who are excluded from a paired comparison because they have one condition only."""
+    has = np.isfinite(cells.means[:, pair]).any(-1)  # (P, 2)
+    both, either = int(has.all(-1).sum()), int(has.any(-1).sum())
     if both < 2 or both == either:
         return []
     first, second = (cells.conditions[c] for c in pair)
-    return [f"{second} against {first}: {either - both} of {either} people are in one of them only and do not count"]
+    return [f"{second} - {first}: {either - both} of {either} people have one of the conditions only and are excluded"]
 
 
 def _discoveries(contrasts: Sequence[Contrast]) -> tuple[Contrast, ...]:
-    """With q beside each p, by Benjamini and Hochberg over all of them."""
+    """Add q to each contrast, by Benjamini and Hochberg over all of them."""
     known = [contrast.p for contrast in contrasts if math.isfinite(contrast.p)]
     corrected = iter(_scipy_stats().false_discovery_control(known).tolist() if known else ())
     return tuple(replace(each, q=next(corrected)) if math.isfinite(each.p) else each for each in contrasts)
 
 
 def _people(values: Array) -> npt.NDArray[np.int64]:
-    """``(E,)`` how many rows are known."""
+    """``(E,)`` number of known rows."""
     return np.isfinite(values).sum(0)
 
 
@@ -214,7 +222,7 @@ def _mean_known(values: Array) -> Array:
 
 
 def _spread(values: Array) -> Array:
-    """``(E,)`` standard deviation of what is known; ``nan`` below two."""
+    """``(E,)`` standard deviation of known rows; ``nan`` below two."""
     n = _people(values)
     squares = np.where(np.isfinite(values), values - _mean_known(values), 0) ** 2
     with np.errstate(invalid="ignore", divide="ignore"):

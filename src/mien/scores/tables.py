@@ -1,4 +1,4 @@
-"""Tables to files: CSV, TSV, Parquet or JSON by the file's ending, written whole or not at all."""
+"""Write tables as CSV, TSV, Parquet or JSON, by the file's ending, atomically."""
 
 import json
 from pathlib import Path
@@ -16,10 +16,10 @@ SUFFIXES = (".csv", ".tsv", ".parquet", ".json")
 
 
 def check_suffix(file: Path) -> None:
-    """See that a table can be written to ``file``, before hours of work go into it.
+    """Check that a table can be written to ``file``, before hours of work.
 
     Raises:
-        SettingsError: the ending is none of ``SUFFIXES``.
+        SettingsError: the ending is not in ``SUFFIXES``.
     """
     if file.suffix.lower() not in SUFFIXES:
         raise SettingsError(f"{file}: cannot write {file.suffix or 'a file without ending'}; use {', '.join(SUFFIXES)}")
@@ -29,13 +29,13 @@ def write_table(table: pa.Table, file: Path, *, raw_cells: bool = False) -> None
     """Write a table; ``nan`` is an empty cell in text and null in JSON.
 
     Args:
-        table: what is written.
-        file: where to.
-        raw_cells: leave texts and names of columns in CSV and TSV as they are, even those that a spreadsheet takes
-            for formulas; by default an apostrophe is put before these (``spreadsheet.py``).
+        table: the table.
+        file: the file to write.
+        raw_cells: in CSV and TSV, leave text and column names as they are, even if a spreadsheet would read them as
+            formulas; by default an apostrophe is put before these (``spreadsheet.py``).
 
     Raises:
-        SettingsError: the ending is none of ``SUFFIXES``.
+        SettingsError: the ending is not in ``SUFFIXES``.
     """
     check_suffix(file)
     with atomic_file(file) as part:

@@ -1,1 +1,1 @@
-"""Where ``mien.scores`` and ``mien.inference`` were before; only what the documentation named is still here."""
+"""Former package of ``mien.scores`` and ``mien.inference``; documented names still work here."""

@@ -1,4 +1,4 @@
-"""The old place of ``mien.scores.exports``: everything is found there, and that is said."""
+"""Deprecated alias of ``mien.scores.exports``."""
 
 import warnings
 from typing import Any

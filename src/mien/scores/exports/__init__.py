@@ -1,7 +1,7 @@
-"""What scored clips are exported as: tables, the document, annotation files, and another service's JSON.
+"""Export formats of scores: tables, the document, annotation files, and Hume's JSON.
 
-``FORMATS`` lists every format. Each is made from a ``ScoresDocument``, so that an export an hour or a year later holds
-what it holds today. Read ``format.py`` first; to add a format, write a file like ``hume.py`` and add it to the table.
+``FORMATS`` lists every format. Each is made from a ``ScoresDocument`` alone, so scores can be exported at any later
+time. Read ``format.py`` first; to add a format, write a file like ``hume.py`` and add it to the table.
 """
 
 from pathlib import Path
@@ -22,21 +22,21 @@ FORMATS: dict[str, Format] = {
 
 
 def check_form(out: Path, form: str | None = None) -> str:
-    """Check that scores can be written to ``out``, before hours of work go into it.
+    """Check that scores can be written to ``out``, before hours of work.
 
     Args:
-        out: a file, or a folder where the format has a file per clip.
-        form: one of ``FORMATS``; ``None`` takes it from the file's ending: ``.json`` is the document, a table is wide.
+        out: a file, or a folder if the format has a file per clip.
+        form: one of ``FORMATS``; by default from the file's ending: ``.json`` is the document, others a wide table.
 
     Returns:
         The name of the format.
 
     Raises:
-        SettingsError: there is no such format, or it is not written to a file of that name.
+        SettingsError: unknown format, or one that cannot be written to a file of that name.
     """
     form = form or ("json" if out.suffix.lower() == ".json" else "wide")
     if form not in FORMATS:
-        raise SettingsError(f"{form}: no such format of scores; use {', '.join(FORMATS)}")
+        raise SettingsError(f"{form}: unknown format; use {', '.join(FORMATS)}")
     FORMATS[form].check(out)
     return form
 
@@ -52,10 +52,10 @@ def write_scores(
         raw_cells: as in ``write_table``, for formats that are tables.
 
     Returns:
-        Notes on what has no place in that format, one line each with a count and the first example.
+        Notes on what the format cannot hold, one line each with a count and the first example.
 
     Raises:
         SettingsError: as in ``check_form``.
-        DataError: windows are not in order of time, or lie within each other (annotation files).
+        DataError: windows are not in order of time, or nested (annotation files).
     """
     return FORMATS[check_form(out, form)].write(scored, out, raw_cells)

@@ -1,9 +1,9 @@
 """A scored clip as an ELAN annotation file (``.eaf``, format 3.0).
 
-Followed is the content model of ``EAFv3.0.xsd`` of the Max Planck Institute for Psycholinguistics: the order of
-elements, the attributes that must be there, times as whole milliseconds in slots that are sorted by time, and every
-annotation with two slots of its own. Media are named as ELAN names them: ``file:`` and the path as it is (ELAN does not
-undo ``%20``), and a path relative to the annotation file, by which ELAN finds the video after both were moved.
+It follows ``EAFv3.0.xsd`` of the Max Planck Institute for Psycholinguistics: order of elements, required attributes,
+times as whole milliseconds in slots sorted by time, two slots per annotation. Media are named as in ELAN: ``file:`` and
+the unescaped path (ELAN does not decode ``%20``), and a path relative to the annotation file, with which ELAN finds the
+video after both were moved.
 
 Source: H. Sloetjes, P. Wittenburg, *Annotation by category: ELAN and ISO DCR*, LREC 2008; ``EAFv3.0.xsd`` (2017).
 """
@@ -24,7 +24,7 @@ SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
 KINDS = ("score", "speech")
 NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that no XML file can hold; they become U+FFFD."""
+"""Characters that XML cannot hold; they become U+FFFD."""
 
 
 def eaf(clip: ClipNote, targets: Sequence[str], annotator: str, folder: Path) -> bytes:
@@ -33,14 +33,14 @@ def eaf(clip: ClipNote, targets: Sequence[str], annotator: str, folder: Path) ->
     Args:
         clip: a scored clip.
         targets: names of the scores, one tier each.
-        annotator: who the tiers are by: the model's name.
-        folder: where the file will lie; the video is named relative to it.
+        annotator: annotator of the tiers: the model's name.
+        folder: folder of the annotation file; the path of the video is relative to it.
 
     Returns:
-        XML in UTF-8: a tier per target with scores as text, and ``transcript`` and ``words`` where they are known.
+        XML in UTF-8: a tier per target with scores as text, and ``transcript`` and ``words`` if known.
 
     Raises:
-        DataError: windows are not in order of time, or lie within each other.
+        DataError: windows are not in order of time, or nested.
     """
     made = tiers(clip, targets)
     numbered = {part: place for place, part in enumerate(_parts(made), 1)}
@@ -65,20 +65,20 @@ def eaf(clip: ClipNote, targets: Sequence[str], annotator: str, folder: Path) ->
 
 
 Part = tuple[str, TierInterval]
-"""The name of a tier, and a stretch of it."""
+"""The name of a tier, and an interval of it."""
 
 
 def _parts(made: Sequence[Tier]) -> list[Part]:
-    return [(tier.name, stretch) for tier in made for stretch in tier.stretches]
+    return [(tier.name, interval) for tier in made for interval in tier.intervals]
 
 
 def _time_order(root: ElementTree.Element, parts: Sequence[Part]) -> dict[tuple[Part, str], str]:
-    """Write the slots in order of time; gives the slot's id of each end of each part."""
+    """Write the time slots in order; returns the slot id of each end of each part."""
     ends = [(getattr(part[1], end), (part, end)) for part in parts for end in ("start", "end")]
     order = ElementTree.SubElement(root, "TIME_ORDER")
     slots = {}
-    for place, (time, whose) in enumerate(sorted(ends, key=lambda end: end[0]), 1):
-        slots[whose] = f"ts{place}"
+    for place, (time, part_end) in enumerate(sorted(ends, key=lambda end: end[0]), 1):
+        slots[part_end] = f"ts{place}"
         ElementTree.SubElement(order, "TIME_SLOT", TIME_SLOT_ID=f"ts{place}", TIME_VALUE=str(time))
     return slots
 
@@ -92,13 +92,13 @@ def _tier(
 ) -> None:
     attributes = {**about, "LINGUISTIC_TYPE_REF": tier.kind, "TIER_ID": tier.name}
     row = ElementTree.SubElement(root, "TIER", {name: clean(value) for name, value in attributes.items() if value})
-    for stretch in tier.stretches:
-        part = (tier.name, stretch)
+    for interval in tier.intervals:
+        part = (tier.name, interval)
         annotation = ElementTree.SubElement(
             ElementTree.SubElement(row, "ANNOTATION"), "ALIGNABLE_ANNOTATION", ANNOTATION_ID=f"a{numbered[part]}",
             TIME_SLOT_REF1=slots[part, "start"], TIME_SLOT_REF2=slots[part, "end"],
         )  # fmt: skip
-        ElementTree.SubElement(annotation, "ANNOTATION_VALUE").text = clean(stretch.text)
+        ElementTree.SubElement(annotation, "ANNOTATION_VALUE").text = clean(interval.text)
 
 
 def _media(path: Path, folder: Path) -> dict[str, str]:
@@ -112,7 +112,7 @@ def _media(path: Path, folder: Path) -> dict[str, str]:
 
 
 def clean(text: str) -> str:
-    """A text that XML can hold.
+    """Text with only characters that XML can hold.
 
     >>> clean("a\\x00b") == "a\\ufffdb"
     True

@@ -1,6 +1,6 @@
-"""What an export format is, of which there are three kinds: a table, one JSON file, and a folder with a file per clip.
+"""Base classes of export formats: a table, one JSON file, or a folder with a file per clip.
 
-A new format is a file beside this one that makes a ``TableFormat``, ``JsonFormat`` or ``FolderFormat``, and a line in
+A new format is a file in this folder with a ``TableFormat``, ``JsonFormat`` or ``FolderFormat``, and a line in
 ``FORMATS`` (``__init__.py``).
 """
 
@@ -25,9 +25,9 @@ class Format(ABC):
 
     Attributes:
         name: as in ``--format``.
-        about: one line: what is written, and what for.
-        columns: of a table, by name and in order; one with ``<target>`` is there for each target, and one with
-            ``<modality>`` for each modality.
+        about: one line: content and purpose.
+        columns: of a table, in order; one with ``<target>`` is repeated for each target, one with ``<modality>`` for
+            each modality.
     """
 
     name: str
@@ -37,70 +37,70 @@ class Format(ABC):
     @property
     @abstractmethod
     def written_to(self) -> str:
-        """Endings of the file, or that it is a folder."""
+        """Endings of the file, or a description of the folder."""
 
     @abstractmethod
     def check(self, out: Path) -> None:
         """Check that scores can be written to ``out``.
 
         Raises:
-            SettingsError: this format is not written to a file or folder of that name.
+            SettingsError: the format cannot be written to a file or folder of that name.
         """
 
     @abstractmethod
     def write(self, scored: ScoresDocument, out: Path, raw_cells: bool) -> tuple[str, ...]:
-        """Write scores to ``out``, which ``check`` accepted; only tables heed ``raw_cells`` (``write_table``).
+        """Write scores to ``out``, which ``check`` accepted; only tables use ``raw_cells`` (``write_table``).
 
         Returns:
-            Notes on what has no place in the format.
+            Notes on what the format cannot hold.
         """
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableFormat(Format):
-    """A table; ``make`` gives it."""
+    """A table, created by ``make``."""
 
     make: Callable[[ScoresDocument], pa.Table]
 
     @property
     def written_to(self) -> str:
-        """The endings of tables."""
+        """Endings of tables."""
         return " ".join(SUFFIXES)
 
     def check(self, out: Path) -> None:
-        """As of ``Format``."""
+        """See ``Format``."""
         check_suffix(out)
 
     def write(self, scored: ScoresDocument, out: Path, raw_cells: bool) -> tuple[str, ...]:
-        """As of ``Format``."""
+        """See ``Format``."""
         write_table(self.make(scored), out, raw_cells=raw_cells)
         return ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class JsonFormat(Format):
-    """One JSON file; ``make`` gives what is in it."""
+    """One JSON file; ``make`` creates its content."""
 
     make: Callable[[ScoresDocument], Any]
 
     @property
     def written_to(self) -> str:
-        """The ending of JSON."""
+        """Ending of JSON."""
         return ".json"
 
     def check(self, out: Path) -> None:
-        """As of ``Format``."""
+        """See ``Format``."""
         if out.suffix.lower() != ".json":
             raise SettingsError(f"{out}: {self.name} is written as JSON; end the name with .json")
 
     def write(self, scored: ScoresDocument, out: Path, raw_cells: bool) -> tuple[str, ...]:  # noqa: ARG002
-        """As of ``Format``."""
+        """See ``Format``."""
         write_json(out, self.make(scored))
         return ()
 
 
 FILES = (".json", ".eaf", ".textgrid")
-"""Endings of a name that was meant for a file, where a folder is wanted."""
+"""Endings of file names that are refused where a folder is needed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +108,8 @@ class FolderFormat(Format):
     """A folder with a file for each scored clip.
 
     Attributes:
-        suffix: the ending of the files.
-        make: the bytes of a clip's file, from the document, the clip, and the folder where the file will lie.
+        suffix: ending of the files.
+        make: creates the bytes of a clip's file from the document, the clip, and the folder of the file.
     """
 
     suffix: str
@@ -117,16 +117,16 @@ class FolderFormat(Format):
 
     @property
     def written_to(self) -> str:
-        """That it is a folder, and the ending of the files in it."""
+        """A folder, and the ending of its files."""
         return f"a folder of {self.suffix}"
 
     def check(self, out: Path) -> None:
-        """As of ``Format``."""
+        """See ``Format``."""
         if out.is_file() or out.suffix.lower() in (*FILES, self.suffix.lower()):
             raise SettingsError(f"{out}: {self.name} writes a file per clip; name a folder")
 
     def write(self, scored: ScoresDocument, out: Path, raw_cells: bool) -> tuple[str, ...]:  # noqa: ARG002
-        """As of ``Format``; clips that were not scored have no file, and are counted in a note."""
+        """See ``Format``; clips that were not scored have no file, and are counted in a note."""
         made = [clip for clip in scored.clips if clip.error is None]
         for clip, name in zip(made, file_names([clip.clip for clip in made]), strict=True):
             with atomic_file(out / f"{name}{self.suffix}") as part:
@@ -138,7 +138,7 @@ class FolderFormat(Format):
 
 
 def file_names(clips: Sequence[str]) -> list[str]:
-    """A name for each clip that any file system takes; names that would be one file get a number.
+    """A file name for each clip, valid on any file system; clashing names get a number.
 
     >>> file_names(["a/b", "a_b", "A_B", "..", ""])
     ['a_b', 'a_b-2', 'A_B-3', 'clip', 'clip-2']

@@ -1,16 +1,16 @@
-"""Scored clips in the nested JSON of Hume's batch Expression Measurement API, for programs that parse it already.
+"""Scored clips in the JSON of Hume's batch Expression Measurement API, for programs that parse it already.
 
-The service was shut down in June 2026. Followed is the response to *get job predictions* as its reference and the types
-of its Python client (``hume`` 0.13, ``expression_measurement.batch``) have it: a list of sources, each with
-``results.predictions[].models``. What was chosen where the two do not fit:
+The service was shut down in June 2026. The format follows the response to *get job predictions* in its reference and in
+the types of its Python client (``hume`` 0.13, ``expression_measurement.batch``): a list of sources, each with
+``results.predictions[].models``. Choices where the two differ:
 
-- A score of mien is fused from voice, words and face, while Hume gave one set of scores for each. All stand under
-  ``prosody``, whose records have a ``time`` with ``begin`` and ``end``, and need neither the box of a face nor a place
-  in a text, which a fused score does not have. Nothing is made up for the other models: they are null.
-- A prediction is a window, or the whole clip where there are no windows. Times count from the start of the file.
+- A score of mien is fused from voice, words and face, while Hume had separate scores for each. All are under
+  ``prosody``: its records have a ``time`` with ``begin`` and ``end`` and need no face box or text position, which fused
+  scores do not have. The other models are null.
+- A prediction is a window, or the whole clip if there are no windows. Times are from the start of the file.
 - ``emotions`` holds the model's targets under their own names; there are not 48 of them, and they are not clipped.
-- ``md5sum`` is empty, since media are not read again; ``id`` is the participant, or Hume's own word ``unknown``.
-- A clip that could not be scored stands in ``results.errors`` with its reason.
+- ``md5sum`` is empty, since media are not read again; ``id`` is the participant, or ``unknown`` as in Hume.
+- A clip that could not be scored is in ``results.errors`` with its reason.
 """
 
 from pathlib import Path
@@ -42,9 +42,11 @@ def _source(clip: ClipNote, targets: list[str]) -> dict[str, Any]:
 def _prosody(clip: ClipNote, targets: list[str]) -> dict[str, Any]:
     parts = clip.windows or [WindowNote(start=0, end=clip.seconds or 0, **clip.model_dump(include=_SHARED))]
     predictions = [_prediction(clip, part, targets) for part in parts]
-    heard = [word.probability for word in clip.words]
+    confidences = [word.probability for word in clip.words]
     return {
-        "metadata": {"confidence": sum(heard) / len(heard), "detected_language": None} if heard else None,
+        "metadata": (
+            {"confidence": sum(confidences) / len(confidences), "detected_language": None} if confidences else None
+        ),
         "grouped_predictions": [
             {"id": clip.participant or "unknown", "predictions": [made for made in predictions if made["emotions"]]}
         ],
@@ -57,7 +59,7 @@ _SHARED = {"scores", "lower", "upper", "present"}
 def _prediction(clip: ClipNote, part: WindowNote, targets: list[str]) -> dict[str, Any]:
     scores = [(target, part.scores.get(target)) for target in targets]
     return {
-        "text": _said(clip, part),
+        "text": _text(clip, part),
         "time": {"begin": clip.start + part.start, "end": clip.start + part.end},
         "confidence": None,
         "speaker_confidence": None,
@@ -65,8 +67,8 @@ def _prediction(clip: ClipNote, part: WindowNote, targets: list[str]) -> dict[st
     }
 
 
-def _said(clip: ClipNote, part: WindowNote) -> str | None:
-    """The words whose middle lies in the part; the transcript of a whole clip; null when nobody listened."""
+def _text(clip: ClipNote, part: WindowNote) -> str | None:
+    """The words with their middle in the window, or the transcript of a whole clip; null if there is none."""
     if clip.words and clip.windows:
         return " ".join(w.text.strip() for w in clip.words if part.start <= (w.start + w.end) / 2 < part.end)
     return None if clip.windows else clip.transcript

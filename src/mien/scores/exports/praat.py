@@ -15,14 +15,14 @@ from mien.scores.exports.tiers import Tier, TierInterval, extent, tiers
 
 
 def textgrid(clip: ClipNote, targets: Sequence[str]) -> str:
-    """The TextGrid of a clip: a tier per target with scores as text, ``transcript`` and ``words`` where known.
+    """The TextGrid of a clip: a tier per target with scores as text, ``transcript`` and ``words`` if known.
 
     Raises:
-        DataError: windows are not in order of time, or lie within each other.
+        DataError: windows are not in order of time, or nested.
     """
     begin, end = extent(clip)
     made = tiers(clip, targets)
-    end = max([end, *(tier.stretches[-1].end for tier in made if tier.stretches)])
+    end = max([end, *(tier.intervals[-1].end for tier in made if tier.intervals)])
     lines = [
         'File type = "ooTextFile"', 'Object class = "TextGrid"', "", f"xmin = {_seconds(begin)}",
         f"xmax = {_seconds(end)}", "tiers? <exists>", f"size = {len(made)}", "item []:",
@@ -33,7 +33,7 @@ def textgrid(clip: ClipNote, targets: Sequence[str]) -> str:
 
 
 def _tier(tier: Tier, begin: int, end: int) -> Iterator[str]:
-    intervals = list(filled(tier.stretches, begin, end))
+    intervals = list(filled(tier.intervals, begin, end))
     yield '        class = "IntervalTier"'
     yield f"        name = {_quoted(tier.name)}"
     yield f"        xmin = {_seconds(begin)}"
@@ -46,18 +46,18 @@ def _tier(tier: Tier, begin: int, end: int) -> Iterator[str]:
         yield f"            text = {_quoted(interval.text)}"
 
 
-def filled(stretches: Sequence[TierInterval], begin: int, end: int) -> Iterator[TierInterval]:
-    """The stretches, and one without text wherever there is a gap between ``begin`` and ``end``.
+def filled(intervals: Sequence[TierInterval], begin: int, end: int) -> Iterator[TierInterval]:
+    """The intervals, with empty ones in the gaps between ``begin`` and ``end``.
 
-    >>> [(part.start, part.end, part.text) for part in filled([Stretch(10, 20, "a")], 0, 30)]
+    >>> [(part.start, part.end, part.text) for part in filled([TierInterval(10, 20, "a")], 0, 30)]
     [(0, 10, ''), (10, 20, 'a'), (20, 30, '')]
     """
     reached = begin
-    for stretch in stretches:
-        if stretch.start > reached:
-            yield TierInterval(reached, stretch.start, "")
-        yield stretch
-        reached = stretch.end
+    for interval in intervals:
+        if interval.start > reached:
+            yield TierInterval(reached, interval.start, "")
+        yield interval
+        reached = interval.end
     if reached < end:
         yield TierInterval(reached, end, "")
 
@@ -67,7 +67,7 @@ def _seconds(milliseconds: int) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Praat doubles a quotation mark; what cannot be encoded becomes U+FFFD."""
+    """Text in Praat's quotes, which are doubled inside; invalid Unicode becomes U+FFFD."""
     plain = " ".join(text.replace("\0", " ").split())
     return '"' + plain.replace('"', '""').encode("utf-8", "replace").decode("utf-8") + '"'
 

@@ -1,8 +1,8 @@
-"""Scored clips as tables, for a spreadsheet and for statistics.
+"""Scored clips as tables, for spreadsheets and statistics.
 
-Each function makes the table of a document; the formats ``WIDE`` … ``WHY`` at the end say what each is for.
+Each function makes a table of a document; the formats ``WIDE`` … ``WHY`` at the end describe their purpose.
 
-The trade-off: a missing number is a null and never a ``nan``, so that a column's mean is not lost to one bad clip.
+The trade-off: a missing number is null, not ``nan``, so that one bad clip does not make a column's mean ``nan``.
 Times are seconds from the start of the clip.
 """
 
@@ -22,14 +22,14 @@ def wide(scored: ScoresDocument) -> pa.Table:
 
     Returns:
         ``clip``, ``participant``, ``seconds``, a column per target, its ``lower`` and ``upper`` ends, ``present``
-        (modalities, separated by spaces), ``absent`` (with reasons), ``error``. Where it is known what moved the
-        scores, also ``<target> from nothing`` and ``<target> from <modality>``: they add up to the score.
+        (modalities, separated by spaces), ``absent`` (with reasons), ``error``. If contributions were computed, also
+        ``<target> from nothing`` (baseline) and ``<target> from <modality>``: they add up to the score.
     """
-    moved = _movers(scored)
+    sources = _contributors(scored)
     kinds = {"clip": TEXT, "participant": TEXT, "seconds": NUMBER, **_score_kinds(scored.targets)}
-    kinds |= {f"{target} from {mover}": NUMBER for target in scored.targets for mover in moved}
+    kinds |= {f"{target} from {source}": NUMBER for target in scored.targets for source in sources}
     kinds |= dict.fromkeys(("present", "absent", "error"), TEXT)
-    return _table((_wide_row(clip, scored.targets, moved) for clip in scored.clips), kinds)
+    return _table((_wide_row(clip, scored.targets, sources) for clip in scored.clips), kinds)
 
 
 def long(scored: ScoresDocument) -> pa.Table:
@@ -37,7 +37,7 @@ def long(scored: ScoresDocument) -> pa.Table:
 
     Returns:
         ``clip``, ``participant``, ``unit`` (``clip`` or ``window``), ``start``, ``end``, ``target``, ``score``,
-        ``lower``, ``upper``, ``present``, ``error``. A whole clip ends at its length, where that is known.
+        ``lower``, ``upper``, ``present``, ``error``. A whole clip ends at its length, if known.
     """
     kinds = {"clip": TEXT, "participant": TEXT, "unit": TEXT, "start": NUMBER, "end": NUMBER, "target": TEXT,
              "score": NUMBER, "lower": NUMBER, "upper": NUMBER, "present": TEXT, "error": TEXT}  # fmt: skip
@@ -83,11 +83,13 @@ def why(scored: ScoresDocument) -> pa.Table:
     return _table(rows, kinds)
 
 
-def _wide_row(clip: ClipNote, targets: list[str], moved: list[str]) -> dict[str, Any]:
+def _wide_row(clip: ClipNote, targets: list[str], sources: list[str]) -> dict[str, Any]:
     row: dict[str, Any] = {**_named(clip), "seconds": clip.seconds, **_scores(clip, targets)}
     if clip.why:
         parts = {"nothing": clip.why.nothing, **clip.why.shapley}
-        row |= {f"{target} from {mover}": parts.get(mover, {}).get(target) for target in targets for mover in moved}
+        row |= {
+            f"{target} from {source}": parts.get(source, {}).get(target) for target in targets for source in sources
+        }
     row["present"] = " ".join(clip.present)
     row["absent"] = "; ".join(f"{name}: {reason}" for name, reason in clip.absent.items())
     row["error"] = clip.error or ""
@@ -105,8 +107,8 @@ def _scores(part: ClipNote | WindowNote, targets: list[str]) -> dict[str, float 
     return scores | {f"{target} {end}": values.get(target) for end, values in ends for target in targets}
 
 
-def _movers(scored: ScoresDocument) -> list[str]:
-    """``nothing`` and the model's modalities, when it is known of any clip what moved its scores."""
+def _contributors(scored: ScoresDocument) -> list[str]:
+    """``nothing`` (the baseline) and the model's modalities, if contributions of any clip were computed."""
     return ["nothing", *scored.model.modalities] if any(clip.why for clip in scored.clips) else []
 
 
@@ -154,7 +156,7 @@ WORDS = TableFormat(
 )
 WHY = TableFormat(
     name="why",
-    about="a row per clip, modality and target: for what moved a score",
+    about="a row per clip, modality and target: for modality contributions",
     columns=(*_CLIP, "modality", "target", "shapley", "left_out"),
     make=why,
 )

@@ -1,11 +1,10 @@
-"""A scored clip as tiers: named rows of labelled stretches of time, as ELAN and Praat show them under a video.
+"""A scored clip as tiers: named rows of labelled intervals, as in ELAN and Praat.
 
-Neither program lets two stretches of a tier overlap, but windows do (4 s long, one each second). So where two windows
-overlap, each keeps the half of the overlap that is nearer to its own middle: the stretch is then shorter than the
-window that was scored, and its text is still the score of the whole window. Windows that do not overlap stay as they
-are.
+Intervals of a tier cannot overlap in either program, but windows do (4 s long, one each second). So the overlap of two
+windows is split in its middle: the interval is shorter than the scored window, and its text is still the score of the
+whole window. Windows that do not overlap stay as they are.
 
-Times are whole milliseconds from the start of the *file*, not of the clip, so that they fit the video that is opened.
+Times are whole milliseconds from the start of the *file*, not of the clip, so that they match the video.
 """
 
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from mien.scores.document import ClipNote, Scores
 
 @dataclass(frozen=True, slots=True)
 class TierInterval:
-    """A labelled stretch of time; ``start`` and ``end`` in milliseconds, ``start < end``."""
+    """A labelled interval; ``start`` and ``end`` in milliseconds, ``start < end``."""
 
     start: int
     end: int
@@ -27,20 +26,20 @@ class TierInterval:
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """Stretches in order of time that do not overlap; ``kind`` is ``score`` or ``speech``."""
+    """Intervals in order of time, without overlap; ``kind`` is ``score`` or ``speech``."""
 
     name: str
     kind: str
-    stretches: tuple[TierInterval, ...]
+    intervals: tuple[TierInterval, ...]
 
 
 def tiers(clip: ClipNote, targets: Sequence[str]) -> tuple[Tier, ...]:
-    """A tier per target (its windows, or the whole clip where there are none), then ``transcript`` and ``words``.
+    """A tier per target (its windows, or the whole clip if there are none), then ``transcript`` and ``words``.
 
-    Scores have four decimals; where there is no score, there is no stretch.
+    Scores have four decimals; missing scores have no interval.
 
     Raises:
-        DataError: windows are not in order of time, or lie within each other.
+        DataError: windows are not in order of time, or nested.
     """
     begin, end = extent(clip)
     if clip.windows:
@@ -54,19 +53,19 @@ def tiers(clip: ClipNote, targets: Sequence[str]) -> tuple[Tier, ...]:
     if clip.transcript:
         made.append(Tier(_free("transcript", targets), "speech", (TierInterval(begin, end, clip.transcript),)))
     if clip.words:
-        made.append(Tier(_free("words", targets), "speech", _in_turn(clip)))
+        made.append(Tier(_free("words", targets), "speech", _word_intervals(clip)))
     return tuple(made)
 
 
 def extent(clip: ClipNote) -> tuple[int, int]:
-    """Where a clip begins and ends in its file, milliseconds; its end is that of its last part if that is later."""
+    """Start and end of a clip in its file, milliseconds; the end includes its last window and word."""
     begin = _ms(clip.start)
     ends = [clip.seconds or 0.0, *(window.end for window in clip.windows), *(word.end for word in clip.words)]
     return begin, begin + max(1, _ms(max(ends)))
 
 
 def apart(spans: Sequence[tuple[int, int]], clip: str) -> list[tuple[int, int]]:
-    """Spans that overlap, each cut to its own half of the overlap.
+    """Split the overlaps of spans in their middle.
 
     >>> apart([(0, 4000), (1000, 5000), (2000, 6000)], "a clip")  # borders in the middle of 1-4 s and of 2-5 s
     [(0, 2500), (2500, 3500), (3500, 6000)]
@@ -74,13 +73,13 @@ def apart(spans: Sequence[tuple[int, int]], clip: str) -> list[tuple[int, int]]:
     [(0, 1000), (1500, 2000)]
 
     Raises:
-        DataError: spans are not in order of time, lie within each other, or leave some less than a millisecond.
+        DataError: spans are not in order of time, nested, or less than a millisecond long after the split.
     """
     for (start, end), (later, later_end) in pairwise(spans):
         if later < start or later_end < end or (later, later_end) == (start, end):
             raise DataError(
                 f"{clip}: window {later / 1000:g}-{later_end / 1000:g} s after {start / 1000:g}-{end / 1000:g} s; "
-                "windows must be in order of time and not lie within each other"
+                "windows must be in order of time and not nested"
             )
     borders = [(end + later) // 2 for (_, end), (later, _) in pairwise(spans)]
     starts = [max(start, border) for (start, _), border in zip(spans, [0, *borders], strict=True)]
@@ -95,8 +94,8 @@ def _scored(parts: Sequence[tuple[tuple[int, int], Scores]], target: str) -> tup
     return tuple(TierInterval(*span, f"{value:.4f}") for span, value in values if value is not None)
 
 
-def _in_turn(clip: ClipNote) -> tuple[TierInterval, ...]:
-    """Words one after the other: one that begins before the last has ended begins there, and lasts 1 ms at least."""
+def _word_intervals(clip: ClipNote) -> tuple[TierInterval, ...]:
+    """Words without overlap: a word starts no earlier than the last one ends, and lasts at least 1 ms."""
     begin = _ms(clip.start)
     made, before = [], begin
     for word in clip.words:
@@ -107,7 +106,7 @@ def _in_turn(clip: ClipNote) -> tuple[TierInterval, ...]:
 
 
 def _free(name: str, taken: Sequence[str]) -> str:
-    """A tier's name that is no target's."""
+    """A tier name that is not a target's."""
     while name in taken:
         name += "_"
     return name
