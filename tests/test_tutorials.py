@@ -125,7 +125,7 @@ def test_the_python_of_a_page_runs(page: Path, story: Path, tmp_path: Path, monk
         cells = [f"{row},{n % 4 / 4 * top:g},{n % 3 / 3 * top:g}" for n, row in enumerate(rows)]
         (tmp_path / table).write_text("\n".join(["id,path,split,Warmth,Tension", *cells]) + "\n")
     quick = read_settings(story / "quick.yaml")
-    monkeypatch.setattr("mien.api.settings_of", lambda settings: quick if settings is None else settings)
+    monkeypatch.setattr("mien.api.as_settings", lambda settings: quick if settings is None else settings)
     with contextlib.chdir(tmp_path):
         run_python(page)
 

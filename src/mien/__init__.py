@@ -1,4 +1,4 @@
-"""mien watches a short video of a person and says how strongly emotions show.
+"""mien estimates how strongly emotions show in short videos of people.
 
     import mien
 
@@ -7,7 +7,7 @@
     model = mien.load("runs/first")
     model.predict(["clip.mp4"])                              # → a pyarrow.Table
 
-Importing this package loads nothing; each name is fetched from its room when it is first used.
+Importing this package loads nothing; each name is imported from its module on first use.
 """
 
 from importlib import import_module

@@ -1,6 +1,6 @@
-"""The library in five verbs, each as short as its command: extract, train, evaluate, load to predict, and synth.
+"""The library's functions: extract, train and evaluate, each like its command.
 
-Long work shows its progress unless ``progress=False``. Everything here is a few lines over the rooms that do the work.
+Long work shows its progress unless ``progress=False``.
 """
 
 from collections.abc import Sequence
@@ -23,13 +23,13 @@ from mien.training.train import train as train_run
 Source = str | Path | Manifest
 
 
-def manifest_of(data: Source) -> Manifest:
-    """The clips of a data set: a folder, a table, or a manifest that was read already."""
+def as_manifest(data: Source) -> Manifest:
+    """The clips of a data set: a folder, a table, or a manifest."""
     return data if isinstance(data, Manifest) else read_manifest(Path(data))
 
 
-def settings_of(settings: Settings | str | Path | None, overrides: Sequence[str] = ()) -> Settings:
-    """Settings as they are, from a YAML file, or the defaults; overrides are written ``section.key=value``."""
+def as_settings(settings: Settings | str | Path | None, overrides: Sequence[str] = ()) -> Settings:
+    """Settings, from a YAML file or the defaults if needed; overrides are written ``section.key=value``."""
     if isinstance(settings, Settings):
         return settings
     return read_settings(Path(settings) if settings else None, overrides)
@@ -43,30 +43,30 @@ def extract(
     workers: int = 0,
     progress: bool = True,
 ) -> ExtractionSummary:
-    """Compute the features of every clip, once, into a feature store; the same call continues an interrupted one.
+    """Compute the features of every clip into a feature store; the same call continues an interrupted one.
 
     Args:
         data: the challenge folder, a folder of videos, a CSV or Parquet table, or a ``Manifest``.
         out: folder of the feature store.
         settings: ``Settings``, a YAML file, or ``None`` for the defaults.
-        workers: processes; 0 works in this one. Files are decoded in other processes in any case.
-        progress: show a bar.
+        workers: worker processes; 0 runs in this process. Files are always decoded in a separate process.
+        progress: show a progress bar.
 
     Returns:
-        How many clips were made and reused, what was absent and why, and which failed.
+        Numbers of computed and reused clips, missing modalities with reasons, and failed clips.
 
     Raises:
         DataError: the data cannot be read as a manifest.
-        WeightsMissing: the weights are not in the cache; the message names the command that brings them.
+        WeightsMissing: the weights are not in the cache; the message names the command that downloads them.
         InUse: another process writes to the store.
         OutputError: the store cannot be written.
-        StoreError: it is foreign, or of another version.
+        StoreError: the folder is not a feature store, or one of another version.
     """
-    manifest, tally = manifest_of(data), ExtractionSummary()
-    outcomes = extract_outcomes(manifest, Path(out), settings_of(settings), workers=workers)
+    manifest, summary = as_manifest(data), ExtractionSummary()
+    outcomes = extract_outcomes(manifest, Path(out), as_settings(settings), workers=workers)
     for outcome in counted(outcomes, "extracting", len(manifest.clips), progress):
-        tally.count(outcome)
-    return tally
+        summary.count(outcome)
+    return summary
 
 
 def train(
@@ -77,27 +77,27 @@ def train(
     *,
     progress: bool = True,
 ) -> RunSummary:
-    """Train encoders one by one (stage 1), then together (stage 2); the same call continues an interrupted run.
+    """Train encoders one by one (stage 1), then jointly (stage 2); the same call continues an interrupted run.
 
     Args:
         data: rated clips with a split; as for ``extract``.
         features: their feature store.
-        out: the run folder; the model is in it.
+        out: the run folder; the model is written to ``out/model``.
         settings: ``Settings``, a YAML file, or ``None`` for the defaults.
-        progress: print what is going on and the validation r of every epoch.
+        progress: print the stages and the validation r of every epoch.
 
     Returns:
-        Validation Pearson of each modality alone and of all together, per model and emotion.
+        Validation r of each modality alone and of the fused model, per seed and emotion.
 
     Raises:
-        DataError: nothing is rated, a side of the split is empty, or the store lacks these clips.
+        DataError: no clip is rated, a split is empty, or the store lacks these clips.
         InUse: another process is writing to the run.
         ModelError: the folder holds a run of other settings, data or features, or a damaged one.
         OutputError: the folder cannot be written.
         StoreError: features are damaged.
     """
     with EpochBar(progress) as bar:
-        return train_run(manifest_of(data), _open(features), settings_of(settings), Path(out), bar.say, bar.watch)
+        return train_run(as_manifest(data), _open(features), as_settings(settings), Path(out), bar.say, bar.watch)
 
 
 def _open(features: str | Path | Store) -> Store:
@@ -105,11 +105,11 @@ def _open(features: str | Path | Store) -> Store:
 
 
 def evaluate(model: str | Path | Model, data: Source, features: str | Path | Store, split: str = "valid") -> Evaluation:
-    """Judge a model on one split: Pearson per emotion over all its clips, with intervals.
+    """Evaluate a model on one split: r per emotion over all its clips, with intervals.
 
     Raises:
-        ModelError: the folder holds no model, or the features are not the kind it was trained on.
+        ModelError: the folder holds no model, or one trained on other features.
         DataError: the split has no rated clips.
     """
     loaded = model if isinstance(model, Model) else load(model)
-    return evaluate_bundle(loaded.bundle, manifest_of(data), _open(features), split)
+    return evaluate_bundle(loaded.bundle, as_manifest(data), _open(features), split)

@@ -1,4 +1,4 @@
-"""How far long work is: a bar on the error stream, away from results."""
+"""Progress bars, on the error stream."""
 
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -14,18 +14,18 @@ from rich.progress import (
 
 from mien.terminal import Printer
 
-Thing = TypeVar("Thing")
+Item = TypeVar("Item")
 
 
-def counted(things: Iterable[Thing], what: str, total: int, show: bool, unit: str = "clips") -> Iterator[Thing]:
-    """The same things, with a bar that counts them, their rate, and the time left."""
+def counted(items: Iterable[Item], what: str, total: int, show: bool, unit: str = "clips") -> Iterator[Item]:
+    """Yield the items and show their count, rate and remaining time."""
     columns = (
         TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn(),
         TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=Printer(stderr=True), disable=not show) as bar:
         task = bar.add_task(what, total=total, rate="")
-        for thing in things:
-            yield thing
+        for item in items:
+            yield item
             speed = bar.tasks[0].speed
             bar.update(task, advance=1, rate=f"{speed:.2g} {unit}/s" if speed else "")

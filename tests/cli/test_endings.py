@@ -19,7 +19,7 @@ needs_full = pytest.mark.skipif(not FULL.exists(), reason="this system has no /d
 
 
 def shell(line: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run a line in which ``mien`` stands for the command."""
+    """Run a shell line in which ``mien`` is the command."""
     spoken = line.replace("mien", f"{sys.executable} -m mien.cli")
     return subprocess.run(
         ["/bin/sh", "-c", spoken], capture_output=True, text=True, cwd=cwd, env=os.environ | more, timeout=60
@@ -109,7 +109,7 @@ def interrupted(late: float, *arguments: str, cwd: Path) -> tuple[int, str]:
 @pytest.mark.parametrize("moments", [4, pytest.param(20, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("command", ["doctor", "extract"])
 def test_ctrl_c_at_any_moment_is_one_line_or_silence(command: str, moments: int, tmp_path: Path) -> None:
-    (tmp_path / "clip.mp4").write_bytes(b"no film")
+    (tmp_path / "clip.mp4").write_bytes(b"not a video")
     line = ["doctor"] if command == "doctor" else ["extract", "clip.mp4", "--out", "store", "--weights", "tiny", "-q"]
     for step in range(moments):
         late = 0.05 + 2.95 * step / moments  # the first 0.05 s are Python's own
@@ -123,7 +123,7 @@ def test_ctrl_c_at_any_moment_is_one_line_or_silence(command: str, moments: int,
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_cuda_that_is_not_there_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "clip.mp4").write_bytes(b"no film")
+    (tmp_path / "clip.mp4").write_bytes(b"not a video")
     done = shell("mien extract clip.mp4 --out s --weights tiny --set compute.device=cuda -q", tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert re.search(r"compute\.device: cuda was requested, but .*use auto or cpu", done.stderr)

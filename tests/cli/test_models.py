@@ -1,4 +1,4 @@
-"""The commands around a model work on a table of clips as somebody would type them."""
+"""The commands around a model work on a table of clips as a user would type them."""
 
 import csv
 import json
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     overrides = [word for setting in QUICK for word in ("--set", setting)]
     said = mien("train", root / "clips.csv", "-f", root / "store", "--out", root / "run", *overrides)
     assert "ensemble" in said
-    assert "on 20 validation clips of 5 participants; by the rule: official" in said
+    assert "on 20 validation clips of 5 participants; split rule: official" in said
     return root
 
 
@@ -76,7 +76,7 @@ def test_groups_are_judged_where_the_table_has_them(folder: Path, tmp_path: Path
 def test_submit_writes_what_its_check_accepts(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "p.csv"
     mien("submit", folder / "run", folder / "clips.csv", "-f", folder / "store", "--split", "valid", "--out", out)
-    assert "fine, 20 rows" in mien("submit", "--check", out, folder / "clips.csv", "--split", "valid")
+    assert "valid, 20 rows" in mien("submit", "--check", out, folder / "clips.csv", "--split", "valid")
 
 
 def test_submit_without_a_model_is_wrong_use(folder: Path) -> None:

@@ -56,7 +56,7 @@ class Corpus:
         self.write("data/clips.csv", header, rows)
         people = [[name, f"@p{number // 2}", ("before", FORMULA)[number % 2]] for number, name in enumerate(CLIPS)]
         self.write("people.csv", ["clip", "participant", "mood"], people)
-        (root / "data" / "bad.mkv").write_bytes(b"no film")
+        (root / "data" / "bad.mkv").write_bytes(b"not a video")
         (root / "study.yaml").write_text(yaml.safe_dump(STUDY))
 
     def write(self, name: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -75,7 +75,7 @@ class Corpus:
 
 
 def shown_in_pipe(room: Path, words: Sequence[str]) -> tuple[str, int]:
-    """Run a command whose streams are a file."""
+    """Run a command with its streams in a file."""
     process = started(at_work, room, words, str(room / "said"))
     process.join()
     return (room / "said").read_text(encoding="utf-8"), process.exitcode or 0
@@ -114,7 +114,7 @@ RESAMPLES = ("--resamples", "100")
 COMMANDS: dict[str, tuple[int, list[str]]] = {
     "extract": (0, ["extract", TABLE, "--out", "store", "--workers", "0"]),
     "train": (0, ["train", TABLE, "-f", "store", "--out", "run"]),
-    "evaluate": (0, ["evaluate", "run", TABLE, "-f", "store", *RESAMPLES, "--out", "judged.csv"]),
+    "evaluate": (0, ["evaluate", "run", TABLE, "-f", "store", *RESAMPLES, "--out", "evaluated.csv"]),
     "compare": (0, ["compare", "run", "run/stage1/text", TABLE, "-f", "store", *RESAMPLES]),
     "predict": (3, ["predict", "run", TABLE, "data/bad.mkv", "--why", "--out", "scores.json"]),
     "windows": (0, ["predict", "run", "data/0.mkv", "--windows", "0.2"]),
@@ -170,7 +170,7 @@ def test_names_survive_the_whole_way_and_a_spreadsheet_runs_none(said: dict[str,
     read = json.loads((corpus.root / "scores.json").read_text())
     assert read["targets"] == list(TARGETS)
     assert [clip["clip"] for clip in read["clips"]] == [*CLIPS, "bad"]
-    for table in ("scores.csv", "judged.csv", "s.csv"):
+    for table in ("scores.csv", "evaluated.csv", "s.csv"):
         cells = [cell for row in corpus.read(table) for cell in row]
         assert not [cell for cell in cells if re.match(r"[=+@\t\r]|-[^\d.]|-$", cell)], table
         assert any("=1+1" in cell for cell in cells), table

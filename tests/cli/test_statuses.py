@@ -13,7 +13,7 @@ def test_extract_says_by_its_status_whether_clips_failed(good: int, bad: int, st
     for number in range(good):
         sound_clip(tmp_path / "clips" / f"{number}.mkv", 0.3, 1.0)
     for number in range(bad):
-        (tmp_path / "clips" / f"bad{number}.mp4").write_bytes(b"no film")
+        (tmp_path / "clips" / f"bad{number}.mp4").write_bytes(b"not a video")
     settings = [word for each in EXTRACTION for word in ("--set", each)]
     for _ in range(2):  # those that are made already change nothing
         found, said, _ = command(

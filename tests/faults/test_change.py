@@ -82,7 +82,7 @@ def test_a_file_from_the_future_and_a_clock_that_was_set_back_change_nothing(
         os.utime(file, (soon, soon))
     status, out, said = command(*words("extract", moved, moved.store), said=tmp_path / "said", years_ago=20)
     assert status == 0, said
-    assert "0 made, 12 reused" in out
+    assert "0 computed, 12 reused" in out
     count(2, wrong=int(stored(moved.store) != stored(whole.store)))
     status, _, said = command(*words("train", moved, tmp_path / "run"), said=tmp_path / "said", years_ago=20)
     assert status == 0, said

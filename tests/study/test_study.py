@@ -294,11 +294,11 @@ def test_the_command_plans_and_runs(data: tuple[Manifest, Path], tmp_path: Path)
     ]
     planned = CliRunner().invoke(app, [*words, "--plan"])
     assert planned.exit_code == 0, planned.output
-    assert "2 cells along stage2.adaptation; 0 stand already, 6 trainings to do" in planned.output
+    assert "2 cells along stage2.adaptation; 0 done, 6 trainings to do" in planned.output
     assert not (tmp_path / "o").exists()
     ran = CliRunner().invoke(app, [*words, "-q"])
     assert ran.exit_code == 0, ran.output
-    assert "the report:" in ran.output
+    assert "report:" in ran.output
     assert (tmp_path / "o" / "report.md").is_file()
 
 

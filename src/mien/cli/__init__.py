@@ -1,10 +1,10 @@
 """The command line: each command parses, calls, and prints. Nothing heavy is imported before a command runs.
 
-Exit codes (``docs/how-to/exit-codes.md``): 0 fine; 1 a fault of data or of the run, told in one line; 2 wrong use;
-3 some of the clips or cells failed; 130 interrupted; 141 whoever read the output has gone (``mien … | head``).
+Exit codes (``docs/how-to/exit-codes.md``): 0 success; 1 an error of data or of the run, in one line; 2 a usage error;
+3 some clips or cells failed; 130 interrupted; 141 the reader of the output has closed it (``mien … | head``).
 
-This file is what runs first, and so the only one that is there when something is wrong before a command has begun: it
-imports nothing but what Python has loaded already, and gives every way to end a line and a status.
+This file runs first and handles errors before a command has begun, so it imports only modules that Python has loaded
+already; every way to end has a line and a status.
 """
 
 import io
@@ -27,7 +27,7 @@ def __getattr__(name: str) -> Any:
 
 
 def main() -> NoReturn:
-    """Run the command line; a fault that its user can mend is one line on the error stream."""
+    """Run the command line; an error that the user can fix is one line on the error stream."""
     try:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, _interrupt)
@@ -47,7 +47,7 @@ def main() -> NoReturn:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Ctrl-C raises; but it ends the process at once while a module is imported: native ones crash when it raises."""
+    """Ctrl-C raises; during an import it ends the process at once, since native modules may crash otherwise."""
     while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
         frame = frame.f_back
     if frame is None:
@@ -63,13 +63,13 @@ def _leave_now() -> NoReturn:
 
 
 def _end_on_interrupt() -> None:
-    """From here on Ctrl-C ends the process without a word: whoever does not want to wait for its end presses again."""
+    """From here on, another Ctrl-C ends the process at once."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _ending(error: BaseException) -> tuple[int, str] | None:
-    """The status and the line that a fault comes to; ``None`` when it is our own mistake."""
+    """Exit status and message of an error; ``None`` for a bug, which keeps its traceback."""
     if isinstance(error, KeyboardInterrupt):
         return 130, "interrupted"
     if isinstance(error, BrokenPipeError):
@@ -82,28 +82,28 @@ def _ending(error: BaseException) -> tuple[int, str] | None:
 
 
 def _open_streams() -> None:
-    """See that the three standard streams are there and take every character.
+    """Make sure that the three standard streams are open and accept every character.
 
-    A stream that was closed (``>&-``) would give its number to the first file that is opened, into which whatever is
-    printed would then go. It leads nowhere instead.
+    The descriptor of a closed stream (``>&-``) would be given to the first file that is opened, and prints would go
+    into it. It is opened on the null device instead.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
             os.set_inheritable(number, True)
     sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # not when somebody has put another object in its place
+        if isinstance(stream, io.TextIOWrapper):  # not if the stream was replaced
             stream.reconfigure(errors="backslashreplace")
 
 
 def _leave(status: int, line: str) -> NoReturn:
-    """End; a stream that takes nothing any more is let go of, so that Python does not complain of it at its end."""
-    for stream, text in ((sys.stdout, ""), (sys.stderr, f"mien: {_legible(line)}\n" if line else "")):
+    """Exit; a broken stream is redirected to the null device, so that Python reports no error at shutdown."""
+    for stream, text in ((sys.stdout, ""), (sys.stderr, f"mien: {_escape(line)}\n" if line else "")):
         try:
             stream.write(text)
             stream.flush()
@@ -112,7 +112,7 @@ def _leave(status: int, line: str) -> NoReturn:
     sys.exit(status)
 
 
-def _legible(line: str) -> str:
+def _escape(line: str) -> str:
     from mien.errors import escape_control
 
     return escape_control(line)

@@ -1,4 +1,4 @@
-"""``mien doctor`` and ``mien settings``: what this machine has, and what can be set."""
+"""``mien doctor`` and ``mien settings``: check this machine, and list the settings."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from mien.cli.options import ConfigOption, SetOption
 
 
 def doctor() -> None:
-    """Tell what this machine has, what is missing, and which command brings it."""
+    """Check this machine: what is installed, what is missing, and which command installs it."""
     from rich.table import Table
 
     from mien.cli.printing import console
@@ -23,7 +23,7 @@ def doctor() -> None:
         table.add_row("ok" if finding.fine else "--", finding.what, finding.found, finding.remedy)
     console.print(table)
     missing = sum(not finding.fine for finding in findings)
-    console.print(f"{missing} things are missing" if missing else "nothing is missing")
+    console.print(f"{missing} missing" if missing else "nothing missing")
 
 
 def settings(

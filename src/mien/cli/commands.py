@@ -1,4 +1,4 @@
-"""All commands in one, and how one is run."""
+"""The command group, and how a command is run."""
 
 import os
 import sys
@@ -16,22 +16,22 @@ from mien.sandbox import deny_network
 from mien.storage.files import cache_folder
 
 ONLINE = "weights"
-"""The one group of commands that may open a connection."""
+"""The only command group with network access."""
 
 CONTINUE = ("extract", "synth", "train", "study", "tune", "weights")
-"""Commands that take up again what an interrupted one has finished. ``predict`` says itself what it kept."""
+"""Commands that continue an interrupted one. ``predict`` reports itself how much it stored."""
 
 
 class Commands(TyperGroup):
-    """Typer would end an interrupted command, and one whose output nobody reads, without a word and with a status 1."""
+    """Reports interrupts and broken pipes; Typer alone ends with status 1 and no message."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            goes_on = ctx.invoked_subcommand in CONTINUE
-            then = "continues where it stopped" if goes_on else "starts again from the beginning"
+            resumes = ctx.invoked_subcommand in CONTINUE
+            then = "continues where it stopped" if resumes else "starts again from the beginning"
             raise Interrupted(f"interrupted; the same command {then}") from None
         except BrokenPipeError:
             raise typer.Exit(141) from None
@@ -40,7 +40,7 @@ class Commands(TyperGroup):
 app = typer.Typer(
     name="mien",
     cls=Commands,
-    help="Watches short videos of people and says how strongly emotions show.",
+    help="Estimates how strongly emotions show in short videos of people.",
     epilog="First steps: mien doctor; mien weights fetch small; mien predict MODEL clip.mp4",
     no_args_is_help=True,
     add_completion=False,
@@ -48,17 +48,17 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(weights.app, name="weights")
-for room in (data, models, scoring, tables, summary, reporting, licences, about):
-    for command, epilog in room.COMMANDS:
+for module in (data, models, scoring, tables, summary, reporting, licences, about):
+    for command, epilog in module.COMMANDS:
         app.command(epilog=epilog)(command)
 
 
 def run() -> int:
-    """Run the command that the arguments of this process name; its status.
+    """Run the command given by ``sys.argv``; returns its exit status.
 
     Raises:
-        MienError: a fault, or wrong use, in one line.
-        OSError: of the streams.
+        MienError: an error of data or usage, in one line.
+        OSError: of the standard streams.
     """
     warnings.formatwarning = _formatted
     try:
@@ -67,31 +67,33 @@ def run() -> int:
         raise MienError("the current directory was deleted; change to one that exists (cd), and run it again") from None
     if sys.argv[1:2] != [ONLINE]:
         deny_network()  # before anything native is imported
-    os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))  # or its fonts lie in the home folder
+    os.environ.setdefault(
+        "MPLCONFIGDIR", str(cache_folder() / "matplotlib")
+    )  # else fonts are cached in the home folder
     try:
         return typer.main.get_command(app).main(prog_name="mien", standalone_mode=False) or 0
     except typer.Abort:
         raise Interrupted("interrupted") from None
     except Exception as error:
-        if not _is_wrong_use(error):
+        if not _is_usage_error(error):
             raise
-        return _wrong_use(error)
+        return _usage_error(error)
 
 
 def _formatted(message: Warning | str, kind: type[Warning], file: str, line: int, text: str | None = None) -> str:  # noqa: ARG001
-    """A library's warning, which may quote a name, in one line."""
+    """A library's warning in one line; it may quote a file name."""
     return f"{escape_control(f'{file}:{line}: {kind.__name__}: {message}')}\n"
 
 
-def _is_wrong_use(error: Exception) -> bool:
-    """By the name of a class: typer brings a copy of click in newer versions, and uses click itself in older ones."""
+def _is_usage_error(error: Exception) -> bool:
+    """Compared by class name: newer versions of typer contain a copy of click, older ones import it."""
     return any(kind.__name__ == "ClickException" for kind in type(error).__mro__)
 
 
-def _wrong_use(error: Any) -> int:
-    """Tell in one line what typer shows in a box, in which control characters would stay."""
+def _usage_error(error: Any) -> int:
+    """A usage error as one line; Typer's box would not escape control characters."""
     if type(error).__name__ == "NoArgsIsHelpError":
-        if text := error.format_message():  # with rich, it is printed already
+        if text := error.format_message():  # empty with rich, which prints it
             terminal.say_document(text)
         return error.exit_code
     where = getattr(getattr(error, "ctx", None), "command_path", "mien")

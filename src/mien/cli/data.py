@@ -1,4 +1,4 @@
-"""``mien extract`` and ``mien synth``: clips → features, and clips for those who have none."""
+"""``mien extract`` and ``mien synth``: features of clips, and a synthetic corpus."""
 
 from pathlib import Path
 from typing import Annotated
@@ -26,10 +26,8 @@ def extract(
     data: DataArgument,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="STORE", help="Folder of the feature store.")],
     weights: WeightsOption = None,
-    faces: Annotated[
-        str | None, typer.Option("--faces", help="provided: take the challenge's own face_images/.")
-    ] = None,
-    sound: Annotated[str | None, typer.Option("--sound", help="provided: take the challenge's own audio/.")] = None,
+    faces: Annotated[str | None, typer.Option("--faces", help="provided: use the challenge's face_images/.")] = None,
+    sound: Annotated[str | None, typer.Option("--sound", help="provided: use the challenge's audio/.")] = None,
     modalities: Annotated[
         str | None, typer.Option("--modalities", metavar="A,B,…", help="Of text, audio, vision, motion.")
     ] = None,
@@ -43,7 +41,7 @@ def extract(
 ) -> None:
     """Compute the features of every clip, once. The same command continues after an interruption."""
     from mien import api
-    from mien.cli.printing import print_tally
+    from mien.cli.printing import print_extraction
     from mien.data.manifest import read_manifest
 
     settings = settings_from(
@@ -55,37 +53,39 @@ def extract(
     for note in manifest.notes:
         terminal.note(note)
     processes = worker_count(workers, len(manifest.clips))
-    tally = api.extract(manifest, out, settings, workers=processes, progress=not quiet)
-    print_tally(tally, out)
-    leave(len(tally.failed), len(manifest.clips))
+    extracted = api.extract(manifest, out, settings, workers=processes, progress=not quiet)
+    print_extraction(extracted, out)
+    leave(len(extracted.failed), len(manifest.clips))
 
 
 def synth(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to fill.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
     mode: Annotated[str, typer.Option("--mode", help="media: mp4 files; features: a feature store.")] = "media",
     clips: Annotated[int, typer.Option("--clips", min=2, help="Rated clips, for training and validation.")] = 400,
     test_clips: Annotated[int, typer.Option("--test-clips", min=0, help="Unrated clips in test_data/.")] = 0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same labels and signals.")] = 0,
-    dirt: Annotated[float, typer.Option("--dirt", min=0, max=1, help="Share of spoiled clips (media).")] = 0.0,
+    dirt: Annotated[float, typer.Option("--dirt", min=0, max=1, help="Share of damaged clips (media).")] = 0.0,
     provided: Annotated[
-        bool, typer.Option("--provided", help="Also write face_images/ and audio/, as the real data have (media).")
+        bool, typer.Option("--provided", help="Also write face_images/ and audio/, as in the challenge's data (media).")
     ] = False,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Of features, e.g. widths.audio=256; repeatable."),
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Property of the features, e.g. widths.audio=256; repeatable."
+        ),
     ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Only set a corpus beside the published figures.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only compare a corpus with published figures.")] = False,
     features: Annotated[
         Path | None,
-        typer.Option("--features", "-f", metavar="STORE", help="With --check: what was understood of the films."),
+        typer.Option("--features", "-f", metavar="STORE", help="With --check: extracted features of the corpus."),
     ] = None,
     gallery: Annotated[
-        Path | None, typer.Option("--gallery", metavar="PNG", help="Only draw a picture of a corpus (media).")
+        Path | None, typer.Option("--gallery", metavar="PNG", help="Only make an image of frames of a corpus (media).")
     ] = None,
     workers: WorkersOption = -1,
     quiet: QuietOption = False,
 ) -> None:
-    """Make the stand-in corpus: people who never were, in the challenge's layout, with labels planted in them."""
+    """Make the stand-in corpus: synthetic people in the challenge's layout, with known effects on the labels."""
     from mien.cli.printing import print_comparisons
     from mien.synthetic.corpus import check as compare
     from mien.synthetic.corpus import feature_plan
@@ -111,7 +111,7 @@ def synth(
     )  # fmt: skip
     terminal.say(f"{out}: {clips} rated and {test_clips} unrated clips")
     if mode == "features":
-        terminal.say(f"train on them with: mien train {out} --features {out / 'features'} --out runs/stand-in")
+        terminal.say(f"train with: mien train {out} --features {out / 'features'} --out runs/stand-in")
 
 
 COMMANDS = [

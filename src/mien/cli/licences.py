@@ -1,4 +1,4 @@
-"""``mien licences``: what a model builds on, on whose terms."""
+"""``mien licences``: the weights that a model builds on, and their licences."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def licences(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, or the run that holds one.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, or a run folder with one.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
     """List the pretrained weights that a model builds on, with their licences, and flag non-commercial ones."""
@@ -29,14 +29,14 @@ def licences(
         return
     table = Table("for", "weights", "licence", "packaging", "commercial use", "source and SHA-256", box=None)
     for one in found.weights:
-        table.add_row(one.role, one.name, one.licence, one.packaging or "–", _verdict(one), one.source)
-        table.add_row("", "", "", "", "", f"{one.sha256} {one.file}" if one.sha256 else "no hash known")
+        table.add_row(one.role, one.name, one.licence, one.packaging or "–", _commercial_use(one), one.source)
+        table.add_row("", "", "", "", "", f"{one.sha256} {one.file}" if one.sha256 else "hash unknown")
     console.print(table)
     for line in (*found.follows, found.data):
         console.print(line)
 
 
-def _verdict(one: "WeightLicence") -> str:
+def _commercial_use(one: "WeightLicence") -> str:
     return "unknown" if one.non_commercial is None else "FORBIDDEN" if one.non_commercial else "not forbidden"
 
 

@@ -1,4 +1,4 @@
-"""``mien import-features``, ``train``, ``study``, ``tune``, ``evaluate``, ``compare``, ``submit``: from features on."""
+"""``mien import-features``, ``train``, ``study``, ``tune``, ``evaluate``, ``compare`` and ``submit``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,10 +22,10 @@ from mien.cli.options import (
 if TYPE_CHECKING:
     from mien.schema import Manifest
 
-ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, or the run that holds one.")]
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, or a run folder with one.")]
 FeaturesOption = Annotated[Path, typer.Option("--features", "-f", metavar="STORE", help="The clips' features.")]
-SplitOption = Annotated[str, typer.Option("--split", help="train, valid, test, your own word, or all.")]
-ResamplesOption = Annotated[int, typer.Option("--resamples", min=100, help="Of the bootstrap.")]
+SplitOption = Annotated[str, typer.Option("--split", help="train, valid, test, another name in the table, or all.")]
+ResamplesOption = Annotated[int, typer.Option("--resamples", min=100, help="Bootstrap resamples.")]
 
 
 def train(
@@ -38,7 +38,7 @@ def train(
     label_scale: LabelScaleOption = 1.0,
     quiet: QuietOption = False,
 ) -> None:
-    """Train an encoder per modality, then all of them together. The same command continues after an interruption."""
+    """Train an encoder per modality, then all of them jointly. The same command continues after an interruption."""
     from mien import api
     from mien.cli.options import settings_from
     from mien.cli.results import print_run
@@ -48,45 +48,47 @@ def train(
 
 
 def study(
-    file: Annotated[Path, typer.Argument(metavar="STUDY", help="A study's file, e.g. studies/two_stage.yaml.")],
+    file: Annotated[Path, typer.Argument(metavar="STUDY", help="A study file, e.g. studies/two_stage.yaml.")],
     data: DataArgument,
     features: FeaturesOption,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the study and its report.")],
-    plan: Annotated[bool, typer.Option("--plan", help="Only say what would be trained, and for how long.")] = False,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the study and its report.")],
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only print what would be trained, and how long it takes.")
+    ] = False,
     workers: WorkersOption = 0,
     targets: TargetsOption = None,
     label_scale: LabelScaleOption = 1.0,
     quiet: QuietOption = False,
 ) -> None:
-    """Compare ways to train on the same clips, with seeds, intervals and paired tests. Continues where it stopped."""
+    """Compare training variants on the same clips: seeds, intervals, paired tests. Continues after an interruption."""
     from mien.cli.results import print_estimate, print_study
     from mien.progress import counted
     from mien.reporting.study_files import write_study_files
     from mien.study.plan import read_study
     from mien.study.study import estimate, run_study
 
-    asked, manifest = read_study(file), _manifest(data, targets, label_scale)
-    print_estimate(estimate(asked, manifest, features, out), asked)
+    variants, manifest = read_study(file), _manifest(data, targets, label_scale)
+    print_estimate(estimate(variants, manifest, features, out), variants)
     if plan:
         return
     results, failed, _ = run_study(
-        asked, manifest, features, out, worker_count(workers, len(asked.cells)),
+        variants, manifest, features, out, worker_count(workers, len(variants.cells)),
         lambda done, total: counted(done, "studying", total, not quiet, "trainings"),
     )  # fmt: skip
     print_study(results, failed, write_study_files(out))
-    leave(len(failed), len(asked.cells))
+    leave(len(failed), len(variants.cells))
 
 
 def tune(
-    file: Annotated[Path, typer.Argument(metavar="SPACE", help="What is tried, e.g. studies/search/fusion.yaml.")],
+    file: Annotated[Path, typer.Argument(metavar="SPACE", help="The search space, e.g. studies/search/fusion.yaml.")],
     data: DataArgument,
     features: FeaturesOption,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the search and its recipe.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the search and its recipe.")],
     targets: TargetsOption = None,
     label_scale: LabelScaleOption = 1.0,
     quiet: QuietOption = False,
 ) -> None:
-    """Search for good settings on an inner split of the training clips. Continues where it stopped."""
+    """Search for good settings on an inner split of the training clips. Continues after an interruption."""
     from mien.cli.results import print_search
     from mien.progress import counted
     from mien.study.tune import Search, read_space
@@ -108,14 +110,14 @@ def evaluate(
         Path | None, typer.Option("--out", "-o", metavar="TABLE", help="Also write a row per clip: .csv, .parquet …")
     ] = None,
     resamples: ResamplesOption = 10_000,
-    subsets: Annotated[bool, typer.Option(help="Also judge every subset of modalities.")] = True,
+    subsets: Annotated[bool, typer.Option(help="Also evaluate every subset of modalities.")] = True,
     targets: TargetsOption = None,
     label_scale: LabelScaleOption = 1.0,
     raw_cells: RawCellsOption = False,
 ) -> None:
-    """Judge a model on a split: r per emotion with bootstrap intervals, subsets of modalities, interval coverage."""
+    """Evaluate a model on a split: r per emotion with bootstrap intervals, subsets of modalities, interval coverage."""
     from mien.cli.results import print_evaluation
-    from mien.evaluation.evaluate import evaluate as judge
+    from mien.evaluation.evaluate import evaluate as evaluate_bundle
     from mien.evaluation.record import write_evaluation
     from mien.features.store import Store
     from mien.model.bundle import load_bundle
@@ -124,7 +126,7 @@ def evaluate(
     if out is not None:
         check_suffix(out)
     manifest = _manifest(data, targets, label_scale)
-    result = judge(load_bundle(model), manifest, Store(features), split, resamples, subsets)
+    result = evaluate_bundle(load_bundle(model), manifest, Store(features), split, resamples, subsets)
     written = []
     if (model / "run.json").is_file():
         written.append(f"{write_evaluation(result, model, str(data))}: written, for mien report {model}")
@@ -142,7 +144,8 @@ def compare(
     data: DataArgument,
     features: FeaturesOption,
     other_features: Annotated[
-        Path | None, typer.Option("--other-features", metavar="STORE", help="Of the second model, if others.")
+        Path | None,
+        typer.Option("--other-features", metavar="STORE", help="Features for the second model, if different."),
     ] = None,
     split: SplitOption = "valid",
     resamples: ResamplesOption = 10_000,
@@ -151,19 +154,19 @@ def compare(
 ) -> None:
     """Is the second model better than the first? Paired bootstrap on the same clips."""
     from mien.cli.results import print_comparison
-    from mien.evaluation.evaluate import compare as judge
+    from mien.evaluation.evaluate import compare as compare_bundles
     from mien.features.store import Store
     from mien.model.bundle import load_bundle
 
     manifest = _manifest(data, targets, label_scale)
     stores = (Store(features), Store(other_features or features))
-    print_comparison(judge(load_bundle(first), load_bundle(second), manifest, stores, split, resamples))
+    print_comparison(compare_bundles(load_bundle(first), load_bundle(second), manifest, stores, split, resamples))
 
 
 def submit(
     given: Annotated[
         list[Path],
-        typer.Argument(metavar="MODEL DATA", help="The model (or its run) and the data; only DATA to check."),
+        typer.Argument(metavar="MODEL DATA", help="The model (or its run) and the data; with --check only DATA."),
     ],
     features: Annotated[
         Path | None, typer.Option("--features", "-f", metavar="STORE", help="The test clips' features.")
@@ -171,13 +174,14 @@ def submit(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="CSV", help="File to write.")] = Path("predictions.csv"),
     split: SplitOption = "test",
     fill: Annotated[
-        str | None, typer.Option("--fill", help="Clips without any modality: mean (of the others) or a number.")
+        str | None,
+        typer.Option("--fill", help="Score of clips without any modality: mean (of the others) or a number."),
     ] = None,
     check: Annotated[
         Path | None, typer.Option("--check", metavar="FILE", help="Only check this file against the data.")
     ] = None,
 ) -> None:
-    """Write a challenge submission, or check one: header, order, rows and range as the challenge wants them."""
+    """Write a challenge submission, or check one: header, order, rows and range as the challenge requires."""
     from mien.data.manifest import read_manifest
     from mien.evaluation.submission import check_submission, write_submission
     from mien.features.store import Store
@@ -190,14 +194,14 @@ def submit(
         for note in write_submission(load_bundle(given[0]), manifest, Store(features), out, split, fill):
             terminal.note(note)
     file = check or out
-    terminal.say(f"{file}: fine, {check_submission(file, manifest, split)} rows")
+    terminal.say(f"{file}: valid, {_rows(check_submission(file, manifest, split))}")
 
 
 def import_features(
     data: DataArgument,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="STORE", help="Folder of the feature store.")],
 ) -> None:
-    """Take the features that the challenge hands out (vit/, wav2vec2/) into a store, instead of computing them."""
+    """Import the features that the challenge provides (vit/, wav2vec2/) into a store, instead of computing them."""
     from mien.data.manifest import read_manifest
     from mien.features.challenge import import_provided
 
@@ -208,13 +212,17 @@ def import_features(
 
 
 def _manifest(data: Path, targets: str | None, label_scale: float) -> "Manifest":
-    """Read the data and pass on what was noted about it."""
+    """Read the data and print its notes."""
     from mien.data.manifest import read_manifest
 
     manifest = read_manifest(data, targets=targets.split(",") if targets else None, label_scale=label_scale)
     for note in manifest.notes:
         terminal.note(note)
     return manifest
+
+
+def _rows(count: int) -> str:
+    return f"{count} {'row' if count == 1 else 'rows'}"
 
 
 COMMANDS = [

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the settings that they amount to. No room is imported here."""
+"""Options that several commands share. Nothing of mien is imported at the top."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +12,7 @@ DataArgument = Annotated[
     Path,
     typer.Argument(metavar="DATA", help="The challenge's folder, a folder of videos, or a CSV, TSV or Parquet table."),
 ]
-ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="YAML", help="A file of settings.")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="YAML", help="Settings file.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting, e.g. stage2.lr=1e-4; repeatable.")
 ]
@@ -26,9 +26,9 @@ LocalSetOption = Annotated[
 ]
 WeightsOption = Annotated[str | None, typer.Option("--weights", metavar="SET", help="Weights: small, paper or tiny.")]
 WorkersOption = Annotated[
-    int, typer.Option("--workers", min=-1, help="Processes; 0 works in this one, -1 takes one for each core.")
+    int, typer.Option("--workers", min=-1, help="Worker processes; 0 runs in this process, -1 starts one per core.")
 ]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 TargetsOption = Annotated[
     str | None, typer.Option("--targets", metavar="A,B,…", help="Label columns; by default all that hold numbers.")
 ]
@@ -36,11 +36,11 @@ LabelScaleOption = Annotated[float, typer.Option("--label-scale", help="The high
 
 
 def seconds(text: str) -> float:
-    """A length of time as it is typed: ``4``, ``4s``, ``0.5 s``."""
+    """Parse a duration in seconds: ``4``, ``4s``, ``0.5 s``."""
     try:
         return float(text.strip().removesuffix("s"))
     except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is no length of time; write seconds, e.g. 4s") from error
+        raise typer.BadParameter(f"{text!r} is not a duration; write seconds, e.g. 4s") from error
 
 
 ClipSecondsOption = Annotated[
@@ -49,13 +49,14 @@ ClipSecondsOption = Annotated[
         "--clip-seconds",
         parser=seconds,
         metavar="SECONDS",
-        help="Give up a clip that takes longer, e.g. 60s. By default 600 s, and 1 s more per 50 kB of its file.",
+        help="Time limit per clip, e.g. 60s. By default 600 s, plus 1 s per 50 kB of its file.",
     ),
 ]
 RawCellsOption = Annotated[
     bool,
     typer.Option(
-        "--raw-cells", help="In .csv and .tsv, put no apostrophe before texts that a spreadsheet takes for formulas."
+        "--raw-cells",
+        help="In .csv and .tsv, put no apostrophe before text that a spreadsheet would read as a formula.",
     ),
 ]
 FormatOption = Annotated[
@@ -63,8 +64,8 @@ FormatOption = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help="Of --out: wide, long, windows, words, why (tables: .csv, .tsv, .parquet, .json), eaf, textgrid "
-        "(folders), hume, json. By default the file's ending says: json, or a wide table.",
+        help="Format of --out: wide, long, windows, words, why (tables: .csv, .tsv, .parquet, .json), eaf, textgrid "
+        "(folders), hume, json. By default from the file's ending: json, or a wide table.",
     ),
 ]
 WindowsOption = Annotated[
@@ -73,12 +74,14 @@ WindowsOption = Annotated[
 ]
 HopOption = Annotated[
     float | None,
-    typer.Option("--hop", parser=seconds, metavar="SECONDS", help="From window to window; default: a quarter of one."),
+    typer.Option(
+        "--hop", parser=seconds, metavar="SECONDS", help="From window to window; by default a quarter of a window."
+    ),
 ]
 
 
 def settings_from(config: Path | None, overrides: list[str] | None, **given: str | None) -> "Settings":
-    """Settings from ``--config``, then options of their own (``given``, where not ``None``), then ``--set``."""
+    """Settings from ``--config``, then the command's own options (``given``, if not ``None``), then ``--set``."""
     from mien.config import read_settings
 
     own = [f"{name.replace('__', '.')}={value}" for name, value in given.items() if value is not None]
@@ -86,17 +89,17 @@ def settings_from(config: Path | None, overrides: list[str] | None, **given: str
 
 
 PARTLY = 3
-"""The status of a command that some of its clips or cells failed in, and others not."""
+"""Exit status of a command in which some clips or cells failed."""
 
 
 def leave(failed: int, total: int) -> None:
-    """End with the status for so many that failed: 0 for none, 1 for all, ``PARTLY`` otherwise."""
+    """Exit with a status by the number of failures: 0 for none, 1 for all, ``PARTLY`` otherwise."""
     if failed:
         raise typer.Exit(1 if failed == total else PARTLY)
 
 
 def worker_count(workers: int, items: int) -> int:
-    """Processes to start: never more than there are items, and one for each core when -1 is asked."""
+    """Number of processes to start: at most the number of items; one per core for -1."""
     from mien.scale import cores
 
     wanted = cores() if workers < 0 else workers

@@ -1,4 +1,4 @@
-"""What commands print: small tables of what was done, made, or scored."""
+"""Tables that commands print: extraction, synthesis, scores."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,12 +21,12 @@ SHOWN = 10
 
 
 def print_scores(scores: "pa.Table", targets: Sequence[str]) -> None:
-    """A row per clip, then a line for each clip that was scored without something, or not at all."""
+    """A row per clip, then a line for each clip that lacks a modality or could not be scored."""
     table = Table("clip", *targets, "scored from", box=None)
     rows = scores.to_pylist()
     for row in rows:
         cells = [score(row[name]) for name in targets]
-        table.add_row(row["clip"], *cells, row["present"] or "nothing")
+        table.add_row(row["clip"], *cells, row["present"] or "none")
     console.print(table)
     for row in rows:
         if row["error"]:
@@ -36,58 +36,60 @@ def print_scores(scores: "pa.Table", targets: Sequence[str]) -> None:
 
 
 def print_windows(windows: "pa.Table", targets: Sequence[str]) -> None:
-    """A row per window: when, its scores, and what they come from."""
+    """A row per window: its time, scores and modalities."""
     table = Table("clip", "seconds", *targets, "scored from", box=None)
     for row in windows.to_pylist():
         span = f"{row['start']:g}–{row['end']:g}"
-        table.add_row(row["clip"], span, *(score(row[name]) for name in targets), row["present"] or "nothing")
+        table.add_row(row["clip"], span, *(score(row[name]) for name in targets), row["present"] or "none")
     console.print(table)
 
 
 def print_why(predictions: "Sequence[Prediction]", targets: Sequence[str]) -> None:
-    """How much each modality of each clip moved each score; nothing and all of them add up to the scores."""
-    table = Table("clip", "moved by", *targets, box=None)
+    """Contribution of each modality to each score; with the baseline they add up to the scores."""
+    table = Table("clip", "contribution of", *targets, box=None)
     for made in (made for made in predictions if made.why is not None):
         assert made.why is not None
-        table.add_row(made.clip, "nothing", *(score(made.why.baseline[name]) for name in targets))
-        for modality, moved in made.why.shapley.items():
-            table.add_row("", modality, *(f"{moved[name]:+.3f}" for name in targets))
+        table.add_row(made.clip, "baseline", *(score(made.why.baseline[name]) for name in targets))
+        for modality, values in made.why.shapley.items():
+            table.add_row("", modality, *(f"{values[name]:+.3f}" for name in targets))
     console.print(table)
 
 
 def score(value: float | None) -> str:
-    """A score as it is shown."""
+    """A score with three decimals, or a dash."""
     return "–" if value is None or value != value else f"{value:.3f}"
 
 
-def print_tally(tally: "ExtractionSummary", store: Path) -> None:
-    """What an extraction came to: counts, then what was absent or odd by reason, then what failed."""
-    for (modality, _), (count, first) in sorted(tally.absent.items()):
-        console.print(f"  {modality} absent in {count} (first: {first})")
-    for reason, (count, first) in tally.recomputed.items():
-        console.print(f"  made again: {count} {reason} (first: {first})")
-    for count, first in tally.remarks.values():
+def print_extraction(summary: "ExtractionSummary", store: Path) -> None:
+    """Missing modalities, remarks and failures, each with a count and an example, then the totals."""
+    for (modality, _), (count, first) in sorted(summary.absent.items()):
+        console.print(f"  {modality} missing in {count} (first: {first})")
+    for reason, (count, first) in summary.recomputed.items():
+        console.print(f"  computed again: {count} {reason} (first: {first})")
+    for count, first in summary.remarks.values():
         console.print(f"  noted in {count} (first: {first})")
-    for clip, reason in tally.failed[:SHOWN]:
+    for clip, reason in summary.failed[:SHOWN]:
         console.print(f"  failed: {clip}: {reason}")
-    if len(tally.failed) > SHOWN:
-        console.print(f"  … and {len(tally.failed) - SHOWN} more failed; the store's index names them all")
-    partly = sum(count for count, _ in tally.absent.values())
-    counts = f"{tally.made} made, {tally.reused} reused, {partly} modalities absent, {len(tally.failed)} failed"
+    if len(summary.failed) > SHOWN:
+        console.print(f"  … and {len(summary.failed) - SHOWN} more failed; the store's index lists them all")
+    missing = sum(count for count, _ in summary.absent.values())
+    counts = (
+        f"{summary.made} computed, {summary.reused} reused, {missing} modalities missing, {len(summary.failed)} failed"
+    )
     console.print(f"{store}: {counts}")
-    if tally.seconds:
-        total = sum(tally.seconds.values())
-        stages = ", ".join(f"{name} {100 * spent / total:.0f} %" for name, spent in tally.seconds.most_common())
+    if summary.seconds:
+        total = sum(summary.seconds.values())
+        stages = ", ".join(f"{name} {100 * spent / total:.0f} %" for name, spent in summary.seconds.most_common())
         console.print(f"work: {total:.0f} s ({stages})")
 
 
 def print_comparisons(rows: "Sequence[Comparison | Bound]") -> None:
-    """Figures published, or asked for, beside those of a corpus, and whether each is as close as it should be."""
-    table = Table("", "figure", "published", "made", "allowed", box=None)
+    """Figures of a corpus beside the published or required ones, and whether each is within its tolerance."""
+    table = Table("", "figure", "published", "found", "allowed", box=None)
     for row in rows:
         table.add_row("ok" if row.holds else "--", row.name, f"{row.published:.3f}", f"{row.made:.3f}", row.allowed)
     console.print(table)
     held = sum(row.holds for row in rows)
     console.print(f"{held} of {len(rows)} hold")
     if held < len(rows):
-        console.print("published figures are those of 12,660 clips: a small corpus misses some by sampling alone")
+        console.print("the published figures are of 12,660 clips: a small corpus misses some by sampling alone")

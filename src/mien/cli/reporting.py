@@ -1,4 +1,4 @@
-"""``mien report``: a run, a study or scores as one HTML file."""
+"""``mien report``: one HTML file of a run, a study or scores."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,33 +17,31 @@ if TYPE_CHECKING:
 def report(
     source: Annotated[
         Path,
-        typer.Argument(
-            metavar="RUN|STUDY|SCORES", help="A run folder, a study's folder, or scores (.json) of predict."
-        ),
+        typer.Argument(metavar="RUN|STUDY|SCORES", help="A run folder, a study folder, or scores (.json) of predict."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="HTML", help="The file to write.")] = Path("report.html"),
     data: Annotated[
-        Path | None, typer.Option("--data", metavar="DATA", help="Of a run: judge it anew on these rated clips.")
+        Path | None, typer.Option("--data", metavar="DATA", help="For a run: evaluate it on these rated clips.")
     ] = None,
     features: Annotated[
         Path | None, typer.Option("--features", "-f", metavar="STORE", help="The features of --data.")
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option("--split", help="Of a run: the split to show; by default the one that was evaluated last."),
+        typer.Option("--split", help="For a run: the split to show; by default the one evaluated last."),
     ] = None,
     videos: Annotated[
         Path | None,
         typer.Option(
             "--videos",
             metavar="DIR",
-            help="Of scores: where the films are, if not where they were scored.",
+            help="For scores: folder of the videos, if they were moved.",
         ),
     ] = None,
-    embed: Annotated[bool, typer.Option("--embed", help="Of scores: put the films inside the page.")] = False,
-    title: Annotated[str, typer.Option("--title", help="Heading of the page.")] = "",
+    embed: Annotated[bool, typer.Option("--embed", help="For scores: embed the videos in the page.")] = False,
+    title: Annotated[str, typer.Option("--title", help="Title of the page.")] = "",
 ) -> None:
-    """Make one HTML file of a run, a study or scores: figures with their numbers, readable anywhere, no network."""
+    """Make one HTML file of a run, a study or scores: figures with their numbers; opens without network."""
     from mien.reporting.render import write_page
 
     if (data is None) != (features is None):
@@ -51,11 +49,11 @@ def report(
     if videos is not None and not videos.is_dir():
         raise typer.BadParameter(f"--videos {videos}: no such folder")
     if split is not None and not (source / "run.json").is_file():
-        raise typer.BadParameter(f"--split is for runs; {source} is no run folder")
+        raise typer.BadParameter(f"--split is for runs; {source} is not a run folder")
     if source.is_file() and data is None:
         page = _scores(source, out, title, videos, embed)
     elif videos is not None or embed:
-        raise typer.BadParameter(f"--videos and --embed are for scores; {source} is no file of scores")
+        raise typer.BadParameter(f"--videos and --embed are for scores; {source} is not a scores file")
     else:
         page = _page(source, title, data, features, split)
     write_page(page, out)
@@ -63,19 +61,19 @@ def report(
 
 
 def _page(source: Path, title: str, data: Path | None, features: Path | None, split: str | None) -> "Page":
-    """What there is at ``source``, recognised by what it holds."""
+    """The page of ``source``, by the files in it."""
     if (source / "run.json").exists():
         return _run(source, title, data, features, split)
     if data is not None:
-        raise DataError(f"{source}: --data judges a run, but this is no run folder (it has no run.json)")
+        raise DataError(f"{source}: --data evaluates a run, but this is not a run folder (no run.json)")
     if (source / "study.json").exists():
         from mien.reporting import study
 
-        with as_written(source / "study.json", "the same mien study writes it again"):
+        with as_written(source / "study.json", "the same mien study command writes it again"):
             return study.page(study.read_study(source), title)
     raise DataError(
-        f"{source}: nothing to report on; expected a run folder (run.json), a study's folder (study.json), or scores "
-        "as mien predict --out scores.json writes them"
+        f"{source}: nothing to report on; expected a run folder (run.json), a study folder (study.json), or scores "
+        "from mien predict --out scores.json"
     )
 
 
@@ -100,12 +98,12 @@ def _run(folder: Path, title: str, data: Path | None, features: Path | None, spl
     found = read_run(folder)
     computed = None
     if data is not None and features is not None:
-        computed = _judged(folder, data, features, split or "valid"), str(data)
+        computed = _evaluate(folder, data, features, split or "valid"), str(data)
     with as_written(folder, REMEDY):
         return run.page(found, title, computed, split)
 
 
-def _judged(folder: Path, data: Path, features: Path, split: str) -> "Evaluation":
+def _evaluate(folder: Path, data: Path, features: Path, split: str) -> "Evaluation":
     from mien.data.manifest import read_manifest
     from mien.evaluation.evaluate import evaluate
     from mien.features.store import Store

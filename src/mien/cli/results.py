@@ -1,4 +1,4 @@
-"""What training and judging print: tables of how good a model is, and how sure we may be of it."""
+"""Tables that training and evaluation print: metrics with their uncertainty."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def print_run(summary: "RunSummary") -> None:
-    """Validation r of every model of a run: mean over seeds, and their spread."""
+    """Validation r of every model of a run: mean and standard deviation over seeds."""
     table = Table("validation r", *summary.targets, "mean", "± seeds", box=None)
     for name, r in summary.r.items():
         means = np.array([np.mean(row[np.isfinite(row)]) if np.isfinite(row).any() else np.nan for row in r])
@@ -34,18 +34,18 @@ def print_run(summary: "RunSummary") -> None:
     split = read_json(summary.folder / "split.json")
     people = split["participants"]
     of = f"of {people[1]:,} participants" if people else "of unknown participants, treated as independent"
-    console.print(f"on {split['valid']:,} validation clips {of}; by the rule: {split['rule']}")
+    console.print(f"on {split['valid']:,} validation clips {of}; split rule: {split['rule']}")
     console.print(f"{summary.folder}: trained in {summary.seconds:.0f} s; the model is in {summary.folder / 'model'}")
 
 
 def print_estimate(estimate: "Estimate", plan: "Plan") -> None:
-    """What a study will take."""
+    """Work and time of a study."""
     console.print(
-        f"{plan.title}: {estimate.cells} cells along {', '.join(plan.axes)}; {estimate.done} stand already, "
+        f"{plan.title}: {estimate.cells} cells along {', '.join(plan.axes)}; {estimate.done} done, "
         f"{estimate.trainings} trainings to do"
     )  # fmt: skip
     if estimate.damaged:
-        console.print(f"{estimate.damaged} cells are damaged on the disk and are computed again")
+        console.print(f"{estimate.damaged} cells are damaged on disk and are computed again")
     if estimate.trainings:
         most, fewest = max(estimate.models), min(estimate.models)
         console.print(
@@ -55,7 +55,7 @@ def print_estimate(estimate: "Estimate", plan: "Plan") -> None:
 
 
 def print_study(results: "Results", failed: Sequence[str], report: Path) -> None:
-    """A row per cell, what failed, and where the report is."""
+    """A row per cell, the failures, and the path of the report."""
     from mien.study.report import cells_table, statements
 
     header, rows = cells_table(results)
@@ -66,11 +66,11 @@ def print_study(results: "Results", failed: Sequence[str], report: Path) -> None
     console.print(table)
     for line in (*statements(results), *(f"failed: {reason}" for reason in failed)):
         console.print(f"- {line}")
-    console.print(f"the report: {report}")
+    console.print(f"report: {report}")
 
 
 def print_search(search: "Search", recipe: Path) -> None:
-    """The best trials, and where the recipe is."""
+    """The best trials, and the path of the recipe."""
     names = list(search.space.file.space)
     table = Table("trial", *names, "r on the inner split", box=None)
     ranked = sorted((trial for trial in search.done if trial.r is not None), key=lambda trial: -(trial.r or 0.0))
@@ -79,12 +79,12 @@ def print_search(search: "Search", recipe: Path) -> None:
         table.add_row(str(trial.number), *chosen, number(trial.r or 0.0))
     console.print(table)
     console.print(
-        f"the best of {len(search.done)} trials is in {recipe}; how good it is says: mien train … --config {recipe}",
+        f"the best of {len(search.done)} trials is in {recipe}; to evaluate it: mien train … --config {recipe}",
     )
 
 
 def print_evaluation(result: "Evaluation") -> None:
-    """What it rests on, a table per question, and the notes."""
+    """What it is based on, a table per question, and the notes."""
     terminal.say(result.basis)
     title = f"{result.split}: {result.clips} rated clips, intervals over {result.resampled}"
     table = Table(title, "r", "95 % interval", "CCC", "MAE", "RMSE", "rated", box=None)
@@ -109,10 +109,10 @@ def print_evaluation(result: "Evaluation") -> None:
         )  # fmt: skip
     if result.coverage is not None:
         width = float(np.mean(result.coverage.width))
-        extent = f"width {width:.3f}" if np.isfinite(width) else "some without end: too few clips to calibrate them"
+        extent = f"width {width:.3f}" if np.isfinite(width) else "some infinite: too few clips to calibrate them"
         held = np.array(result.coverage.found)
-        share = f"{held[np.isfinite(held)].mean():.1%}" if np.isfinite(held).any() else "none"
-        console.print(f"prediction intervals: {share} held of {result.coverage.level:.0%} stated, {extent}")
+        share = f"{held[np.isfinite(held)].mean():.1%}" if np.isfinite(held).any() else "unknown"
+        console.print(f"prediction intervals: {share} coverage (target {result.coverage.level:.0%}), {extent}")
     for target in result.targets:
         if target.why_undefined:
             console.print(f"{target.target}: r undefined, {target.why_undefined}")
@@ -121,7 +121,7 @@ def print_evaluation(result: "Evaluation") -> None:
 
 
 def _print_subsets(result: "Evaluation") -> None:
-    """r with some of the modalities, and with a share of the clips lacking one."""
+    """r by subset of modalities, and with a modality missing from a share of the clips."""
     if not result.subsets:
         return
     table = Table("only", "mean r", box=None)
@@ -143,7 +143,7 @@ def print_comparison(tests: "Mapping[str, PairedTest]") -> None:
 
 
 def print_summary(made: "Summary") -> None:
-    """Means, then differences, then who does not count."""
+    """Means, differences, then excluded clips and notes."""
     less = f", less that in {made.baseline}" if made.baseline else ""
     table = Table("condition", "target", f"mean over people{less}", "95 % interval", "people", "clips", box=None)
     for mean in made.means:
@@ -160,7 +160,7 @@ def print_summary(made: "Summary") -> None:
     if made.contrasts:
         console.print(table)
     for entry in made.excluded:
-        console.print(f"{entry.clips} clips do not count: {entry.reason} (first: {entry.first})")
+        console.print(f"{entry.clips} clips excluded: {entry.reason} (first: {entry.first})")
     for note in made.notes:
         console.print(f"note: {note}")
 

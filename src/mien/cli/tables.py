@@ -1,4 +1,4 @@
-"""``mien export``, ``import-elan``, ``schema``: scores to other programs, and labels back from them."""
+"""``mien export``, ``import-elan``, ``schema``: scores for other programs, and labels from them."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from mien import terminal
 from mien.cli.options import FormatOption, RawCellsOption
 
 ScoresArgument = Annotated[
-    Path, typer.Argument(metavar="SCORES.json", help="The document that mien predict --out SCORES.json writes.")
+    Path, typer.Argument(metavar="SCORES.json", help="Output of mien predict --out SCORES.json.")
 ]
 
 
@@ -33,14 +33,14 @@ def export(
 
 def import_elan(
     source: Annotated[Path, typer.Argument(metavar="EAF", help="An .eaf file, or a folder of them.")],
-    tiers: Annotated[str, typer.Option("--tiers", metavar="A,B,…", help="Tiers that hold ratings, one per target.")],
+    tiers: Annotated[str, typer.Option("--tiers", metavar="A,B,…", help="Tiers with ratings, one per target.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="CSV", help="The table of clips to write.")],
     transcript: Annotated[
-        str | None, typer.Option("--transcript", metavar="TIER", help="A tier that holds what is said.")
+        str | None, typer.Option("--transcript", metavar="TIER", help="Tier with the transcript.")
     ] = None,
     raw_cells: RawCellsOption = False,
 ) -> None:
-    """Take ratings from ELAN: every rated stretch becomes a clip with its labels, to train on or to judge by."""
+    """Import ELAN ratings: every rated annotation becomes a clip with its labels, to train on or to evaluate with."""
     from mien.data.elan import read_elan, write_clips
 
     manifest = read_elan(source, [name.strip() for name in tiers.split(",") if name.strip()], transcript)

