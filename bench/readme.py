@@ -1,12 +1,12 @@
-"""The README's table of results, written between its two marks from the records of trained runs. Nothing is typed in.
+"""Write the README's table of results, between its two markers, from the records of trained runs.
 
-    make demo                                       # demo/run: clips that were filmed
-    mien synth big --mode features --clips 12660    # the real set's size, with the best possible r
+    make demo                                       # demo/run: synthetic videos
+    mien synth big --mode features --clips 12660    # the real set's size, with a known ceiling
     mien train big --features big/features --out runs/ten --set 'seeds=[0,1,2,3,4,5,6,7,8,9]'
     python bench/readme.py demo/run --full runs/ten --ceiling big/ceiling.json
 
-Every model folder keeps how it did on its validation clips, with intervals over participants; this reads those. Only
-the last column, what the paper's authors published of the real data, is not ours.
+Every model folder has its results on the validation clips, with intervals over participants; this script reads them.
+Only the last column, the paper's published results on the real data, is a constant.
 """
 
 import argparse
@@ -23,18 +23,18 @@ PUBLISHED = {"text": ".408", "audio": ".365", "vision": ".154", "motion": ".13",
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("filmed", type=Path, help="the run of make demo")
+    parser.add_argument("videos", type=Path, help="the run of make demo")
     parser.add_argument("--full", type=Path, help="a run on the feature-mode corpus")
     parser.add_argument("--ceiling", type=Path, help="ceiling.json of that corpus")
-    asked = parser.parse_args()
-    if bool(asked.full) != bool(asked.ceiling):
+    args = parser.parse_args()
+    if bool(args.full) != bool(args.ceiling):
         parser.error("--full and --ceiling go together")
     text = README.read_text(encoding="utf-8")
-    README.write_text(between(text, results(asked.filmed, asked.full, asked.ceiling)), encoding="utf-8")
+    README.write_text(between(text, results(args.videos, args.full, args.ceiling)), encoding="utf-8")
 
 
 def between(text: str, table: str) -> str:
-    """``text`` with what stands between the marks replaced.
+    """``text`` with the part between the markers replaced.
 
     >>> between(f"a {BEGIN} old {END} z", "new").split()[-5:]
     ['new', '<!--', '/results', '-->', 'z']
@@ -42,28 +42,28 @@ def between(text: str, table: str) -> str:
     before, _, rest = text.partition(BEGIN)
     _, mark, after = rest.partition(END)
     if not mark:
-        raise SystemExit(f"README.md needs the two marks {BEGIN} and {END}")
+        raise SystemExit(f"README.md needs the two markers {BEGIN} and {END}")
     return f"{before}{BEGIN}\n{table}\n{END}{after}"
 
 
-def results(filmed: Path, full: Path | None, ceiling: Path | None) -> str:
+def results(videos: Path, full: Path | None, ceiling: Path | None) -> str:
     """The table and the lines below it."""
-    columns = [("filmed clips", _worth(filmed))]
+    columns = [("stand-in videos", _scores(videos))]
     if full and ceiling:
         best = json.loads(ceiling.read_text(encoding="utf-8"))["valid"]
-        columns += [("at full size", _worth(full)), ("best possible there", _ceilings(best))]
+        columns += [("full-size features", _scores(full)), ("ceiling at full size", _ceilings(best))]
     columns.append(("the paper, real data", PUBLISHED))
     lines = [
         _row(["mean r over six emotions", *(name for name, _ in columns)]),
         _row(["---"] * (len(columns) + 1)),
         *(_row([part, *(values.get(part, "") for _, values in columns)]) for part in PUBLISHED),
         "",
-        f"Filmed clips: {_about(filmed)}.",
+        f"Stand-in videos: {_about(videos)}.",
     ]
-    return "\n".join([*lines, f"At full size: {_about(full)}."] if full else lines)
+    return "\n".join([*lines, f"Full-size features: {_about(full)}."] if full else lines)
 
 
-def _worth(run: Path) -> dict[str, str]:
+def _scores(run: Path) -> dict[str, str]:
     """r of each modality alone and of all together, with the 95 % interval over participants."""
     found = {part.parent.name: _record(part)["results"] for part in sorted(run.glob("stage1/*/model"))}
     found["all four"] = _record(run / "model")["results"]
@@ -72,15 +72,11 @@ def _worth(run: Path) -> dict[str, str]:
 
 def _about(run: Path) -> str:
     record = _record(run / "model")
-    data, models = (
-        record["data"],
-        len(json.loads((run / "model" / "config.json").read_text(encoding="utf-8"))["models"]),
-    )
-    people = data["participants"] or ("?", "?")
-    return (
-        f"{data['train']:,} clips of {people[0]} people to learn from, {data['valid']:,} clips of {people[1]} people "
-        f"to judge by, {models} seeds"
-    )
+    models = json.loads((run / "model" / "config.json").read_text(encoding="utf-8"))["models"]
+    people = record["data"]["participants"] or ("?", "?")
+    parts = [f"{record['data'][split]:,} {name} clips of {count} people"
+             for split, name, count in zip(("train", "valid"), ("training", "validation"), people, strict=True)]  # fmt: skip
+    return f"{', '.join(parts)}, {len(models)} seeds"
 
 
 def _ceilings(best: dict[str, Any]) -> dict[str, str]:

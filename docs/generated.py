@@ -1,11 +1,11 @@
-"""What the site has beside the pages of ``docs/``: the reference, made of the code; the pages of the repository's root.
+"""Generated pages of the site: the reference, and the Markdown pages of the repository's root.
 
-    commands.md   every command: usage, arguments, options, example          from the command line itself
-    settings.md   every setting: default, what is allowed, meaning           from the JSON Schema of ``mien.Settings``
-    python.md     every public name, by its docstring                        from ``mien.__all__``, by mkdocstrings
+    commands.md   every command: usage, arguments, options, example          from the command line
+    settings.md   every setting: default, allowed values, meaning            from the JSON Schema of ``mien.Settings``
+    python.md     every public name, with its docstring                      from ``mien.__all__``, by mkdocstrings
 
-A hook of MkDocs (``mkdocs.yml``). Nothing of this is written to ``docs/`` or committed, so it cannot be out of date.
-Links that lead out of ``docs/`` are turned: to the site's page where there is one, else to plain text.
+A MkDocs hook (``mkdocs.yml``). The pages are neither written to ``docs/`` nor committed, so they are never out of date.
+Links that lead out of ``docs/`` are rewritten to the site's page, or to plain text if it has none.
 """
 
 import json
@@ -30,16 +30,16 @@ ROOT = DOCS.parent
 TOP_PAGES = {
     "start.md" if path.stem == "README" else f"{path.stem.lower()}.md": path for path in sorted(ROOT.glob("*.md"))
 }
-"""Pages of the repository's root by their name on the site."""
+"""Pages of the repository's root, by their name on the site."""
 
-BEYOND = {"metrics": "mien.metrics", "errors": "mien.errors"}
-"""Rooms that are documented whole, beside the public names."""
+MODULES = {"metrics": "mien.metrics", "errors": "mien.errors"}
+"""Modules that are documented completely, in addition to the public names."""
 
 _LINK = re.compile(r"\[([^\]]+)\]\((?!\w+:|#)([^)#\s]+)(#[^)]*)?\)")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """The navigation, with folders as the pages in them."""
+    """The navigation, with folders expanded to their pages."""
     nav = config.nav
     assert isinstance(nav, list)
     named = {page for _, pages in map(_section, nav) for page in pages}
@@ -48,7 +48,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that are made."""
+    """Add the generated pages."""
     made = {
         "reference/commands.md": commands_page(),
         "reference/settings.md": settings_page(),
@@ -61,23 +61,23 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
-    """Turn links that lead out of the pages of ``docs/``."""
+    """Rewrite links that lead out of ``docs/``."""
     name = page.file.src_uri
     source = TOP_PAGES.get(name, DOCS / name)
-    return _LINK.sub(lambda link: _turned(link, source, name), markdown)
+    return _LINK.sub(lambda link: _rewritten(link, source, name), markdown)
 
 
 def commands_page() -> str:
     """Every command with its ``--help``."""
     codes = "[exit codes](../how-to/exit-codes.md)"
-    lines = ["# Commands", "", f"What `mien COMMAND --help` says. How they end: {codes}.", ""]
-    for name, said in commands():
-        lines += [f"## mien {name}", "", "```text", said.rstrip(), "```", ""]
+    lines = ["# Commands", "", f"The output of `mien COMMAND --help`. See also {codes}.", ""]
+    for name, text in commands():
+        lines += [f"## mien {name}", "", "```text", text.rstrip(), "```", ""]
     return "\n".join(lines)
 
 
 def commands() -> Iterator[tuple[str, str]]:
-    """Full name and help of every command, those of groups too."""
+    """Full name and help of every command, including those of groups."""
 
     def below(name: str, command: Any) -> Iterator[tuple[str, str]]:
         for inner, one in getattr(command, "commands", {}).items():
@@ -92,8 +92,8 @@ def commands() -> Iterator[tuple[str, str]]:
 def settings_page() -> str:
     """Every setting of every section."""
     schema = Settings.model_json_schema()
-    lines = ["# Settings", "", "Written in a YAML file (`--config`), or as `--set NAME=VALUE`. "
-             "`mien settings` prints them all with their values.", "", "## In no section", ""]  # fmt: skip
+    lines = ["# Settings", "", "Set in a YAML file (`--config`) or with `--set NAME=VALUE`. "
+             "`mien settings` prints all of them with their values.", "", "## Top level", ""]  # fmt: skip
     rows = list(settings())
     lines += _setting_table(row for row in rows if "." not in row[0])
     for name, described in _sections(schema, ""):
@@ -103,7 +103,7 @@ def settings_page() -> str:
 
 
 def settings() -> Iterator[tuple[str, str, str, str]]:
-    """Name, default, what is allowed, and meaning of every setting."""
+    """Name, default, allowed values, and meaning of every setting."""
     schema = Settings.model_json_schema()
 
     def below(
@@ -122,18 +122,18 @@ def settings() -> Iterator[tuple[str, str, str, str]]:
 def formats_table() -> str:
     """Every export format, from ``FORMATS``; ``docs/tables.md`` holds this table, and a test compares them."""
     rows = (
-        (f"`{name}`", made.written_to, made.about, ", ".join(f"`{column}`" for column in made.columns))
-        for name, made in FORMATS.items()
+        (f"`{name}`", export.written_to, export.about, ", ".join(f"`{column}`" for column in export.columns))
+        for name, export in FORMATS.items()
     )
-    return "\n".join(_table(("`--format`", "written to", "what it is", "columns"), rows))
+    return "\n".join(_table(("`--format`", "written to", "description", "columns"), rows))
 
 
 def python_page() -> str:
-    """Every public name, then the rooms that are documented whole."""
-    lines = ["# Python", "", "What `import mien` offers; [the library](../library.md) tells how it goes together.", ""]
+    """Every public name, then the modules of ``MODULES``."""
+    lines = ["# Python", "", "The public names of `import mien`; [the library](../library.md) is an overview.", ""]
     lines += [line for name in mien.__all__ for line in (f"::: mien.{name}", "")]
-    for room in BEYOND.values():
-        lines += [f"::: {room}", "    options: {show_root_full_path: true}", ""]
+    for module in MODULES.values():
+        lines += [f"::: {module}", "    options: {show_root_full_path: true}", ""]
     return "\n".join(lines)
 
 
@@ -143,7 +143,7 @@ def _section(entry: Mapping[str, Any]) -> tuple[str, list[str]]:
 
 
 def _expanded(pages: Sequence[str], named: set[str]) -> str | list[str]:
-    """A page as it is; a folder as its pages; ``/`` as the pages of the top that stand nowhere else."""
+    """A page as it is; a folder as its pages; ``/`` as the top-level pages that are not listed elsewhere."""
     found: list[str] = []
     for page in pages:
         if page == "/":
@@ -156,7 +156,7 @@ def _expanded(pages: Sequence[str], named: set[str]) -> str | list[str]:
     return found[0] if len(found) == 1 and not pages[0].endswith("/") else found
 
 
-def _turned(link: re.Match[str], source: Path, name: str) -> str:
+def _rewritten(link: re.Match[str], source: Path, name: str) -> str:
     text, target, anchor = link[1], link[2], link[3] or ""
     path = (source.parent / target).resolve()
     pages = {path: name for name, path in TOP_PAGES.items()}
@@ -190,7 +190,7 @@ _TYPES = {
     "string": "text",
     "boolean": "true or false",
     "array": "a list",
-    "null": "nothing",
+    "null": "none",
 }
 
 

@@ -1,6 +1,6 @@
-"""Prosody: how loud, how high and how clear a voice is, ten times a second. A modality of one's own in one file.
+"""Prosody: loudness, pitch and voicing, ten times per second. An example of a custom modality in one file.
 
-No pretrained weights: the four figures of each step are measured, and the encoder learns what they mean.
+No pretrained weights: each step has four measured values, and the encoder learns from them.
 
 Shapes: ``N`` samples, ``T`` steps.
 """
@@ -20,33 +20,33 @@ LOWEST, HIGHEST = 75, 400  # Hz, of a voice
 
 
 def prepare(media: Media) -> Prepared | Absent:
-    """The sound, unless there is none or it is shorter than one step."""
+    """The waveform, unless it is missing or shorter than one step."""
     if media.waveform is None:
-        return Absent(media.absent.get("audio", "no sound"))
+        return Absent(media.absent.get("audio", "no audio"))
     if len(media.waveform) < STEP:
-        return Absent(f"sound of {1000 * len(media.waveform) / SAMPLE_RATE:.0f} ms is too short")
+        return Absent(f"audio of {1000 * len(media.waveform) / SAMPLE_RATE:.0f} ms is too short")
     steps = len(media.waveform) // STEP
     return Prepared(media.waveform, (np.arange(steps, dtype=np.float32) + 0.5) * STEP / SAMPLE_RATE)
 
 
 def load(_folder: Path | None, _compute: Compute) -> Backbone:
-    """Nothing to load: the backbone is arithmetic."""
+    """Nothing to load: the backbone only computes."""
 
     def measure(prepared: Prepared) -> Mapping[str, Output]:
-        return {"prosody": Output(figures(prepared.inputs).astype(np.float16), prepared.seconds)}
+        return {"prosody": Output(descriptors(prepared.inputs).astype(np.float16), prepared.seconds)}
 
     return measure
 
 
-def figures(sound: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """``(N,)`` → ``(T, 4)``: loudness, pitch (octaves above the lowest), its clearness, share of zero crossings."""
-    starts = np.arange(len(sound) // STEP) * STEP
-    frames = np.stack([sound[start : start + WINDOW] for start in starts])
+def descriptors(waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """``(N,)`` → ``(T, 4)``: loudness, pitch (octaves above the lowest), voicing strength, zero-crossing rate."""
+    starts = np.arange(len(waveform) // STEP) * STEP
+    frames = np.stack([waveform[start : start + WINDOW] for start in starts])
     frames = frames - frames.mean(-1, keepdims=True)
     power = np.abs(np.fft.rfft(frames, 2 * WINDOW)) ** 2
-    echo = np.fft.irfft(power)[:, : SAMPLE_RATE // LOWEST + 1]  # autocorrelation (T, lags)
-    echo /= np.maximum(echo[:, :1], 1e-8)
-    lags = echo[:, SAMPLE_RATE // HIGHEST :]
+    correlation = np.fft.irfft(power)[:, : SAMPLE_RATE // LOWEST + 1]  # autocorrelation (T, lags)
+    correlation /= np.maximum(correlation[:, :1], 1e-8)
+    lags = correlation[:, SAMPLE_RATE // HIGHEST :]
     lag = lags.argmax(-1) + SAMPLE_RATE // HIGHEST
     loudness = np.log10(np.maximum((frames**2).mean(-1), 1e-8)) / 4 + 1
     crossings = (np.diff(np.sign(frames)) != 0).mean(-1)

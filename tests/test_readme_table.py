@@ -1,4 +1,4 @@
-"""bench/readme.py writes what the records of runs say, and nothing else of the README changes."""
+"""bench/readme.py writes the results of runs and changes nothing else in the README."""
 
 import importlib.util
 import json
@@ -20,7 +20,7 @@ def bench() -> ModuleType:
 
 
 def record(model: Path, ends: list[float | None]) -> None:
-    """A model folder with the parts of its record that are read."""
+    """A model folder with the parts of the record that the script reads."""
     model.mkdir(parents=True)
     scores = [{"target": "Joy", "r": [0.9, 0.8, 0.95]}, {"target": "mean", "r": ends}]
     data = {"train": 8072, "valid": 4588, "participants": [300, 170]}
@@ -40,10 +40,10 @@ def test_the_table_holds_the_mean_r_of_each_part_with_its_interval(bench: Module
     assert cells["all four"] == [".500 [-.010, 1.000]", ".500 [-.010, 1.000]", ".250"]
     assert cells["motion"][0] == "undefined [undefined, undefined]"
     assert cells["audio"][:2] == ["", ""]
-    assert "8,072 clips of 300 people to learn from, 4,588 clips of 170 people to judge by, 2 seeds" in table
+    assert "8,072 training clips of 300 people, 4,588 validation clips of 170 people, 2 seeds" in table
 
 
-def test_only_what_stands_between_the_marks_is_replaced(bench: ModuleType) -> None:
+def test_only_the_part_between_the_markers_is_replaced(bench: ModuleType) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     once = bench.between(readme, "| new |")
     assert bench.between(once, "| new |") == once
@@ -52,6 +52,6 @@ def test_only_what_stands_between_the_marks_is_replaced(bench: ModuleType) -> No
     assert once == f"{before}{bench.BEGIN}\n| new |\n{bench.END}{after}"
 
 
-def test_a_readme_without_marks_is_refused(bench: ModuleType) -> None:
-    with pytest.raises(SystemExit, match="two marks"):
+def test_a_readme_without_markers_is_refused(bench: ModuleType) -> None:
+    with pytest.raises(SystemExit, match="two markers"):
         bench.between("nothing here", "table")
