@@ -74,8 +74,8 @@ def _about(run: Path) -> str:
     record = _record(run / "model")
     models = json.loads((run / "model" / "config.json").read_text(encoding="utf-8"))["models"]
     people = record["data"]["participants"] or ("?", "?")
-    parts = [f"{record['data'][split]:,} {name} clips of {count} people"
-             for split, name, count in zip(("train", "valid"), ("training", "validation"), people, strict=True)]  # fmt: skip
+    sides = zip(("train", "valid"), ("training", "validation"), people, strict=True)
+    parts = [f"{record['data'][split]:,} {name} clips of {count} people" for split, name, count in sides]
     return f"{', '.join(parts)}, {len(models)} seeds"
 
 
