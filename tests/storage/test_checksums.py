@@ -1,4 +1,4 @@
-"""What was written is read back; anything else is refused."""
+"""Files with checksums are read back as written; anything else is refused."""
 
 import subprocess
 from pathlib import Path
@@ -19,7 +19,7 @@ from mien.storage.checksums import (
 from mien.storage.files import write_json
 
 
-def test_tensors_and_their_head_are_read_back(tmp_path: Path) -> None:
+def test_tensors_and_their_header_are_read_back(tmp_path: Path) -> None:
     tensors = {"a": np.arange(6, dtype=np.float16).reshape(2, 3), "none": np.empty((0, 4)), "one": np.array(3)}
     write_tensors(tmp_path / "x", tensors, {"words": ["süß", None]})
     read, head = read_tensors(tmp_path / "x")
@@ -35,19 +35,19 @@ def test_values_are_read_back_without_their_checksum(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ['{"a": 1}', "[1]", "{", '{"a": 1, "checksum": "0"}'])
-def test_values_without_a_fitting_checksum_are_damaged(content: str, tmp_path: Path) -> None:
+def test_values_without_a_matching_checksum_are_damaged(content: str, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(Damaged, match=r"x\.json"):
         read_checksummed(tmp_path / "x.json")
 
 
-def test_a_file_that_is_not_there_is_not_called_damaged(tmp_path: Path) -> None:
+def test_a_missing_file_is_not_called_damaged(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read") as error:
         read_checksummed(tmp_path / "none.json")
     assert not isinstance(error.value, Damaged)
 
 
-def test_sums_are_those_of_the_ordinary_tool(tmp_path: Path) -> None:
+def test_sums_are_those_of_sha256sum(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", 1)
     write_json(tmp_path / "b.json", 2)
     write_sums(tmp_path, "a.json", "b.json")
@@ -62,7 +62,7 @@ def test_sums_are_those_of_the_ordinary_tool(tmp_path: Path) -> None:
         check_sums(tmp_path)
 
 
-def test_a_folder_of_before_says_how_it_can_be_trusted(tmp_path: Path) -> None:
+def test_a_folder_without_sums_is_refused_with_the_command_that_makes_them(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", 1)
     with pytest.raises(DataError, match="sha256sum") as error:
         check_sums(tmp_path, ["a.json"])

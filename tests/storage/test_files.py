@@ -1,4 +1,4 @@
-"""Files are whole or not there; keys follow content."""
+"""Files and folders appear atomically; keys follow content; only regular files of bounded size are read."""
 
 import os
 import resource
@@ -27,7 +27,7 @@ from mien.storage.files import (
 )
 
 
-def test_an_interrupted_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
+def test_an_interrupted_write_leaves_the_old_file_and_no_temporary_one(tmp_path: Path) -> None:
     target = tmp_path / "a.json"
     write_json(target, 1)
     with pytest.raises(RuntimeError), atomic_file(target) as part:
@@ -37,7 +37,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_litter(tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_folder_appears_complete_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), atomic_folder(tmp_path / "x") as part:
         (part / "one").write_text("1")
         raise RuntimeError
@@ -79,7 +79,7 @@ def test_the_cache_can_be_moved(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_folder() == Path("/xdg/mien")
 
 
-def test_what_a_killed_writer_left_goes_with_the_next_write_and_what_is_in_work_stays(tmp_path: Path) -> None:
+def test_temporary_files_of_killed_writers_are_removed_and_those_in_use_stay(tmp_path: Path) -> None:
     left = tmp_path / ".[a].json.x1y2z3_4.mien"
     left.write_text("half")
     with atomic_file(tmp_path / "[a].json") as mine:
@@ -118,7 +118,7 @@ def test_a_link_is_not_replaced_by_a_folder(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_place_that_cannot_be_is_named_in_one_line(tmp_path: Path) -> None:
+def test_an_impossible_path_is_named_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"file/a\.json: cannot be written \(File exists\)"):
         write_json(tmp_path / "file" / "a.json", 1)
@@ -141,17 +141,17 @@ NOT_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a link to a terminal": (lambda path: path.symlink_to("/dev/ptmx"), "not a regular file"),
     "a folder": (Path.mkdir, "a folder, expected a file"),
     "a link to itself": (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
-    "a terabyte of nothing": (_sparse, "1000 GB, but at most 1 GB are read"),
-    "nothing": (Path.exists, "No such file"),
+    "a sparse terabyte": (_sparse, "1000 GB, but at most 1 GB are read"),
+    "a missing file": (Path.exists, "No such file"),
 }
 
 
-@pytest.mark.parametrize("what", NOT_FILES)
-def test_only_regular_files_of_bearable_size_are_read(what: str, tmp_path: Path) -> None:
-    make, said = NOT_FILES[what]
+@pytest.mark.parametrize("kind", NOT_FILES)
+def test_only_regular_files_of_bounded_size_are_read(kind: str, tmp_path: Path) -> None:
+    make, reason = NOT_FILES[kind]
     make(tmp_path / "x")
     before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(DataError, match=rf"x: cannot be read \({said}"):
+    with pytest.raises(DataError, match=rf"x: cannot be read \({reason}"):
         read_bytes_checked(tmp_path / "x")
     assert time.monotonic() - before[0] < 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before[1] < 50_000  # kB
@@ -161,11 +161,11 @@ def test_a_fifo_is_refused_without_its_writer_noticing(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x")
     with pytest.raises(OSError, match="not a regular file"):
         sha256_of(tmp_path / "x")
-    with pytest.raises(OSError, match="No such device or address"):  # ENXIO: nobody has it open for reading
+    with pytest.raises(OSError, match="No such device or address"):  # ENXIO: it is not open for reading
         os.open(tmp_path / "x", os.O_WRONLY | os.O_NONBLOCK)
 
 
-def test_a_file_that_is_exchanged_for_a_fifo_while_it_is_opened_keeps_nobody_waiting(tmp_path: Path) -> None:
+def test_a_file_replaced_by_a_fifo_while_it_is_opened_does_not_block(tmp_path: Path) -> None:
     exchange = """
 import os, sys
 while True:
@@ -187,7 +187,7 @@ while True:
         other.wait()
 
 
-def test_a_link_is_followed_only_where_that_is_wanted(tmp_path: Path) -> None:
+def test_a_link_is_followed_only_where_that_is_allowed(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"abc")
     (tmp_path / "link").symlink_to("file")
     assert read_bytes_checked(tmp_path / "link") == b"abc"
@@ -195,7 +195,7 @@ def test_a_link_is_followed_only_where_that_is_wanted(tmp_path: Path) -> None:
         read_bytes_checked(tmp_path / "link", follow=False)
 
 
-def test_a_file_that_grows_is_read_no_further_than_it_went(tmp_path: Path) -> None:
+def test_a_growing_file_is_read_up_to_its_size_when_opened(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     assert read_bytes_checked(tmp_path / "x", most=3) == b"abc"
     grow = "import time\nfile = open('x', 'ab', 0)\nwhile True: file.write(b'0' * 1000); time.sleep(1e-3)"

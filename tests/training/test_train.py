@@ -170,7 +170,7 @@ def test_features_of_another_width_are_refused(run: Trained) -> None:
         (lambda f: (f / "config.json").write_text('{"format": "mien-model", "version": 99}'), "model version 99"),
         (
             lambda f: (f / "model.safetensors").write_bytes(b"short"),
-            r"model.safetensors: damaged \(not what SHA256SUMS says\)",
+            r"model.safetensors: damaged \(does not match SHA256SUMS\)",
         ),
     ],
 )

@@ -1,1 +1,1 @@
-"""."""
+"""Features of clips from frozen backbones, and the store that keeps them."""

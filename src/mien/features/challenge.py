@@ -1,10 +1,9 @@
-"""The features that the challenge hands out, taken as they are instead of being computed: pickled NumPy arrays.
+"""Import of the features that the challenge provides: pickled NumPy arrays, which are not computed again.
 
     vit/{id}.pkl        frames x 384    → vision
     wav2vec2/{id}.pkl   steps x 768     → audio, 50 steps per second
 
-A pickle is a program. These are read by a machine of our own that can make one numeric array and nothing else
-(``pickled``).
+Unpickling runs code, so they are read by an interpreter that can only build one numeric array (``safe_unpickle``).
 """
 
 from collections import Counter
@@ -21,24 +20,24 @@ from mien.schema import ClipFeatures, Feature, Manifest
 from mien.storage.files import key_of, read_bytes_checked, sha256_of
 
 PROVIDED = {"vision": ("vit", 1.0), "audio": ("wav2vec2", 50.0)}
-"""By modality: the challenge's folder, and steps per second (of frames only the number is known)."""
+"""By modality: the challenge's folder, and steps per second (frame times are unknown, so frames are numbered)."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import came to: clips by modality, and how many have none, by reason, with the first of each."""
+    """The result of an import: clips by modality; missing features by (modality, reason), with the first clip."""
 
     made: dict[str, int]
     absent: dict[tuple[str, str], tuple[int, str]]
 
 
 def import_provided(data: Path, manifest: Manifest, out: Path) -> Imported:
-    """Put the challenge's features into a store; what the store holds of other modalities stays.
+    """Import the challenge's features into a store; features of other modalities in it stay.
 
     Args:
         data: the challenge's folder.
         manifest: its clips.
-        out: the store.
+        out: the folder of the store.
 
     Raises:
         DataError: the folder has no such features.
@@ -74,7 +73,7 @@ def read_array(path: Path) -> npt.NDArray[np.float32]:
         ``(T, F)`` float32.
 
     Raises:
-        DataError: it cannot be read, holds anything but a numeric array, or numbers that are not finite.
+        DataError: it cannot be read, is not a numeric array, or has values that are not finite.
     """
     content = read_bytes_checked(path)
     try:

@@ -1,12 +1,12 @@
-"""Clips → feature store: what is not there yet is made, and nothing is made twice.
+"""Feature extraction into a store: features that are missing or out of date are computed, the others are reused.
 
     for outcome in extract(manifest, store, settings, workers=2): ...
 
-What a worker makes of a clip (``worker.py``) is on the disk before the next outcome is yielded.
+The features of a clip (``worker.py``) are on the disk before its outcome is yielded.
 
-A feature's key is the content of everything it depends on: the bytes and the range of the clip, the settings, the
-weights, the version of the code, the engine and its number format. A feature whose key stands in the store already is
-not made again; one that failed is tried again.
+A feature's key is a hash of everything it depends on: the bytes and the range of the clip, the settings, the weights,
+the version of the code, the engine and its number format. A feature whose key is already in the store is reused; one
+that failed is tried again.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from mien.schema import Clip, Manifest
 from mien.storage.checksums import read_checksummed, write_checksummed
 
 SETTINGS = "extraction.json"
-"""In a store: the settings that its newest features were made with, for whoever prepares clips in the same way."""
+"""In a store: the settings of its newest features, so that new clips can be prepared in the same way."""
 
 SECTIONS = ("media", "faces", "speech")
 
@@ -33,16 +33,16 @@ DAMAGED = "damaged in the store"
 
 
 def extract(manifest: Manifest, store: Path, settings: Settings, *, workers: int = 0) -> Iterator[ClipOutcome]:
-    """Make the features of every clip that does not have them yet.
+    """Compute the features of every clip that does not have them yet.
 
     Args:
-        manifest: the clips; the store takes over their order.
-        store: the folder of the feature store; made when it is not there.
+        manifest: the clips; the store keeps their order.
+        store: the folder of the feature store; created if needed.
         settings: weights, modalities, rates, limits.
-        workers: processes; 0 works in this one. Files are decoded in other processes in any case.
+        workers: number of worker processes; 0 works in this one. Files are always decoded in other processes.
 
     Yields:
-        An outcome for every clip, in the order of completion, after its features are on the disk.
+        The outcome of every clip, in order of completion, after its features are on the disk.
 
     Raises:
         WeightsMissing: see ``plan``.
@@ -70,10 +70,10 @@ def extract(manifest: Manifest, store: Path, settings: Settings, *, workers: int
 
 
 def with_extraction_settings(settings: Settings, store: Path) -> Settings:
-    """The settings with those parts that say how clips are prepared taken from a store.
+    """Settings with the sections on the preparation of clips replaced by those of a store.
 
-    A model must prepare new clips as those were that it learned from. A store without a record of its settings (one
-    that was imported or drawn) changes nothing. Limits of the machine stay those of ``settings``.
+    A model must prepare new clips as its training clips were prepared. A store without recorded settings (imported or
+    synthetic features) changes nothing. Limits of the machine stay those of ``settings``.
 
     Raises:
         StoreError: the record is damaged.
@@ -85,8 +85,8 @@ def with_extraction_settings(settings: Settings, store: Path) -> Settings:
         made = {name: made[name] for name in (*SECTIONS, "weights")}
         return with_local_limits(Settings.model_validate(settings.model_dump() | made), settings)
     except (DataError, ValidationError, KeyError) as error:
-        said = str(error) if isinstance(error, DataError) else f"{store / SETTINGS}: damaged"
-        raise StoreError(f"{said}; run the extraction again") from error
+        reason = str(error) if isinstance(error, DataError) else f"{store / SETTINGS}: damaged"
+        raise StoreError(f"{reason}; run the extraction again") from error
 
 
 def _job(clip: Clip, writer: StoreWriter) -> ClipJob:
@@ -94,7 +94,7 @@ def _job(clip: Clip, writer: StoreWriter) -> ClipJob:
 
 
 def _recompute_reason(job: ClipJob, outcome: ClipOutcome, writer: StoreWriter) -> str:
-    """Why something that stood in the store was made again, if it was; other settings are no news to who gave them."""
+    """Why stored features were computed again, if they were; changed settings are not mentioned."""
     for feature in outcome.made.features:
         before = SourceFile.read(job.known.get(feature.modality, ("",) * 4)[3])
         now = SourceFile.read(feature.origin)
@@ -104,10 +104,10 @@ def _recompute_reason(job: ClipJob, outcome: ClipOutcome, writer: StoreWriter) -
 
 
 def _without_repeated_failure(job: ClipJob, outcome: ClipOutcome) -> ClipOutcome:
-    """An outcome without failures that are stored already in the same words, so that trying again adds nothing."""
-    fresh = tuple(
+    """An outcome without failures that are already stored with the same reason."""
+    new = tuple(
         feature
         for feature in outcome.made.features
         if feature.status != "failed" or job.known.get(feature.modality) != ("", "failed", feature.reason, "")
     )
-    return replace(outcome, made=replace(outcome.made, features=fresh))
+    return replace(outcome, made=replace(outcome.made, features=new))

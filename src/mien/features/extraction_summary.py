@@ -1,4 +1,4 @@
-"""What an extraction came to, in numbers and reasons: nothing is skipped or missing without being counted here."""
+"""Counts and reasons of an extraction; whatever is missing, failed or unusual is counted here."""
 
 import re
 from collections import Counter
@@ -11,14 +11,14 @@ from mien.modalities import MODALITIES
 
 @dataclass
 class ExtractionSummary:
-    """What an extraction came to, counted outcome by outcome.
+    """The result of an extraction, updated outcome by outcome.
 
     Attributes:
-        made, reused: clips of which something was made now, and clips of which nothing had to be.
-        absent: clips by (modality, reason with its numbers left out), with the first example in full.
+        made, reused: clips with new features, and clips whose features were all reused.
+        absent: clips by (modality, reason without its numbers), with the first example in full.
         failed: (clip, reason), in order.
-        recomputed: by reason, clips of which something that had been made was made again, with the first.
-        remarks: clips by what was odd about them, with the first example.
+        recomputed: by reason, clips whose stored features had to be computed again, with the first.
+        remarks: clips by warning, with the first example.
         seconds: time spent, by stage, summed over workers.
     """
 
@@ -53,7 +53,7 @@ def _count(counts: dict[Any, tuple[int, str]], kind: Any, example: str) -> None:
 
 
 def _kind(reason: str) -> str:
-    """A reason without its numbers and names, so that equal reasons can be counted.
+    """A reason with its numbers replaced, so that equal reasons can be counted.
 
     >>> _kind("no face in 28 of 30 frames")
     'no face in # of # frames'

@@ -1,8 +1,8 @@
-"""What a feature depends on, as one key: equal keys mean equal features, so nothing is computed twice.
+"""Keys of features: hashes of everything that a feature depends on, so that nothing is computed twice.
 
-The content of the clip's file (not its name or date), its range, the settings that touch the modality, the weights,
-the version of the preparing code, the engine and its number format. What a modality does not depend on is not in its
-key: other vision weights leave the transcripts standing.
+A key covers the content of the clip's file (not its name or date), its range, the settings that affect the modality,
+the weights, the version of the preparing code, the engine and its number format. What a modality does not depend on is
+not in its key: other vision weights leave the transcripts valid.
 """
 
 import errno
@@ -22,7 +22,7 @@ from mien.weights import Weights
 
 
 class Keys:
-    """Makes the keys of one clip's features, and says what they are made from; ``sha256`` hashes each file once."""
+    """The keys of one clip's features, and the files they are made from; ``sha256`` is called once per file."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Keys:
         """The key of a modality's features of this clip.
 
         Raises:
-            DataError: the file that they would be made from cannot be opened.
+            DataError: the source file cannot be opened.
             MediaError: it cannot be read, or not in time.
         """
         clip = self._clip
@@ -61,10 +61,10 @@ class Keys:
         )
 
     def origin(self, modality: Modality) -> SourceFile:
-        """What a modality's features of this clip are made from.
+        """The source file of a modality's features of this clip.
 
         Raises:
-            DataError: it is a file that cannot be read.
+            DataError: it cannot be read.
         """
         clip = self._clip
         if _is_given(clip, modality):
@@ -80,10 +80,10 @@ class Keys:
         return self._origins[source]
 
     def check_unchanged(self) -> None:
-        """See that no file was written to since it was hashed: what was read of it meanwhile would be a mixture.
+        """Check that no file was written to since it was hashed.
 
         Raises:
-            MediaError: one was.
+            MediaError: one was, so what was decoded may be a mixture of versions.
         """
         for source, origin in self._origins.items():
             path = getattr(self._clip, source)
@@ -96,7 +96,7 @@ def _is_given(clip: Clip, modality: Modality) -> bool:
 
 
 def _source(clip: Clip, modality: Modality, settings: Settings) -> str:
-    """The field of the clip with the file or folder that a modality's features are made from."""
+    """The field of the clip that names the source file or folder of a modality's features."""
     if modality.sense in ("text", "audio") and settings.speech.source == "provided":
         return "sound" if clip.sound else "path"
     if modality.sense == "vision" and settings.faces.source == "provided":

@@ -1,6 +1,6 @@
-"""The files of clips that are finished, but whose shard is not complete yet: ``pending/<key of the clip>.safetensors``.
+"""Files of finished clips until their shard is complete: ``pending/<key of the clip>.safetensors``.
 
-Each has its checksum, and is checked against what it should hold when it is read.
+Each has a checksum; it and the shapes are checked when the file is read.
 """
 
 import re
@@ -22,7 +22,7 @@ _NAME = re.compile(r"[0-9a-f]{32}\.safetensors")
 
 
 class _Head(BaseModel):
-    """The head of the file of a pending clip."""
+    """The header of the file of a pending clip."""
 
     clip: str
     seconds: float | None
@@ -32,7 +32,7 @@ class _Head(BaseModel):
 
 
 def pending_file(root: Path, clip: str) -> Path:
-    """Where the file of a clip lies."""
+    """The path of the file of a clip."""
     return root / "pending" / f"{key_of(clip)}.safetensors"
 
 
@@ -40,7 +40,7 @@ def pending_of(root: Path) -> list[Path]:
     """The files of pending clips of a store.
 
     Raises:
-        StoreError: there is something else among them.
+        StoreError: the folder contains something else.
     """
     found = sorted(path for path in (root / "pending").iterdir() if not path.name.startswith("."))
     for path in found:
@@ -67,32 +67,32 @@ def write_pending(path: Path, clip: ClipFeatures) -> None:
 
 
 def read_pending(path: Path) -> ClipFeatures:
-    """What a file of a pending clip holds.
+    """Read the file of a pending clip.
 
     Raises:
-        Damaged: it cannot be read, or is no such file.
+        Damaged: it cannot be read, or is not such a file.
     """
     arrays, values = read_tensors(path)
     try:
         head = _Head.model_validate(values)
-        said = transcript_from_json(head.transcript)
+        transcript = transcript_from_json(head.transcript)
     except (ValueError, RecursionError) as error:
         raise Damaged(f"{path}: damaged ({' '.join(str(error).split())[:200]})") from error
     features = tuple(
-        Feature(name, key, made, *_steps_of(path, name, arrays), status, reason, origin)
-        for name, key, made, status, reason, origin in head.features
+        Feature(name, key, provenance, *_steps_of(path, name, arrays), status, reason, origin)
+        for name, key, provenance, status, reason, origin in head.features
     )
     seconds = or_nan(head.seconds)
-    return ClipFeatures(head.clip, seconds, features, said, head.notes)
+    return ClipFeatures(head.clip, seconds, features, transcript, head.notes)
 
 
 def _steps_of(path: Path, modality: str, arrays: Arrays) -> tuple[Any, Any]:
-    """The steps of a modality and their times; nothing when it is absent."""
+    """The steps of a modality and their times; ``None`` twice when it is absent."""
     values, seconds = arrays.get(modality), arrays.get(f"{modality}.seconds")
     if values is None and seconds is None:
         return None, None
     if values is None or seconds is None or values.ndim != 2 or seconds.shape != values.shape[:1]:
-        raise Damaged(f"{path}: damaged (the steps of {modality} and their times do not go together)")
+        raise Damaged(f"{path}: damaged (the steps of {modality} do not match their times)")
     if (values.dtype, seconds.dtype) != (np.float16, np.float32):
         raise Damaged(f"{path}: damaged ({modality} is {values.dtype}, its times {seconds.dtype})")
     return values, seconds

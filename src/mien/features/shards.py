@@ -1,6 +1,6 @@
-"""The shards of a feature store on the disk: their names, and their two tables, checked when they are read.
+"""Shards of a feature store: their names, and their two tables, which are checked when they are read.
 
-``store.py`` tells what stands in them. Whatever is not as it was written is one ``StoreError``.
+``store.py`` describes the layout. A damaged table is a ``StoreError``.
 """
 
 import json
@@ -18,7 +18,7 @@ from mien.storage.bounded import read_parquet
 from mien.storage.checksums import check_sums
 from mien.storage.documents import or_nan, plain
 
-REMEDY = "run the command that made the store again: it makes what is damaged anew"
+REMEDY = "run the command that made the store again: it computes damaged parts again"
 
 SHARD_NAME = re.compile(r"[0-9]{5,9}-[0-9]{1,9}")
 
@@ -47,10 +47,10 @@ _TRANSCRIPT, _NOTES = TypeAdapter(Transcript), TypeAdapter(list[str])
 
 
 def shards_of(root: Path) -> list[Path]:
-    """The shards in the order in which a later row replaces an earlier one: by generation, then by place.
+    """The shards in the order in which later rows replace earlier ones: by generation, then by number.
 
     Raises:
-        StoreError: there is something else among them.
+        StoreError: the folder contains something else.
     """
     try:
         names = [shard for shard in (root / "shards").iterdir() if not shard.name.startswith(".")]
@@ -83,29 +83,29 @@ def read_table(shard: Path, name: str, columns: pa.Schema) -> pa.Table:
     except (DataError, OSError, pa.ArrowException) as error:
         raise StoreError(f"{shard / name}: damaged ({_short(error)}); {REMEDY}") from error
     for column in columns.names:
-        if _is_spoilt(table[column], nullable=column == "transcript"):
+        if _is_invalid(table[column], nullable=column == "transcript"):
             raise StoreError(f"{shard / name}: damaged (a {column} is missing or below 0); {REMEDY}")
     return table
 
 
-def _is_spoilt(column: pa.ChunkedArray, nullable: bool) -> bool:
+def _is_invalid(column: pa.ChunkedArray, nullable: bool) -> bool:
     if column.null_count:
         return not nullable
     return pa.types.is_integer(column.type) and len(column) > 0 and column.to_numpy().min() < 0
 
 
 def known_clips(shard: Path) -> Iterator[tuple[str, float, Transcript | None, list[str]]]:
-    """What the second table of a shard says of each clip: name, seconds, transcript, notes.
+    """The rows of the second table of a shard: name, seconds, transcript, notes of each clip.
 
     Raises:
         StoreError: it is damaged.
     """
     for row in read_table(shard, "clips.parquet", CLIPS).to_pylist():
         try:
-            said, notes = transcript_from_json(row["transcript"]), _NOTES.validate_json(row["notes"])
+            transcript, notes = transcript_from_json(row["transcript"]), _NOTES.validate_json(row["notes"])
         except (ValueError, RecursionError) as error:
             raise StoreError(f"{shard / 'clips.parquet'}: damaged ({_short(error)}); {REMEDY}") from error
-        yield row["clip"], row["seconds"], said, notes
+        yield row["clip"], row["seconds"], transcript, notes
 
 
 def _short(error: Exception) -> str:
@@ -113,7 +113,7 @@ def _short(error: Exception) -> str:
 
 
 def transcript_to_json(transcript: Transcript | None) -> str | None:
-    """A transcript as one JSON text; what is not a number is null."""
+    """A transcript as JSON text; ``nan`` becomes null."""
     if transcript is None:
         return None
     return json.dumps(plain(asdict(transcript)))
@@ -124,13 +124,13 @@ def transcript_from_json(text: str | None) -> Transcript | None:
 
     Raises:
         ValueError: it is not the JSON of a transcript.
-        RecursionError: it is nested deep.
+        RecursionError: it is nested too deeply.
     """
     if text is None:
         return None
     values = json.loads(text)
     if not isinstance(values, dict):
-        raise ValueError("a transcript is no JSON object")
+        raise ValueError("a transcript is not a JSON object")
     for name in ("average_logprob", "no_speech_probability"):
         values[name] = or_nan(values.get(name))
     return _TRANSCRIPT.validate_python(values)

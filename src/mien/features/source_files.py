@@ -1,11 +1,11 @@
-"""What a feature was made from, so that a clip that was replaced afterwards is never taken for the one it was.
+"""Source files of features, so that a clip that was replaced after extraction is noticed.
 
-Extraction hashes every file, and notices by that. Training and judging do not look at films; they look whether the
-files that are still there have the size and the time of change that they had, and hash only those that have not. Times
-are compared for equality only: a clock that was set back, or a file from the future, changes nothing.
+Extraction hashes every file. Training and evaluation do not read videos: they compare size and modification time of
+the files that still exist, and hash only those that differ. Times are compared for equality only, so a clock that was
+set back changes nothing.
 
-The trade-off: a film replaced by another of exactly the same size and time of change is noticed by ``mien extract``
-alone. A film that has been moved away is not looked for.
+The trade-off: a video replaced by another of exactly the same size and modification time is noticed by
+``mien extract`` only. A video that has been moved away is not searched for.
 """
 
 import json
@@ -27,20 +27,20 @@ SOURCES = ("path", "sound", "crops", "openface", TRANSCRIPT)
 
 
 class FileStat(NamedTuple):
-    """What changes when a file is written, without reading it: size in bytes, time of change in nanoseconds."""
+    """Size in bytes and modification time in nanoseconds."""
 
     size: int
     changed: int
 
 
 class SourceFile(NamedTuple):
-    """A file, or a given transcript, and the part of it, that a feature was made from.
+    """The file, or given transcript, and the part of it, that a feature was made from.
 
     Attributes:
         source: the name of the ``Clip``'s field, one of ``SOURCES``.
         content: hash of its bytes.
         start, end: of the part, seconds.
-        stamp: when it was hashed; zeros for a transcript.
+        size, changed: ``FileStat`` when it was hashed; zeros for a transcript.
     """
 
     source: str
@@ -52,24 +52,24 @@ class SourceFile(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> Self | None:
-        """The inverse of ``text``; ``None`` for a feature that was imported or drawn, not made from a file.
+        """The inverse of ``text``; ``None`` for imported or synthetic features, which have no source file.
 
         Raises:
-            StoreError: it is no such text.
+            StoreError: the text is damaged.
         """
         if not text:
             return None
         try:
             source, content, *rest = json.loads(text)
             if source not in SOURCES or not isinstance(content, str):
-                raise ValueError(f"{source!r} is no part of a clip")
+                raise ValueError(f"{source!r} is not a field of a clip")
             return cls(source, content, *rest)
         except (ValueError, TypeError, RecursionError) as error:
             raise StoreError(f"an origin in the store is damaged ({str(error)[:100]}); {REMEDY}") from error
 
     @property
     def text(self) -> str:
-        """As it stands in a store.
+        """The text that is stored.
 
         >>> SourceFile("path", "ab", size=3).text
         '["path","ab",null,null,3,0]'
@@ -77,25 +77,25 @@ class SourceFile(NamedTuple):
         return json.dumps(self, separators=(",", ":"))
 
     def matches(self, clip: Clip) -> bool:
-        """Whether the clip still has this content; also when its file is not there to be looked at."""
-        given = getattr(clip, self.source)
+        """Whether the clip still has this content; true also when its file does not exist any more."""
+        source = getattr(clip, self.source)
         if self.source == TRANSCRIPT:
-            return given is None or key_of(given) == self.content
-        if given is None or not given.exists():
+            return source is None or key_of(source) == self.content
+        if source is None or not source.exists():
             return True
         if (clip.start, clip.end) != (self.start, self.end):
             return False
-        return file_stat(given) == (self.size, self.changed) or content_of(given) == self.content
+        return file_stat(source) == (self.size, self.changed) or content_of(source) == self.content
 
 
 def file_stat(path: Path) -> FileStat:
-    """The stamp of a file, or of all the files in a folder together."""
+    """Size and modification time of a file; of a folder, the sum of sizes and the latest time of its files."""
     stats = [file.stat() for file in _files(path)]
     return FileStat(sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0))
 
 
 def content_of(path: Path, sha256: Callable[[Path], str] = sha256_of) -> str:
-    """The hash of a file, or of all the files in a folder with their names; ``sha256`` hashes one file."""
+    """The hash of a file, or of all files in a folder with their names; ``sha256`` hashes one file."""
     if _is_folder(path):
         return key_of([(file.name, sha256(file)) for file in _files(path)])
     try:
@@ -105,7 +105,7 @@ def content_of(path: Path, sha256: Callable[[Path], str] = sha256_of) -> str:
 
 
 def check_unchanged(store: Store, clips: Iterable[Clip], modalities: Iterable[str]) -> None:
-    """See that no clip was replaced since its features were made.
+    """Check that no clip was replaced since its features were computed.
 
     Raises:
         DataError: some were; the message has their number and the first.
@@ -117,8 +117,8 @@ def check_unchanged(store: Store, clips: Iterable[Clip], modalities: Iterable[st
             changed.append(clip.id)
     if changed:
         raise DataError(
-            f"{store.root}: {len(changed)} clips are not what they were when their features were made, first "
-            f"{changed[0]}; run mien extract again: it makes these anew"
+            f"{store.root}: {len(changed)} clips have changed since their features were computed, first {changed[0]}; "
+            "run mien extract again: it computes these again"
         )
 
 

@@ -1,20 +1,20 @@
-"""The feature store: a folder that holds what the frozen backbones made of every clip.
+"""The feature store: a folder with the features of every clip.
 
     store.json                       format and version
-    shards/00003-0/                  256 clips of the manifest, generation 0; appears whole, by one rename
+    shards/00003-0/                  256 clips of the manifest, generation 0; written atomically, by one rename
         index.parquet                a row per (clip, modality): shard rows, key, status, reason, origin, checksums
         clips.parquet                a row per clip: seconds, transcript, words, notes
         SHA256SUMS                   of these two tables
         audio.npy  audio.seconds.npy (sum of T, F) float16 and (sum of T,) float32: all clips, packed one after another
-    pending/<clip>.safetensors       finished clips whose shard is not complete yet
+    pending/<clip>.safetensors       finished clips until their shard is complete
 
-The trade-off: a finished clip is on the disk at once, in a small file of its own, and is moved into its shard when
-all the clips of that shard are through. Killing the writer at any moment loses only the clips in flight, and because
-a shard's place is its clips' place in the manifest, the store comes out the same however often it was interrupted.
+The trade-off: a finished clip is written at once to a small file of its own, and is moved into its shard when all the
+clips of that shard are done. Killing the writer at any moment loses only the clips in progress, and because shards are
+numbered by their clips' positions in the manifest, the result is the same however often it was interrupted.
 A later row for the same clip and modality (a higher generation) replaces an earlier one.
 
 Tables are checked when they are read, arrays clip by clip when a clip is read: opening a store reads no array, and a
-damaged byte costs the clip that it hits, which the command that made the store makes again.
+damaged byte costs one clip, whose features the command that made the store computes again.
 
 Shapes: ``N`` clips, ``T`` steps of one clip, ``S`` steps of many clips packed, ``F`` feature width.
 Writing is in ``writer.py``.
@@ -47,7 +47,7 @@ from mien.storage.files import key_of, read_json
 
 FORMAT = "mien-features"
 VERSION = 2
-"""2: with checksums and origins; what was written before has neither, and is made anew."""
+"""2: with checksums and origins; older stores have neither, and have to be made again."""
 
 HEAD = {"format": FORMAT, "version": VERSION}
 
@@ -79,9 +79,9 @@ class Packed:
 
 
 class Row(NamedTuple):
-    """One line of the index: where the steps of one clip in one modality lie, or why there are none.
+    """One row of the index: the position of the steps of one clip in one modality, or why there are none.
 
-    ``origin`` is what they were made from (``source_files.py``); ``crc`` and ``seconds_crc`` are CRC-32 of their bytes.
+    ``origin`` is the source file (``source_files.py``); ``crc`` and ``seconds_crc`` are CRC-32 of the steps' bytes.
     """
 
     shard: str
@@ -104,7 +104,7 @@ class Store:
         """Open the store at ``root``.
 
         Raises:
-            StoreError: there is no store, it is foreign or newer than this version of mien, or it is damaged.
+            StoreError: it is not a store, is newer than this version of mien, or is damaged.
         """
         self.root = Path(root)
         check_format(self.root)
@@ -125,16 +125,15 @@ class Store:
 
     @cached_property
     def clips(self) -> dict[str, dict[str, Any]]:
-        """What is known of each clip: ``seconds``, ``transcript`` (a ``Transcript`` or ``None``), ``notes``."""
+        """By clip: ``seconds``, ``transcript`` (a ``Transcript`` or ``None``), ``notes``."""
         clips: dict[str, dict[str, Any]] = {}
         for shard in shards_of(self.root):
-            for clip, seconds, transcript, said in known_clips(shard):
+            for clip, seconds, transcript, notes in known_clips(shard):
                 old = clips.get(clip, {})
-                notes = tuple(dict.fromkeys((*old.get("notes", ()), *said)))
                 clips[clip] = {
                     "seconds": old.get("seconds", math.nan) if math.isnan(seconds) else seconds,
                     "transcript": transcript or old.get("transcript"),
-                    "notes": notes,
+                    "notes": tuple(dict.fromkeys((*old.get("notes", ()), *notes))),
                 }
         return clips
 
@@ -145,15 +144,15 @@ class Store:
 
     @property
     def random_weights(self) -> bool:
-        """Whether anything in the store was made with random weights, so that its scores mean nothing."""
+        """Whether any feature was made with random weights, so that scores from it mean nothing."""
         return any("random" in row.provenance for row in self.rows.values())
 
     def fingerprint(self) -> str:
-        """A key of all that the store holds; equal stores have equal fingerprints, whatever their shards."""
+        """A hash of all keys in the store; it does not depend on the shards."""
         return key_of(sorted((*pair, row.key, row.status, row.steps) for pair, row in self.rows.items()))
 
     def provenance(self, modality: str) -> str:
-        """How the features of a modality were made, in words; several ways are joined by `` + ``."""
+        """Weights and code version of a modality's features, as text; several are joined by `` + ``."""
         return " + ".join(sorted({row.provenance for (_, name), row in self.rows.items() if name == modality}))
 
     def row(self, clip: str, modality: str) -> Row | None:
@@ -188,7 +187,7 @@ class Store:
         A clip that is absent, or was never extracted, has no steps.
 
         Raises:
-            StoreError: a clip's steps are damaged, or their width is not that of the others.
+            StoreError: a clip's steps are damaged, or differ in width from the others.
         """
         rows = [self.rows.get((clip, modality)) for clip in clips]
         self._check_room(modality, rows)
@@ -199,13 +198,13 @@ class Store:
             if row and row.steps:
                 if row.width != width:
                     raise StoreError(f"{self.root}: {modality} is {row.width} wide in some clips and {width} in others")
-                place = values[begin : begin + row.steps]
-                place[:] = self._slice(row, modality, "")
-                self._checked(place, row.crc, row, clip, modality)
+                target = values[begin : begin + row.steps]
+                target[:] = self._slice(row, modality, "")
+                self._checked(target, row.crc, row, clip, modality)
         return Packed(values, offsets)
 
     def _check_room(self, modality: str, rows: Sequence[Row | None]) -> None:
-        """See that rows claim no more steps than there are, before memory is taken for them."""
+        """Check that rows claim no more steps than their shards have, before memory is allocated for them."""
         claimed: Counter[str] = Counter()
         for row in rows:
             if row and row.steps:
@@ -213,7 +212,7 @@ class Store:
                 claimed[row.shard] += row.steps
                 if claimed[row.shard] > len(array):
                     index = self.root / "shards" / row.shard / "index.parquet"
-                    raise StoreError(f"{index}: damaged (claims more steps of {modality} than there are); {REMEDY}")
+                    raise StoreError(f"{index}: damaged (claims more steps of {modality} than the shard has); {REMEDY}")
 
     def _checked(self, steps: npt.NDArray[Any], crc: int, row: Row, clip: str, modality: str) -> npt.NDArray[Any]:
         if crc32(steps) != crc:
@@ -221,11 +220,11 @@ class Store:
         return steps
 
     def _slice(self, row: Row, modality: str, suffix: str) -> npt.NDArray[Any]:
-        """The steps of a row, or their times, as they lie on the disk; not yet checked."""
+        """The steps of a row, or their times, memory-mapped; not yet checked."""
         return self._array(row, modality, suffix)[row.offset : row.offset + row.steps]
 
     def _array(self, row: Row, modality: str, suffix: str) -> npt.NDArray[Any]:
-        """The array that a row lies in; it has the row's width, and reaches as far as the row."""
+        """The array that contains a row, after a check of its shape."""
         name = f"{row.shard}/{modality}{suffix}.npy"
         if name not in self._arrays:
             try:
@@ -235,16 +234,16 @@ class Store:
         array, wanted = self._arrays[name], (row.offset + row.steps, *(() if suffix else (row.width,)))
         if array.ndim != len(wanted) or array.shape[1:] != wanted[1:] or len(array) < wanted[0]:
             raise StoreError(
-                f"{self.root / 'shards' / name}: damaged (holds {array.shape}, the index wants {wanted}); {REMEDY}"
+                f"{self.root / 'shards' / name}: damaged (shape {array.shape}, expected {wanted}); {REMEDY}"
             )
         return array
 
 
 def check_format(root: Path) -> None:
-    """See that ``root`` is a store that this version of mien reads.
+    """Check that ``root`` is a store that this version of mien reads.
 
     Raises:
-        StoreError: it is no store, is foreign, or is of another version.
+        StoreError: it is not a store, or is of another version.
     """
     if not (root / "store.json").exists():
         raise StoreError(f"{root}: not a feature store (no store.json); make one with: mien extract DATA --out {root}")
@@ -254,7 +253,7 @@ def check_format(root: Path) -> None:
         raise StoreError(f"{error}; write a new one with: echo '{json.dumps(HEAD)}' > {root / 'store.json'}") from error
     check_document(
         root / "store.json", head, FORMAT, VERSION, noun="feature store",
-        remedy="make it anew in another folder, by the same command", error=StoreError,
+        remedy="make it again in another folder, by the same command", error=StoreError,
     )  # fmt: skip
 
 

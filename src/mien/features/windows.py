@@ -1,14 +1,14 @@
-"""Windows over a clip: stretches that are scored as clips of their own, cut from what was made of the whole clip.
+"""Windows: parts of a clip that are scored as clips of their own, cut from the features of the whole clip.
 
-    spans      length → (start, end) of each window          in the worker
-    Stretch    a window, and the text of the words in it     from the worker to whoever scores
-    cut        features of the clip → features of a window   where the scores are made
+    spans        length → (start, end) of each window          in the worker
+    WindowSpan   a window, and the text feature of its words   from the worker to the scoring
+    cut          features of the clip → features of a window   where scores are computed
 
-Sound, pictures and movement are cut by the presentation times of their steps: no backbone looks or listens again. A
-sentence vector cannot be cut, so the words spoken in a window are embedded anew, which costs little.
+Audio, vision and motion are cut by the presentation times of their steps: no backbone runs again. A sentence vector
+cannot be cut, so the words spoken in a window are embedded separately, which costs little.
 
-The trade-off: a step of a speech encoder has heard what is around it, so a window is not quite the same seconds as a
-file of their own; in return a clip with windows costs hardly more than the clip.
+The trade-off: a step of a speech encoder depends on the audio around it, so the scores of a window differ slightly
+from those of the same seconds in a file of their own; in return a clip with windows costs hardly more than the clip.
 
 Shapes: ``T`` steps, ``F`` feature width.
 """
@@ -24,7 +24,7 @@ from mien.modalities import find_modality
 from mien.schema import ClipFeatures, Feature
 
 OVERLAP = 4
-"""Windows that see each moment, when nothing is said of the hop."""
+"""Number of windows that cover each moment by default."""
 
 Span = tuple[float, float]
 """Start and end in seconds."""
@@ -32,7 +32,7 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of ``seconds``, one every ``hop`` seconds."""
+    """Windows of length ``seconds``, one every ``hop`` seconds."""
 
     seconds: float
     hop: float
@@ -62,8 +62,8 @@ class WindowSpan:
 
     Attributes:
         start, end: seconds from the start of the clip.
-        until: where what belongs to it ends: ``end``, but the last window has everything from its start on.
-        text: the text feature of its words; ``None`` leaves it that of the whole clip, which cannot be cut.
+        until: steps before this time belong to it: ``end``; infinity in the last window.
+        text: the text feature of its words; ``None`` takes that of the whole clip.
     """
 
     start: float
@@ -73,14 +73,14 @@ class WindowSpan:
 
 
 def windows_of(seconds: float | None, hop: float | None = None) -> Windows | None:
-    """Windows as somebody asks for them; without ``hop`` they begin every quarter of their length.
+    """Checked windows; without ``hop`` one begins every quarter of their length.
 
     Raises:
-        SettingsError: a length is not above 0, windows would leave gaps, or there is a hop and no length.
+        SettingsError: a length is not above 0, windows would leave gaps, or a hop is given without a length.
     """
     if seconds is None:
         if hop is not None:
-            raise SettingsError(f"a hop of {hop:g} s without windows; say how long a window is, e.g. --windows 4s")
+            raise SettingsError(f"a hop of {hop:g} s without windows; give the length of a window, e.g. --windows 4s")
         return None
     hop = seconds / OVERLAP if hop is None else hop
     if not (0 < seconds < math.inf and 0 < hop < math.inf):
@@ -93,30 +93,30 @@ def windows_of(seconds: float | None, hop: float | None = None) -> Windows | Non
 
 
 def window_spans(windows: Windows, length: float) -> list[WindowSpan]:
-    """The windows of a clip of a length, without their texts."""
+    """The windows of a clip of a given length, without text features."""
     spans = windows.spans(length)
     return [WindowSpan(start, end, end if n < len(spans) else math.inf) for n, (start, end) in enumerate(spans, 1)]
 
 
-def cut(made: ClipFeatures, stretch: WindowSpan, modalities: Iterable[str]) -> ClipFeatures:
-    """The features of some modalities within a window; steps belong to it from its start until just before its end."""
-    whole = {feature.modality: feature for feature in made.features if feature.modality in set(modalities)}
-    parts = tuple(_part(feature, stretch) for feature in whole.values())
-    return ClipFeatures(made.clip, stretch.end - stretch.start, parts)
+def cut(clip: ClipFeatures, window: WindowSpan, modalities: Iterable[str]) -> ClipFeatures:
+    """The features of some modalities in a window; steps at its start belong to it, steps at its end do not."""
+    wanted = {feature.modality: feature for feature in clip.features if feature.modality in set(modalities)}
+    parts = tuple(_part(feature, window) for feature in wanted.values())
+    return ClipFeatures(clip.clip, window.end - window.start, parts)
 
 
-def _part(feature: Feature, stretch: WindowSpan) -> Feature:
-    """A feature in a window: made for it, cut, or that of the whole clip, which has one vector."""
-    if stretch.text is not None and stretch.text.modality == feature.modality:
-        return stretch.text
-    return _within(feature, stretch) if find_modality(feature.modality).sequence else feature
+def _part(feature: Feature, window: WindowSpan) -> Feature:
+    """A feature in a window: the window's own text, the steps in it, or the one vector of the whole clip."""
+    if window.text is not None and window.text.modality == feature.modality:
+        return window.text
+    return _within(feature, window) if find_modality(feature.modality).sequence else feature
 
 
-def _within(feature: Feature, stretch: WindowSpan) -> Feature:
+def _within(feature: Feature, window: WindowSpan) -> Feature:
     """The steps of a feature within a window, without copying; absent when there are none."""
     if feature.values is None or feature.seconds is None:
         return feature
-    edges = np.array([stretch.start, stretch.until], np.float32)
+    edges = np.array([window.start, window.until], np.float32)
     first, last = np.searchsorted(feature.seconds, edges)
     if first == last:
         return replace(feature, values=None, seconds=None, status="absent", reason="nothing of it in this window")

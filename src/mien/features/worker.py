@@ -1,13 +1,13 @@
-"""A clip → its features: it is decoded once, and each frozen backbone sees it once.
+"""From a clip to its features: it is decoded once, and each frozen backbone runs once.
 
     for job, outcome in outcomes(plan(settings), jobs, workers=2): ...
 
-A worker takes a whole clip from its file to its features, because on a processor that is what keeps all cores busy
-without moving pictures between processes. What it loads and what it is asked for are two things:
+A worker takes a clip all the way from its file to its features: that keeps all CPU cores busy without sending frames
+between processes. Loaded models and requests are separate objects:
 
-    Engines      weights, backbones, face finder, recogniser, decoder    loaded when first needed, kept
-    Extraction   settings, weights by name, windows                      what is wanted of clips now
-    Extractor    both together: clip → features                          nothing but these two; made anew at each call
+    Engines      weights, backbones, face detector, recogniser, decoder    loaded when first needed, and kept
+    Extraction   settings, weights by name, windows                        what is requested now
+    Extractor    both together: clip → features                            stateless; made for each call
 """
 
 import math
@@ -37,7 +37,7 @@ GRACE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class ClipJob:
-    """A clip and what is known of it: key, status, reason and origin of each stored feature."""
+    """A clip with key, status, reason and origin of each of its stored features."""
 
     clip: Clip
     known: Mapping[str, tuple[str, str, str, str]] = field(default_factory=dict)
@@ -45,15 +45,15 @@ class ClipJob:
 
 @dataclass(frozen=True)
 class ClipOutcome:
-    """What became of a clip.
+    """The result of one clip.
 
     Attributes:
-        made: the features made now; none when all stood already.
-        reused: the modalities that stood already.
+        made: the features computed now; none when all were stored already.
+        reused: the modalities whose features were stored already.
         seconds_taken: time by stage.
         failure: why the clip could not be read; ``None`` when it could.
-        window_spans: its windows, when they were asked for and its length is known.
-        recompute_reason: why something that had been made was made again, in words; else empty.
+        window_spans: its windows, when they were requested and its length is known.
+        recompute_reason: why stored features were computed again; empty when none were.
     """
 
     clip: Clip
@@ -67,13 +67,13 @@ class ClipOutcome:
 
 @dataclass(frozen=True)
 class Extraction:
-    """Everything that decides what features come out; called once in each worker, it gives the ``Extractor``.
+    """Everything that decides the features; called once in each worker, it returns the ``Extractor``.
 
     Attributes:
-        settings: rates, sources, limits, and what to load.
-        weights: by role; looked up and not loaded.
-        threads: that each engine may take.
-        windows: what outcomes also hold the stretches of.
+        settings: rates, sources, limits, and the weights to load.
+        weights: by role; located and not loaded.
+        threads: number of threads of each engine.
+        windows: requested windows, if any.
     """
 
     settings: Settings
@@ -82,36 +82,36 @@ class Extraction:
     windows: Windows | None = None
 
     def __call__(self, engines: "Engines | None" = None) -> "Extractor":
-        """The extractor of this thread, whose thread count is fixed by this; with engines of its own if none are given.
+        """An extractor in this process, whose number of torch threads is set; with new engines if none are given.
 
         Args:
-            engines: made for an extraction that ``loads`` the same.
+            engines: of an extraction with equal ``loads``.
         """
         torch.set_num_threads(self.threads)
         return Extractor(self, engines)
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
-        """The modalities that are wanted, in their own order."""
+        """The requested modalities, in the order of the table."""
         return named(self.settings.modalities)
 
     @property
     def loads(self) -> "Extraction":
-        """What has to be loaded for it: equal for all that differ only in sources, time and windows."""
+        """What has to be loaded for it: equal for extractions that differ only in sources, time limit and windows."""
         usual = {"faces.source": "video", "speech.source": "video", "compute.clip_seconds": None}
         return replace(self, settings=with_changes(self.settings, usual, "loading"), windows=None)
 
 
 def plan(settings: Settings, workers: int = 0, windows: Windows | None = None) -> Extraction:
-    """What extraction needs: weights are looked up (not loaded) and threads are shared among the workers.
+    """An extraction: weights are located (not loaded) and threads are shared among the workers.
 
-    With ``windows``, outcomes also hold the stretches of each clip.
+    With ``windows``, outcomes also contain the windows of each clip.
 
     Raises:
-        SettingsError: a modality does not exist, an engine is wanted that is not installed, or threads are no number.
-        WeightsMissing: a set of weights is not in the cache; the message names the command that brings it.
+        SettingsError: a modality does not exist, an engine is not installed, or the number of threads is invalid.
+        WeightsMissing: weights are not in the cache; the message names the command that downloads them.
     """
-    resolve_compute(settings.compute)  # complains before any worker is started
+    resolve_compute(settings.compute)  # fails before any worker is started
     roles = {
         role
         for modality in named(settings.modalities)
@@ -124,27 +124,28 @@ def plan(settings: Settings, workers: int = 0, windows: Windows | None = None) -
 
 
 def outcomes(extraction: Extraction, jobs: Iterable[ClipJob], workers: int) -> Iterator[tuple[ClipJob, ClipOutcome]]:
-    """What becomes of each clip, in the order of completion; a clip that its worker is lost with fails like any other.
+    """The outcome of each clip, in order of completion; a clip whose worker dies fails like any other.
 
-    Without workers, a clip's time is up while its files are hashed or decoded, in another process, or not at all. With
-    workers, it is up wherever they are; they get a little more, so that a decoder's own complaint comes first.
+    Without workers, the time limit of a clip applies to hashing and decoding only, which run in another process. With
+    workers, it applies to everything; they get a little more, so that the decoder's own error comes first.
     """
 
     def seconds(job: ClipJob) -> float:
         return seconds_for(job.clip.path, extraction.settings.compute) + GRACE_SECONDS
 
     for job, result in run(extraction, jobs, workers=workers, seconds_each=seconds):
-        lost = isinstance(result, Failed)
-        yield job, _failed(job, extraction.modalities, f"{job.clip.path.name}: {result.reason}") if lost else result
+        if isinstance(result, Failed):
+            result = _failed(job, extraction.modalities, f"{job.clip.path.name}: {result.reason}")
+        yield job, result
 
 
 class Engines:
-    """What clips are read with, each part loaded when it is first needed; nothing in it is about a single call.
+    """Loaded models, each loaded when it is first needed; independent of single calls.
 
     Attributes:
         weights: by role.
-        compute: what backbones run on.
-        senses: the decoder, the face finder and the recogniser.
+        compute: device and precision of the backbones.
+        senses: the decoder, the face detector and the recogniser.
     """
 
     def __init__(self, extraction: Extraction) -> None:
@@ -167,70 +168,72 @@ class Extractor:
     """Makes the features of one clip."""
 
     def __init__(self, extraction: Extraction, engines: Engines | None = None) -> None:
-        """What is wanted, and the engines to make it with: those given, or new ones."""
+        """An extractor for an extraction, with the given engines or new ones."""
         self.engines = engines or Engines(extraction)
         self._settings = extraction.settings
         self._windows = extraction.windows
         self._modalities = extraction.modalities
 
     def close(self) -> None:
-        """Close the face finder, and end the process that decodes."""
+        """Close the face detector, and end the decoder process."""
         self.engines.senses.close()
 
     def __call__(self, job: ClipJob) -> ClipOutcome:
-        """The features of a clip that are not known yet; a clip that cannot be read gives failed features."""
+        """Compute the features of a clip that are not stored yet; a clip that cannot be read gives failed features."""
         try:
             return self._extract(job)
         except (MienError, OSError) as error:
             return _failed(job, self._modalities, str(error))
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with one clip, the others go on
+        except Exception as error:  # noqa: BLE001 - an error in one clip must not stop the others
             return _failed(job, self._modalities, f"{job.clip.path.name}: {type(error).__name__}: {error}")
 
     def _extract(self, job: ClipJob) -> ClipOutcome:
         engines = self.engines
         decoder = engines.senses.decoder
         decoder.begin(job.clip.path, seconds_for(job.clip.path, self._settings.compute))
-        of_clip = Keys(job.clip, self._settings, engines.weights, engines.compute, decoder.sha256)
-        keys, lost = self._keys(of_clip, job)
+        clip_keys = Keys(job.clip, self._settings, engines.weights, engines.compute, decoder.sha256)
+        keys, unreadable = self._keys(clip_keys, job)
         if not keys:
-            return _failed(job, [m for m in self._modalities if m.name not in job.known], lost[0].reason)
-        fresh = {m.name for m in self._modalities if m.name in keys and not _is_known(job, m, keys[m.name])}
-        reused = tuple(name for name in keys if name not in fresh)
-        lost = tuple(feature for feature in lost if feature.modality not in job.known)  # what is stored stays
-        if not fresh:
-            return ClipOutcome(job.clip, ClipFeatures(job.clip.id, math.nan, lost), reused)
+            return _failed(job, [m for m in self._modalities if m.name not in job.known], unreadable[0].reason)
+        missing = {m.name for m in self._modalities if m.name in keys and not _is_known(job, m, keys[m.name])}
+        reused = tuple(name for name in keys if name not in missing)
+        unreadable = tuple(
+            feature for feature in unreadable if feature.modality not in job.known
+        )  # stored features stay
+        if not missing:
+            return ClipOutcome(job.clip, ClipFeatures(job.clip.id, math.nan, unreadable), reused)
         began = perf_counter()
         try:
-            senses = {modality.sense for modality in self._modalities if modality.name in fresh}
+            senses = {modality.sense for modality in self._modalities if modality.name in missing}
             media = load_media(job.clip, senses, engines.senses, self._settings)
         except MediaError as error:
-            return _failed(job, [modality for modality in self._modalities if modality.name in fresh], str(error))
-        of_clip.check_unchanged()
+            return _failed(job, [modality for modality in self._modalities if modality.name in missing], str(error))
+        clip_keys.check_unchanged()
         taken = {"media": perf_counter() - began}
         features: list[Feature] = []
         for modality in self._modalities:
-            if modality.name in fresh:
+            if modality.name in missing:
                 began = perf_counter()
-                origin = of_clip.origin(modality).text
+                origin = clip_keys.origin(modality).text
                 features += (replace(f, origin=origin) for f in self._features(modality, media, keys[modality.name]))
                 taken[modality.name] = perf_counter() - began
-        said = media.transcript if "text" in senses else None
-        made = ClipFeatures(job.clip.id, media.seconds, (*features, *lost), said, tuple(media.notes))
+        transcript = media.transcript if "text" in senses else None
+        made = ClipFeatures(job.clip.id, media.seconds, (*features, *unreadable), transcript, tuple(media.notes))
         return ClipOutcome(job.clip, made, reused, taken, window_spans=self._window_spans(media, features))
 
-    def _keys(self, of_clip: Keys, job: ClipJob) -> tuple[dict[str, str], tuple[Feature, ...]]:
-        """The key of each modality; and, where the file that one is made from cannot be read, its failed features."""
+    def _keys(self, clip_keys: Keys, job: ClipJob) -> tuple[dict[str, str], tuple[Feature, ...]]:
+        """The key of each modality; failed features where the source file cannot be read."""
         keys: dict[str, str] = {}
-        lost: tuple[Feature, ...] = ()
+        unreadable: tuple[Feature, ...] = ()
         for modality in self._modalities:
             try:
-                keys[modality.name] = of_clip.of(modality)
+                keys[modality.name] = clip_keys.of(modality)
             except (DataError, MediaError) as error:
-                lost += _failed(job, [modality], str(error)).made.features
-        return keys, lost
+                unreadable += _failed(job, [modality], str(error)).made.features
+        return keys, unreadable
 
     def _features(self, modality: Modality, media: Media, key: str) -> list[Feature]:
-        """What one backbone makes of the media; an absent modality keeps its reason."""
+        """The features of one backbone; an absent modality has its reason."""
         made = self.provenance(modality)
         prepared = modality.prepare(media)
         if isinstance(prepared, Absent):
@@ -239,30 +242,30 @@ class Extractor:
         for name, output in self.engines.backbone(modality)(prepared).items():
             values = output.values.astype(np.float16, copy=False)
             if not np.isfinite(values).all():
-                raise MediaError(f"{media.clip.path.name}: the {name} backbone gave values that are not finite")
+                raise MediaError(f"{media.clip.path.name}: the {name} backbone returned values that are not finite")
             reason = "; ".join(filter(None, (prepared.remark, output.remark)))
             features.append(Feature(name, key, made, values, output.seconds.astype(np.float32), reason=reason))
         return features
 
     def _window_spans(self, media: Media, features: Iterable[Feature]) -> tuple[WindowSpan, ...]:
-        """The windows of a clip, each with its words embedded where words have times, else with the text of all."""
+        """The windows of a clip, each with the text feature of its words, or of the whole clip if words lack times."""
         if self._windows is None or math.isnan(media.seconds):
             return ()
-        bare, said = window_spans(self._windows, media.seconds), media.transcript
+        spans, transcript = window_spans(self._windows, media.seconds), media.transcript
         whole = next((feature for feature in features if feature.modality == TEXT.name), None)
-        if whole is None or whole.values is None or said is None or not said.words:
-            return tuple(replace(stretch, text=whole) for stretch in bare)
-        texts: dict[str, Feature] = {}  # windows that share their words share their text
-        made = []
-        for stretch in bare:
-            part = spoken(said, stretch.start, stretch.until)
+        if whole is None or whole.values is None or transcript is None or not transcript.words:
+            return tuple(replace(span, text=whole) for span in spans)
+        texts: dict[str, Feature] = {}  # windows with the same words share a feature
+        windows = []
+        for span in spans:
+            part = spoken(transcript, span.start, span.until)
             if part.text not in texts:
                 texts[part.text] = self._features(TEXT, replace(media, transcript=part), "")[0]
-            made.append(replace(stretch, text=texts[part.text]))
-        return tuple(made)
+            windows.append(replace(span, text=texts[part.text]))
+        return tuple(windows)
 
     def provenance(self, modality: Modality) -> str:
-        """How a modality's features are made, in words."""
+        """Weights and code version of a modality's features, as text."""
         role = modality.backbone_role or next(iter(modality.front_roles), None)
         if role is None:
             return f"{modality.name} v{modality.version}"
@@ -271,13 +274,13 @@ class Extractor:
 
 
 def _is_known(job: ClipJob, modality: Modality, key: str) -> bool:
-    """Whether every feature of a modality is stored under this key, and did not fail."""
+    """Whether every feature of a modality is stored under this key and did not fail."""
     stored = (job.known.get(name) for name in modality.features)
     return all(known is not None and known[0] == key and known[1] != "failed" for known in stored)
 
 
 def _failed(job: ClipJob, modalities: Iterable[Modality], reason: str) -> ClipOutcome:
-    """The outcome of a clip that could not be read: every wanted feature failed, for one reason."""
+    """The outcome of a clip that could not be read: every requested feature failed, with the same reason."""
     reason = escape_control(" ".join(reason.split()))
     features = [
         Feature(name, "", "", status="failed", reason=reason) for modality in modalities for name in modality.features

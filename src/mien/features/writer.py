@@ -1,9 +1,9 @@
-"""Writing the feature store (``store.py`` tells its layout): nothing finished is lost, and one writer at a time.
+"""Writing the feature store (layout in ``store.py``): finished clips are never lost, and there is one writer at a time.
 
-A finished clip is put into ``pending/`` at once. When all clips of a shard are through, its pending clips become a
-shard folder by one rename, and only then are the pending files removed. Whatever happens in between, the next writer
-finds either the pending file or the shard, and drops what stands in both. What is damaged it drops, too, so that it
-counts as never made. It drops nothing but files of names that it gives itself: the folder may be somebody else's.
+A finished clip is written to ``pending/`` at once. When all clips of a shard are done, its pending clips become a
+shard folder by one rename, and only then are the pending files removed. After a kill in between, the next writer finds
+the pending file or the shard, and removes pending files that are in both. Damaged files are removed too, so that their
+features count as missing. Only files with names of the store's own are removed: the folder may contain other things.
 """
 
 import json
@@ -49,21 +49,21 @@ class StoreWriter:
     """
 
     def __init__(self, root: Path, order: Sequence[str], shard_clips: int = SHARD_CLIPS) -> None:
-        """Open or make the store at ``root`` for the clips of a manifest, in its order.
+        """Open or create the store at ``root`` for the clips of a manifest, in its order.
 
         Raises:
             InUse: another process is writing to it.
             OutputError: its folder cannot be written.
-            StoreError: it is foreign, older or newer, or something else is among its files.
+            StoreError: it is not a store, is older or newer, or contains other files.
         """
         self.root = root
         self._shard_clips = shard_clips
-        self._place = {clip: position for position, clip in enumerate(order)}
+        self._position = {clip: position for position, clip in enumerate(order)}
         self._order = order
         self._done = np.zeros(len(order), bool)
         self._damaged: set[str] = set()
         with ExitStack() as stack:
-            _check_place(root)
+            _check_root(root)
             stack.enter_context(exclusive_writer(root))
             _make_folders(root)
             self._damaged |= self._drop_damaged_shards()
@@ -77,14 +77,14 @@ class StoreWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Seal everything and let go of the store; after a fault, what is not sealed stays pending for the next run."""
+        """Seal all shards and release the store; after an exception, clips that are not sealed stay pending."""
         with self._owned:
             if kind is None:
                 self._seal(list(self._pending))
                 _prune(self.root)
 
     def known(self, clip: str) -> dict[str, Feature]:
-        """What is on the disk for a clip, by modality, sealed or pending, and undamaged; without the arrays."""
+        """The undamaged features of a clip on the disk, sealed or pending, by modality; without the arrays."""
         known = {
             name: Feature(name, row.key, row.provenance, status=row.status, reason=row.reason, origin=row.origin)
             for name, row in self._sealed.get(clip, {}).items()
@@ -95,7 +95,7 @@ class StoreWriter:
         return known
 
     def is_damaged(self, clip: str) -> bool:
-        """Whether something of a clip stood on the disk that had to be dropped; asked after ``known``."""
+        """Whether stored features of a clip were damaged; call it after ``known``."""
         return clip in self._damaged
 
     def _is_intact(self, clip: str, modality: str) -> bool:
@@ -108,7 +108,7 @@ class StoreWriter:
         return True
 
     def _drop_damaged_shards(self) -> set[str]:
-        """Remove the shards whose tables cannot be read; the clips that stood in them, as far as that is known."""
+        """Remove the shards with damaged tables, and return the clips that were in them, as far as that is known."""
         dropped: set[str] = set()
         for shard in shards_of(self.root):
             try:
@@ -125,10 +125,10 @@ class StoreWriter:
         return dropped
 
     def add(self, features: ClipFeatures) -> None:
-        """Put a finished clip on the disk; what was pending for it and is not replaced stays.
+        """Write a finished clip; pending features of it that are not replaced stay.
 
         Raises:
-            OutputError: the disk is full or cannot be written; what was finished before stays.
+            OutputError: the disk is full or cannot be written; finished clips stay.
         """
         if features.clip in self._pending:
             features = _merge(read_pending(self._pending[features.clip]), features)
@@ -138,19 +138,19 @@ class StoreWriter:
         self.mark_done(features.clip)
 
     def add_shard(self, finished: Sequence[ClipFeatures]) -> None:
-        """Put all the clips of one shard on the disk at once, for features that are made faster than they are filed.
+        """Write all the clips of one shard at once, for features that are computed faster than they are written.
 
-        What would be lost by a kill is the whole shard, so this suits a generator, not a slow extraction.
+        A kill loses the whole shard, so this suits synthetic features, not a slow extraction.
 
         Args:
             finished: exactly the clips of one shard, in the order of the manifest.
 
         Raises:
             ValueError: they are not exactly one shard's clips in order.
-            OutputError: the disk is full or cannot be written; what was finished before stays.
+            OutputError: the disk is full or cannot be written; finished clips stay.
         """
         names = [clip.clip for clip in finished]
-        group = self._place.get(names[0], 0) // self._shard_clips if names else 0
+        group = self._position.get(names[0], 0) // self._shard_clips if names else 0
         members = slice(group * self._shard_clips, (group + 1) * self._shard_clips)
         if names != list(self._order[members]):
             raise ValueError(f"{len(names)} clips from {names[:1]} on are not the clips of shard {group} in order")
@@ -162,9 +162,9 @@ class StoreWriter:
         self._done[members] = True
 
     def mark_done(self, clip: str) -> None:
-        """Say that a clip needs nothing more in this run; its shard is sealed when all its clips are through."""
-        self._done[self._place[clip]] = True
-        first = self._place[clip] // self._shard_clips * self._shard_clips
+        """Mark a clip as done in this run; its shard is sealed when all its clips are done."""
+        self._done[self._position[clip]] = True
+        first = self._position[clip] // self._shard_clips * self._shard_clips
         members = slice(first, first + self._shard_clips)
         if self._done[members].all():
             self._seal([name for name in self._order[members] if name in self._pending])
@@ -177,7 +177,7 @@ class StoreWriter:
         return sealed
 
     def _find_pending(self) -> dict[str, Path]:
-        """The pending clips; one that reached its shard before its file could be removed, or is damaged, goes now."""
+        """The pending clips; files that are already in a shard, or are damaged, are removed."""
         pending: dict[str, Path] = {}
         of_file = {key_of(clip): clip for clip in self._order}
         for path in pending_of(self.root):
@@ -197,11 +197,11 @@ class StoreWriter:
         return pending
 
     def _seal(self, clips: list[str]) -> None:
-        """Move pending clips into shards, in the order of the manifest; a clip that has left it goes last."""
+        """Move pending clips into shards, in the order of the manifest; clips that are not in it come last."""
         last = len(self._order)
         groups: dict[int, list[str]] = {}
-        for clip in sorted(clips, key=lambda clip: (self._place.get(clip, last), clip)):
-            groups.setdefault(self._place.get(clip, last) // self._shard_clips, []).append(clip)
+        for clip in sorted(clips, key=lambda clip: (self._position.get(clip, last), clip)):
+            groups.setdefault(self._position.get(clip, last) // self._shard_clips, []).append(clip)
         for group, members in groups.items():
             paths = [self._pending.pop(clip) for clip in members]
             finished = [read_pending(path) for path in paths]
@@ -223,8 +223,8 @@ class StoreWriter:
         return f"{group:05d}-{generation}"
 
 
-def _check_place(root: Path) -> None:
-    """See that ``root`` is a store of ours, or nothing yet."""
+def _check_root(root: Path) -> None:
+    """Check that ``root`` is a store, or an empty or new folder."""
     if (root / "store.json").exists():
         check_format(root)
     elif root.is_dir() and any(
@@ -248,7 +248,7 @@ def _shard_files() -> set[str]:
 
 
 def _is_unreadable(error: BaseException) -> bool:
-    """Whether a file is there, but could not be read: nobody knows whether it is damaged, so it is not dropped."""
+    """Whether a file exists but could not be read: it may be undamaged, so it is not removed."""
     cause = error.__cause__
     if isinstance(cause, OSError) and cause.errno:
         return not isinstance(cause, FileNotFoundError)
@@ -256,7 +256,7 @@ def _is_unreadable(error: BaseException) -> bool:
 
 
 def _prune(root: Path) -> None:
-    """Remove arrays of which every row has been replaced."""
+    """Remove arrays whose rows have all been replaced."""
     live = {(row.shard, modality) for (_, modality), row in Store(root).rows.items() if row.steps}
     for shard in shards_of(root):
         for modality in set(read_table(shard, "index.parquet", INDEX)["modality"].to_pylist()):
@@ -266,7 +266,7 @@ def _prune(root: Path) -> None:
 
 
 def _merge(old: ClipFeatures, new: ClipFeatures) -> ClipFeatures:
-    """The newer features over the older; what is known of the clip as a whole comes from both."""
+    """The newer features over the older; seconds, transcript and notes come from both."""
     features = {feature.modality: feature for feature in (*old.features, *new.features)}
     seconds = old.seconds if np.isnan(new.seconds) else new.seconds
     notes = tuple(dict.fromkeys((*old.notes, *new.notes)))
@@ -274,7 +274,7 @@ def _merge(old: ClipFeatures, new: ClipFeatures) -> ClipFeatures:
 
 
 def _write_shard(shard: Path, clips: list[ClipFeatures]) -> None:
-    """Pack clips into one shard folder, which appears whole."""
+    """Write clips as one shard folder, atomically."""
     index: list[dict[str, Any]] = []
     values: dict[str, list[np.ndarray[Any, Any]]] = {}
     seconds: dict[str, list[np.ndarray[Any, Any]]] = {}

@@ -1,1 +1,1 @@
-"""Files that are whole, checked and written by one process at a time."""
+"""Atomic files, checksums, bounded readers and locks."""

@@ -1,11 +1,11 @@
-"""Files of numbers that somebody brought: what a head claims is held against the file before anything is allocated.
+"""Readers for untrusted array files: the sizes in a header are compared with the file before memory is allocated.
 
     read_npy           an array, memory-mapped
-    read_safetensors   tensors by name, after their heads were looked at
-    read_parquet       a table, row by row up to a limit
+    read_safetensors   tensors by name, after their header was checked
+    read_parquet       a table, in batches up to a limit
 
-A head is a few bytes, and may claim terabytes. Here it is read first, by itself, and whatever does not fit into the
-file that carries it is refused. The trade-off: a safetensors file is held in memory twice for a moment.
+A header is a few bytes and may claim terabytes. It is read first, by itself; a file that is smaller than its header
+claims is refused. The trade-off: a safetensors file is held in memory twice for a moment.
 """
 
 import json
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 LARGEST_WEIGHTS = 4_000_000_000
-"""Of a safetensors file."""
+"""Bytes of a safetensors file."""
 
 LARGEST_HEAD = 10_000_000
-"""Of the head of a safetensors file."""
+"""Bytes of the header of a safetensors file."""
 
 MOST_CELLS = 10_000_000
-"""Of a Parquet table."""
+"""Cells of a Parquet table."""
 
 _BYTES = {"BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "U16": 2, "F16": 2, "I32": 4, "U32": 4, "F32": 4, "I64": 8, "U64": 8,
           "F64": 8}  # fmt: skip
@@ -43,7 +43,7 @@ _ROWS_AT_ONCE = 1024
 
 
 class TensorHead(NamedTuple):
-    """What a safetensors file says of a tensor: ``F32`` or the like, and its shape."""
+    """A tensor's entry in the header of a safetensors file: data type (``F32`` or the like) and shape."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -54,11 +54,11 @@ def read_npy(path: Path, dtype: npt.DTypeLike, most: int | None = None) -> npt.N
 
     Args:
         path: the file.
-        dtype: what it has to hold.
-        most: bytes above which it is refused; ``None`` takes any size, since nothing is read yet.
+        dtype: the expected data type.
+        most: maximum size in bytes; ``None`` takes any size, since nothing is read yet.
 
     Raises:
-        Damaged: it cannot be read, is no such file, holds another kind of numbers, or less than its head claims.
+        Damaged: it cannot be read, is not an ``npy`` file, has another data type, or is smaller than its header claims.
     """
     try:
         with open_regular(path, most) as file:
@@ -67,7 +67,9 @@ def read_npy(path: Path, dtype: npt.DTypeLike, most: int | None = None) -> npt.N
             if found != np.dtype(dtype):
                 raise Damaged(f"{path}: damaged (holds {found}, expected {np.dtype(dtype)})")
             if begin + math.prod(shape) * found.itemsize > size:
-                raise Damaged(f"{path}: damaged (its head claims an array of {shape}, more than its {in_bytes(size)})")
+                raise Damaged(
+                    f"{path}: damaged (its header claims an array of {shape}, more than its {in_bytes(size)})"
+                )
             if not math.prod(shape):
                 return np.empty(shape, found)
             return np.memmap(file, found, "r", begin, shape, "F" if by_columns else "C")
@@ -75,7 +77,7 @@ def read_npy(path: Path, dtype: npt.DTypeLike, most: int | None = None) -> npt.N
         raise
     except OSError as error:
         raise Damaged(f"{path}: cannot be read ({error.strerror})") from error
-    except Exception as error:  # NumPy reads a head as Python's literals, which fail in nearly any way
+    except Exception as error:  # NumPy parses the header as Python literals, which fail in nearly any way
         raise Damaged(f"{path}: damaged ({_short(error)})") from error
 
 
@@ -97,10 +99,10 @@ def read_safetensors(
 
     Args:
         path: the file.
-        check: told of what the file says that it holds, before any of it is read; may raise.
+        check: called with the header before any tensor is read; may raise.
 
     Raises:
-        Damaged: it cannot be read, or is no such file.
+        Damaged: it cannot be read, or is not a safetensors file.
     """
     try:
         with open_regular(path, LARGEST_WEIGHTS) as file:
@@ -116,47 +118,47 @@ def read_safetensors(
 
 
 def _tensor_heads(file: BinaryIO, size: int) -> tuple[dict[str, TensorHead], dict[str, str]]:
-    """The head of a safetensors file: its length in 8 bytes, then JSON.
+    """The header of a safetensors file: its length in 8 bytes, then JSON.
 
     Source: https://huggingface.co/docs/safetensors, "Format".
     """
     length = int.from_bytes(file.read(8), "little")
     if not 2 <= length <= min(LARGEST_HEAD, size - 8):
-        raise ValueError(f"a head of {length} bytes in a file of {size}")
+        raise ValueError(f"a header of {length} bytes in a file of {size}")
     head = json.loads(file.read(length).decode("utf-8"))
     if not isinstance(head, dict):
-        raise ValueError("its head is no JSON object")
+        raise ValueError("its header is not a JSON object")
     metadata = head.pop("__metadata__", {})
-    heads = {name: _tensor_head(name, said) for name, said in head.items()}
+    heads = {name: _tensor_head(name, entry) for name, entry in head.items()}
     claimed = sum(math.prod(one.shape) * _BYTES[one.dtype] for one in heads.values())
     if claimed != size - 8 - length:
-        raise ValueError(f"its head claims {claimed} bytes of tensors, but {size - 8 - length} follow")
+        raise ValueError(f"its header claims {claimed} bytes of tensors, but {size - 8 - length} follow")
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise ValueError("its metadata is no text by name")
+        raise ValueError("its metadata is not a mapping of text")
     return heads, metadata
 
 
-def _tensor_head(name: str, said: Any) -> TensorHead:
-    kind, shape = said["dtype"], said["shape"]
-    if kind not in _BYTES:
-        raise ValueError(f"{name[:100]} holds {str(kind)[:20]}, which is not taken")
+def _tensor_head(name: str, entry: Any) -> TensorHead:
+    dtype, shape = entry["dtype"], entry["shape"]
+    if dtype not in _BYTES:
+        raise ValueError(f"{name[:100]} has the unsupported data type {str(dtype)[:20]}")
     if not isinstance(shape, list) or not all(type(side) is int and side >= 0 for side in shape):
-        raise ValueError(f"{name[:100]} has no shape")
-    return TensorHead(kind, tuple(shape))
+        raise ValueError(f"{name[:100]} has no valid shape")
+    return TensorHead(dtype, tuple(shape))
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None, most_cells: int = MOST_CELLS) -> "pa.Table":
-    """A Parquet table, which is a few bytes that unpack to gigabytes where somebody wants it so.
+    """A Parquet table; a hostile one of a few kilobytes may unpack to gigabytes.
 
     Args:
         path: the file.
-        columns: what is read, in this order; by default all.
-        most_cells: rows by columns above which it is refused.
+        columns: the columns to read, in this order; by default all.
+        most_cells: maximum number of rows times columns.
 
     Raises:
-        Damaged: it cannot be read, is no such file, lacks a column, or is too large.
+        Damaged: it cannot be read, is not a Parquet file, lacks a column, or is too large.
     """
-    import pyarrow as pa  # noqa: PLC0415 - slow to load, and not everybody who checks files needs it
+    import pyarrow as pa  # noqa: PLC0415 - slow to import, and not needed by all that check files
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     try:
@@ -171,12 +173,12 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None, most_cells: i
                 parts.append(part)
                 taken += part.nbytes
                 if taken > LARGEST_BYTES:
-                    raise Damaged(f"{path}: more than {in_bytes(LARGEST_BYTES)} when it is unpacked")
+                    raise Damaged(f"{path}: more than {in_bytes(LARGEST_BYTES)} when unpacked")
             whole = pa.Table.from_batches(parts, None if parts else table.schema_arrow)
             return whole.select(list(columns)) if columns else whole
     except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
-        said = error.strerror if isinstance(error, OSError) and error.strerror else _short(error)
-        raise Damaged(f"{path}: cannot be read ({said})") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else _short(error)
+        raise Damaged(f"{path}: cannot be read ({reason})") from error
 
 
 def _short(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""JSON documents: their numbers, and the format and version that each begins with.
+"""JSON documents: numbers that JSON cannot hold, and the format and version at the top of each.
 
 JSON has no ``nan``: an undefined number is written as null (``plain``) and read as ``nan`` again (``or_nan``).
 """
@@ -14,7 +14,7 @@ from mien.errors import DataError, MienError
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON can hold it: arrays as lists, and every number that is not finite as null.
+    """A JSON-serialisable copy of a value: arrays become lists, and numbers that are not finite become null.
 
     >>> plain({"r": np.array([0.5, np.nan]), "clips": 3, "names": ("Joy",)})
     {'r': [0.5, None], 'clips': 3, 'names': ['Joy']}
@@ -40,15 +40,15 @@ def or_nan(value: float | None) -> float:
 def check_document(
     where: Path, head: Any, format: str, version: int, *, noun: str, remedy: str, error: type[MienError] = DataError
 ) -> dict[str, Any]:
-    """Check that what was read is a document that this version of mien reads.
+    """Check that parsed JSON is a document of a format and version that this mien reads.
 
     Args:
         where: the file, for messages.
-        head: what was read from it.
-        format, version: what it must state.
-        noun: what such a document is, e.g. ``"study"``.
-        remedy: what to do about a file that is not one, or one of an older version.
-        error: what is raised.
+        head: the parsed JSON.
+        format, version: the expected values.
+        noun: the kind of document, e.g. ``"study"``.
+        remedy: what to do about a file of another format, or of an older version.
+        error: the type of the exception.
 
     Returns:
         ``head``, which is a JSON object.

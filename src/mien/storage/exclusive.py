@@ -1,11 +1,11 @@
-"""One writer: a store, a run or a study is written by one process at a time; a second one is told who has it.
+"""Exclusive writing: a store, a run or a study is written by one process at a time.
 
-The lock is the system's own (``flock`` on ``.lock``) and goes with its process, however that ends, so there is never a
-stale one to remove. Reading needs no lock: files and folders appear whole. Who holds the lock, and only they, may
-remove what a killed process left under temporary names.
+The lock is ``flock`` on the file ``.lock``; the kernel releases it when the process ends, so a lock is never stale.
+Reading needs no lock, because files and folders are renamed into place. Only the holder of the lock removes temporary
+files that a killed process left.
 
-A folder may have been made by somebody else. The folder that was named may be a link; below it, no link is followed
-for writing or deleting: a folder that holds any is refused before anything in it is changed.
+The folder may contain anything. The folder itself may be a link; below it, no link is followed for writing or
+deleting: a folder that contains one is refused before anything in it is changed.
 """
 
 import errno
@@ -27,17 +27,17 @@ _HOLDER = "process "
 
 @contextmanager
 def exclusive_writer(folder: Path) -> Iterator[None]:
-    """Make a folder and be its only writer.
+    """Create a folder and hold its lock.
 
     Raises:
-        InUse: another process is; the message says which.
-        OutputError: it cannot be made or written, or holds a link.
+        InUse: another process holds the lock; the message names it.
+        OutputError: the folder cannot be created or written, or contains a link.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         handle = open_lock(folder)
     try:
-        _take(folder, handle)
+        _acquire(folder, handle)
         yield
         with writing(folder):
             os.ftruncate(handle, 0)
@@ -46,10 +46,10 @@ def exclusive_writer(folder: Path) -> Iterator[None]:
 
 
 def open_lock(folder: Path) -> int:
-    """Open the file ``.lock`` of a folder for ``flock``; it is made when it is not there, and not changed.
+    """Open the file ``.lock`` of a folder for ``flock``; it is created if needed, and its content is not changed.
 
     Raises:
-        OutputError: it cannot be made, or is a link, has another name beside this one, or is not a regular file.
+        OutputError: it cannot be created, is a link (symbolic or hard), or is not a regular file.
     """
     path = folder / LOCK
     with writing(path):
@@ -66,7 +66,7 @@ def open_lock(folder: Path) -> int:
     return handle
 
 
-def _take(folder: Path, handle: int) -> None:
+def _acquire(folder: Path, handle: int) -> None:
     holder = os.pread(handle, 200, 0).decode(errors="replace").strip()
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -86,10 +86,10 @@ def _take(folder: Path, handle: int) -> None:
 
 
 def refuse_links(folder: Path) -> None:
-    """See that there is no symbolic link in a folder, at any depth; the folder itself may be one.
+    """Check that a folder contains no symbolic link, at any depth; the folder itself may be one.
 
     Raises:
-        OutputError: there is one; the message names it.
+        OutputError: it contains one; the message names it.
     """
     folders = [folder]
     with writing(folder):
@@ -102,10 +102,10 @@ def refuse_links(folder: Path) -> None:
 
 
 def refuse_link(path: Path) -> None:
-    """See that a place to write to is no symbolic link.
+    """Check that a path to write to is not a symbolic link.
 
     Raises:
-        OutputError: it is.
+        OutputError: it is one.
     """
     if path.is_symlink():
         with writing(path):
@@ -113,7 +113,7 @@ def refuse_link(path: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the half-written files and folders of killed writers, which are known by their names."""
+    """Remove the temporary files and folders of killed writers, recognised by their names."""
     for left in sorted(path for path in folder.rglob(".*") if is_part(path.name)):
         if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left)

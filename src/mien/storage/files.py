@@ -1,11 +1,11 @@
-"""Files that are either whole or not there, and keys that change when, and only when, the content does.
+"""Atomic files and folders, content keys, and safe opening of untrusted files.
 
-Only safetensors, npy (never pickled), Parquet and JSON are written or read. A write goes to a temporary name beside
-its target, is flushed to the disk, and is renamed onto it: a reader sees the old file or the new one. What a killed
-process leaves under a temporary name is removed by the next one that writes the same file, or opens the folder to
-write (``storage/exclusive.py``). That what is read is what was written is checked by ``storage/checksums.py``.
+Only safetensors, npy (never pickled), Parquet and JSON are written or read. A write goes to a temporary file beside
+its target, is flushed to the disk, and is renamed onto it: a reader sees the old file or the new one. Temporary files
+of a killed process are removed by the next process that writes the same file or locks the folder
+(``storage/exclusive.py``). Checksums are in ``storage/checksums.py``.
 
-Every file that somebody brought is opened by ``open_regular``, so that none of them can keep a reader waiting.
+Every file from outside is opened by ``open_regular``, so that a FIFO or device cannot block a reader.
 """
 
 import errno
@@ -27,7 +27,7 @@ from typing import Any
 from mien.errors import DataError, OutputError
 
 PART = ".mien"
-"""How the name of what is not finished ends; it begins with a dot and the name of its target."""
+"""Suffix of temporary names, which begin with a dot and the name of their target."""
 
 _PART_NAME = re.compile(r"\..+\.[a-z0-9_]{8}" + re.escape(PART))
 
@@ -44,33 +44,33 @@ _ADVICE = {
 }
 
 LARGEST_BYTES = 1_000_000_000
-"""Of a file that is read as a whole."""
+"""Bytes of a file that is read as a whole."""
 
 LARGEST_JSON = 100_000_000
-"""Of a JSON file: its values take several times as much memory."""
+"""Bytes of a JSON file; its values take several times as much memory."""
 
 
 def cache_folder() -> Path:
-    """Where weights are kept: ``$MIEN_CACHE``, else ``$XDG_CACHE_HOME/mien``, else ``~/.cache/mien``."""
+    """The weights cache: ``$MIEN_CACHE``, else ``$XDG_CACHE_HOME/mien``, else ``~/.cache/mien``."""
     if chosen := os.environ.get("MIEN_CACHE"):
         return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mien"
 
 
 def open_regular(path: Path, most: int | None = None, follow: bool = True) -> BufferedReader:
-    """Open a file for reading, and nothing else: no FIFO, socket, device or folder, so that no reader waits for ever.
+    """Open a regular file for reading; a FIFO, socket, device or folder is refused, so that reading never blocks.
 
-    What decides is what was opened, so a file that is exchanged in between is noticed, too.
+    The opened handle is checked too, in case the file is replaced in between.
 
     Args:
         path: the file.
-        most: bytes above which it is refused; ``None`` takes any size.
+        most: maximum size in bytes; ``None`` takes any size.
         follow: whether ``path`` itself may be a symbolic link.
 
     Raises:
         OSError: it cannot be opened, is not a regular file, or is larger than ``most``; ``strerror`` says which.
     """
-    _check_regular(path, Path(path).stat(follow_symlinks=follow), most)  # so that a device is not even opened
+    _check_regular(path, Path(path).stat(follow_symlinks=follow), most)  # before opening: a device is never opened
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
     handle = os.open(path, flags)
     try:
@@ -86,14 +86,14 @@ def _check_regular(path: Path, found: os.stat_result, most: int | None) -> None:
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, "a folder, expected a file", str(path))
     if not stat.S_ISREG(found.st_mode):
-        what = "a link, which is not followed here" if stat.S_ISLNK(found.st_mode) else "not a regular file"
-        raise OSError(errno.EINVAL, what, str(path))
+        reason = "a link, which is not followed here" if stat.S_ISLNK(found.st_mode) else "not a regular file"
+        raise OSError(errno.EINVAL, reason, str(path))
     if most is not None and found.st_size > most:
         raise OSError(errno.EFBIG, f"{in_bytes(found.st_size)}, but at most {in_bytes(most)} are read", str(path))
 
 
 def in_bytes(size: int) -> str:
-    """A size as it is told in messages.
+    """A size for messages.
 
     >>> in_bytes(1_100_000_000_000), in_bytes(10_000_000), in_bytes(1234)
     ('1100 GB', '10 MB', '1234 B')
@@ -109,7 +109,7 @@ def sha256_of(path: Path, most: int | None = None, follow: bool = True) -> str:
 
 
 def key_of(*parts: Any) -> str:
-    """A short content key of JSON-like values: equal values give equal keys, whatever the order of mappings.
+    """A content key of JSON-like values; the order of keys in mappings does not matter.
 
     >>> key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1})
     True
@@ -122,7 +122,7 @@ def key_of(*parts: Any) -> str:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn a disk that is full, read-only or not ours into one line that names ``path``.
+    """Turn an ``OSError`` of writing (disk full, read-only, no permission) into one line that names ``path``.
 
     Raises:
         OutputError: writing failed.
@@ -130,18 +130,18 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        said = error.strerror or f"{error}; is the disk full?"
+        reason = error.strerror or f"{error}; is the disk full?"
         advice = _ADVICE.get(error.errno or 0, "make room, or name another place")
-        line = f"{path}: cannot be written ({said}); {advice}, and run it again: what was finished stays"
+        line = f"{path}: cannot be written ({reason}); {advice}, and run it again: what was finished stays"
         raise OutputError(line) from error
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` to write to; on leaving it becomes ``path``, on an exception it is removed.
+    """A temporary path to write to; it is renamed to ``path`` at the end of the block, or removed on an exception.
 
     Raises:
-        OutputError: the disk is full or read-only, or the place is not ours.
+        OutputError: the disk is full or read-only, or permission is denied.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,15 +159,15 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path, ours: Collection[str] = ()) -> Iterator[Path]:
-    """A temporary folder beside ``path`` to fill; on leaving it becomes ``path``, replacing an older one of ours.
+    """A temporary folder to fill; it is renamed to ``path`` at the end of the block, replacing an older version.
 
     Args:
-        path: where it shall be.
-        ours: names of files, beside those that were written now, that an older one may hold.
+        path: the final path.
+        ours: names of files that an older version may contain besides those written now.
 
     Raises:
-        OutputError: the disk is full or read-only, the place is not ours, or what stands there is not an older one: a
-            link, or a folder with other things in it.
+        OutputError: the disk is full or read-only, permission is denied, or ``path`` is a link or a folder with other
+            files in it.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -186,7 +186,7 @@ def atomic_folder(path: Path, ours: Collection[str] = ()) -> Iterator[Path]:
 
 
 def _land(part: Path, path: Path, ours: set[str]) -> None:
-    """Rename a finished folder onto its place; what stands there is put aside first, never left half removed."""
+    """Rename a finished folder to its path; an older one is moved aside first, so it is never seen half removed."""
     while True:
         check_only(path, ours.__contains__)
         try:
@@ -196,20 +196,20 @@ def _land(part: Path, path: Path, ours: set[str]) -> None:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent))
-        if path.exists():  # another process may have put it aside in the meantime
+        if path.exists():  # another process may have moved it aside in the meantime
             path.rename(aside)
         shutil.rmtree(aside)
 
 
 def check_only(folder: Path, ours: Callable[[str], bool]) -> None:
-    """See that a folder that is about to be deleted, if it is there, holds nothing but files of ours.
+    """Check that a folder that is about to be deleted, if it exists, contains only files of ours.
 
     Args:
-        folder: which.
-        ours: whether a name is one that we give to a file in it.
+        folder: the folder.
+        ours: whether a file name is one that mien writes there.
 
     Raises:
-        OSError: it is a link, or holds something else; ``strerror`` names it.
+        OSError: it is a link, or contains something else; ``strerror`` names it.
     """
     if folder.is_symlink():
         raise OSError(errno.ELOOP, "a link, which is not followed here", str(folder))
@@ -222,32 +222,32 @@ def check_only(folder: Path, ours: Callable[[str], bool]) -> None:
 
 
 def is_part(name: str) -> bool:
-    """Whether a name is one that we give to what is not finished.
+    """Whether a file name is a temporary one of ours.
 
-    >>> is_part(".scores.csv.x1y2z3_4.mien"), is_part(".film.mp4.part")
+    >>> is_part(".scores.csv.x1y2z3_4.mien"), is_part(".clip.mp4.part")
     (True, False)
     """
     return _PART_NAME.fullmatch(name) is not None
 
 
 def _begin(path: Path) -> tuple[int, Path]:
-    """A new temporary file beside ``path``, held by a lock, which says that somebody alive is at work on it."""
+    """A new temporary file beside ``path``, locked as long as its writer lives."""
     while True:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
         fcntl.flock(handle, fcntl.LOCK_EX)
         if os.fstat(handle).st_nlink:
             return handle, Path(name)
-        os.close(handle)  # another writer took it for left behind, in the moment before it was held
+        os.close(handle)  # another writer removed it before it was locked
 
 
 def _remove_left(path: Path) -> None:
-    """Remove the unfinished files of killed writers of ``path``: those that no living process holds."""
+    """Remove temporary files of killed writers of ``path``: those that no process has locked."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*{PART}"):
         if not is_part(left.name):
             continue
         try:
             handle = open_regular(left, follow=False)
-        except OSError:  # gone already, or a folder's: ``storage/exclusive.py`` sees to those; or not ours at all
+        except OSError:  # gone already, not ours, or a folder (removed by ``storage/exclusive.py``)
             continue
         with handle:
             try:
@@ -258,10 +258,10 @@ def _remove_left(path: Path) -> None:
 
 
 def read_bytes_checked(path: Path, most: int = LARGEST_BYTES, follow: bool = True) -> bytes:
-    """All bytes of a file that somebody brought; never more than it had when it was opened.
+    """All bytes of an untrusted file; never more than it had when it was opened.
 
     Raises:
-        DataError: it cannot be read, is no regular file (one may never end), or is larger than ``most``.
+        DataError: it cannot be read, is not a regular file, or is larger than ``most``.
     """
     try:
         with open_regular(path, most, follow) as file:
@@ -280,15 +280,15 @@ MALFORMED = (
     NotImplementedError,
     StopIteration,
 )
-"""What code raises whose input is not of the kind that it should be."""
+"""Exceptions that code raises when its input has the wrong type or structure."""
 
 
 @contextmanager
 def as_written(where: Path, remedy: str) -> Iterator[None]:
-    """Turn what reading a damaged file of ours raises into one line; for records with many parts, each used elsewhere.
+    """Turn the exceptions of using a damaged record into one line; for records with many parts, each used elsewhere.
 
     Raises:
-        DataError: a part is missing, or of another kind.
+        DataError: a part is missing, or has the wrong type.
     """
     try:
         yield
