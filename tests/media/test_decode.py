@@ -18,6 +18,7 @@ import pytest
 
 from mien.config import MediaSettings
 from mien.errors import MediaError
+from mien.media import audio_track
 from mien.media.container import open_container, picture_track
 from mien.media.decode import Frame, MediaReader, read_sound
 from mien.media.timeline import SamplingGrid
@@ -339,7 +340,7 @@ def test_a_gap_in_the_sound_is_filled_with_silence(tmp_path):
 def test_sound_is_the_same_whatever_the_blocks_it_is_kept_in(tmp_path, monkeypatch, size):
     gappy = with_a_gap_in_its_sound(tmp_path)
     whole = read_sound(gappy)
-    monkeypatch.setattr(soundtrack, "BLOCK", size)
+    monkeypatch.setattr(audio_track, "BLOCK", size)
     assert len(whole) == pytest.approx(3 * 16_000, abs=20)
     assert np.array_equal(read_sound(gappy), whole)
 

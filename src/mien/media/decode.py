@@ -9,7 +9,7 @@ Time zero is the first picture (or ``start``); sound that starts more than 0.1 s
 pictures and sound share one clock, as a viewer has it. What is odd about a file is survived and said in ``notes``.
 
 Shapes: pictures ``(H, W, 3)`` uint8 RGB, sound ``(N,)`` float32 at 16 kHz. Reading order: ``timeline`` (when),
-``container`` (open), ``pictures`` and ``soundtrack`` (decode), then this. Inside, times are in ticks.
+``container`` (open), ``video_track`` and ``audio_track`` (decode), then this. Inside, times are in ticks.
 """
 
 from collections.abc import Iterator, Mapping
