@@ -53,13 +53,10 @@ def test_a_corpus_that_cannot_be_leaves_nothing_behind(tmp_path: Path) -> None:
     words = ["synth", str(tmp_path / "c"), "--mode", "features", "--clips", "60", "-q", "--set", "no_text=0.9"]
     done = CliRunner().invoke(app, words)
     assert isinstance(done.exception, SettingsError)
-    assert (
-        str(done.exception)
-        == "no such corpus can be: text: a wanted r is above what a signal without noise would reach"
-    )
+    assert str(done.exception) == "impossible corpus: text: a wanted r is above what a signal without noise would reach"
     assert not (tmp_path / "c").exists()
 
 
-def test_settings_of_features_do_not_go_with_films(tmp_path: Path) -> None:
+def test_settings_of_features_do_not_go_with_videos(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["synth", str(tmp_path / "c"), "--set", "no_text=0.3"])
     assert done.exit_code == 2

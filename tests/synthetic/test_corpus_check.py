@@ -1,4 +1,4 @@
-"""The real parts understand the stand-in corpus: filmed, extracted and compared with what was planted."""
+"""Extraction recovers the signals planted in the stand-in corpus."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from mien.errors import DataError
 from mien.features.writer import StoreWriter
 from mien.storage.files import write_json
 from mien.synthetic.corpus import check, synth
-from mien.synthetic.corpus_check import check_understood, recovered, summary, word_errors
+from mien.synthetic.corpus_check import check_recovery, pool, ridge_recovery, word_errors
 from mien.synthetic.labels import Bound
 
 pytest.importorskip("espeakng_loader")
@@ -35,11 +35,11 @@ def rows(tmp_path_factory: pytest.TempPathFactory, small_weights: object) -> dic
 @pytest.mark.parametrize(
     "figure",
     [
-        "frames with a face", "smile", "brow raise", "open jaw", "words heard wrongly",
+        "frames with a face", "smile", "brow raise", "open jaw", "word error rate",
         "text", "audio", "vision", "motion",
     ],
 )  # fmt: skip
-def test_what_was_planted_is_understood(rows: dict[str, Bound], figure: str) -> None:
+def test_planted_signals_are_recovered(rows: dict[str, Bound], figure: str) -> None:
     assert rows[figure].holds, rows[figure]
 
 
@@ -63,34 +63,34 @@ def test_a_signal_is_recovered_where_it_is_and_only_there() -> None:
     rng = np.random.default_rng(0)
     signals = rng.normal(size=(200, 2))
     features = np.column_stack([signals[:, 0], rng.normal(size=(200, 3))])
-    there, absent = recovered(features, signals, list(range(200)))
+    there, absent = ridge_recovery(features, signals, list(range(200)))
     assert there > 0.95
     assert abs(absent) < 0.25  # 200 clips: deviation of chance .07
 
 
-def test_a_person_is_never_read_by_a_regression_that_knows_them() -> None:
+def test_a_participant_is_never_predicted_by_a_regression_fitted_on_them() -> None:
     rng = np.random.default_rng(0)
     people = np.repeat(np.arange(40), 5)
     looks, mood = rng.normal(size=(40, 60)), rng.normal(size=(40, 2))  # nothing but who it is tells the mood
-    r = recovered(looks[people] + 0.01 * rng.normal(size=(200, 60)), mood[people], people.tolist())
+    r = ridge_recovery(looks[people] + 0.01 * rng.normal(size=(200, 60)), mood[people], people.tolist())
     assert r.max() < 0.5
 
 
-def test_a_sequence_is_told_by_mean_and_deviation_and_a_single_step_by_itself() -> None:
-    assert summary(np.array([[1, 2], [3, 2]], np.float16)).tolist() == [2, 2, 1, 0]
-    assert summary(np.array([[1, 2]], np.float16)).tolist() == [1, 2]
+def test_a_sequence_is_pooled_by_mean_and_deviation_and_a_single_step_is_kept() -> None:
+    assert pool(np.array([[1, 2], [3, 2]], np.float16)).tolist() == [2, 2, 1, 0]
+    assert pool(np.array([[1, 2]], np.float16)).tolist() == [1, 2]
 
 
-def test_a_folder_that_was_not_filmed_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_media_corpus_is_refused(tmp_path: Path) -> None:
     with StoreWriter(tmp_path / "store", []):
         pass
-    with pytest.raises(DataError, match="not a filmed corpus"):
-        check_understood(tmp_path, tmp_path / "store")
+    with pytest.raises(DataError, match="no videos"):
+        check_recovery(tmp_path, tmp_path / "store")
 
 
-def test_films_of_another_version_are_not_compared_with_what_this_one_would_draw(tmp_path: Path) -> None:
+def test_videos_of_another_version_are_not_compared_with_this_versions_plan(tmp_path: Path) -> None:
     with StoreWriter(tmp_path / "store", []):
         pass
     write_json(tmp_path / "corpus.json", {"version": 0, "clips": 20, "seed": 0})
-    with pytest.raises(DataError, match="filmed by another version of mien"):
-        check_understood(tmp_path, tmp_path / "store")
+    with pytest.raises(DataError, match="rendered by another version of mien"):
+        check_recovery(tmp_path, tmp_path / "store")

@@ -7,32 +7,32 @@ import numpy as np
 import pytest
 
 from mien.synthetic.dirt import FAULTS, LONG_FAULT, LONGEST_SECONDS, PROVIDED_FAULTS, choose_faults, play_music
-from mien.synthetic.media import ClipSpec, film_clip, plan_media, write_plan
+from mien.synthetic.media import ClipSpec, plan_media, render_clip, write_plan
 from mien.synthetic.voice import VOICE_RATE
 
 pytest.importorskip("espeakng_loader")
 QUIET = dict.fromkeys(("text", "audio", "vision", "motion"), (0.0,) * 6)
 
 
-def filmed(home: Path, fault: str, provided: bool = False) -> Path:
+def rendered(home: Path, fault: str, provided: bool = False) -> Path:
     clip = ClipSpec("00007", home, seed=0, number=7, participant=0, signals=QUIET, fault=fault, provided=provided)
-    film_clip(clip)
+    render_clip(clip)
     return clip.path
 
 
-def sound_of(path: Path) -> np.ndarray:
-    with av.open(str(path)) as film:
-        return np.concatenate([frame.to_ndarray()[0] for frame in film.decode(audio=0)])
+def waveform_of(path: Path) -> np.ndarray:
+    with av.open(str(path)) as video:
+        return np.concatenate([frame.to_ndarray()[0] for frame in video.decode(audio=0)])
 
 
 def times_of(path: Path) -> list[float]:
-    with av.open(str(path)) as film:
-        return [frame.time for frame in film.decode(video=0)]
+    with av.open(str(path)) as video:
+        return [frame.time for frame in video.decode(video=0)]
 
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory):
-    return filmed(tmp_path_factory.mktemp("clean"), "", provided=True)
+    return rendered(tmp_path_factory.mktemp("clean"), "", provided=True)
 
 
 def test_the_wanted_share_is_spoiled_with_every_fault_about_equally_often_and_one_clip_is_long():
@@ -55,23 +55,23 @@ def test_a_share_outside_0_to_1_is_refused(rate):
 
 
 def test_no_sound_leaves_only_pictures(tmp_path, clean):
-    path = filmed(tmp_path, "no sound")
-    with av.open(str(path)) as film:
-        assert [stream.type for stream in film.streams] == ["video"]
+    path = rendered(tmp_path, "no sound")
+    with av.open(str(path)) as video:
+        assert [stream.type for stream in video.streams] == ["video"]
     assert len(times_of(path)) == len(times_of(clean))
 
 
 def test_a_blip_is_as_short_as_the_shortest_real_clip(tmp_path):
-    path = filmed(tmp_path, "blip")
+    path = rendered(tmp_path, "blip")
     assert len(times_of(path)) == 2  # 0.064 s at 25 pictures a second
-    with av.open(str(path)) as film:
-        track = film.streams.audio[0]
+    with av.open(str(path)) as video:
+        track = video.streams.audio[0]
         assert float(track.duration * track.time_base) == pytest.approx(0.064, abs=0.001)
 
 
 def test_silence_is_silent_and_music_is_not(tmp_path, clean):
-    assert np.abs(sound_of(filmed(tmp_path, "silence"))).max() < 1e-3 < 0.1 < np.abs(sound_of(clean)).max()
-    assert np.abs(sound_of(filmed(tmp_path, "music"))).max() > 0.1
+    assert np.abs(waveform_of(rendered(tmp_path, "silence"))).max() < 1e-3 < 0.1 < np.abs(waveform_of(clean)).max()
+    assert np.abs(waveform_of(rendered(tmp_path, "music"))).max() > 0.1
 
 
 def test_music_has_few_tones():
@@ -81,17 +81,17 @@ def test_music_has_few_tones():
 
 def test_an_empty_room_shows_the_wall_where_the_face_was(tmp_path, clean):
     def middle(path):
-        with av.open(str(path)) as film:
-            return next(film.decode(video=0)).to_ndarray(format="rgb24")[100:220, 100:220].astype(float)
+        with av.open(str(path)) as video:
+            return next(video.decode(video=0)).to_ndarray(format="rgb24")[100:220, 100:220].astype(float)
 
-    room = filmed(tmp_path, "no face")
-    assert middle(room).std() < 0.6 * middle(clean).std()
+    background = rendered(tmp_path, "no face")
+    assert middle(background).std() < 0.6 * middle(clean).std()
 
 
 def test_an_absurd_rate_is_claimed_and_the_times_are_right(tmp_path, clean):
-    path = filmed(tmp_path, "absurd rate")
-    with av.open(str(path)) as film:
-        assert film.streams.video[0].base_rate >= 500
+    path = rendered(tmp_path, "absurd rate")
+    with av.open(str(path)) as video:
+        assert video.streams.video[0].base_rate >= 500
     times, straight = times_of(path), times_of(clean)
     assert len(times) == len(straight)
     assert times[-1] == pytest.approx(straight[-1], rel=0.1)  # steps of 40 ms, give or take a half
@@ -99,25 +99,25 @@ def test_an_absurd_rate_is_claimed_and_the_times_are_right(tmp_path, clean):
 
 
 def test_the_long_clip_is_as_long_as_the_longest_real_one(tmp_path):
-    times = times_of(filmed(tmp_path, "long"))
+    times = times_of(rendered(tmp_path, "long"))
     assert times[-1] + 0.04 == pytest.approx(LONGEST_SECONDS, abs=0.02)
     assert len(times) < 1000
 
 
 def test_provided_files_are_spoiled_and_the_video_is_not(tmp_path, clean):
     home = clean.parents[1]
-    pictures = sorted(path.name for path in (home / "face_images" / "00007").iterdir())
-    assert len(pictures) == -(-len(times_of(clean)) // 5)  # every fifth
+    images = sorted(path.name for path in (home / "face_images" / "00007").iterdir())
+    assert len(images) == -(-len(times_of(clean)) // 5)  # every fifth
     with av.open(str(home / "audio" / "00007.mp3")) as sound:
         assert sound.streams.audio[0].rate == 16_000
         length = sum(frame.samples for frame in sound.decode(audio=0)) / 16_000
     assert length == pytest.approx(len(times_of(clean)) / 25, abs=0.2)
 
-    assert len(times_of(filmed(tmp_path / "a", "no face pictures", provided=True))) == len(times_of(clean))
+    assert len(times_of(rendered(tmp_path / "a", "no face pictures", provided=True))) == len(times_of(clean))
     assert list((tmp_path / "a" / "face_images" / "00007").iterdir()) == []
-    filmed(tmp_path / "b", "foreign file", provided=True)
-    assert {path.name for path in (tmp_path / "b" / "face_images" / "00007").iterdir()} == {*pictures, "Thumbs.db"}
-    filmed(tmp_path / "c", "broken mp3", provided=True)
+    rendered(tmp_path / "b", "foreign file", provided=True)
+    assert {path.name for path in (tmp_path / "b" / "face_images" / "00007").iterdir()} == {*images, "Thumbs.db"}
+    rendered(tmp_path / "c", "broken mp3", provided=True)
     with pytest.raises(av.error.FFmpegError):
         av.open(str(tmp_path / "c" / "audio" / "00007.mp3"))
 

@@ -64,6 +64,6 @@ def test_a_smile_is_symmetric_enough(head):
 
 
 def test_a_film_has_a_picture_for_each_row():
-    pictures = list(draw_frames(PERSON, np.stack([row(), row(smile=0.5), row(smile=1.0)])))
-    assert len(pictures) == 3
-    assert all(picture.shape == (SIZE, SIZE, 3) and picture.dtype == np.uint8 for picture in pictures)
+    frames = list(draw_frames(PERSON, np.stack([row(), row(smile=0.5), row(smile=1.0)])))
+    assert len(frames) == 3
+    assert all(frame.shape == (SIZE, SIZE, 3) and frame.dtype == np.uint8 for frame in frames)

@@ -8,8 +8,8 @@ import pytest
 
 from mien.features.store import Store
 from mien.features.writer import SHARD_CLIPS, StoreWriter
-from mien.synthetic.feature_store import check_features, file_features
-from mien.synthetic.features import Drawn, FeaturePlan, Studio, draw_clips, generate
+from mien.synthetic.feature_store import check_features, write_features
+from mien.synthetic.features import DrawnClips, FeatureGenerator, FeaturePlan, draw_clips, generate
 from mien.synthetic.labels import Labels, draw_labels
 
 PLAN = FeaturePlan(
@@ -21,7 +21,7 @@ CLIPS = 2 * SHARD_CLIPS + 10
 
 
 @pytest.fixture(scope="module")
-def corpus() -> tuple[Labels, FeaturePlan, Drawn]:
+def corpus() -> tuple[Labels, FeaturePlan, DrawnClips]:
     labels = draw_labels(CLIPS)
     return labels, PLAN, draw_clips(labels, PLAN)
 
@@ -29,7 +29,7 @@ def corpus() -> tuple[Labels, FeaturePlan, Drawn]:
 @pytest.fixture(scope="module")
 def whole(corpus, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("whole") / "store"
-    assert list(file_features(root, *corpus)) == list(corpus[0].ids)
+    assert list(write_features(root, *corpus)) == list(corpus[0].ids)
     return root
 
 
@@ -41,7 +41,7 @@ def test_the_store_holds_what_was_generated(corpus, whole):
     store = Store(whole)
     assert store.modalities == ("text", "audio", "vision", "motion")
     assert not store.random_weights
-    for clip in generate(Studio(*corpus), [0, 300, CLIPS - 1]):
+    for clip in generate(FeatureGenerator(*corpus), [0, 300, CLIPS - 1]):
         assert store.clips[clip.clip]["seconds"] == clip.seconds
         for feature in clip.features:
             row = store.row(clip.clip, feature.modality)
@@ -54,23 +54,23 @@ def test_the_store_holds_what_was_generated(corpus, whole):
 
 @pytest.mark.parametrize("stop", [1, SHARD_CLIPS, SHARD_CLIPS + 1])
 def test_an_interrupted_run_continues_to_the_same_store(stop, corpus, whole, tmp_path):
-    filing = file_features(tmp_path / "store", *corpus)
+    filing = write_features(tmp_path / "store", *corpus)
     assert len(list(islice(filing, stop))) == stop
     filing.close()  # as Ctrl-C would
     assert len(Store(tmp_path / "store").clips) < CLIPS
-    assert list(file_features(tmp_path / "store", *corpus)) == list(corpus[0].ids)
+    assert list(write_features(tmp_path / "store", *corpus)) == list(corpus[0].ids)
     assert bytes_of(tmp_path / "store") == bytes_of(whole)
 
 
 def test_a_shard_at_once_is_the_same_store_as_clip_by_clip(corpus, whole, tmp_path):
     with StoreWriter(tmp_path / "store", corpus[0].ids) as writer:
-        for clip in generate(Studio(*corpus), range(CLIPS)):
+        for clip in generate(FeatureGenerator(*corpus), range(CLIPS)):
             writer.add(clip)
     assert bytes_of(tmp_path / "store") == bytes_of(whole)
 
 
 def test_anything_but_one_whole_shard_is_refused(corpus, tmp_path):
-    clips = list(generate(Studio(*corpus), range(SHARD_CLIPS + 1)))
+    clips = list(generate(FeatureGenerator(*corpus), range(SHARD_CLIPS + 1)))
     with StoreWriter(tmp_path / "store", corpus[0].ids) as writer:
         for wrong in (clips, clips[:-2], clips[1:], clips[:-1][::-1], []):
             with pytest.raises(ValueError, match="are not the clips of shard"):
@@ -80,11 +80,11 @@ def test_anything_but_one_whole_shard_is_refused(corpus, tmp_path):
 
 
 def test_a_shard_over_pending_clips_replaces_them_and_leaves_none_behind(corpus, whole, tmp_path):
-    clips = list(generate(Studio(*corpus), range(SHARD_CLIPS)))
+    clips = list(generate(FeatureGenerator(*corpus), range(SHARD_CLIPS)))
     with pytest.raises(KeyboardInterrupt), StoreWriter(tmp_path / "store", corpus[0].ids) as writer:
         writer.add(clips[5])
         raise KeyboardInterrupt
-    list(file_features(tmp_path / "store", *corpus))
+    list(write_features(tmp_path / "store", *corpus))
     assert bytes_of(tmp_path / "store") == bytes_of(whole)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mien.schema import ClipFeatures
-from mien.synthetic.features import FeaturePlan, Studio, draw_clips, generate
+from mien.synthetic.features import FeatureGenerator, FeaturePlan, draw_clips, generate
 from mien.synthetic.labels import draw_labels
 
 PLAN = FeaturePlan(
@@ -21,52 +21,52 @@ CLIPS = 1500
 
 
 @pytest.fixture(scope="module")
-def studio() -> Studio:
+def generator() -> FeatureGenerator:
     labels = draw_labels(CLIPS)
-    return Studio(labels, PLAN, draw_clips(labels, PLAN))
+    return FeatureGenerator(labels, PLAN, draw_clips(labels, PLAN))
 
 
 @pytest.fixture(scope="module")
-def made(studio) -> list[ClipFeatures]:
-    return list(generate(studio, range(CLIPS)))
+def made(generator) -> list[ClipFeatures]:
+    return list(generate(generator, range(CLIPS)))
 
 
 def bytes_of(clip: ClipFeatures) -> list[bytes]:
     return [b"" if f.values is None else f.values.tobytes() for f in clip.features]
 
 
-def moment_of(studio: Studio, row: int, name: str, steps: int) -> slice:
+def moment_of(generator: FeatureGenerator, row: int, name: str, steps: int) -> slice:
     rate = PLAN.rates.get(name)
     length = min(steps, max(1, round(PLAN.moment_seconds * rate))) if rate else 1
-    first = round(float(studio.drawn.place[row]) * (steps - length))
+    first = round(float(generator.drawn.place[row]) * (steps - length))
     return slice(first, first + length)
 
 
-def test_features_do_not_depend_on_threads_or_on_which_clips_are_asked_for(studio, made):
+def test_features_do_not_depend_on_threads_or_on_which_clips_are_asked_for(generator, made):
     rows = [7, 3, 400]
     for workers in (1, 3):
-        again = list(generate(studio, rows, workers))
-        assert [clip.clip for clip in again] == [studio.labels.ids[row] for row in rows]
+        again = list(generate(generator, rows, workers))
+        assert [clip.clip for clip in again] == [generator.labels.ids[row] for row in rows]
         assert [bytes_of(clip) for clip in again] == [bytes_of(made[row]) for row in rows]
 
 
-def test_the_same_seed_draws_the_same_and_another_seed_does_not(studio):
-    again = draw_clips(studio.labels, PLAN)
-    other = draw_clips(studio.labels, replace(PLAN, seed=1))
-    assert again.signals.tobytes() == studio.drawn.signals.tobytes()
-    assert again.guesses.tobytes() == studio.drawn.guesses.tobytes()
-    assert np.abs(other.signals - studio.drawn.signals).mean() > 0.5
+def test_the_same_seed_draws_the_same_and_another_seed_does_not(generator):
+    again = draw_clips(generator.labels, PLAN)
+    other = draw_clips(generator.labels, replace(PLAN, seed=1))
+    assert again.signals.tobytes() == generator.drawn.signals.tobytes()
+    assert again.guesses.tobytes() == generator.drawn.guesses.tobytes()
+    assert np.abs(other.signals - generator.drawn.signals).mean() > 0.5
 
 
-def test_a_change_of_the_plan_or_the_labels_changes_the_keys(studio):
-    louder = Studio(studio.labels, replace(PLAN, noise=0.2), studio.drawn)
-    others = Studio(draw_labels(CLIPS, seed=1), PLAN, studio.drawn)
-    keys = {one.keys(0)["audio"] for one in (studio, louder, others)}
+def test_a_change_of_the_plan_or_the_labels_changes_the_keys(generator):
+    louder = FeatureGenerator(generator.labels, replace(PLAN, noise=0.2), generator.drawn)
+    others = FeatureGenerator(draw_labels(CLIPS, seed=1), PLAN, generator.drawn)
+    keys = {one.keys(0)["audio"] for one in (generator, louder, others)}
     assert len(keys) == 3
-    assert studio.keys(0) == Studio(studio.labels, PLAN, studio.drawn).keys(0)
+    assert generator.keys(0) == FeatureGenerator(generator.labels, PLAN, generator.drawn).keys(0)
 
 
-def test_features_look_like_those_of_an_extraction(studio, made):
+def test_features_look_like_those_of_an_extraction(generator, made):
     for row, clip in enumerate(made):
         assert [f.modality for f in clip.features] == ["text", "audio", "vision", "motion"]
         for f in clip.features:
@@ -108,16 +108,16 @@ def test_durations_are_as_published():
 
 
 @pytest.mark.parametrize("name", ["text", "audio", "vision", "motion"])
-def test_the_moment_read_along_its_directions_gives_the_guess(name, studio, made):
-    column = studio.drawn.model.modalities.index(name)
+def test_the_moment_read_along_its_directions_gives_the_guess(name, generator, made):
+    column = generator.drawn.model.modalities.index(name)
     scale = PLAN.widths[name] ** 0.5 / PLAN.offset
     errors, wanted = [], []
     for row, clip in enumerate(made):
         values = clip.features[column].values
         if values is not None:
-            moment = moment_of(studio, row, name, len(values))
-            read = values[moment].astype(np.float32).mean(0) / scale @ studio.directions[column].guess.T
-            errors.append(read - studio.drawn.guesses[row, column])
+            moment = moment_of(generator, row, name, len(values))
+            read = values[moment].astype(np.float32).mean(0) / scale @ generator.directions[column].guess.T
+            errors.append(read - generator.drawn.guesses[row, column])
             wanted.append((PLAN.noise if name in PLAN.rates else PLAN.still_noise) ** 2 / (moment.stop - moment.start))
     made_, stated = np.square(errors).mean(), np.mean(wanted)
     assert made_ == pytest.approx(stated, rel=0.1)  # float16 adds a little
@@ -125,9 +125,9 @@ def test_the_moment_read_along_its_directions_gives_the_guess(name, studio, made
 
 
 @pytest.mark.parametrize("name", ["audio", "vision", "motion"])
-def test_a_pooling_that_follows_the_mark_keeps_the_guess_and_the_mean_drowns_it(name, studio, made):
-    column = studio.drawn.model.modalities.index(name)
-    place, scale = studio.directions[column], PLAN.widths[name] ** 0.5 / PLAN.offset
+def test_a_pooling_that_follows_the_mark_keeps_the_guess_and_the_mean_drowns_it(name, generator, made):
+    column = generator.drawn.model.modalities.index(name)
+    place, scale = generator.directions[column], PLAN.widths[name] ** 0.5 / PLAN.offset
     kept, mean, guesses = [], [], []
     for row, clip in enumerate(made):
         values = clip.features[column].values
@@ -137,7 +137,7 @@ def test_a_pooling_that_follows_the_mark_keeps_the_guess_and_the_mean_drowns_it(
             weights = np.exp(scores - scores.max())
             kept.append(weights / weights.sum() @ steps @ place.guess.T)
             mean.append(steps.mean(0) @ place.guess.T)
-            guesses.append(studio.drawn.guesses[row, column])
+            guesses.append(generator.drawn.guesses[row, column])
     correlations = [
         np.mean([np.corrcoef(np.array(read)[:, e], np.array(guesses)[:, e])[0, 1] for e in range(6)])
         for read in (kept, mean)
@@ -146,9 +146,9 @@ def test_a_pooling_that_follows_the_mark_keeps_the_guess_and_the_mean_drowns_it(
     assert correlations[1] < 0.75
 
 
-def test_a_seed_looks_the_same_within_a_split_and_not_across(studio, made):
+def test_a_seed_looks_the_same_within_a_split_and_not_across(generator, made):
     # otherwise a model could learn a seed's mean label from the training clips and recognise it in validation
-    labels, place = studio.labels, studio.directions[0]
+    labels, place = generator.labels, generator.directions[0]
     scale = PLAN.widths["text"] ** 0.5 / PLAN.offset
     looks = {row: clip.features[0].values[0].astype(np.float32) / scale @ place.seed.T
              for row, clip in enumerate(made) if clip.features[0].values is not None}  # fmt: skip
@@ -162,6 +162,6 @@ def test_a_seed_looks_the_same_within_a_split_and_not_across(studio, made):
     assert abs(other) < 0.2
 
 
-def test_a_width_too_small_for_the_signal_is_refused(studio):
+def test_a_width_too_small_for_the_signal_is_refused(generator):
     with pytest.raises(ValueError, match="a feature width of 8, but the signal and its nuisance need at least 12"):
-        Studio(studio.labels, replace(PLAN, widths={**PLAN.widths, "audio": 8}), studio.drawn)
+        FeatureGenerator(generator.labels, replace(PLAN, widths={**PLAN.widths, "audio": 8}), generator.drawn)

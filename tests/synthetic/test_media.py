@@ -15,14 +15,14 @@ from mien.synthetic.media import (
     FPS,
     NOISE,
     draw_signals,
-    film_clip,
     make_media,
     plan_media,
+    render_clip,
     spoken_words,
     write_plan,
     write_script,
 )
-from mien.synthetic.words import written
+from mien.synthetic.words import as_sentences
 
 pytest.importorskip("espeakng_loader")
 SMALL = {"clips": 5, "seed": 3, "test_clips": 1}
@@ -50,11 +50,11 @@ def test_the_corpus_is_read_as_the_challenges_folder(corpus):
 def test_each_film_has_the_length_of_its_speech_and_a_picture_for_every_25th_of_a_second(corpus):
     for clip in plan_media(corpus, **SMALL).clips:
         script = write_script(clip)
-        with av.open(str(clip.path)) as film:
-            seconds = [float(stream.duration * stream.time_base) for stream in film.streams]
-            assert sum(1 for _ in film.decode(video=0)) == len(script.actions)
+        with av.open(str(clip.path)) as video:
+            seconds = [float(stream.duration * stream.time_base) for stream in video.streams]
+            assert sum(1 for _ in video.decode(video=0)) == len(script.actions)
         assert 2 < seconds[0] < 15
-        assert seconds == pytest.approx([len(script.sound) / 22_050] * 2, abs=0.1)
+        assert seconds == pytest.approx([len(script.waveform) / 22_050] * 2, abs=0.1)
 
 
 def test_the_same_settings_give_the_same_bytes_in_any_order(corpus, tmp_path):
@@ -63,7 +63,7 @@ def test_the_same_settings_give_the_same_bytes_in_any_order(corpus, tmp_path):
     for name in ("signals.parquet", "train_split.csv", "valid_split.csv", "participants.csv", "test_answers.csv"):
         assert (tmp_path / name).read_bytes() == (corpus / name).read_bytes()
     for clip in plan.clips[::-1][:2]:  # filmed last before, first now
-        film_clip(clip)
+        render_clip(clip)
         assert clip.path.read_bytes() == (corpus / clip.path.relative_to(tmp_path)).read_bytes()
 
 
@@ -87,7 +87,7 @@ def test_the_signals_file_tells_what_was_planted_and_said(corpus):
     assert table["intensity/Joy"] == labels.intensities[:, 5].tolist()
     assert table["audio/Joy"] == draw_signals(labels, SMALL["seed"])["audio"][:, 5].tolist()
     for clip in plan_media(corpus, **SMALL).clips:
-        assert table["words"][clip.number] == spoken_words(clip) == written(write_script(clip).clauses)
+        assert table["words"][clip.number] == spoken_words(clip) == as_sentences(write_script(clip).clauses)
 
 
 def test_signals_tell_of_the_labels_in_proportion_to_their_noise():
@@ -122,11 +122,11 @@ def test_the_clips_of_a_participant_are_filmed_one_after_another():
 
 def test_the_gallery_is_one_picture_of_eight_moments_of_four_clips(corpus, tmp_path):
     gallery(corpus, tmp_path / "gallery.png")
-    picture = cv2.imread(str(tmp_path / "gallery.png"))
+    image = cv2.imread(str(tmp_path / "gallery.png"))
     rows = len({clip.participant for clip in plan_media(corpus, **SMALL).clips})
-    assert picture.shape == (200 * min(4, rows), 1600, 3)
+    assert image.shape == (200 * min(4, rows), 1600, 3)
 
 
 def test_pictures_come_25_times_a_second():
     script = write_script(plan_media(Path(), clips=2).clips[0])
-    assert len(script.actions) == round(len(script.sound) / 22_050 * FPS)
+    assert len(script.actions) == round(len(script.waveform) / 22_050 * FPS)

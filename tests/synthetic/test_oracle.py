@@ -13,7 +13,7 @@ from mien.schema import EMOTIONS
 from mien.synthetic.expected import ExpectedShare, best_guesses, expected_labels, label_moments, latent_correlation
 from mien.synthetic.features import FeaturePlan, draw_clips
 from mien.synthetic.labels import draw_labels, intensity, rate
-from mien.synthetic.oracle import best_answers, check_ceilings, choices, population_ceilings, write_oracle
+from mien.synthetic.oracle import best_predictions, check_ceilings, modality_subsets, population_ceilings, write_oracle
 from mien.synthetic.signals import CEILINGS
 
 PLAN = FeaturePlan()
@@ -112,16 +112,16 @@ def test_a_missing_modality_is_answered_for_by_the_others(corpus):
     faceless = np.flatnonzero(drawn.present[:, 0] & ~drawn.present[:, 2])
     assert silent.size
     assert faceless.size
-    fused = best_answers(labels, drawn, ALL)
-    np.testing.assert_array_equal(fused[silent], best_answers(labels, drawn, (2, 3))[silent])
-    np.testing.assert_array_equal(fused[faceless], best_answers(labels, drawn, (0, 1))[faceless])
+    fused = best_predictions(labels, drawn, ALL)
+    np.testing.assert_array_equal(fused[silent], best_predictions(labels, drawn, (2, 3))[silent])
+    np.testing.assert_array_equal(fused[faceless], best_predictions(labels, drawn, (0, 1))[faceless])
 
 
 def test_with_no_modality_at_all_the_answer_is_the_mean_label(corpus):
     labels, drawn = corpus
     rows = np.flatnonzero(~drawn.present[:, 0] & (labels.split == "valid"))
     np.testing.assert_allclose(
-        best_answers(labels, drawn, (0,))[rows], [label_moments("valid")[0]] * len(rows), atol=3e-3
+        best_predictions(labels, drawn, (0,))[rows], [label_moments("valid")[0]] * len(rows), atol=3e-3
     )
 
 
@@ -129,8 +129,8 @@ def test_more_modalities_have_a_higher_ceiling_and_fusion_is_near_the_papers_lev
     ceilings = population_ceilings(PLAN, corpus[1].model)
     means = {name: row.mean() for name, row in ceilings.items()}
     assert len(means) == 15
-    for name, which in choices(tuple(CEILINGS)):
-        for other, more in choices(tuple(CEILINGS)):
+    for name, which in modality_subsets(tuple(CEILINGS)):
+        for other, more in modality_subsets(tuple(CEILINGS)):
             if set(which) < set(more):
                 assert means[name] < means[other] + 0.001, (name, other)
     assert 0.44 <= means["text+audio+vision+motion"] <= 0.46  # the paper: .4386

@@ -1,4 +1,4 @@
-"""Signals are jointly Gaussian with the latents, and say exactly as much as they are told to."""
+"""Signals are jointly Gaussian with the latents, and hold exactly as much information as specified."""
 
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ def test_full_overlap_leaves_a_weaker_sharp_modality_nothing_to_add():
     np.testing.assert_allclose(model.posterior([0])[1], model.posterior([0, 1])[1], atol=1e-9)
 
 
-def test_a_blunt_modality_tells_one_number(model):
+def test_the_signal_of_a_blunt_modality_is_one_number(model):
     assert np.linalg.matrix_rank(model.mixing[1]) == 1
     assert (np.sign(model.mixing[1][0]) == SMILE).all()
     assert np.linalg.matrix_rank(model.mixing[0]) == 6
@@ -83,11 +83,11 @@ def test_an_axis_is_blind_to_the_other_labels_best_linear_predictors():
 
 
 def test_an_overlap_that_leaves_a_blunt_modality_no_noise_is_refused():
-    with pytest.raises(ValueError, match=r"overlap = 0.9 leaves a blunt modality less than no noise"):
+    with pytest.raises(ValueError, match=r"overlap = 0.9 leaves a blunt modality a negative variance"):
         signal_model(CEILINGS, 0.9, BLUNT)
 
 
-def test_an_overlap_that_is_no_share_is_refused():
+def test_an_overlap_outside_0_to_1_is_refused():
     with pytest.raises(ValueError, match=r"overlap = 1.5, but it is a share in \[0, 1\]"):
         two_modalities(1.5)
 

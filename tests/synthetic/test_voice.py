@@ -27,11 +27,11 @@ def test_the_breath_of_breathy_voices_does_not_depend_on_the_time_of_day(variant
 
 @pytest.mark.parametrize("variant", [*MALE_VARIANTS, *FEMALE_VARIANTS])
 def test_every_variant_speaks_with_its_own_voice(variant):
-    sound = speak(WORDS, Voice(variant=variant))
-    assert 1.5 < len(sound) / VOICE_RATE < 6
+    waveform = speak(WORDS, Voice(variant=variant))
+    assert 1.5 < len(waveform) / VOICE_RATE < 6
     if variant:
         plain = speak(WORDS, Voice())
-        assert len(sound) != len(plain) or not np.array_equal(sound, plain)
+        assert len(waveform) != len(plain) or not np.array_equal(waveform, plain)
 
 
 def test_a_faster_speaker_needs_less_time_and_a_longer_pause_more():
@@ -42,10 +42,10 @@ def test_a_faster_speaker_needs_less_time_and_a_longer_pause_more():
     assert longer - seconds == pytest.approx(0.5, abs=0.02)  # one pause between two clauses
 
 
-def pitch_hertz(sound):
+def pitch_hertz(waveform):
     """The strongest period between 60 and 400 Hz, by autocorrelation."""
-    spectrum = np.fft.rfft(sound, 2 * len(sound))
-    matches = np.fft.irfft(np.abs(spectrum) ** 2)[: len(sound)]
+    spectrum = np.fft.rfft(waveform, 2 * len(waveform))
+    matches = np.fft.irfft(np.abs(spectrum) ** 2)[: len(waveform)]
     shortest, longest = VOICE_RATE // 400, VOICE_RATE // 60
     return VOICE_RATE / (shortest + matches[shortest:longest].argmax())
 
@@ -56,8 +56,8 @@ def test_the_pitch_rises_with_the_setting():
 
 
 def test_loudness_is_the_peak_and_brightness_moves_the_spectrum_up():
-    sound = speak(WORDS, Voice(loudness=0.6))
-    assert np.abs(sound).max() == pytest.approx(0.6)
+    waveform = speak(WORDS, Voice(loudness=0.6))
+    assert np.abs(waveform).max() == pytest.approx(0.6)
 
     def centre(voice):
         power = np.abs(np.fft.rfft(speak(WORDS, voice))) ** 2
@@ -67,6 +67,6 @@ def test_loudness_is_the_peak_and_brightness_moves_the_spectrum_up():
 
 
 def test_the_envelope_is_the_loudness_of_each_picture_relative_to_the_loudest():
-    sound = np.repeat(np.float32([0.0, 0.1, 0.4]), 100)  # three pictures of 100 samples
-    assert envelope(sound, rate=100, fps=1.0, frames=3) == pytest.approx([0, 0.25, 1])
+    waveform = np.repeat(np.float32([0.0, 0.1, 0.4]), 100)  # three pictures of 100 samples
+    assert envelope(waveform, rate=100, fps=1.0, frames=3) == pytest.approx([0, 0.25, 1])
     assert envelope(np.zeros(100, np.float32), rate=100, fps=2.0, frames=2).tolist() == [0, 0]

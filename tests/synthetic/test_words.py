@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mien.schema import EMOTIONS
-from mien.synthetic.words import CLAUSES, HEARD_FROM, NEUTRAL, TASK, WHAT, WHO, say, written
+from mien.synthetic.words import CLAUSES, MIN_STRENGTH, NEUTRAL, TASK, WHAT, WHO, as_sentences, choose_clauses
 
 
 def rng():
@@ -25,13 +25,13 @@ def wordings(emotion):
 
 
 def test_a_clip_about_nothing_talks_about_the_day():
-    clauses = say(signal(Joy=HEARD_FROM - 0.01), rng())
+    clauses = choose_clauses(signal(Joy=MIN_STRENGTH - 0.01), rng())
     assert len(clauses) == 2
     assert set(clauses) <= set(NEUTRAL)
 
 
 def test_the_strongest_emotion_is_said_first_and_the_weakest_of_four_not_at_all():
-    clauses = say(signal(Joy=0.9, Amusement=0.7, Excitement=0.5, Admiration=0.3), rng())
+    clauses = choose_clauses(signal(Joy=0.9, Amusement=0.7, Excitement=0.5, Admiration=0.3), rng())
     assert [next(e for e in EMOTIONS if clause in set(wordings(e))) for clause in clauses] == [
         "Joy",
         "Amusement",
@@ -41,7 +41,7 @@ def test_the_strongest_emotion_is_said_first_and_the_weakest_of_four_not_at_all(
 
 @pytest.mark.parametrize(("strength", "level"), [(0.3, 0), (0.5, 1), (0.8, 2)])
 def test_the_wording_is_as_strong_as_the_signal(strength, level):
-    (clause,) = say(signal(Joy=strength), rng())
+    (clause,) = choose_clauses(signal(Joy=strength), rng())
     assert any(clause.startswith(template.split("{")[0]) for template in CLAUSES["Joy"][level])
 
 
@@ -54,8 +54,8 @@ def test_every_emotion_has_words_for_three_strengths_and_no_clause_is_said_for_t
 
 def test_the_same_generator_says_the_same():
     loud = signal(Joy=0.9, Excitement=0.4)
-    assert say(loud, rng()) == say(loud, rng())
+    assert choose_clauses(loud, rng()) == choose_clauses(loud, rng())
 
 
 def test_clauses_become_sentences():
-    assert written(("I am glad", "you too")) == "I am glad. You too."
+    assert as_sentences(("I am glad", "you too")) == "I am glad. You too."

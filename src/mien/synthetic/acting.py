@@ -1,11 +1,11 @@
-"""From signals to acting: how the voice sounds and what face and head do, picture by picture.
+"""Signals → voice parameters, and face and head movement frame by frame.
 
 Each modality's signal, six strengths in [0, 1], is turned into parameters by a fixed table (emotion by parameter), on
 top of what is the participant's own. Voice parameters hold for the whole clip; faces and heads start near rest, rise to
 an apex at some moment, hold it and relax, so that a model has to find the moment. The trade-off: linear tables are a
-caricature of how people show emotions, but what a perfect reader could recover is plain to see.
+caricature of emotional expression, but it is known exactly how much a perfect model could recover.
 
-Shapes: ``E`` emotions, ``T`` pictures, ``A`` actions in the order of ``ACTIONS``.
+Shapes: ``E`` emotions, ``T`` frames, ``A`` actions in the order of ``ACTIONS``.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ PROSODY: Table = {
     "Excitement": {"words_per_minute": 40, "pitch": 30, "melody": 5, "loudness": 0.35, "pause_seconds": -0.2},
     "Joy": {"pitch": 22, "melody": 35, "loudness": 0.05, "brightness": 0.5},
 }
-"""What a full signal adds to the speaker's own prosody."""
+"""Added to the speaker's own prosody by a full signal."""
 
 EXPRESSION: Table = {
     "Admiration": {"brow_inner": 0.55, "brow_outer": 0.4, "smile": 0.35, "pucker": 0.4},
@@ -66,7 +66,7 @@ def _add(table: Table, signal: Floats) -> dict[str, float]:
 
 
 def own_voice(male: bool, participant: np.random.Generator) -> Voice:
-    """A participant's own voice when nothing moves them."""
+    """A participant's neutral voice."""
     return Voice(
         variant=str(participant.choice(MALE_VARIANTS if male else FEMALE_VARIANTS)),
         words_per_minute=participant.normal(158, 8),
@@ -79,7 +79,7 @@ def own_voice(male: bool, participant: np.random.Generator) -> Voice:
 
 
 def emotional_voice(own: Voice, signal: Floats) -> Voice:
-    """The speaker's voice moved by an ``(E,)`` audio signal, kept within what a recogniser can follow."""
+    """The speaker's voice changed by an ``(E,)`` audio signal, within a range that a recogniser understands."""
     add = _add(PROSODY, signal)
     return Voice(
         variant=own.variant,
@@ -99,9 +99,9 @@ def act(vision: Floats, motion: Floats, loudness: Floats, fps: float, rng: np.ra
     Args:
         vision: ``(E,)`` signal of the face.
         motion: ``(E,)`` signal of the head.
-        loudness: ``(T,)`` of the voice at each picture, in [0, 1]: the mouth opens with it.
-        fps: pictures per second.
-        rng: decides moments, blinks and idle movement.
+        loudness: ``(T,)`` of the voice at each frame, in [0, 1]: the mouth opens with it.
+        fps: frames per second.
+        rng: draws moments, blinks and idle movement.
 
     Returns:
         ``(T, A)`` actions.

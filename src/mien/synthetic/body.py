@@ -1,4 +1,4 @@
-"""Paints what is around a face: hair, ears, neck, clothes and the room. Part of ``portrait.py``.
+"""Paints everything around a face: hair, ears, neck, clothes and the background. Part of ``portrait.py``.
 
 Every layer is ``(colour (SIDE, SIDE, 3), cover (SIDE, SIDE))``, painted over the ones before.
 """
@@ -111,8 +111,8 @@ def clothes(person: Identity, x: Floats, y: Floats, rng: np.random.Generator) ->
     return colour, np.clip((y - shoulder) * 40, 0, 1).astype(np.float32)
 
 
-def room(person: Identity, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """An unsharp room: a wall with light falling off, and a few pieces of furniture."""
+def background(person: Identity, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """A blurred room: a wall with light falling off, and a few pieces of furniture."""
     wall = np.empty((80, 80, 3), np.float32)
     wall[:] = person.wall
     for _ in range(rng.integers(2, 6)):

@@ -1,7 +1,7 @@
-"""The plane that a person is painted on, and the soft shapes that everything on it is made of.
+"""The plane on which a person is painted, and the soft shapes used to paint.
 
-Places are in units of the distance between the pupils (about 63 mm): ``x`` to the right, ``y`` down, with the origin
-between the eyes. The plane is a square of ``SIDE`` pixels.
+Coordinates are in units of the distance between the pupils (about 63 mm): ``x`` to the right, ``y`` down, with the
+origin between the eyes. The plane is a square of ``SIDE`` pixels.
 """
 
 import numpy as np

@@ -1,9 +1,9 @@
-"""The stand-in corpus on the disk: planned below (``data/synth/``), made by several processes, resumable.
+"""The stand-in corpus on disk, made by several processes, resumable.
 
-synth(OUT)                      mp4 files of people who never were, in the challenge's layout
-synth(OUT, mode="features")     its feature store alone, at any size, with the best answers anybody could give
-check(OUT)                      published against made, one table
-check(OUT, features=STORE)      … and what the real parts understood of the films
+synth(OUT)                      mp4 files of synthetic people, in the challenge's layout
+synth(OUT, mode="features")     a feature store alone, at any size, with the best possible predictions
+check(OUT)                      published figures and the corpus's own, one table
+check(OUT, features=STORE)      … and how much of the videos extraction recovered
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -17,10 +17,10 @@ from mien.config import set_dotted
 from mien.errors import DataError, SettingsError
 from mien.progress import counted
 from mien.scale import Failed, run
-from mien.synthetic.feature_store import check_features, file_features
+from mien.synthetic.feature_store import check_features, write_features
 from mien.synthetic.features import VERSION, FeaturePlan, draw_clips
-from mien.synthetic.labels import Bound, Comparison, check_labels, claim, draw_labels, write_challenge
-from mien.synthetic.media import ClipSpec, Filming, make_media
+from mien.synthetic.labels import Bound, Comparison, check_labels, claim_folder, draw_labels, write_challenge
+from mien.synthetic.media import ClipRenderer, ClipSpec, make_media
 from mien.synthetic.oracle import CEILING, check_ceilings, write_oracle
 
 FEATURES = "features"
@@ -44,26 +44,26 @@ def synth(
 
     Args:
         out: folder to fill.
-        mode: ``media`` films real mp4 files; ``features`` draws a feature store, with the best answers beside it.
-        clips: rated clips, shared out between training and validation as in the challenge (which has 12,660).
-        test_clips: unrated clips; their labels stand in ``test_answers.csv``.
+        mode: ``media`` renders mp4 files; ``features`` draws a feature store, with the best possible predictions.
+        clips: labelled clips, divided into training and validation as in the challenge (which has 12,660).
+        test_clips: clips without labels in the manifest; their labels are in ``test_answers.csv``.
         seed: of all random numbers; the same seed gives the same labels and signals.
-        dirt: share of the clips that get a fault of the real data (media only); ``spoiled.csv`` lists them.
-        provided: also write the face pictures and sound that come with the real data (media only).
-        workers: processes; 0 works in this one.
-        progress: show a bar.
-        plan: what the features are like (features only); by default as published.
+        dirt: share of the clips with a fault of the real data (media only); ``spoiled.csv`` lists them.
+        provided: also write face images and audio files, as the real data have (media only).
+        workers: processes; 0 uses the current one.
+        progress: show a progress bar.
+        plan: parameters of the features (features only); by default as published.
 
     Returns:
-        The folder, to be given to ``extract`` and ``train``.
+        The folder, for ``extract`` and ``train``.
 
     Raises:
         DataError: the folder holds another corpus.
-        SettingsError: no features can be as the plan has them.
+        SettingsError: the plan is impossible.
     """
     folder = Path(out)
     if mode == "media":
-        make_media(folder, clips, seed, test_clips, dirt, provided, _filmed_by(workers, progress))
+        make_media(folder, clips, seed, test_clips, dirt, provided, _renderer(workers, progress))
     else:
         _make_features(folder, replace(plan or FeaturePlan(), seed=seed), (clips, seed, test_clips), workers, progress)
     return folder
@@ -73,7 +73,7 @@ def feature_plan(overrides: Iterable[str]) -> FeaturePlan:
     """The default plan of the feature mode with ``name=value`` or ``name.modality=value`` changed, values as YAML.
 
     Raises:
-        SettingsError: there is no such name, or it cannot have this value.
+        SettingsError: a name does not exist, or its value is not allowed.
 
     >>> feature_plan(["no_text=0.3", "widths.text=96"]).widths["text"]
     96
@@ -90,20 +90,20 @@ def feature_plan(overrides: Iterable[str]) -> FeaturePlan:
         return TypeAdapter(FeaturePlan).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
-        if not first["loc"]:  # said by the plan itself, of values that are of the right type
+        if not first["loc"]:  # raised by the plan itself, for a value of the right type
             raise SettingsError(first["msg"].removeprefix("Value error, ")) from error
         raise SettingsError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}, found {first['input']!r}") from error
 
 
 def check(folder: str | Path, features: str | Path | None = None) -> list[Comparison | Bound]:
-    """The published figures beside those of a corpus: labels, and in feature mode also lengths, gaps and ceilings.
+    """Published figures and those of a corpus: labels; in feature mode also durations, missing modalities, ceilings.
 
     Args:
         folder: the corpus.
-        features: a store made from its films; adds what the real parts understood of them, beside what is asked.
+        features: a store extracted from its videos; adds how much of the planted signals it holds.
 
     Raises:
-        DataError: there is no corpus in the folder, or it was not filmed but has ``features``.
+        DataError: there is no corpus in the folder, or ``features`` is given for a corpus without videos.
         StoreError: there is no store at ``features``.
     """
     root = Path(folder)
@@ -113,24 +113,24 @@ def check(folder: str | Path, features: str | Path | None = None) -> list[Compar
     if (root / CEILING).is_file():
         rows += [*check_features(root / FEATURES), *check_ceilings(root)]
     if features is not None:
-        from mien.synthetic.corpus_check import check_understood  # noqa: PLC0415 - scikit-learn is slow to load
+        from mien.synthetic.corpus_check import check_recovery  # noqa: PLC0415 - scikit-learn is slow to import
 
-        rows += check_understood(root, Path(features))
+        rows += check_recovery(root, Path(features))
     return rows
 
 
-def _filmed_by(workers: int, progress: bool) -> Callable[[Callable[[ClipSpec], str], Sequence[ClipSpec]], list[str]]:
-    """How clips are filmed: by processes, with a bar."""
+def _renderer(workers: int, progress: bool) -> Callable[[Callable[[ClipSpec], str], Sequence[ClipSpec]], list[str]]:
+    """A function that renders clips in several processes, with a progress bar."""
 
-    def film(_: Callable[[ClipSpec], str], clips: Sequence[ClipSpec]) -> list[str]:
+    def render(_: Callable[[ClipSpec], str], clips: Sequence[ClipSpec]) -> list[str]:
         done = []
-        for spec, name in counted(run(Filming(), clips, workers=workers), "filming", len(clips), progress):
+        for spec, name in counted(run(ClipRenderer(), clips, workers=workers), "rendering", len(clips), progress):
             if isinstance(name, Failed):
-                raise DataError(f"{spec.path}: not filmed, {name.reason}; run the same command again")
+                raise DataError(f"{spec.path}: not rendered, {name.reason}; run the same command again")
             done.append(name)
         return done
 
-    return film
+    return render
 
 
 def _make_features(
@@ -140,12 +140,14 @@ def _make_features(
     labels = draw_labels(*drawn_from)
     try:
         drawn = draw_clips(labels, plan)
-    except ValueError as error:  # before the folder is taken
-        raise SettingsError(f"no such corpus can be: {error}") from error
-    claim(folder, {"mode": "features", "version": VERSION, "clips": clips, "test_clips": test_clips, **asdict(plan)})
+    except ValueError as error:  # before the folder is claimed
+        raise SettingsError(f"impossible corpus: {error}") from error
+    claim_folder(
+        folder, {"mode": "features", "version": VERSION, "clips": clips, "test_clips": test_clips, **asdict(plan)}
+    )
     write_challenge(labels, folder)
     if not (folder / CEILING).is_file():
         write_oracle(labels, plan, drawn, folder)
-    made = file_features(folder / FEATURES, labels, plan, drawn, max(1, workers))
+    made = write_features(folder / FEATURES, labels, plan, drawn, max(1, workers))
     for _ in counted(made, "drawing", len(labels.ids), progress):
         continue

@@ -1,7 +1,7 @@
-"""What the real parts make of the stand-in corpus: faces found, words heard, and planted signals recovered.
+"""How much of the stand-in corpus extraction recovers: faces found, words recognised, planted signals.
 
-The corpus is worth something only if decoder, landmarker, recogniser and backbones read from its files what was put
-into them. So this compares a store of its features with its plan: what was drawn and said at every moment.
+The corpus is useful only if decoder, landmarker, recogniser and backbones recover from its files what was planted in
+them. This compares a store of its features with its plan: the actions drawn and the words spoken at every moment.
 
 Shapes: ``N`` clips, ``E`` emotions, ``T`` steps, ``F`` feature width.
 """
@@ -25,31 +25,31 @@ from mien.synthetic.labels import Bound
 from mien.synthetic.media import FPS, NOISE, ClipSpec, read_plan, spoken_words, write_script
 
 FACES, MOVEMENT, WORD_ERRORS, RECOVERED = 0.95, 0.6, 0.25, 0.3
-"""What is asked: frames with a face, r of drawn and measured actions, word errors, mean r of a ridge regression."""
+"""Thresholds: frames with a face, r of drawn and measured actions, word error rate, mean r of a ridge regression."""
 
 MEASURED = {
     "smile": (("smile",), (44, 45)),
     "brow raise": (("brow_inner", "brow_outer"), (3, 4, 5)),
     "open jaw": (("jaw",), (25,)),
 }
-"""Actions drawn, and the blendshapes that should measure them (mouthSmile, browInnerUp and browOuterUp, jawOpen)."""
+"""Actions drawn, and the blendshapes that measure them (mouthSmile, browInnerUp and browOuterUp, jawOpen)."""
 
 ACTED_CLIPS = 100
-"""Of a larger corpus, this many clips are acted out again to compare every frame."""
+"""At most so many clips are acted again to compare every frame."""
 
 FOLDS = 5
 PENALTIES = np.logspace(0, 5, 12)
 
 
-def check_understood(corpus: Path, root: Path) -> list[Bound]:
-    """What the store at ``root`` holds of what was planted in the clean clips of a filmed corpus.
+def check_recovery(corpus: Path, root: Path) -> list[Bound]:
+    """Compare the store at ``root`` with the signals planted in the clean clips of a media corpus.
 
     Args:
         corpus: folder made by ``synth`` in media mode.
         root: store made from it by ``extract`` with the landmarker's own motion.
 
     Raises:
-        DataError: the folder is no filmed corpus of this version, or the store holds none of its clips.
+        DataError: the folder is not a media corpus of this version, or the store holds too few of its clips.
         StoreError: there is no store at ``root``.
     """
     store = Store(root)
@@ -60,24 +60,24 @@ def check_understood(corpus: Path, root: Path) -> list[Bound]:
     if "motion" in store.modalities:
         rows += [Bound("frames with a face", FACES, _faces_found(store, clips)), *_movement(store, clips)]
     if "text" in store.modalities:
-        rows.append(Bound("words heard wrongly", WORD_ERRORS, _word_errors(store, clips), at_least=False))
+        rows.append(Bound("word error rate", WORD_ERRORS, _word_errors(store, clips), at_least=False))
     return rows + [_recovery(store, clips, name) for name in NOISE if name in store.modalities]
 
 
 def _faces_found(store: Store, clips: Sequence[ClipSpec]) -> float:
-    """The share of all frames looked at."""
-    found = looked = 0
+    """The share of analysed frames in which a face was found."""
+    found = analysed = 0
     for clip in clips:
         row = store.row(clip.id, "motion")
         if row:
             remark = re.search(r"(\d+) frames", row.reason)  # "face in 12 of 28 frames"; nothing when it was in all
             found += row.steps
-            looked += int(remark[1]) if remark else row.steps
-    return found / looked
+            analysed += int(remark[1]) if remark else row.steps
+    return found / analysed
 
 
 def _movement(store: Store, clips: Sequence[ClipSpec]) -> list[Bound]:
-    """r over all frames between what was drawn and the blendshapes measured."""
+    """Pearson r between drawn actions and measured blendshapes over all frames."""
     drawn, measured = [], []
     for clip in clips[:: -(-len(clips) // ACTED_CLIPS)]:
         actions, steps = write_script(clip).actions, store.array(clip.id, "motion")
@@ -89,23 +89,23 @@ def _movement(store: Store, clips: Sequence[ClipSpec]) -> list[Bound]:
     every_drawn, every_measured = np.concatenate(drawn), np.concatenate(measured)
     rows = []
     for name, (actions, shapes) in MEASURED.items():
-        put = every_drawn[:, [ACTIONS.index(action) for action in actions]].sum(1)
+        target = every_drawn[:, [ACTIONS.index(action) for action in actions]].sum(1)
         seen = every_measured[:, list(shapes)].sum(1)
-        rows.append(Bound(f"{name}: r of drawn and measured", MOVEMENT, float(np.corrcoef(put, seen)[0, 1])))
+        rows.append(Bound(f"{name}: r of drawn and measured", MOVEMENT, float(np.corrcoef(target, seen)[0, 1])))
     return rows
 
 
 def _recovery(store: Store, clips: Sequence[ClipSpec], modality: str) -> Bound:
-    """Mean r over the emotions of what a ridge regression reads of a modality's signal."""
-    heard = [clip for clip in clips if (row := store.row(clip.id, modality)) and row.steps]
-    features = np.stack([summary(store.array(clip.id, modality)) for clip in heard])
-    signals = np.array([clip.signals[modality] for clip in heard])
-    r = recovered(features, signals, [clip.participant for clip in heard])
-    return Bound(f"{modality}: r of its signal, from {len(heard)} clips", RECOVERED, float(r.mean()))
+    """Mean r over the emotions between a modality's signal and a ridge regression on its features."""
+    available = [clip for clip in clips if (row := store.row(clip.id, modality)) and row.steps]
+    features = np.stack([pool(store.array(clip.id, modality)) for clip in available])
+    signals = np.array([clip.signals[modality] for clip in available])
+    r = ridge_recovery(features, signals, [clip.participant for clip in available])
+    return Bound(f"{modality}: r of its signal, from {len(available)} clips", RECOVERED, float(r.mean()))
 
 
 def _word_errors(store: Store, clips: Sequence[ClipSpec]) -> float:
-    """Wrong, missing and invented words, as a share of the words said."""
+    """Substituted, deleted and inserted words as a share of the words spoken."""
     wrong = said = 0
     for clip in clips:
         heard = store.clips[clip.id]["transcript"]
@@ -115,7 +115,7 @@ def _word_errors(store: Store, clips: Sequence[ClipSpec]) -> float:
 
 
 def word_errors(said: str, heard: str) -> tuple[int, int]:
-    """The least number of words to change, add and drop, and the number of words said; case and stops do not count.
+    """Edit distance in words, and the number of words spoken; case and punctuation are ignored.
 
     >>> word_errors("Well, I feel it.", "i feel eaten")
     (2, 4)
@@ -129,19 +129,19 @@ def word_errors(said: str, heard: str) -> tuple[int, int]:
     return row[-1], len(first)
 
 
-def summary(steps: npt.NDArray[np.float16]) -> npt.NDArray[np.float64]:
-    """Mean and deviation over time of ``(T, F)``: ``(2F,)``; the steps themselves when there is only one."""
+def pool(steps: npt.NDArray[np.float16]) -> npt.NDArray[np.float64]:
+    """Mean and standard deviation over time of ``(T, F)``: ``(2F,)``; a single step as it is."""
     values = steps.astype(float)
     return values[0] if len(values) == 1 else np.concatenate([values.mean(0), values.std(0)])
 
 
-def recovered(
+def ridge_recovery(
     features: npt.NDArray[np.float64], signals: npt.NDArray[np.float64], people: Sequence[int]
 ) -> npt.NDArray[np.float64]:
-    """r per emotion, ``(E,)``, between ``signals (N, E)`` and what a ridge regression reads from ``features (N, F)``.
+    """r per emotion, ``(E,)``, between ``signals (N, E)`` and a ridge regression on ``features (N, F)``.
 
-    Every clip is read by a regression that has seen none of the participant's clips.
+    Cross-validated by participant: a clip is predicted by a regression fitted without its participant.
     """
-    reader = make_pipeline(StandardScaler(), RidgeCV(PENALTIES))
-    read = np.asarray(cross_val_predict(reader, features, signals, groups=list(people), cv=GroupKFold(FOLDS)))
-    return np.array([np.corrcoef(one, other)[0, 1] for one, other in zip(read.T, signals.T, strict=True)])
+    regression = make_pipeline(StandardScaler(), RidgeCV(PENALTIES))
+    predicted = np.asarray(cross_val_predict(regression, features, signals, groups=list(people), cv=GroupKFold(FOLDS)))
+    return np.array([np.corrcoef(one, other)[0, 1] for one, other in zip(predicted.T, signals.T, strict=True)])

@@ -1,9 +1,9 @@
-"""The dirt of the real data, put into a stand-in corpus on purpose, and a list of what was spoiled.
+"""The faults of the real data, put into a stand-in corpus on purpose, and a list of the corrupted clips.
 
-A share of the clips gets one fault each, evenly dealt, so that a corpus of some size has all of them.
-Labels stay as they are: in the real data, too, people rated clips that our parts cannot read.
+A share of the clips gets one fault each, evenly distributed, so that a corpus of some size has all of them. Labels do
+not change: in the real data, too, people rated clips that cannot be decoded or understood.
 
-Shapes: ``N`` samples of sound at ``VOICE_RATE`` Hz.
+Shapes: ``N`` samples of a waveform at ``VOICE_RATE`` Hz.
 """
 
 import itertools
@@ -13,15 +13,12 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from mien.synthetic.video import Film, Picture
+from mien.synthetic.video import Image, Video, Waveform
 from mien.synthetic.voice import VOICE_RATE
 
-Sound = npt.NDArray[np.float32]
-
 LONGEST_SECONDS = 1249.92
-"""The longest clip of the real data; exactly one clip of a dirty corpus is made this long."""
+"""The longest clip of the real data; exactly one clip of a corpus with faults is this long."""
 
 SHORTEST_SECONDS = 0.064
 
@@ -33,26 +30,26 @@ FAULTS = {
     "no face": "the room is empty",
     "absurd rate": "uneven picture times in milliseconds, so that the file claims about 1000 pictures a second",
 }
-"""What can be wrong with a video file."""
+"""Faults of a video file."""
 
 PROVIDED_FAULTS = {
     "no face pictures": "the folder of face pictures is empty",
     "foreign file": "Thumbs.db lies among the face pictures",
     "broken mp3": "audio/ holds an mp3 file that cannot be read",
 }
-"""What can be wrong with the face pictures and sounds that come with the real data."""
+"""Faults of the face images and audio files that come with the real data."""
 
 LONG_FAULT = {"long": f"the clip lasts {LONGEST_SECONDS} s"}
 
 
 def choose_faults(clips: int, rate: float, provided: bool, rng: np.random.Generator) -> dict[int, str]:
-    """Which clips get which fault: ``round(rate * clips)`` of them, evenly dealt; the first of them is the long one.
+    """Which clips get which fault: ``round(rate * clips)`` of them, in equal numbers; the first is the long one.
 
     Args:
-        clips: how many there are.
-        rate: share to spoil, in [0, 1].
-        provided: whether face pictures and mp3 files are written, which can then be spoiled too.
-        rng: chooses.
+        clips: their number.
+        rate: share to corrupt, in [0, 1].
+        provided: whether face images and mp3 files are written, which can then be corrupted too.
+        rng: draws the clips and their faults.
 
     Raises:
         ValueError: ``rate`` is outside [0, 1].
@@ -65,77 +62,77 @@ def choose_faults(clips: int, rate: float, provided: bool, rng: np.random.Genera
     return {int(clip): str(fault) for clip, fault in zip(spoiled, faults, strict=False)}
 
 
-def soil_sound(sound: Sound, fault: str, rng: np.random.Generator) -> tuple[Sound, bool]:
-    """The sound with its fault, and whether a voice is left in it to move the mouth."""
+def corrupt_audio(waveform: Waveform, fault: str, rng: np.random.Generator) -> tuple[Waveform, bool]:
+    """The waveform with its fault, and whether it still holds speech that moves the mouth."""
     if fault == "blip":
-        return sound[: round(SHORTEST_SECONDS * VOICE_RATE)], True
+        return waveform[: round(SHORTEST_SECONDS * VOICE_RATE)], True
     if fault == "silence":
-        return np.zeros_like(sound), False
+        return np.zeros_like(waveform), False
     if fault == "music":
-        return play_music(len(sound), rng), False
-    return sound, True
+        return play_music(len(waveform), rng), False
+    return waveform, True
 
 
-def play_music(samples: int, rng: np.random.Generator) -> Sound:
+def play_music(samples: int, rng: np.random.Generator) -> Waveform:
     """Plucked chords on a major scale, ``(samples,)``."""
     scale = 220 * 2 ** (np.array([0, 2, 4, 5, 7, 9, 11, 12]) / 12)
     beat = round(0.4 * VOICE_RATE)
     seconds = np.arange(beat) / VOICE_RATE
-    sound = np.zeros(samples + beat)
+    waveform = np.zeros(samples + beat)
     for start in range(0, samples, beat):
         for note in rng.choice(scale, 3, replace=False):
             tones = sum(np.sin(2 * np.pi * note * k * seconds) / k**1.5 for k in (1, 2, 3, 4))
-            sound[start : start + beat] += 0.12 * tones * np.exp(-4 * seconds) * np.minimum(1, seconds / 0.01)
-    return sound[:samples].astype(np.float32)
+            waveform[start : start + beat] += 0.12 * tones * np.exp(-4 * seconds) * np.minimum(1, seconds / 0.01)
+    return waveform[:samples].astype(np.float32)
 
 
-def soil_film(film: Film, fault: str, room: Picture, rng: np.random.Generator) -> Film:
-    """The film with its fault; ``room`` is what the camera sees when nobody is there."""
+def corrupt_video(video: Video, fault: str, background: Image, rng: np.random.Generator) -> Video:
+    """The video with its fault; ``background`` is the frame without a person."""
     if fault == "no sound":
-        return replace(film, sound=None)
+        return replace(video, waveform=None)
     if fault == "no face":
-        return replace(film, pictures=(room for _ in film.pictures))
+        return replace(video, frames=(background for _ in video.frames))
     if fault == "absurd rate":
-        return replace(film, rate=Fraction(1000), ticks=_uneven(1000 / float(film.rate), rng))
-    if fault == "long" and film.sound is not None:
-        sound = np.zeros(round(LONGEST_SECONDS * film.sound_rate), np.float32)
-        sound[: len(film.sound)] = film.sound[: len(sound)]
-        return replace(film, sound=sound, pictures=_lingering(film), ticks=_slowing(film))
-    return film
+        return replace(video, fps=Fraction(1000), times=_uneven_times(1000 / float(video.fps), rng))
+    if fault == "long" and video.waveform is not None:
+        waveform = np.zeros(round(LONGEST_SECONDS * video.sample_rate), np.float32)
+        waveform[: len(video.waveform)] = video.waveform[: len(waveform)]
+        return replace(video, waveform=waveform, frames=_repeat_last(video), times=_sparse_times(video))
+    return video
 
 
-def _uneven(step: float, rng: np.random.Generator) -> Iterator[int]:
-    tick = 0
+def _uneven_times(step: float, rng: np.random.Generator) -> Iterator[int]:
+    time = 0
     while True:
-        yield tick
-        tick += max(1, round(step * rng.uniform(0.5, 1.5)))
+        yield time
+        time += max(1, round(step * rng.uniform(0.5, 1.5)))
 
 
-def _lingering(film: Film) -> Iterator[Picture]:
-    """The pictures, and then the last one again and again."""
-    picture: Picture | None = None
-    for picture in film.pictures:
-        yield picture
-    while picture is not None:
-        yield picture
+def _repeat_last(video: Video) -> Iterator[Image]:
+    """The frames, then the last one without end."""
+    frame: Image | None = None
+    for frame in video.frames:
+        yield frame
+    while frame is not None:
+        yield frame
 
 
-def _slowing(film: Film) -> Iterator[int]:
-    """Times of the pictures: as filmed for as long as there is speech, then one every two seconds, up to the end."""
-    spoken = round(len(film.sound) / film.sound_rate * film.rate) if film.sound is not None else 0
-    last = round(LONGEST_SECONDS * float(film.rate))
+def _sparse_times(video: Video) -> Iterator[int]:
+    """Presentation times: unchanged while there is speech, then one frame every two seconds up to the end."""
+    spoken = round(len(video.waveform) / video.sample_rate * video.fps) if video.waveform is not None else 0
+    last = round(LONGEST_SECONDS * float(video.fps))
     yield from range(spoken)
-    yield from range(spoken, last, round(2 * film.rate))
+    yield from range(spoken, last, round(2 * video.fps))
     yield last - 1
 
 
-def soil_provided(home: Path, name: str, fault: str) -> None:
-    """Spoil the face pictures or the mp3 file of the clip ``name`` under ``home``."""
-    pictures = home / "face_images" / name
+def corrupt_provided(home: Path, name: str, fault: str) -> None:
+    """Corrupt the face images or the mp3 file of the clip ``name`` under ``home``."""
+    images = home / "face_images" / name
     if fault in ("no face pictures", "no face"):
-        for picture in pictures.glob("*.jpg"):
-            picture.unlink()
+        for image in images.glob("*.jpg"):
+            image.unlink()
     elif fault == "foreign file":
-        (pictures / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0 not a picture")
+        (images / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0 not a picture")
     elif fault == "broken mp3":
         (home / "audio" / f"{name}.mp3").write_bytes(b"ID3\x03 this is not sound")

@@ -1,11 +1,11 @@
-"""Draws the frames of a film: a painted person whose face moves by actions and whose head turns.
+"""Draws the frames of a video: a painted person with facial actions and head movement.
 
-Per frame: the actions pull the skin about (soft fields, small), the head turns its relief (parallax by depth), and one
-``cv2.remap`` looks every pixel up in the portrait. Eyes and mouth are then drawn as formulas of the face coordinates of
-each pixel, so that their edges stay sharp wherever the head points. The trade-off: turns beyond about 20 degrees would
-need a second side of the head; the actor does not turn further.
+Per frame: the actions displace the skin (soft fields, small), the head turns its relief (parallax by depth), and one
+``cv2.remap`` samples every pixel from the portrait. Eyes and mouth are then drawn as formulas of the face coordinates
+of each pixel, so that their edges stay sharp wherever the head points. The trade-off: turns beyond about 20 degrees
+would need a second side of the head; the actor does not turn further.
 
-Shapes: ``T`` frames, ``A`` actions in the order of ``ACTIONS``; pictures are ``(320, 320, 3)`` uint8 RGB.
+Shapes: ``T`` frames, ``A`` actions in the order of ``ACTIONS``; frames are ``(320, 320, 3)`` uint8 RGB.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ from mien.synthetic.mouth import draw_mouth
 from mien.synthetic.patch import Patch
 from mien.synthetic.portrait import paint
 
-Picture = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8]
 Box = tuple[slice, slice]
 
 SIZE = 320
@@ -34,17 +34,17 @@ ACTIONS = (
 lean towards the camera as a share of the size."""
 
 COARSE = 64
-"""Side of the grid on which movement is worked out before it is stretched to the picture."""
+"""Side of the grid on which movement is worked out before it is resized to the frame."""
 
 UNITS_PER_PIXEL = 1 / 55.0
 EYES_AT = 0.46
-"""Height of the eyes in the picture, as a share from the top."""
+"""Height of the eyes in the frame, as a share from the top."""
 
 NECK_AT = 1.2
-"""Height of the joint about which the head turns."""
+"""Height of the joint around which the head turns."""
 
 GRAINS = 8
-"""Different frames of camera noise; they are made once and used in turn."""
+"""Number of frames of camera noise; they are made once and used in turn."""
 
 
 class Head:
@@ -52,7 +52,7 @@ class Head:
 
     def __init__(self, person: Identity):
         portrait = paint(person)
-        self.person, self.picture, self.room = person, portrait.picture, portrait.room
+        self.person, self.image, self.background = person, portrait.image, portrait.background
         self.depth = _coarse(blur(portrait.depth, 0.05))
         self.creases = {ACTIONS.index(name): _boxed(fold * -255) for name, fold in portrait.creases.items()}
         self.pulls = pulls()
@@ -65,20 +65,20 @@ class Head:
         grey, coloured = (rng.normal(0, size, (GRAINS, SIZE, SIZE, parts)) for size, parts in ((2.2, 1), (1.2, 3)))
         self.grains = (grey + coloured).astype(np.int16)
 
-    def draw(self, actions: Floats, number: int = 0) -> Picture:
-        """One frame of ``(A,)`` actions; ``number`` chooses the camera noise."""
+    def draw(self, actions: Floats, number: int = 0) -> Image:
+        """One frame of ``(A,)`` actions; ``number`` selects the camera noise."""
         act = dict(zip(ACTIONS, actions.tolist(), strict=True))
         places = self._unturn(act)
         face = np.asarray(cv2.resize(places, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR), np.float32)
-        picture = self._skin(actions, places)
+        image = self._skin(actions, places)
         for side in (-1.0, 1.0):
-            box, patch = self._patch(picture, face, places, (0.5 * side, 0.0), (0.36, 0.28))
+            box, patch = self._patch(image, face, places, (0.5 * side, 0.0), (0.36, 0.28))
             draw_eye(patch, self.person, act, side)
-            picture[box] = np.clip(patch.pixels, 0, 255)
-        box, patch = self._patch(picture, face, places, (0.0, 1.22), (0.66, 0.5))
+            image[box] = np.clip(patch.pixels, 0, 255)
+        box, patch = self._patch(image, face, places, (0.0, 1.22), (0.66, 0.5))
         draw_mouth(patch, self.person, act)
-        picture[box] = np.clip(patch.pixels, 0, 255)
-        return np.asarray(cv2.add(picture, self.grains[number % GRAINS], dtype=cv2.CV_8U), np.uint8)
+        image[box] = np.clip(patch.pixels, 0, 255)
+        return np.asarray(cv2.add(image, self.grains[number % GRAINS], dtype=cv2.CV_8U), np.uint8)
 
     def _unturn(self, act: Mapping[str, float]) -> npt.NDArray[np.float32]:
         """Face coordinates ``(COARSE, COARSE, 2)`` seen by the camera: the head's turn undone by fixed-point steps."""
@@ -89,8 +89,8 @@ class Head:
             guess = (guess + 0.9 * (self.camera - guess - moved)).astype(np.float32)
         return guess
 
-    def _skin(self, actions: Floats, places: Floats) -> Picture:
-        """The portrait with its creases, pulled by the actions and turned, over the room."""
+    def _skin(self, actions: Floats, places: Floats) -> Image:
+        """The portrait with its creases, displaced by the actions and turned, over the background."""
         pull = (actions @ self.pulls.reshape(len(ACTIONS), -1)).reshape(COARSE, COARSE, 2).astype(np.float32)
         source = places
         for _ in range(2):
@@ -100,13 +100,13 @@ class Head:
         x, y = cv2.split(wanted)
         seen = cv2.remap(self._creased(actions), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         behind = cv2.cvtColor(cv2.bitwise_not(cv2.extractChannel(seen, 3)), cv2.COLOR_GRAY2RGB)
-        over = cv2.add(cv2.multiply(self.room, behind, scale=1 / 255), cv2.cvtColor(seen, cv2.COLOR_RGBA2RGB))
+        over = cv2.add(cv2.multiply(self.background, behind, scale=1 / 255), cv2.cvtColor(seen, cv2.COLOR_RGBA2RGB))
         return np.asarray(over, np.uint8)
 
     def _creased(self, actions: Floats) -> npt.NDArray[np.uint8]:
         """The portrait with the folds that the actions make."""
         shown = [which for which in self.creases if actions[which] > 0.03]
-        portrait = self.picture.copy() if shown else self.picture
+        portrait = self.image.copy() if shown else self.image
         for which in shown:
             box, fold = self.creases[which]
             shade = (fold * actions[which]).astype(np.float32)
@@ -115,19 +115,19 @@ class Head:
         return portrait
 
     def _patch(
-        self, picture: Picture, face: Floats, places: Floats, at: tuple[float, float], reach: tuple[float, float]
+        self, image: Image, face: Floats, places: Floats, at: tuple[float, float], reach: tuple[float, float]
     ) -> tuple[Box, Patch]:
-        """The part of the picture around the pixel that shows ``at``, as far as ``reach`` in face units."""
+        """The part of the frame around the pixel that shows ``at``, up to ``reach`` in face units."""
         away = places - np.array(at, np.float32)
         row, column = np.unravel_index(np.einsum("ijk,ijk->ij", away, away).argmin(), (COARSE, COARSE))
         y, x = (round(float(place) * (SIZE - 1) / (COARSE - 1)) for place in (row, column))
         wide, high = (int(far / self.step) + 5 for far in reach)
         box = slice(max(0, y - high), y + high), slice(max(0, x - wide), x + wide)
-        return box, Patch(picture[box].astype(np.float32), face[box][..., 0], face[box][..., 1], 0.9 / self.step)
+        return box, Patch(image[box].astype(np.float32), face[box][..., 0], face[box][..., 1], 0.9 / self.step)
 
 
 def _turn(x: Floats, y: Floats, z: Floats, act: Mapping[str, float]) -> Floats:
-    """How far a turned, shifted and leaning head has moved the places ``x, y, z`` (from the neck): ``(…, 2)``."""
+    """Displacement of the points ``x, y, z`` (from the neck) by a turned, shifted and leaning head: ``(…, 2)``."""
     yaw, pitch, roll = (np.deg2rad(act[name]) for name in ("yaw", "pitch", "roll"))
     across, front = x * np.cos(yaw) + z * np.sin(yaw), z * np.cos(yaw) - x * np.sin(yaw)
     down = y * np.cos(pitch) + front * np.sin(pitch)
@@ -137,8 +137,8 @@ def _turn(x: Floats, y: Floats, z: Floats, act: Mapping[str, float]) -> Floats:
     return np.stack([turned_x - x, turned_y - y], -1)
 
 
-def draw_frames(person: Identity, actions: Floats) -> Iterator[Picture]:
-    """Draw a film of ``(T, A)`` actions, one picture at a time."""
+def draw_frames(person: Identity, actions: Floats) -> Iterator[Image]:
+    """Draw the frames of ``(T, A)`` actions, one at a time."""
     head = head_of(person)
     for number, row in enumerate(actions.astype(np.float32)):
         yield head.draw(row, number)
@@ -154,7 +154,7 @@ def face_box(person: Identity) -> Box:
 
 @lru_cache(maxsize=2)
 def head_of(person: Identity) -> Head:
-    """The painted head of a person; the last two are kept, since a participant is filmed many times in a row."""
+    """The painted head of a person; the last two are cached, since a participant's clips are rendered in a row."""
     return Head(person)
 
 
@@ -169,7 +169,7 @@ def _coarse_plane() -> tuple[Floats, Floats]:
 
 
 def _look_up(field: Floats, places: Floats) -> Floats:
-    """Values of a coarse field at places on the face."""
+    """Values of a coarse field at points on the face."""
     looked = ((places - (LEFT, TOP)) * ((COARSE - 1) / SPAN)).astype(np.float32)
     x, y = cv2.split(looked)
     found = cv2.remap(field, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -195,11 +195,11 @@ PULLS = (
     ("press", (0.00, 1.55), (0.30, 0.15), 0.00, -0.06),
     ("pucker", (0.45, 1.08), (0.20, 0.25), -0.08, 0.00),
 )
-"""Action, where on either side of the face, how wide, and how far a full action pulls the skin outwards and down."""
+"""Action, where on either side of the face, how wide, and the displacement outwards and down by a full action."""
 
 
 def pulls() -> npt.NDArray[np.float32]:
-    """Where a full action moves the skin: ``(A, COARSE, COARSE, 2)`` in face units, right and down."""
+    """Displacement of the skin by a full action: ``(A, COARSE, COARSE, 2)`` in face units, right and down."""
     x, y = _coarse_plane()
     fields = np.zeros((len(ACTIONS), COARSE, COARSE, 2), np.float32)
     for action, at, size, outwards, down in PULLS:

@@ -1,7 +1,7 @@
-"""What the best possible model answers: E[label | signals], for the labels of ``labels.py``.
+"""The best possible prediction, E[label | signals], for the labels of ``labels.py``.
 
-Raters choose independently, so the expected label is the expected intensity, and it is enough to average the
-intensity over what the signals leave open about the latents.
+Raters choose independently, so the expected label is the expected intensity: the intensity averaged over the posterior
+of the latents given the signals.
 
 Shapes: ``N`` clips, ``M`` modalities, ``E`` emotions, ``L`` latents (E + 1).
 """
@@ -42,14 +42,14 @@ class ExpectedShare:
 
 
 def latent_correlation() -> Array:
-    """``(L, L)``: the six strengths are coupled, the switch is on its own."""
+    """``(L, L)``: the six strengths are correlated, the switch is independent."""
     correlation = np.eye(len(COUPLING) + 1)
     correlation[:-1, :-1] = COUPLING
     return correlation
 
 
 def label_moments(half: Half) -> tuple[Array, Array]:
-    """``(E,)`` mean and standard deviation of the labels of one half, the sampling of raters included.
+    """``(E,)`` mean and standard deviation of the labels of one half, including the sampling of raters.
 
     With R raters a share has the variance var(p) + E[p (1 - p)] E[1 / R], p being the intensity.
     """
@@ -62,7 +62,7 @@ def signal_model(ceilings: Mapping[str, Sequence[float]], overlap: float, blunt:
     """The signals whose best single-modality r on the validation half is ``ceilings``; see ``signals.calibrate``.
 
     Raises:
-        ValueError: ``overlap`` lies outside [0, 1], or a wanted r cannot be reached.
+        ValueError: ``overlap`` lies outside [0, 1], or a requested r cannot be reached.
     """
     link, correlation = ExpectedShare("valid"), latent_correlation()
     axes = label_axes(link, correlation, points(65536, len(correlation)))
@@ -72,11 +72,11 @@ def signal_model(ceilings: Mapping[str, Sequence[float]], overlap: float, blunt:
 def expected_labels(
     model: SignalModel, half: Half, signals: Array, present: npt.NDArray[np.bool_], which: Sequence[int]
 ) -> Array:
-    """``(N, E)`` E[label | what is there of the modalities ``which``]; the mean label where none is there.
+    """``(N, E)`` E[label | available modalities of ``which``]; the mean label where none is available.
 
     Args:
-        model: where the signals come from.
-        half: of which all the clips are.
+        model: the joint distribution of the signals.
+        half: the half to which all clips belong.
         signals: ``(N, M, E)``.
         present: ``(N, M)`` whether a clip has the modality.
         which: rows of ``model.mixing``.
@@ -84,23 +84,23 @@ def expected_labels(
     link, nodes = ExpectedShare(half), points(POINTS, len(model.correlation) - 1)
     has = present & np.isin(np.arange(present.shape[1]), list(which))  # (N, M)
     expected = np.empty((len(signals), len(model.axes)))
-    for pattern in np.unique(has, axis=0):
-        rows = np.flatnonzero((has == pattern).all(1))
-        weights, spread = model.posterior(np.flatnonzero(pattern).tolist())
-        means = signals[rows][:, pattern].reshape(len(rows), weights.shape[1]) @ weights.T  # (n, L)
-        unique = means if pattern.any() else means[:1]  # with nothing known, all clips get the same answer
+    for subset in np.unique(has, axis=0):
+        rows = np.flatnonzero((has == subset).all(1))
+        weights, spread = model.posterior(np.flatnonzero(subset).tolist())
+        means = signals[rows][:, subset].reshape(len(rows), weights.shape[1]) @ weights.T  # (n, L)
+        unique = means if subset.any() else means[:1]  # without any signal, all clips get the same prediction
         expected[rows] = expectation(link, unique, spread, nodes)
     return expected
 
 
 def best_guesses(model: SignalModel, signals: Array) -> npt.NDArray[np.float32]:
-    """``(N, M, E)`` what each modality alone would answer, brought to mean 0 and variance 1 over all clips."""
+    """``(N, M, E)`` the best prediction from each modality alone, scaled to mean 0 and variance 1 over all clips."""
     link, nodes = ExpectedShare("valid"), points(POINTS, len(model.correlation) - 1)
     population = points(4096, len(model.correlation))
     guesses = np.empty(signals.shape, np.float32)
     for row in range(len(model.modalities)):
         weights, spread = model.posterior([row])
-        everybody = expectation(link, population @ root(model.correlation - spread).T, spread, nodes)
+        all_clips = expectation(link, population @ root(model.correlation - spread).T, spread, nodes)
         answers = expectation(link, signals[:, row] @ weights.T, spread, nodes)
-        guesses[:, row] = (answers - everybody.mean(0)) / np.maximum(everybody.std(0), 1e-6)
+        guesses[:, row] = (answers - all_clips.mean(0)) / np.maximum(all_clips.std(0), 1e-6)
     return guesses

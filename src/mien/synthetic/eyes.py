@@ -1,6 +1,6 @@
 """Draws an eye: the ball with iris, pupil and glint between two lids, with lashes and the fold above.
 
-Everything is a formula of the place on the face, so that edges stay sharp however the head is turned.
+Everything is a formula of the coordinates on the face, so that edges stay sharp at any head pose.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ WHITE = np.array([0.97, 0.94, 0.92], np.float32)
 
 
 def draw_eye(patch: Patch, person: Identity, act: Mapping[str, float], side: float) -> None:
-    """Draw the eye on one ``side`` of the face (-1 or 1), as open and as turned as the actions say."""
+    """Draw the eye on one ``side`` of the face (-1 or 1), opened and turned by the actions."""
     x = patch.x * side - 0.5
     along = np.clip(x / HALF_LENGTH, -1, 1)
     y = patch.y + person.eye_tilt * along

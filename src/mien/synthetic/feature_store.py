@@ -1,8 +1,7 @@
-"""The stand-in corpus' features on the disk: made below (``synthetic/features.py``), filed shard by shard.
+"""The features of the stand-in corpus on disk: made by ``features.py``, written shard by shard.
 
-Features are made faster than single clips can be flushed to a disk, so a shard is written at once, and killing this
-loses the shard in flight. The same call continues an interrupted one: a shard that stands with the same keys is not
-made again.
+Features are made faster than single clips can be flushed to disk, so a shard is written at once, and killing the
+process loses the shard in flight. The same call continues an interrupted one: a shard with the same keys is kept.
 """
 
 from collections.abc import Iterator
@@ -17,9 +16,9 @@ from mien.synthetic.features import (
     LONGEST_SECONDS,
     MEAN_SECONDS,
     SHORTEST_SECONDS,
-    Drawn,
+    DrawnClips,
+    FeatureGenerator,
     FeaturePlan,
-    Studio,
     generate,
 )
 from mien.synthetic.labels import Comparison, Labels
@@ -31,28 +30,28 @@ NO_TEXT = 0.014
 """The published share of empty transcripts."""
 
 
-def file_features(root: Path, labels: Labels, plan: FeaturePlan, drawn: Drawn, workers: int = 2) -> Iterator[str]:
-    """Make the features of every clip and put them into the store at ``root``; yields each clip's name when filed.
+def write_features(root: Path, labels: Labels, plan: FeaturePlan, drawn: DrawnClips, workers: int = 2) -> Iterator[str]:
+    """Make the features of every clip and write them to the store at ``root``; yields each clip's name when written.
 
     Args:
-        root: the store, new or begun by the same call.
+        root: the store, new or started by the same call.
         labels, plan, drawn: as for ``generate``.
         workers: threads that make features; they do not change them.
 
     Raises:
-        InUse: another process writes to the store.
+        InUse: another process is writing to the store.
         OutputError: the store cannot be written.
-        StoreError: it is foreign, or of another version.
+        StoreError: it is not a store of mien, or has another version.
         ValueError: a feature width is too small.
     """
-    studio = Studio(labels, plan, drawn)
+    generator = FeatureGenerator(labels, plan, drawn)
     with StoreWriter(root, labels.ids) as writer:
         shards = [range(first, min(first + SHARD_CLIPS, len(labels.ids))) for first in _steps(len(labels.ids))]
-        stand = [all(_stands(writer, studio, row) for row in shard) for shard in shards]
-        missing = [row for shard, there in zip(shards, stand, strict=True) if not there for row in shard]
-        made = generate(studio, missing, workers)
-        for shard, there in zip(shards, stand, strict=True):
-            if not there:
+        current = [all(_is_current(writer, generator, row) for row in shard) for shard in shards]
+        missing = [row for shard, is_current in zip(shards, current, strict=True) if not is_current for row in shard]
+        made = generate(generator, missing, workers)
+        for shard, is_current in zip(shards, current, strict=True):
+            if not is_current:
                 writer.add_shard(list(islice(made, len(shard))))
             yield from labels.ids[shard.start : shard.stop]
 
@@ -61,15 +60,15 @@ def _steps(clips: int) -> range:
     return range(0, clips, SHARD_CLIPS)
 
 
-def _stands(writer: StoreWriter, studio: Studio, row: int) -> bool:
-    known = writer.known(studio.labels.ids[row])
-    return {name: feature.key for name, feature in known.items()} == studio.keys(row)
+def _is_current(writer: StoreWriter, generator: FeatureGenerator, row: int) -> bool:
+    known = writer.known(generator.labels.ids[row])
+    return {name: feature.key for name, feature in known.items()} == generator.keys(row)
 
 
 def check_features(root: Path) -> list[Comparison]:
-    """Durations and missing transcripts of a store beside the published figures.
+    """Durations and missing transcripts of a store compared with the published figures.
 
-    Small stores miss them by sampling alone: the figures are for 12,660 clips.
+    Small stores miss them by sampling error: the figures are for 12,660 clips.
     """
     store = Store(root)
     seconds = np.array([clip["seconds"] for clip in store.clips.values()])

@@ -1,23 +1,23 @@
 """The stand-in corpus as backbone outputs: ``ClipFeatures`` with a signal hidden in every sequence.
 
-What a modality knows (``signals.py``) shows only during one moment of the clip, at an unknown place; the rest of
-the sequence is filled with stretches of the same kind that mean nothing, and only a mark tells them apart. Step t is
+A modality's signal (``signals.py``) is present only during one moment of the clip, at an unknown position; the rest
+of the sequence is filled with segments of the same kind without meaning, and only a mark separates them. Step t is
 
     x_t = scale · ( offset + [t in the moment] (G g + mark m) + [else] background G g'_j(t)
                     + nuisance (P p + Q q) + noise e_t )
 
 with orthonormal directions, fixed by the seed: G (F, E) for the modality's best guesses g = E[label | s], brought to
-variance 1; m the mark; P and Q (F, 2) for the participant's p and the seed video's q. g'_j, the j-th other stretch as
-long as the moment, are the guesses of some other clip; e_t is standard normal. A pooling that finds the moment by
-its mark reads g with the error variance noise² / steps of the moment; averaging the whole clip drowns it.
+variance 1; m the mark; P and Q (F, 2) for the participant's p and the seed video's q. g'_j, the j-th other segment of
+the moment's length, are the guesses of another clip; e_t is standard normal. A pooling that finds the moment by its
+mark recovers g with the error variance noise² / steps of the moment; the mean over the whole clip loses it.
 
-A seed's nuisance is drawn anew for each split: otherwise a model could recognise a seed of the training clips and
-answer with its mean label, which no signal tells. Participants are never in two splits.
+A seed's nuisance is drawn separately for each split: otherwise a model could recognise a seed of the training clips and
+predict its mean label, which is in no signal. Participants are never in two splits.
 
-The trade-off: Gaussian noise on fixed directions, which real backbones do not have, so that what can be known is known
-exactly, and can be learnt from as few clips as the real set has.
+The trade-off: Gaussian noise on fixed directions, unlike real backbones, so that the ceiling is known exactly and can
+be learnt from as few clips as the real set has.
 
-Shapes: ``N`` clips, ``M`` modalities, ``E`` emotions, ``T`` steps, ``F`` feature width, ``J`` stretches.
+Shapes: ``N`` clips, ``M`` modalities, ``E`` emotions, ``T`` steps, ``F`` feature width, ``J`` segments.
 """
 
 import hashlib
@@ -45,22 +45,22 @@ STEPS_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class FeaturePlan:
-    """What the features are like; the defaults are as published where something is published.
+    """Parameters of the features; the defaults are the published figures where there are any.
 
     Attributes:
-        seed: of everything but the labels.
+        seed: of all random numbers except the labels'.
         widths: feature width F by modality.
         rates: steps per second of the modalities that are sequences; one without a rate is a single step.
         mean_seconds: mean duration of the clips.
-        longest_seconds: duration of one clip that is far longer than all others; ``None`` for no such clip.
+        longest_seconds: duration of the one extremely long clip; ``None`` for none.
         no_text, no_sound, no_face: shares of clips without text, without text and audio, without vision and motion.
-        ceilings: best possible Pearson r per emotion, by modality, over all clips, those without it included.
-        overlap: in [0, 1], how much of their noise the modalities share (``signals.py``).
-        blunt: modalities that tell a single number.
-        moment_seconds: how long the signal shows.
-        background: how strong the meaningless stretches are, as a share of the signal.
-        mark, offset: how long these vectors are, where a guess has the standard deviation 1.
-        nuisance: standard deviation along each of the directions of participants and seeds.
+        ceilings: best possible Pearson r per emotion, by modality, over all clips, including those without it.
+        overlap: in [0, 1], the share of noise common to the modalities (``signals.py``).
+        blunt: modalities with a single number as their signal.
+        moment_seconds: duration of the signal.
+        background: strength of the other segments, as a share of the signal.
+        mark, offset: length of these vectors; a guess has the standard deviation 1.
+        nuisance: standard deviation along each direction of participants and seeds.
         noise, still_noise: standard deviation of every value of a sequence, and of a single step.
 
     Raises:
@@ -87,7 +87,7 @@ class FeaturePlan:
     still_noise: float = 0.05
 
     def __post_init__(self) -> None:
-        """Refuse what no corpus can be."""
+        """Refuse impossible values."""
         for name in ("no_text", "no_sound", "no_face", "overlap"):
             if not 0 <= (share := getattr(self, name)) <= 1:
                 raise ValueError(f"{name} = {share}, but it is a share in [0, 1]")
@@ -96,23 +96,23 @@ class FeaturePlan:
                 raise ValueError(f"ceilings.{name} = {list(row)}, but it is {len(EMOTIONS)} values of r in [-1, 1]")
 
     def presence(self, modality: str) -> float:
-        """The share of clips that have a modality."""
+        """The share of clips in which a modality is available."""
         sound = 1 - self.no_sound
         return {"text": sound * (1 - self.no_text), "audio": sound}.get(modality, 1 - self.no_face)
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
-    """What is drawn for all clips before any features.
+class DrawnClips:
+    """Everything drawn for all clips before their features.
 
     Attributes:
-        model: how signals come about.
+        model: the joint distribution of the signals.
         seconds: ``(N,)`` durations.
-        place: ``(N,)`` where in the clip the moment lies, from 0 (at the start) to 1 (at the end).
+        place: ``(N,)`` position of the moment in the clip, from 0 (start) to 1 (end).
         signals: ``(N, M, E)``.
-        guesses: ``(N, M, E)`` what each modality alone would answer, standardised.
-        present: ``(N, M)`` whether the clip has the modality.
-        silent: ``(N,)`` whether the clip has no sound.
+        guesses: ``(N, M, E)`` the best prediction from each modality alone, standardised.
+        present: ``(N, M)`` whether the modality is available.
+        silent: ``(N,)`` whether the clip has no audio.
     """
 
     model: SignalModel
@@ -124,11 +124,11 @@ class Drawn:
     silent: npt.NDArray[np.bool_]
 
 
-def draw_clips(labels: Labels, plan: FeaturePlan) -> Drawn:
-    """Draw durations, signals, moments and what is missing: the same arguments give the same bytes.
+def draw_clips(labels: Labels, plan: FeaturePlan) -> DrawnClips:
+    """Draw durations, signals, moments and missing modalities: the same arguments give the same bytes.
 
     Raises:
-        ValueError: a ceiling of the plan cannot be reached, or its overlap is no share.
+        ValueError: a ceiling of the plan cannot be reached, or its overlap is not in [0, 1].
     """
     among_present = {name: tuple(r / plan.presence(name) ** 0.5 for r in row) for name, row in plan.ceilings.items()}
     model = signal_model(among_present, plan.overlap, plan.blunt)
@@ -137,7 +137,7 @@ def draw_clips(labels: Labels, plan: FeaturePlan) -> Drawn:
     silent, wordless, faceless = (rng.random(clips) < rate for rate in (plan.no_sound, plan.no_text, plan.no_face))
     absent = {"text": silent | wordless, "audio": silent, "vision": faceless, "motion": faceless}
     signals = model.draw(labels.latents, rng)
-    return Drawn(
+    return DrawnClips(
         model=model,
         seconds=_durations(clips, plan, rng),
         place=rng.random(clips),
@@ -162,10 +162,10 @@ def _durations(clips: int, plan: FeaturePlan, rng: np.random.Generator) -> npt.N
 
 
 class Directions:
-    """Where things lie in one modality's feature space: orthonormal rows ``(·, F)``, and the scale of all."""
+    """Orthonormal directions ``(·, F)`` of one modality's feature space."""
 
     def __init__(self, width: int, emotions: int, rng: np.random.Generator) -> None:
-        """Draw them for the feature width F = ``width``."""
+        """Draw the directions for the feature width F = ``width``."""
         sizes = np.cumsum([emotions, 1, 1, NUISANCE_RANK, NUISANCE_RANK])
         if width < sizes[-1]:
             raise ValueError(f"a feature width of {width}, but the signal and its nuisance need at least {sizes[-1]}")
@@ -174,10 +174,10 @@ class Directions:
         self.guess, self.mark, self.offset, self.person, self.seed = parts
 
 
-class Studio:
-    """Everything that the features of the clips have in common."""
+class FeatureGenerator:
+    """Makes the features of one clip at a time; holds what the clips have in common."""
 
-    def __init__(self, labels: Labels, plan: FeaturePlan, drawn: Drawn) -> None:
+    def __init__(self, labels: Labels, plan: FeaturePlan, drawn: DrawnClips) -> None:
         """Draw the directions and the nuisance of every participant and seed.
 
         Raises:
@@ -191,8 +191,8 @@ class Studio:
         people, seeds = int(labels.participants.max()) + 1, int(labels.seeds.max()) + 1
         self.people = rng.standard_normal((people, *size), np.float32)
         self.seeds = {split: rng.standard_normal((seeds, *size), np.float32) for split in ("train", "valid", "test")}
-        self.made = f"synth-features@{VERSION} seed={plan.seed}"
-        self.key = key_of(self.made, asdict(plan), hashlib.sha256(labels.latents.tobytes()).hexdigest())
+        self.provenance = f"synth-features@{VERSION} seed={plan.seed}"
+        self.key = key_of(self.provenance, asdict(plan), hashlib.sha256(labels.latents.tobytes()).hexdigest())
 
     def clip(self, row: int) -> ClipFeatures:
         """The features of one clip."""
@@ -208,20 +208,20 @@ class Studio:
         name = self.drawn.model.modalities[column]
         key = self.keys(row)[name]
         if not self.drawn.present[row, column]:
-            return Feature(name, key, self.made, status="absent", reason=self._reason(row, name))
+            return Feature(name, key, self.provenance, status="absent", reason=self._reason(row, name))
         rng = np.random.Generator(np.random.SFC64([self.plan.seed, 0xC11B, column, row]))
         rate = self.plan.rates.get(name)
         steps = max(1, int(self.drawn.seconds[row] * rate)) if rate else 1
         moment = min(steps, max(1, round(self.plan.moment_seconds * rate))) if rate else 1
         first = round(float(self.drawn.place[row]) * (steps - moment))
-        stretch = (np.arange(steps) - first) // moment
-        levels = self._levels(row, column, -int(stretch[0]), int(stretch[-1]), rng)
+        segment = (np.arange(steps) - first) // moment
+        levels = self._levels(row, column, -int(segment[0]), int(segment[-1]), rng)
         noise = self.plan.noise if rate else self.plan.still_noise
-        values = self._noisy(levels, stretch - stretch[0], noise, rng)
-        return Feature(name, key, self.made, values, np.arange(steps, dtype=np.float32) / np.float32(rate or 1))
+        values = self._add_noise(levels, segment - segment[0], noise, rng)
+        return Feature(name, key, self.provenance, values, np.arange(steps, dtype=np.float32) / np.float32(rate or 1))
 
     def _levels(self, row: int, column: int, before: int, after: int, rng: np.random.Generator) -> Floats:
-        """``(J, F)`` what the steps of each stretch have in common; the moment is the one at ``before``."""
+        """``(J, F)`` mean of the steps of each segment; the moment is the segment at ``before``."""
         plan, labels, place = self.plan, self.labels, self.directions[column]
         others = rng.integers(0, len(labels.ids), before + 1 + after)
         guesses = self.drawn.guesses[others, column] * np.float32(plan.background)
@@ -233,17 +233,17 @@ class Studio:
         levels += np.float32(plan.offset) * place.offset + np.float32(plan.nuisance) * (person + seed)
         return levels
 
-    def _noisy(
-        self, levels: Floats, stretch: npt.NDArray[np.int64], noise: float, rng: np.random.Generator
+    def _add_noise(
+        self, levels: Floats, segment: npt.NDArray[np.int64], noise: float, rng: np.random.Generator
     ) -> npt.NDArray[np.float16]:
-        """``(T, F)`` the level of every step's stretch with noise of its own, scaled to values of about 1."""
+        """``(T, F)`` the level of every step's segment plus independent noise, scaled to values of about 1."""
         width = levels.shape[1]
         scale = np.float32(width**0.5 / self.plan.offset)
         levels = levels * scale
-        values = np.empty((len(stretch), width), np.float16)
-        buffer = np.empty((min(len(stretch), STEPS_AT_ONCE), width), np.float32)
-        for begin in range(0, len(stretch), STEPS_AT_ONCE):
-            part = stretch[begin : begin + STEPS_AT_ONCE]
+        values = np.empty((len(segment), width), np.float16)
+        buffer = np.empty((min(len(segment), STEPS_AT_ONCE), width), np.float32)
+        for begin in range(0, len(segment), STEPS_AT_ONCE):
+            part = segment[begin : begin + STEPS_AT_ONCE]
             drawn = rng.standard_normal(dtype=np.float32, out=buffer[: len(part)])
             drawn *= noise * scale
             drawn += levels[part]
@@ -257,11 +257,10 @@ class Studio:
         return f"no face in {frames} frames"
 
 
-def generate(studio: Studio, rows: Iterable[int], workers: int = 2) -> Iterator[ClipFeatures]:
+def generate(studio: FeatureGenerator, rows: Iterable[int], workers: int = 2) -> Iterator[ClipFeatures]:
     """The features of the clips ``rows``, in that order, by several threads.
 
-    A clip's features depend on the labels, the plan and the clip, not on which others are asked for, nor on the
-    number of threads.
+    A clip's features depend on the labels, the plan and the clip, not on the other rows or the number of threads.
     """
     ahead: deque[Future[ClipFeatures]] = deque()
     with ThreadPoolExecutor(workers) as pool:

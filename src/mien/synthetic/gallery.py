@@ -1,6 +1,6 @@
-"""A picture of a stand-in corpus for people to look at: eight moments of four clips, one clip a row.
+"""An image of a stand-in corpus: eight moments of four clips, one clip a row.
 
-It is drawn anew from the corpus' settings, so that it can be made without the films.
+It is drawn from the corpus's settings, so that it can be made without the videos.
 """
 
 from collections.abc import Sequence
@@ -18,23 +18,23 @@ SHOWN = ("Joy", "Determination", "Excitement", "Empathic Pain")
 COLUMNS, SIDE = 8, 200
 
 
-def gallery(corpus: Path, picture: Path) -> None:
+def gallery(corpus: Path, out: Path) -> None:
     """Draw the gallery of the corpus in ``corpus`` into a ``.png`` or ``.jpg`` file.
 
-    Shown are clips whose faces show one emotion much more than the others, of four people.
+    The clips are those of four people that show one emotion most clearly.
 
     Raises:
         DataError: as ``read_plan``.
     """
     clips = _choose(read_plan(corpus).clips)
     rows = [np.concatenate(_moments(clip), 1) for clip in clips]
-    with atomic_file(picture) as part:
-        _, encoded = cv2.imencode(picture.suffix, cv2.cvtColor(np.concatenate(rows), cv2.COLOR_RGB2BGR))
+    with atomic_file(out) as part:
+        _, encoded = cv2.imencode(out.suffix, cv2.cvtColor(np.concatenate(rows), cv2.COLOR_RGB2BGR))
         part.write_bytes(encoded.tobytes())
 
 
 def _choose(clips: Sequence[ClipSpec]) -> list[ClipSpec]:
-    """The clearest face of each emotion shown, of a new person each time."""
+    """The clip with the clearest expression of each emotion, of a new person each time."""
     chosen: list[ClipSpec] = []
     for emotion in SHOWN:
         which = EMOTIONS.index(emotion)
@@ -47,9 +47,9 @@ def _choose(clips: Sequence[ClipSpec]) -> list[ClipSpec]:
 
 
 def _moments(clip: ClipSpec) -> list[np.ndarray]:
-    """Evenly spaced pictures of a clip."""
+    """Evenly spaced frames of a clip."""
     script = write_script(clip)
     head = head_of(script.person)
     moments = np.linspace(0, len(script.actions) - 1, COLUMNS + 2).round().astype(int)[1:-1]
-    pictures = (head.draw(script.actions[moment].astype(np.float32), int(moment)) for moment in moments)
-    return [cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for picture in pictures]
+    frames = (head.draw(script.actions[moment].astype(np.float32), int(moment)) for moment in moments)
+    return [cv2.resize(frame, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for frame in frames]

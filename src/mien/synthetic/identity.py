@@ -1,7 +1,7 @@
-"""Who is in the picture: what stays the same about an invented person from clip to clip.
+"""The appearance of a synthetic person, constant from clip to clip.
 
-Everything is drawn at random from plain ranges, with two kinds of build; nobody real is meant. Lengths are in units of
-the distance between the pupils, colours are RGB in [0, 1].
+Everything is drawn at random from plain ranges, with two kinds of build; no real person is depicted. Lengths are in
+units of the distance between the pupils, colours are RGB in [0, 1].
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ CUTS = ("short", "fringe", "long", "bun", "receding")
 
 @dataclass(frozen=True)
 class Identity:
-    """What stays the same about a person from clip to clip. Lengths are in pupil distances, shares in [0, 1]."""
+    """The appearance of one person. Lengths are in pupil distances, shares in [0, 1]."""
 
     male: bool
     skin: Colour
@@ -64,7 +64,7 @@ class Identity:
 
 
 def draw_identity(rng: np.random.Generator) -> Identity:
-    """Invent a person."""
+    """Draw a random person."""
     male = bool(rng.random() < 0.5)
     tone = int(rng.integers(len(SKINS)))
     skin = np.array(SKINS[tone]) * rng.uniform(0.95, 1.04)

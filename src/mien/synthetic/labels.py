@@ -2,7 +2,7 @@
 
 Every clip shows one participant mimicking one seed video. Seven standard normal latents per clip are the sum of a
 seed's, a participant's and the clip's own part. One of them decides whether the clip is about any of the six emotions;
-the other six say how strongly each shows. Raters then name one emotion each, out of a longer list, and the label is
+the other six determine the strength of each. Raters then name one emotion each, out of a longer list, and the label is
 the share of raters who named it:
 
     z       = sqrt(.5) seed + sqrt(.15) participant + sqrt(.35) clip   each N(0, 1)              (N, 7)
@@ -12,9 +12,9 @@ the share of raters who named it:
 
 The trade-off: shares that sum to at most 1, with means that add up to .68 and correlations near zero, can only come
 from clips that are either nearly all or nearly not about the six (the published figures force the sum to be U-shaped),
-so the all-or-nothing switch is explicit instead of hidden in extreme parameters. Gains, thresholds and C were fitted to
-the published figures by least squares on 2^14 quasi-random points; the validation half has its own thresholds. C is
-the correlation of z_1..z_6, and every half's latents are moved to exact normal quantiles, keeping their order, so that
+so the all-or-nothing switch is explicit rather than implied by extreme parameters. Gains, thresholds and C were fitted
+to the published figures by least squares on 2^14 quasi-random points; the validation half has its own thresholds. C is
+the correlation of z_1..z_6, and every half's latents are mapped to exact normal quantiles, keeping their order, so that
 a small corpus has the right means too.
 
 Shapes: ``N`` clips, ``E`` six emotions in the order of ``EMOTIONS``.
@@ -39,7 +39,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 CORPUS = "corpus.json"
-"""What a corpus is made of."""
+"""The settings that a corpus was made with."""
 
 TRAIN_CLIPS, VALID_CLIPS, TEST_CLIPS = 8072, 4588, 4586
 """Sizes of the real splits."""
@@ -74,16 +74,16 @@ COUPLING = (
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """Everything that is known about the clips of a stand-in corpus before they are filmed.
+    """Labels and latent causes of the clips of a stand-in corpus.
 
     Attributes:
         ids: ``(N,)`` five-digit names: training clips first, then validation, then test.
         split: ``(N,)`` ``train``, ``valid`` or ``test``; no participant is in two of them.
-        participants: ``(N,)`` who is in the clip, from 0.
-        seeds: ``(N,)`` which seed video is mimicked, from 0.
+        participants: ``(N,)`` participant numbers, from 0.
+        seeds: ``(N,)`` numbers of the seed videos mimicked, from 0.
         latents: ``(N, 7)`` standard normal causes, the first six correlated; the last switches the six on or off.
-        intensities: ``(N, E)`` expected shares in [0, 1]: what infinitely many raters would give.
-        raters: ``(N,)`` how many people rated the clip.
+        intensities: ``(N, E)`` expected shares in [0, 1], for infinitely many raters.
+        raters: ``(N,)`` number of raters.
         shares: ``(N, E)`` labels: the share of raters who named the emotion; rows sum to at most 1.
     """
 
@@ -108,7 +108,7 @@ def draw_labels(clips: int, seed: int = 0, test_clips: int = 0) -> Labels:
     """Draw a corpus' labels: the same arguments give the same bytes.
 
     Args:
-        clips: labelled clips; they are shared out 8,072 : 4,588 between training and validation.
+        clips: labelled clips, divided 8,072 : 4,588 into training and validation.
         seed: of the random numbers.
         test_clips: further clips from further participants, distributed like the validation half.
 
@@ -154,7 +154,7 @@ def intensity(latents: Floats, split: str) -> Floats:
 
 
 def rate(intensities: Floats, raters: Ints, rng: np.random.Generator) -> Floats:
-    """Let ``raters`` people each name one emotion of a list longer than the six; the shares are ``(N, E)``."""
+    """Shares ``(N, E)`` when ``raters`` people each name one emotion of a list longer than the six."""
     something_else = np.maximum(0.0, 1 - intensities.sum(1, keepdims=True))
     votes = rng.multinomial(raters, np.concatenate([intensities, something_else], axis=1))
     return votes[:, :-1] / raters[:, None]
@@ -165,7 +165,7 @@ def _number_of(clips: int, each: int) -> int:
 
 
 def _participants(split: npt.NDArray[np.str_], rng: np.random.Generator) -> Ints:
-    """Someone for each clip, nobody in two splits, everybody in at least one clip, some more busy than others."""
+    """A participant for each clip: in one split only, with at least one clip, some with more clips than others."""
     chosen, first = np.empty(len(split), np.int64), 0
     for name in ("train", "valid", "test"):
         clips = np.flatnonzero(split == name)
@@ -197,11 +197,11 @@ def normal_scores(values: Floats) -> Floats:
     return quantiles[values.argsort(0, kind="stable").argsort(0, kind="stable")]
 
 
-def claim(folder: Path, made_of: Mapping[str, Any]) -> None:
-    """Say in ``corpus.json`` what the corpus in ``folder`` is made of.
+def claim_folder(folder: Path, made_of: Mapping[str, Any]) -> None:
+    """Write the settings of the corpus in ``folder`` to ``corpus.json``.
 
     Raises:
-        DataError: the folder already holds a corpus of other settings.
+        DataError: the folder already holds a corpus with other settings.
     """
     made_of = json.loads(json.dumps(made_of))  # as it is read back
     if (folder / CORPUS).exists() and (found := read_json(folder / CORPUS)) != made_of:
@@ -213,10 +213,11 @@ def claim(folder: Path, made_of: Mapping[str, Any]) -> None:
 
 
 def write_challenge(labels: Labels, folder: Path) -> None:
-    """Write the label files of the challenge's layout, and what the real set does not tell.
+    """Write the label files of the challenge's layout, and the participants and test labels.
 
-    ``train_split.csv`` and ``valid_split.csv`` are the challenge's own; ``participants.csv`` says who mimics which seed
-    video; ``test_answers.csv`` (with test clips only) holds the labels that the challenge keeps to itself.
+    ``train_split.csv`` and ``valid_split.csv`` are the challenge's own; ``participants.csv`` has each clip's
+    participant and seed video; ``test_answers.csv`` (with test clips only) holds the labels that the challenge does not
+    publish.
     """
     files = {"train": "train_split.csv", "valid": "valid_split.csv", "test": "test_answers.csv"}
     for split, name in files.items():
@@ -239,7 +240,7 @@ def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]
 
 @dataclass(frozen=True)
 class Comparison:
-    """One published figure beside the same figure of a corpus; ``within`` is the largest difference allowed."""
+    """One published figure and the same figure of a corpus; ``within`` is the largest difference allowed."""
 
     name: str
     published: float
@@ -248,18 +249,18 @@ class Comparison:
 
     @property
     def holds(self) -> bool:
-        """Whether the corpus is as close as it should be."""
+        """Whether the difference is within the tolerance."""
         return abs(self.made - self.published) <= self.within
 
     @property
     def allowed(self) -> str:
-        """The difference allowed, in words."""
+        """The tolerance, in words."""
         return f"± {self.within:g}"
 
 
 @dataclass(frozen=True)
 class Bound:
-    """One figure that should be at least, or at most, what is asked."""
+    """One figure with a lower or an upper bound, ``published``."""
 
     name: str
     published: float
@@ -268,7 +269,7 @@ class Bound:
 
     @property
     def holds(self) -> bool:
-        """Whether it is."""
+        """Whether the figure is within its bound."""
         return self.made >= self.published if self.at_least else self.made <= self.published
 
     @property
@@ -278,7 +279,7 @@ class Bound:
 
 
 def compare_published(train: Floats, valid: Floats) -> list[Comparison]:
-    """Set a corpus' labels beside the published figures.
+    """Compare a corpus's labels with the published figures.
 
     Args:
         train: ``(N, E)`` shares of the training half.
@@ -286,7 +287,7 @@ def compare_published(train: Floats, valid: Floats) -> list[Comparison]:
 
     Returns:
         Per emotion the two means (±.01) and the share of non-zero training labels (±.02), then the 15 correlations
-        over both halves (±.05). Small corpora miss them by sampling alone: the figures are for 12,660 clips.
+        over both halves (±.05). Small corpora miss them by sampling error: the figures are for 12,660 clips.
     """
     rows = []
     for which, name in enumerate(EMOTIONS):

@@ -1,13 +1,13 @@
-"""The stand-in corpus as real files: a person per participant who says a sentence and moves their face.
+"""The stand-in corpus as video files: a synthetic person per participant who speaks and moves their face.
 
-In the order of time: draw labels → give each modality its own noisy view of them (``draw_signals``) → plan the clips →
-film each (``film_clip``: words, voice, acting, drawing, one mp4). A plan is plain data: clips can be filmed in any
-order and by any number of processes, and come out the same.
+In order: draw labels → give each modality its own noisy view of them (``draw_signals``) → plan the clips → render each
+(``render_clip``: words, voice, acting, drawing, one mp4). A plan is plain data: clips can be rendered in any order and
+by any number of processes, with the same result.
 
-The trade-off: what carries the labels is planted, so that the parts that read it can be tested end to end on files that
-anybody may have; it says nothing about how people really show emotions.
+The trade-off: the signals are planted, so that every part of the pipeline can be tested end to end on files that anyone
+may have; they are no evidence of how people express emotions.
 
-Shapes: ``N`` clips, ``E`` six emotions, ``T`` pictures, ``A`` actions.
+Shapes: ``N`` clips, ``E`` six emotions, ``T`` frames, ``A`` actions.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -30,22 +30,22 @@ from mien.synthetic.dirt import (
     LONG_FAULT,
     PROVIDED_FAULTS,
     choose_faults,
-    soil_film,
-    soil_provided,
-    soil_sound,
+    corrupt_audio,
+    corrupt_provided,
+    corrupt_video,
 )
 from mien.synthetic.drawing import draw_frames, face_box, head_of
 from mien.synthetic.identity import Identity, draw_identity
-from mien.synthetic.labels import CORPUS, Labels, claim, draw_labels, write_challenge, write_table
-from mien.synthetic.provided import keep_faces, write_mp3
-from mien.synthetic.video import Codec, Film, write_film
+from mien.synthetic.labels import CORPUS, Labels, claim_folder, draw_labels, write_challenge, write_table
+from mien.synthetic.provided import save_face_crops, write_mp3
+from mien.synthetic.video import Codec, Video, write_video
 from mien.synthetic.voice import VOICE_RATE, Voice, envelope, speak
-from mien.synthetic.words import say, written
+from mien.synthetic.words import as_sentences, choose_clauses
 
 Floats = npt.NDArray[np.float64]
 
 VERSION = 3
-"""Goes up when the same settings give other files."""
+"""Raised when the same settings give other files."""
 
 FPS = 25
 NOISE = {"text": 0.18, "audio": 0.28, "vision": 0.24, "motion": 0.36}
@@ -54,14 +54,14 @@ NOISE = {"text": 0.18, "audio": 0.28, "vision": 0.24, "motion": 0.36}
 
 @dataclass(frozen=True)
 class Settings:
-    """What a corpus is like; the same settings give the same labels and signals.
+    """Settings of a corpus; the same settings give the same labels and signals.
 
     Attributes:
-        clips: labelled clips, shared out between training and validation like the real ones.
+        clips: labelled clips, divided into training and validation like the real ones.
         seed: of all random numbers.
-        test_clips: clips in ``test_data/raw`` whose labels stand in ``test_answers.csv``.
+        test_clips: clips in ``test_data/raw`` with labels in ``test_answers.csv``.
         dirt: share of the clips that get a fault; ``spoiled.csv`` lists them.
-        provided: whether to write the face pictures and mp3 files that come with the real data, too.
+        provided: whether to write face images and mp3 files too, as the real data have.
     """
 
     clips: int = 400
@@ -73,15 +73,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """All that is needed to film one clip, as plain data.
+    """All that is needed to render one clip, as plain data.
 
     Attributes:
         id: the clip's name.
         home: folder that holds ``raw/``.
-        seed, number, participant: what its random numbers are seeded with.
+        seed, number, participant: seeds of its random numbers.
         signals: by modality name, six strengths.
-        fault: what is spoiled, one of ``FAULTS``; empty for a clean clip.
-        provided: whether face pictures and an mp3 file are written beside it.
+        fault: one of ``FAULTS``; empty for a clean clip.
+        provided: whether face images and an mp3 file are written too.
     """
 
     id: str
@@ -105,19 +105,19 @@ class ClipSpec:
 
 @dataclass(frozen=True)
 class Script:
-    """A clip before it is drawn: words, voice, ``(N,)`` sound at ``VOICE_RATE`` and ``(T, A)`` actions at ``FPS``."""
+    """A clip before it is drawn: words, voice, ``(N,)`` waveform at ``VOICE_RATE``, ``(T, A)`` actions at ``FPS``."""
 
     person: Identity
     codec: Codec
     clauses: tuple[str, ...]
     voice: Voice
-    sound: npt.NDArray[np.float32]
+    waveform: npt.NDArray[np.float32]
     actions: npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A corpus before it is filmed; ``clips`` are sorted by participant, so that each person is painted only once."""
+    """A corpus before it is rendered; ``clips`` are sorted by participant, so that each person is painted only once."""
 
     settings: Settings
     labels: Labels
@@ -125,14 +125,14 @@ class Plan:
     clips: tuple[ClipSpec, ...]
 
     def missing(self) -> list[ClipSpec]:
-        """Clips that have not been filmed yet."""
+        """Clips that have not been rendered yet."""
         return [clip for clip in self.clips if not clip.path.exists()]
 
 
 def draw_signals(labels: Labels, seed: int) -> dict[str, Floats]:
-    """What each modality shows of the labels' causes: ``(N, E)`` in [0, 1] by modality name.
+    """Each modality's noisy view of the expected labels: ``(N, E)`` in [0, 1] by modality name.
 
-    A signal is the square root of the expected share (which spreads out the small shares) plus the modality's noise.
+    A signal is the square root of the expected share (which spreads small shares) plus the modality's noise.
     """
     shown = np.sqrt(labels.intensities)
     signals = {}
@@ -145,12 +145,12 @@ def draw_signals(labels: Labels, seed: int) -> dict[str, Floats]:
 def plan_media(
     out: Path, clips: int = 400, seed: int = 0, test_clips: int = 0, dirt: float = 0.0, provided: bool = False
 ) -> Plan:
-    """Decide everything about a corpus in ``out``; nothing is written yet. The arguments are those of ``Settings``."""
+    """Plan a corpus in ``out`` without writing anything. The arguments are those of ``Settings``."""
     settings = Settings(clips, seed, test_clips, dirt, provided)
     labels = draw_labels(settings.clips, settings.seed, settings.test_clips)
     signals = draw_signals(labels, settings.seed)
-    chance = np.random.default_rng([settings.seed, 0xD127])
-    faults = choose_faults(len(labels), settings.dirt, settings.provided, chance)
+    rng = np.random.default_rng([settings.seed, 0xD127])
+    faults = choose_faults(len(labels), settings.dirt, settings.provided, rng)
     specs = [
         ClipSpec(
             id=name,
@@ -169,15 +169,15 @@ def plan_media(
 
 
 def write_plan(plan: Plan, out: Path) -> None:
-    """Write what is known before filming: label files, participants, ``signals.parquet``, faults and ``corpus.json``.
+    """Write everything but the clips: label files, participants, ``signals.parquet``, faults and ``corpus.json``.
 
     ``signals.parquet`` has one row per clip: ``id``, ``words`` (what is said), the expected shares as
     ``intensity/<emotion>`` and the planted signals as ``<modality>/<emotion>``.
 
     Raises:
-        DataError: the folder already holds a corpus of other settings.
+        DataError: the folder already holds a corpus with other settings.
     """
-    claim(out, {"version": VERSION, **asdict(plan.settings)})
+    claim_folder(out, {"version": VERSION, **asdict(plan.settings)})
     write_challenge(plan.labels, out)
     clips = sorted(plan.clips, key=lambda clip: clip.number)
     if plan.settings.dirt:
@@ -192,22 +192,22 @@ def write_plan(plan: Plan, out: Path) -> None:
 
 
 def read_plan(out: Path) -> Plan:
-    """The plan of the filmed corpus in ``out``, as it was made.
+    """The plan of the media corpus in ``out``.
 
     Raises:
-        DataError: the folder holds no filmed corpus, or one of another version, whose films are not those planned here.
+        DataError: the folder holds no media corpus, or one of another version, with other videos than planned here.
     """
     made_of: dict[str, Any] = read_json(out / CORPUS) if (out / CORPUS).is_file() else {}
     if not made_of or "mode" in made_of:
-        raise DataError(f"{out}: not a filmed corpus; make one with: mien synth OUT")
+        raise DataError(f"{out}: no videos of a stand-in corpus; make them with: mien synth OUT")
     if made_of.pop("version", None) != VERSION:
-        raise DataError(f"{out}: filmed by another version of mien; make it anew in another folder")
+        raise DataError(f"{out}: rendered by another version of mien; make it again in another folder")
     return plan_media(out, **made_of)
 
 
 def spoken_words(clip: ClipSpec) -> str:
-    """What is said in a clip, without saying it."""
-    return written(say(np.array(clip.signals["text"]), clip.generator()))
+    """The words spoken in a clip, without speaking them."""
+    return as_sentences(choose_clauses(np.array(clip.signals["text"]), clip.generator()))
 
 
 def write_script(clip: ClipSpec) -> Script:
@@ -216,46 +216,46 @@ def write_script(clip: ClipSpec) -> Script:
     person = draw_identity(own)
     voice = emotional_voice(own_voice(person.male, own), np.array(clip.signals["audio"]))
     rng = clip.generator()
-    clauses = say(np.array(clip.signals["text"]), rng)
-    sound = _in_a_room(speak(clauses, voice), rng)
-    sound, voiced = soil_sound(sound, clip.fault, rng)
-    frames = max(1, round(len(sound) / VOICE_RATE * FPS))
-    loudness = envelope(sound, VOICE_RATE, FPS, frames) if voiced else np.zeros(frames, np.float32)
+    clauses = choose_clauses(np.array(clip.signals["text"]), rng)
+    waveform = _add_room_noise(speak(clauses, voice), rng)
+    waveform, has_speech = corrupt_audio(waveform, clip.fault, rng)
+    frames = max(1, round(len(waveform) / VOICE_RATE * FPS))
+    loudness = envelope(waveform, VOICE_RATE, FPS, frames) if has_speech else np.zeros(frames, np.float32)
     actions = act(np.array(clip.signals["vision"]), np.array(clip.signals["motion"]), loudness, FPS, rng)
-    return Script(person, "mpeg4" if clip.participant % 5 == 4 else "h264", clauses, voice, sound, actions)
+    return Script(person, "mpeg4" if clip.participant % 5 == 4 else "h264", clauses, voice, waveform, actions)
 
 
-def _in_a_room(spoken: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """The voice with some silence around it and the hiss of a cheap microphone."""
+def _add_room_noise(speech: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Pad the speech with some silence and add the hiss of a cheap microphone."""
     before, after = (round(rng.uniform(0.3, 0.8) * VOICE_RATE) for _ in range(2))
-    sound = np.pad(spoken, (before, after))
-    return np.clip(sound + rng.normal(0, 0.0015, len(sound)), -1, 1).astype(np.float32)
+    waveform = np.pad(speech, (before, after))
+    return np.clip(waveform + rng.normal(0, 0.0015, len(waveform)), -1, 1).astype(np.float32)
 
 
-def film_clip(clip: ClipSpec) -> str:
-    """Film one clip, with its fault if it has one; returns its id."""
+def render_clip(clip: ClipSpec) -> str:
+    """Render one clip, with its fault if it has one; returns its id."""
     script = write_script(clip)
     rng = np.random.default_rng([clip.seed, 0xD12, clip.number])
-    film = Film(draw_frames(script.person, script.actions), script.sound, VOICE_RATE)
-    film = soil_film(film, clip.fault, head_of(script.person).room, rng)
+    video = Video(draw_frames(script.person, script.actions), script.waveform, VOICE_RATE)
+    video = corrupt_video(video, clip.fault, head_of(script.person).background, rng)
     if clip.provided:
-        faces = keep_faces(film.pictures, clip.home / "face_images" / clip.id, face_box(script.person))
-        film = Film(faces, film.sound, film.sound_rate, film.rate, film.ticks)
-        write_mp3(clip.home / "audio" / f"{clip.id}.mp3", script.sound, VOICE_RATE)
-    write_film(clip.path, film, script.codec)
+        faces = save_face_crops(video.frames, clip.home / "face_images" / clip.id, face_box(script.person))
+        video = Video(faces, video.waveform, video.sample_rate, video.fps, video.times)
+        write_mp3(clip.home / "audio" / f"{clip.id}.mp3", script.waveform, VOICE_RATE)
+    write_video(clip.path, video, script.codec)
     if clip.provided:
-        soil_provided(clip.home, clip.id, clip.fault)
+        corrupt_provided(clip.home, clip.id, clip.fault)
     return clip.id
 
 
 @dataclass(frozen=True)
-class Filming:
-    """Gives each worker process the function that films a clip."""
+class ClipRenderer:
+    """Gives each worker process the function that renders a clip."""
 
     def __call__(self) -> Callable[[ClipSpec], str]:
-        """Make the drawing library stay on one thread, since processes are the unit of parallel work here."""
+        """Limit OpenCV to one thread, since processes are the unit of parallel work here."""
         cv2.setNumThreads(1)
-        return film_clip
+        return render_clip
 
 
 Run = Callable[[Callable[[ClipSpec], str], Sequence[ClipSpec]], Iterable[str]]
@@ -269,15 +269,15 @@ def make_media(
 
     Args:
         out: folder to fill.
-        clips, seed, test_clips, dirt, provided: what the corpus is like (``Settings``).
-        run: how to film the planned clips; ``map`` films one after another, here.
+        clips, seed, test_clips, dirt, provided: see ``Settings``.
+        run: applies a function to the planned clips; ``map`` renders one after another in this process.
 
     Raises:
-        DataError: the folder already holds a corpus of other settings.
+        DataError: the folder already holds a corpus with other settings.
         DependencyMissing: espeakng-loader is not installed.
     """
     plan = plan_media(out, clips, seed, test_clips, dirt, provided)
     write_plan(plan, out)
-    for _ in run(Filming()(), plan.missing()):
+    for _ in run(ClipRenderer()(), plan.missing()):
         pass
     return plan

@@ -1,7 +1,7 @@
 """Draws a mouth: two lips, and between them teeth, tongue and the dark.
 
-Everything is a formula of the place on the face. Four curves run from corner to corner: the outer and inner edges of
-both lips; what an action does to a mouth is what it does to these curves.
+Everything is a formula of the coordinates on the face. Four curves run from corner to corner: the outer and inner edges
+of both lips; actions move these curves.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ class Curves:
 
 
 def draw_mouth(patch: Patch, person: Identity, act: Mapping[str, float]) -> None:
-    """Draw the mouth as the actions say."""
+    """Draw the mouth with the given actions."""
     curves = _curves(patch.x, person, act)
     _lips(patch, person, curves)
     _inside(patch, curves)
@@ -75,7 +75,7 @@ def _lips(patch: Patch, person: Identity, curves: Curves) -> None:
 
 
 def _inside(patch: Patch, curves: Curves) -> None:
-    """What an open mouth shows: the dark, the tongue below, the teeth above."""
+    """The inside of an open mouth: dark, the tongue below, the teeth above."""
     x, y, along = patch.x, patch.y, np.abs(curves.along)
     depth = curves.lower_in - curves.upper_in
     tongue = np.clip((y - curves.lower_in + 0.35 * depth) * patch.soft * 0.4, 0, 1) * ramp(along, 0.75, 0.4)

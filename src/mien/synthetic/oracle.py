@@ -1,10 +1,10 @@
-"""The known ceiling: the best possible answer for every clip and every choice of modalities, and how well it scores.
+"""The known ceiling: the best possible prediction for every clip and subset of modalities, and its Pearson r.
 
-    oracle.parquet   a row per clip and choice of modalities: clip, split, modalities, E[label | them] per emotion
-    ceiling.json     Pearson r of those answers: per split, choice and emotion, with a 95 % interval over participants,
-                     and ``population``, what r would be on infinitely many validation clips
+    oracle.parquet   a row per clip and subset of modalities: clip, split, modalities, E[label | them] per emotion
+    ceiling.json     Pearson r of those predictions: per split, subset and emotion, with a 95 % interval over
+                     participants, and ``population``, r on infinitely many validation clips
 
-A model that is judged on the same clips may beat a ceiling by luck only: by no more than the sampling error of a
+A model that is evaluated on the same clips may exceed a ceiling by chance only: by no more than the sampling error of a
 difference of two correlations. Compare on the same clips, with ``metrics.paired_test``.
 
 Shapes: ``N`` clips, ``M`` modalities, ``E`` emotions.
@@ -25,7 +25,7 @@ from mien.schema import EMOTIONS
 from mien.storage.files import atomic_file, read_json, write_json
 from mien.subsets import subset_name
 from mien.synthetic.expected import ExpectedShare, Half, expected_labels, label_moments
-from mien.synthetic.features import Drawn, FeaturePlan
+from mien.synthetic.features import DrawnClips, FeaturePlan
 from mien.synthetic.labels import Comparison, Labels
 from mien.synthetic.quadrature import Array, points
 from mien.synthetic.signals import CEILINGS, SignalModel, explained_sd
@@ -34,10 +34,10 @@ ORACLE, CEILING = "oracle.parquet", "ceiling.json"
 RESAMPLES = 2000
 
 
-def choices(modalities: tuple[str, ...]) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Every non-empty choice of modalities: its name, joined by ``+``, and its places; the smallest first.
+def modality_subsets(modalities: tuple[str, ...]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Every non-empty subset of modalities: its name, joined by ``+``, and its columns; the smallest first.
 
-    >>> [name for name, _ in choices(("text", "audio"))]
+    >>> [name for name, _ in modality_subsets(("text", "audio"))]
     ['text', 'audio', 'text+audio']
     """
     for count in range(1, len(modalities) + 1):
@@ -45,8 +45,8 @@ def choices(modalities: tuple[str, ...]) -> Iterator[tuple[str, tuple[int, ...]]
             yield subset_name(modalities[place] for place in which), which
 
 
-def best_answers(labels: Labels, drawn: Drawn, which: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """``(N, E)`` E[label | the modalities ``which``, as far as each clip has them]."""
+def best_predictions(labels: Labels, drawn: DrawnClips, which: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """``(N, E)`` E[label | the modalities ``which``, where available]."""
     answers = np.empty(labels.shares.shape, np.float32)
     halves: dict[Half, npt.NDArray[np.bool_]] = {"train": labels.split == "train", "valid": labels.split != "train"}
     for half, rows in halves.items():
@@ -55,9 +55,9 @@ def best_answers(labels: Labels, drawn: Drawn, which: tuple[int, ...]) -> npt.ND
     return answers
 
 
-def write_oracle(labels: Labels, plan: FeaturePlan, drawn: Drawn, folder: Path) -> None:
-    """Write ``oracle.parquet`` and ``ceiling.json`` beside the corpus in ``folder``."""
-    answers = {name: best_answers(labels, drawn, which) for name, which in choices(drawn.model.modalities)}
+def write_oracle(labels: Labels, plan: FeaturePlan, drawn: DrawnClips, folder: Path) -> None:
+    """Write ``oracle.parquet`` and ``ceiling.json`` into the corpus in ``folder``."""
+    answers = {name: best_predictions(labels, drawn, which) for name, which in modality_subsets(drawn.model.modalities)}
     _write_answers(labels, answers, folder / ORACLE)
     splits = {
         split: {name: _score(labels, answer, split) for name, answer in answers.items()}
@@ -95,15 +95,15 @@ def _score(labels: Labels, answer: npt.NDArray[np.float32], split: str) -> dict[
 
 
 def population_ceilings(plan: FeaturePlan, model: SignalModel) -> dict[str, Array]:
-    """``(E,)`` r of the best answer on infinitely many validation clips, missing modalities included, by choice.
+    """``(E,)`` r of the best prediction on infinitely many validation clips, with missing modalities, by subset.
 
-    The variance of the best answer is that of each pattern of presence, weighted with how often it occurs.
+    The variance of the best prediction is the mean over the patterns of available modalities, weighted by frequency.
     """
     clips, nodes = points(16384, len(model.correlation)), points(256, len(model.correlation) - 1)
     _, label_sd = label_moments("valid")
     known: dict[tuple[int, ...], Array] = {(): np.zeros(len(EMOTIONS))}
     found = {}
-    for name, which in choices(model.modalities):
+    for name, which in modality_subsets(model.modalities):
         variance = np.zeros(len(EMOTIONS))
         for share, has in presence_patterns(plan, model.modalities):
             left = tuple(place for place in which if has[place])
@@ -115,9 +115,9 @@ def population_ceilings(plan: FeaturePlan, model: SignalModel) -> dict[str, Arra
 
 
 def check_ceilings(folder: Path) -> list[Comparison]:
-    """The ceilings of a corpus, on infinitely many clips, beside the paper's table of single modalities.
+    """The ceilings of a corpus, on infinitely many clips, compared with the paper's table of single modalities.
 
-    Where the paper has no correlation at all there is a little left (up to .05): other emotions tell of that one, too.
+    Where the paper has no correlation at all a little remains (up to .05), through correlated emotions.
 
     Raises:
         DataError: there is no ``ceiling.json`` in ``folder``, or it cannot be read.
@@ -133,7 +133,7 @@ def check_ceilings(folder: Path) -> list[Comparison]:
 
 
 def presence_patterns(plan: FeaturePlan, modalities: tuple[str, ...]) -> Iterator[tuple[float, tuple[bool, ...]]]:
-    """How often which modalities are there together: share of clips and one bool per modality."""
+    """Patterns of available modalities: share of clips, and one bool per modality."""
     for silent, wordless, faceless in itertools.product((False, True), repeat=3):
         rates = ((silent, plan.no_sound), (wordless, plan.no_text), (faceless, plan.no_face))
         share = float(np.prod([rate if so else 1 - rate for so, rate in rates]))

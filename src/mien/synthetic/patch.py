@@ -1,4 +1,4 @@
-"""A small part of a frame on which a formula draws: its pixels, and where on the face each of them is."""
+"""A small part of a frame to draw on: its pixels, and the face coordinates of each of them."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ class Patch:
 
     Attributes:
         pixels: ``(h, w, 3)`` float32 RGB, 0 to 255; changed in place.
-        x, y: ``(h, w)`` places on the face, in pupil distances.
+        x, y: ``(h, w)`` face coordinates, in pupil distances.
         soft: pixels per pupil distance: an edge is ``soft * (distance to it)`` wide.
     """
 

@@ -1,12 +1,12 @@
-"""Paints one invented person, once: skin, hair, clothes and room as pictures that the drawing then moves.
+"""Paints one synthetic person, once: skin, hair, clothes and background as images that ``drawing.py`` then moves.
 
 The head is a height field seen from the front: an egg with a nose, brows, cheeks and a chin made of soft bumps. Its
 slopes give the shading, its hollows the shadows, its heights the parallax of head turns. The trade-off: a painted
-relief is not a photograph, but it costs a third of a second per person, needs no assets of anybody, and both people and
-face landmarkers take it for a face. Eyes and lips are left out here: they are drawn afresh in every frame.
+relief is not a photograph, but it costs a third of a second per person, needs no third-party assets, and both people
+and face landmarkers recognise it as a face. Eyes and lips are left out here: they are drawn in every frame.
 
-Places on the face are in units of the distance between the pupils (about 63 mm): ``x`` to the right, ``y`` down,
-``z`` towards us, with the origin between the eyes. Colours are float RGB in [0, 1] until the end.
+Face coordinates are in units of the distance between the pupils (about 63 mm): ``x`` to the right, ``y`` down,
+``z`` towards the camera, with the origin between the eyes. Colours are float RGB in [0, 1] until the end.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mien.synthetic.body import back_hair, clothes, ears, front_hair, half_width, neck, room
+from mien.synthetic.body import back_hair, background, clothes, ears, front_hair, half_width, neck
 from mien.synthetic.canvas import PIXELS_PER_UNIT, SIDE, Floats, blur, bump, pair, plane, ramp
 from mien.synthetic.identity import Identity
 
@@ -25,16 +25,16 @@ class Portrait:
     """A painted person.
 
     Attributes:
-        picture: ``(SIDE, SIDE, 4)`` uint8 RGBA, colours multiplied by alpha; without eyes and lips.
-        depth: ``(SIDE, SIDE)`` height of the head towards us, 0 beside it.
-        creases: by action name, ``(SIDE, SIDE)`` how much a fully shown action darkens (or lightens) the skin.
-        room: ``(320, 320, 3)`` uint8 RGB background.
+        image: ``(SIDE, SIDE, 4)`` uint8 RGBA, colours multiplied by alpha; without eyes and lips.
+        depth: ``(SIDE, SIDE)`` height of the head towards the camera, 0 beside it.
+        creases: by action name, ``(SIDE, SIDE)`` how much a full action darkens (or lightens) the skin.
+        background: ``(320, 320, 3)`` uint8 RGB.
     """
 
-    picture: npt.NDArray[np.uint8]
+    image: npt.NDArray[np.uint8]
     depth: Floats
     creases: dict[str, Floats]
-    room: npt.NDArray[np.uint8]
+    background: npt.NDArray[np.uint8]
 
 
 def paint(person: Identity) -> Portrait:
@@ -47,12 +47,14 @@ def paint(person: Identity) -> Portrait:
     hair = front_hair(person, x, y, rng)
     light *= 1 - 0.35 * np.clip(blur(np.roll(hair[1], 8, 0), 0.06), 0, 1)
     layers += [(_skin(person, x, y, rng) * light[..., None], inside), hair]
-    picture = np.zeros((SIDE, SIDE, 4), np.float32)
+    image = np.zeros((SIDE, SIDE, 4), np.float32)
     for colour, alpha in layers:
-        picture *= 1 - alpha[..., None]
-        picture[..., :3] += colour * alpha[..., None]
-        picture[..., 3] += alpha
-    return Portrait((np.clip(picture, 0, 1) * 255).astype(np.uint8), depth, _creases(person, x, y), room(person, rng))
+        image *= 1 - alpha[..., None]
+        image[..., :3] += colour * alpha[..., None]
+        image[..., 3] += alpha
+    return Portrait(
+        (np.clip(image, 0, 1) * 255).astype(np.uint8), depth, _creases(person, x, y), background(person, rng)
+    )
 
 
 def _relief(person: Identity, x: Floats, y: Floats) -> tuple[Floats, Floats]:

@@ -1,11 +1,11 @@
-"""Integrals over a Gaussian: what a function of several normal variables is on average.
+"""Integrals over a Gaussian: the mean of a function of several normal variables.
 
-The points are fixed, so the same question always gets the same answer, and the error is a smooth function of the
-question rather than noise. The trade-off: quasi-random points in six dimensions are less exact than a product rule in
-one, but care neither about kinks nor about how the variables are mixed.
+The points are fixed, so the same integral always has the same result, and the error is a smooth function of the
+integrand rather than noise. The trade-off: quasi-random points in six dimensions are less exact than a product rule in
+one, but robust to kinks and to any mixing of the variables.
 
-Shapes: ``N`` questions, ``Q`` points, ``L`` variables, ``E`` results. Links have the variables in front, ``(L, N, Q)``,
-so that every operation runs over memory that lies together: eight times faster than with them at the end.
+Shapes: ``N`` integrals, ``Q`` points, ``L`` variables, ``E`` results. Links have the variables in front, ``(L, N, Q)``,
+so that every operation runs over contiguous memory: eight times faster than with them last.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ Link = Callable[[Array, float], Array]
 expected labels ``(E, ...)``."""
 
 BLOCK_POINTS = 8192
-"""Points at a time, of as many questions as that makes: they fit into a processor's cache."""
+"""Points at a time, over several integrals: they fit into a processor's cache."""
 
 
 def points(count: int, width: int) -> Array:
@@ -32,8 +32,8 @@ def points(count: int, width: int) -> Array:
     An additive recurrence on the generalised golden ratio, mirrored at the origin.
 
     Args:
-        count: how many, even.
-        width: variables.
+        count: number of points, even.
+        width: number of variables.
 
     Source: M. Roberts, "The unreasonable effectiveness of quasirandom sequences" (2018).
     """
@@ -73,8 +73,8 @@ def expectation(link: Link, means: Array, spread: Array, nodes: Array, workers: 
         link: see ``Link``.
         means: ``(N, L)``.
         spread: ``(L, L)``.
-        nodes: ``(Q, L - 1)`` from ``points``; the part of the last latent that the others do not tell is left to the
-            link, which knows that integral in closed form.
+        nodes: ``(Q, L - 1)`` from ``points``; the part of the last latent that is independent of the others is left to
+            the link, which has that integral in closed form.
         workers: threads; they do not change the result.
     """
     factor = np.linalg.cholesky(spread + 1e-12 * np.eye(len(spread)))

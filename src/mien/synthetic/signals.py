@@ -1,26 +1,26 @@
-"""What a modality can know of a clip's emotions: the jointly Gaussian model under the feature mode.
+"""The information of each modality about a clip's emotions: the jointly Gaussian model of the feature mode.
 
     z  (L)      the clip's latent causes, N(0, C); the last one is the all-or-nothing switch of ``labels.py``
-    w  (E)      its place on every label's own axis, w = D z, unit variance (``label_axes``)
-    v  (E)      what is expressed:   v_i = k_i w_i + sqrt(1 - k_i²) h_i     noise h shared by all modalities
+    w  (E)      its position on every label's own axis, w = D z, unit variance (``label_axes``)
+    v  (E)      expression:          v_i = k_i w_i + sqrt(1 - k_i²) h_i     noise h shared by all modalities
     s  (M, E)   a modality's signal: s_m = A_m v + private noise e, unit variance
 
 h and e are independent and normal. A sharp modality has a number for every emotion (A_m is diagonal); a blunt one has
 a single number, up with some emotions and down with others (only the first row of A_m is not zero): a face that
 smiles or frowns.
-Every choice of modalities is linear and Gaussian in z, so that z given those signals is N(mean, spread) in closed
+Every subset of modalities is linear and Gaussian in z, so that z given those signals is N(mean, spread) in closed
 form, with a spread that is the same for every clip, and a label's expectation is the integral of the labels' link
 over that Gaussian (``quadrature.py``).
 
-``calibrate`` scales A so that the best possible Pearson r of each modality alone is a given table; ``overlap`` then
-says how much of the noise the modalities share: 0, each errs on its own and fusion gains most; 1, the best sharp
-modality knows all that any other could add.
+``calibrate`` scales A so that the best possible Pearson r of each modality alone is a given table; ``overlap`` is
+the share of noise common to the modalities: 0, errors are independent and fusion gains most; 1, the best sharp modality
+holds all that any other could add.
 
-The trade-off: everything a modality tells is told by at most E numbers, with no interaction between modalities beyond
-shared noise. That is what makes the ceiling exact. Blunt modalities are there because weak and sharp ones could not be
-learnt: with r about .14, six coefficients fitted to 8,072 clips already lose 5 % of it.
+The trade-off: a modality holds at most E numbers, with no interaction between modalities beyond shared noise. That
+makes the ceiling exact. Blunt modalities exist because weak and sharp ones could not be learnt: with r about .14, six
+coefficients fitted to 8,072 clips already lose 5 % of it.
 
-Shapes: ``N`` clips, ``M`` modalities, ``E`` emotions, ``L`` latents (E + 1), ``S`` modalities chosen.
+Shapes: ``N`` clips, ``M`` modalities, ``E`` emotions, ``L`` latents (E + 1), ``S`` modalities selected.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -42,18 +42,18 @@ Joy). Source: "Two-Stage Multimodal Framework for Emotion Mimicry Intensity Pred
 """
 
 
-OUTER, INNER, ROUNDS, DAMPING, MOST_TOLD = 8192, 256, 6, 0.75, 0.999
-"""Of the calibration: points that stand for all clips, points for each one's posterior, steps of the fixed point, how
-far each one goes (the answer to a skewed label grows faster than the signal), and the highest correlation of a signal
-with what it tells."""
+OUTER, INNER, ROUNDS, DAMPING, MAX_EXPLAINED = 8192, 256, 6, 0.75, 0.999
+"""Of the calibration: points that represent all clips, points for each one's posterior, steps of the fixed point, their
+damping (the prediction of a skewed label grows faster than the signal), and the highest correlation of a signal with
+the expression."""
 
 ROUNDING = 1e-9
 
 BLUNT = ("vision", "motion")
-"""Modalities that tell a single number, between a smile and a frown."""
+"""Modalities with a single number as their signal, between a smile and a frown."""
 
 SMILE = (1, 1, -1, -1, 1, 1)
-"""Which way each emotion moves that number: Determination and Empathic Pain are frowned."""
+"""The sign of each emotion in that number: Determination and Empathic Pain are frowns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +63,9 @@ class SignalModel:
     Attributes:
         modalities: names, in the order of the rows of ``mixing``.
         correlation: ``(L, L)`` C, the correlation of the latents.
-        axes: ``(E, L)`` D, of which ``axes @ latents`` has unit variance.
+        axes: ``(E, L)`` D; ``axes @ latents`` has unit variance.
         expressed: ``(E,)`` k, in (0, 1].
-        mixing: ``(M, E, E)`` A: what is expressed → signals.
+        mixing: ``(M, E, E)`` A: expression → signals.
     """
 
     modalities: tuple[str, ...]
@@ -76,7 +76,7 @@ class SignalModel:
 
     @property
     def expression(self) -> Array:
-        """``(E, E)`` covariance of what is expressed."""
+        """``(E, E)`` covariance of the expression v."""
         seen = self.axes * self.expressed[:, None]
         covariance = seen @ self.correlation @ seen.T
         np.fill_diagonal(covariance, 1.0)
@@ -95,7 +95,7 @@ class SignalModel:
         return signals + np.sqrt(self.private.clip(min=0)) * rng.standard_normal(signals.shape)
 
     def posterior(self, which: Sequence[int]) -> tuple[Array, Array]:
-        """What the signals of the modalities ``which`` (rows of ``mixing``) tell of the latents.
+        """The posterior of the latents given the signals of the modalities ``which`` (rows of ``mixing``).
 
         Returns:
             weights: ``(L, S · E)``; the posterior mean is ``weights @ signals``, signals modality by modality.
@@ -114,7 +114,7 @@ def label_axes(link: Link, correlation: Array, nodes: Array) -> Array:
 
     The best linear predictors of the labels have the coefficients B = E[label zᵀ] C⁻¹. Axis i is taken from their dual
     basis, (B C Bᵀ)⁻¹ B: it is uncorrelated with the best linear predictor of every other label, so that a modality
-    that is blind to one emotion is not told of it through the others.
+    that is blind to one emotion has no information about it through the others.
     """
     latents = root(correlation) @ nodes.T  # (L, Q)
     predictors = np.linalg.solve(correlation, latents @ link(latents, 0.0).T).T / len(nodes)
@@ -131,20 +131,20 @@ def calibrate(
     overlap: float,
     blunt: Collection[str] = BLUNT,
 ) -> SignalModel:
-    """The model whose best single-modality Pearson r is ``ceilings``; a negative or zero entry means no signal.
+    """The model with ``ceilings`` as the best single-modality Pearson r; a negative or zero entry means no signal.
 
     Args:
         link: see ``quadrature.Link``.
         correlation: ``(L, L)`` of the latents.
         axes: ``(E, L)`` from ``label_axes``.
-        label_sd: ``(E,)`` standard deviation of the labels, rater sampling included.
+        label_sd: ``(E,)`` standard deviation of the labels, including rater sampling.
         ceilings: r per emotion, by modality.
-        overlap: in [0, 1], the share of what the best sharp modality does not know that no modality can know.
-        blunt: modalities that tell a single number.
+        overlap: in [0, 1], the share of the best sharp modality's noise that is common to all modalities.
+        blunt: modalities with a single number as their signal.
 
     Raises:
-        ValueError: ``overlap`` lies outside [0, 1] or is more than a blunt modality's signal has noise for, or a wanted
-            r cannot be reached even without noise.
+        ValueError: ``overlap`` lies outside [0, 1] or is more than a blunt modality's signal has noise for, or a
+            requested r cannot be reached even without noise.
     """
     if not 0 <= overlap <= 1:
         raise ValueError(f"overlap = {overlap}, but it is a share in [0, 1]")
@@ -158,7 +158,7 @@ def calibrate(
     model = SignalModel(tuple(ceilings), correlation, axes, expressed, np.stack(mixing) / expressed)
     if (model.private < -ROUNDING).any():
         raise ValueError(
-            f"overlap = {overlap} leaves a blunt modality less than no noise of its own; choose a lower one"
+            f"overlap = {overlap} leaves a blunt modality a negative variance of its own; choose a lower one"
         )
     return model
 
@@ -176,8 +176,8 @@ def _reach(link: Link, correlation: Array, axes: Array, wanted: Array, name: str
     for _ in range(ROUNDS):
         mixing[0 if blunt else places, places] = share
         alone = SignalModel((name,), correlation, axes, np.ones(len(axes)), mixing[None])
-        told = np.sqrt(1 - alone.private[0])  # (E,) how a signal correlates with what it tells
-        mixing *= np.minimum(1, MOST_TOLD / np.maximum(told, MOST_TOLD))[:, None]
+        explained = np.sqrt(1 - alone.private[0])  # (E,) correlation of signal and expression
+        mixing *= np.minimum(1, MAX_EXPLAINED / np.maximum(explained, MAX_EXPLAINED))[:, None]
         reached = explained_sd(link, alone, [0], clips, nodes)
         share = mixing.sum(0) * (wanted / np.maximum(reached, 1e-9)) ** DAMPING
     if np.abs(reached - wanted).max(where=wanted > 0, initial=0) > 0.02 * wanted.max():
@@ -190,9 +190,9 @@ def explained_sd(link: Link, model: SignalModel, which: Sequence[int], clips: Ar
 
     Args:
         link: see ``quadrature.Link``.
-        model: where the signals come from.
+        model: the joint distribution of the signals.
         which: rows of ``model.mixing``.
-        clips: ``(N, L)`` points that stand for all clips.
+        clips: ``(N, L)`` points that represent all clips.
         nodes: ``(Q, L - 1)`` points for each clip's posterior.
     """
     _, spread = model.posterior(which)

@@ -1,8 +1,8 @@
-"""Speaks a sentence: espeak-ng, loaded in-process from its wheel, with the prosody that the audio signal asks for.
+"""Text → speech: espeak-ng, loaded in-process from its wheel, with the prosody given by the audio signal.
 
 The trade-off: a formant synthesiser sounds like a robot, but it is a few megabytes, runs a hundred times faster than
-speech, and its rate, pitch, range and loudness can be set freely; recognisers understand it well enough. What it cannot
-do (brightness, a trembling voice, breath between clauses) is done to its samples afterwards.
+speech, and its rate, pitch, range and loudness can be set freely; recognisers understand it well enough. Effects that
+it lacks (brightness, tremble, pauses between clauses) are applied to its samples afterwards.
 
 Shapes: ``N`` samples at ``VOICE_RATE`` Hz, mono float32 in [-1, 1].
 """
@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float32]
 VOICE_RATE = 22_050
 MALE_VARIANTS = ("", "m1", "m2", "m5", "m7", "m8")
 FEMALE_VARIANTS = ("f2", "f3", "f4")
-"""Speakers of the American English voice that a small recogniser understands."""
+"""Variants of the American English voice that a small recogniser understands."""
 
 SEED = 1
 """Of the breath in breathy voices."""
@@ -34,17 +34,17 @@ _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
 
 @dataclass(frozen=True)
 class Voice:
-    """How something is said.
+    """Prosody of an utterance.
 
     Attributes:
         variant: one of ``MALE_VARIANTS`` or ``FEMALE_VARIANTS``: the speaker.
         words_per_minute: 80 to 300; a calm speaker has 160.
         pitch: 0 to 99; 50 is the speaker's own.
-        melody: 0 (monotone) to 99: how far the pitch moves.
-        loudness: of the loudest moments, in (0, 1].
+        melody: 0 (monotone) to 99: range of the pitch.
+        loudness: peak amplitude, in (0, 1].
         pause_seconds: silence between clauses.
         brightness: -1 (muffled) to 1 (sharp).
-        tremble: 0 (steady) to 1: loudness wavers seven times a second.
+        tremble: 0 (steady) to 1: amplitude modulation at 7 Hz.
     """
 
     variant: str = ""
@@ -58,7 +58,7 @@ class Voice:
 
 
 def speak(clauses: Sequence[str], voice: Voice) -> Floats:
-    """Say the clauses one after another: ``(N,)`` sound, without silence before and after.
+    """Speak the clauses one after another: ``(N,)`` waveform, without silence before and after.
 
     Raises:
         DependencyMissing: espeakng-loader is not installed.
@@ -72,17 +72,17 @@ def speak(clauses: Sequence[str], voice: Voice) -> Floats:
             (_VOLUME, 100),
         ):
             engine.espeak_SetParameter(parameter, round(value), 0)
-        parts = [_trimmed(_synthesise(engine, clause)) for clause in clauses]
+        parts = [_trim(_synthesise(engine, clause)) for clause in clauses]
     pause = np.zeros(round(voice.pause_seconds * VOICE_RATE), np.float32)
-    sound = np.concatenate([part for spoken in parts for part in (pause, spoken)][1:])
-    return _coloured(sound, voice)
+    waveform = np.concatenate([part for spoken in parts for part in (pause, spoken)][1:])
+    return _shape(waveform, voice)
 
 
 @contextmanager
 def _engine() -> Iterator[ctypes.CDLL]:
-    """The library, freshly loaded: it keeps its state in global variables, and what is said must not depend on it.
+    """The library, freshly loaded: it keeps its state in global variables, on which speech must not depend.
 
-    Breathy voices (``f2``, ``f3``) draw their noise from a generator that starts with the time of day, unless told.
+    Breathy voices (``f2``, ``f3``) draw their noise from a generator that is seeded by the time of day unless set.
     """
     try:
         import espeakng_loader  # noqa: PLC0415
@@ -102,7 +102,7 @@ def _engine() -> Iterator[ctypes.CDLL]:
         yield library
     finally:
         library.espeak_Terminate()
-        if os.name == "posix":  # elsewhere the library stays loaded, and repeated speech differs by a few samples
+        if os.name == "posix":  # elsewhere the library remains loaded, and repeated speech differs by a few samples
             ctypes.CDLL(None).dlclose(ctypes.c_void_p(library._handle))
 
 
@@ -121,30 +121,30 @@ def _synthesise(engine: ctypes.CDLL, text: str) -> Floats:
     engine.espeak_SetSynthCallback(callback)
     encoded = text.encode() + b"\0"
     status = engine.espeak_Synth(encoded, len(encoded), 0, _POSITION_CHARACTER, 0, _UTF8 | _END_PAUSE, None, None)
-    assert status == 0, f"espeak-ng answers {status}"
+    assert status == 0, f"espeak-ng returned {status}"
     return np.concatenate(chunks).astype(np.float32) / np.float32(32768)
 
 
-def _trimmed(sound: Floats) -> Floats:
-    """The sound from its first to its last audible sample, and a little more."""
-    audible = np.flatnonzero(np.abs(sound) > 0.01)
+def _trim(waveform: Floats) -> Floats:
+    """The waveform from its first to its last audible sample, with a margin of 20 ms."""
+    audible = np.flatnonzero(np.abs(waveform) > 0.01)
     margin = VOICE_RATE // 50
-    return sound[max(0, audible[0] - margin) : audible[-1] + margin] if audible.size else sound[:0]
+    return waveform[max(0, audible[0] - margin) : audible[-1] + margin] if audible.size else waveform[:0]
 
 
-def _coloured(sound: Floats, voice: Voice) -> Floats:
-    """Tilt the spectrum by up to 6 dB an octave around 1 kHz, let the loudness waver, and set its peak."""
-    spectrum = np.fft.rfft(sound)
-    frequency = np.maximum(np.fft.rfftfreq(len(sound), 1 / VOICE_RATE), 60.0)
-    tilted = np.fft.irfft(spectrum * (frequency / 1000) ** voice.brightness, len(sound))
-    seconds = np.arange(len(sound)) / VOICE_RATE
+def _shape(waveform: Floats, voice: Voice) -> Floats:
+    """Tilt the spectrum by up to 6 dB an octave around 1 kHz, modulate the amplitude, and set its peak."""
+    spectrum = np.fft.rfft(waveform)
+    frequency = np.maximum(np.fft.rfftfreq(len(waveform), 1 / VOICE_RATE), 60.0)
+    tilted = np.fft.irfft(spectrum * (frequency / 1000) ** voice.brightness, len(waveform))
+    seconds = np.arange(len(waveform)) / VOICE_RATE
     wavering = tilted * (1 - 0.45 * voice.tremble * (1 + np.sin(2 * np.pi * 7 * seconds)) / 2)
     return (wavering * voice.loudness / max(1e-6, float(np.abs(wavering).max()))).astype(np.float32)
 
 
-def envelope(sound: Floats, rate: int, fps: float, frames: int) -> Floats:
-    """Loudness of the sound around each of ``frames`` pictures, from 0 (silent) to 1 (its loudest), ``(frames,)``."""
-    edges = np.rint(np.arange(frames + 1) / fps * rate).astype(int).clip(0, len(sound))
-    power = np.concatenate([[0.0], np.cumsum(sound.astype(np.float64) ** 2)])
+def envelope(waveform: Floats, rate: int, fps: float, frames: int) -> Floats:
+    """Loudness during each of ``frames`` video frames, from 0 (silent) to 1 (the loudest), ``(frames,)``."""
+    edges = np.rint(np.arange(frames + 1) / fps * rate).astype(int).clip(0, len(waveform))
+    power = np.concatenate([[0.0], np.cumsum(waveform.astype(np.float64) ** 2)])
     level = np.sqrt(np.diff(power[edges]) / np.maximum(1, np.diff(edges)))
     return (level / max(1e-6, float(level.max()))).astype(np.float32)

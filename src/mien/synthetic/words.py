@@ -1,8 +1,8 @@
-"""What is said in a clip: sentences whose wording, and nothing else about them, carries the text signal.
+"""The text signal → the sentences of a clip; only their wording carries the signal.
 
-Every emotion above a threshold gets one clause, the strongest first, worded for its strength; a clip about nothing in
-particular talks about the day. The trade-off: a few hundred plain clauses in common words, so that a small speech
-recogniser hears them and a sentence embedding can tell them apart; no attempt at literature.
+Every emotion above a threshold gets one clause, the strongest first, worded for its strength; a clip without emotion
+gets neutral clauses. The trade-off: a few hundred plain clauses in common words, so that a small speech
+recogniser transcribes them and sentence embeddings separate them.
 
 Shapes: a text signal is ``(E,)`` strengths in [0, 1], in the order of ``EMOTIONS``.
 """
@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from mien.schema import EMOTIONS
 
-HEARD_FROM = 0.25
-"""Strength below which an emotion is not put into words."""
+MIN_STRENGTH = 0.25
+"""Emotions below this strength get no clause."""
 
-MOST_CLAUSES = 3
+MAX_CLAUSES = 3
 
 WHO = ("my sister", "my brother", "that woman", "that man", "my teacher", "our team", "the doctor", "my best friend")
 WHAT = ("the party", "the game", "the trip", "the concert", "the wedding", "the race", "the show", "the holiday")
@@ -91,23 +91,23 @@ NEUTRAL = (
     "the kitchen has two windows",
     "my father works in the city",
 )
-"""Said, two of them, when none of the six is strong enough."""
+"""Two of these are spoken when no emotion is strong enough."""
 
 
-def say(signal: npt.NDArray[np.float64], rng: np.random.Generator) -> tuple[str, ...]:
-    """Put a text signal into words.
+def choose_clauses(signal: npt.NDArray[np.float64], rng: np.random.Generator) -> tuple[str, ...]:
+    """Choose the clauses for a text signal.
 
     Args:
         signal: ``(E,)`` strengths in [0, 1].
-        rng: chooses among wordings of the same meaning.
+        rng: draws among wordings of the same meaning.
 
     Returns:
-        One to three clauses, the strongest emotion first; two neutral clauses when no emotion reaches ``HEARD_FROM``.
+        One to three clauses, the strongest emotion first; two neutral clauses when no emotion reaches ``MIN_STRENGTH``.
     """
-    order = [which for which in np.argsort(-signal, kind="stable") if signal[which] >= HEARD_FROM]
+    order = [which for which in np.argsort(-signal, kind="stable") if signal[which] >= MIN_STRENGTH]
     if not order:
         return tuple(rng.choice(NEUTRAL, 2, replace=False).tolist())
-    return tuple(_clause(EMOTIONS[which], float(signal[which]), rng) for which in order[:MOST_CLAUSES])
+    return tuple(_clause(EMOTIONS[which], float(signal[which]), rng) for which in order[:MAX_CLAUSES])
 
 
 def _clause(emotion: str, strength: float, rng: np.random.Generator) -> str:
@@ -116,10 +116,10 @@ def _clause(emotion: str, strength: float, rng: np.random.Generator) -> str:
     return template.format(who=rng.choice(WHO), what=rng.choice(WHAT), task=rng.choice(TASK))
 
 
-def written(clauses: tuple[str, ...]) -> str:
+def as_sentences(clauses: tuple[str, ...]) -> str:
     """The clauses as one line of text, each a sentence of its own.
 
-    >>> written(("my sister is brilliant", "I am glad to be here"))
+    >>> as_sentences(("my sister is brilliant", "I am glad to be here"))
     'My sister is brilliant. I am glad to be here.'
     """
     return " ".join(f"{clause[0].upper()}{clause[1:]}." for clause in clauses)
