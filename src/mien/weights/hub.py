@@ -1,9 +1,9 @@
 """Repositories of the Hugging Face hub, or of a local mirror of it: pinned revision, no pickled files.
 
-    $MIEN_HUB_MIRROR/<owner>/<name>/   when set, is copied from and the hub is not asked (closed networks, own storage)
+    $MIEN_HUB_MIRROR/<owner>/<name>/   when set, copied from instead of the hub (closed networks, own storage)
 
-Files whose SHA-256 the table does not give are trusted when first seen and written to ``trusted.json``; another fetch
-of the same revision must bring the same bytes.
+Files without a SHA-256 in the table are trusted on first use and recorded in ``trusted.json``; another fetch of the
+same revision must give the same bytes.
 """
 
 import fnmatch
@@ -22,10 +22,10 @@ from mien.weights.table import Entry
 
 
 def fill(entry: Entry, folder: Path, offline: bool, progress: Callable[[str], None]) -> str:
-    """Fill ``folder`` from the mirror or the hub, going on where an earlier fetch stopped; says which it was."""
+    """Fill ``folder`` from the mirror or the hub, resuming an earlier fetch; returns ``mirror`` or ``hub``."""
     if mirror := os.environ.get("MIEN_HUB_MIRROR"):
         origin = Path(mirror).expanduser() / entry.repository
-        progress(f"{entry.name}: copying from {origin}; which revision it is cannot be checked")
+        progress(f"{entry.name}: copying from {origin}; its revision cannot be checked")
         _copy_mirror(entry, origin, folder)
         came_from = "mirror"
     elif offline:
@@ -35,7 +35,7 @@ def fill(entry: Entry, folder: Path, offline: bool, progress: Callable[[str], No
         _download(entry, folder)
         came_from = "hub"
     if not any(folder.glob(entry.patterns[0])):
-        raise WeightsError(f"{entry.source}: no {entry.patterns[0]} among its files; pickled weights are not taken")
+        raise WeightsError(f"{entry.source}: no {entry.patterns[0]} among its files; pickled weights are refused")
     return came_from
 
 
@@ -45,7 +45,7 @@ def _copy_mirror(entry: Entry, origin: Path, folder: Path) -> None:
             f"{entry.name}: $MIEN_HUB_MIRROR is set, but {origin} is not a folder; put the model there"
         )
     refuse_link(folder)
-    shutil.rmtree(folder, ignore_errors=True)  # a hub download that was given up
+    shutil.rmtree(folder, ignore_errors=True)  # an incomplete download from the hub
     folder.mkdir(parents=True)
     for path in sorted(origin.rglob("*")):
         name = path.relative_to(origin).as_posix()
@@ -55,7 +55,7 @@ def _copy_mirror(entry: Entry, origin: Path, folder: Path) -> None:
 
 
 def _download(entry: Entry, folder: Path) -> None:
-    from huggingface_hub import snapshot_download  # noqa: PLC0415 - heavy, and wanted only here
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 - heavy, and needed only here
 
     try:
         snapshot_download(
@@ -65,21 +65,21 @@ def _download(entry: Entry, folder: Path) -> None:
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(
             f"{entry.source}: the hub could not be reached or refused ({type(error).__name__}: {reason}); "
-            "fetch again to go on, or point $MIEN_HUB_MIRROR at a folder that holds owner/name"
+            "fetch again to resume, or point $MIEN_HUB_MIRROR at a folder that holds owner/name"
         ) from error
     shutil.rmtree(folder / ".cache", ignore_errors=True)
 
 
 def _read_ledger(ledger: Path) -> dict[str, dict[str, str]]:
-    """Hashes by file, by source, as they were first seen."""
+    """Recorded hashes by file, by source."""
     try:
         return TypeAdapter(dict[str, dict[str, str]]).validate_python(read_json(ledger))
     except (DataError, ValidationError) as error:
-        raise WeightsError(f"{ledger}: damaged; delete it: what is fetched next is then trusted anew") from error
+        raise WeightsError(f"{ledger}: damaged; delete it, and the next fetch is trusted and recorded again") from error
 
 
 def trust(entry: Entry, folder: Path, progress: Callable[[str], None]) -> None:
-    """Compare with the hashes in the table, then with those of the first fetch; remember the rest for the next."""
+    """Compare with the hashes of the table and of the first fetch, and record those of new files."""
     ledger = weights_folder() / "trusted.json"
     trusted = _read_ledger(ledger) if ledger.exists() else {}
     expected: Mapping[str, str] = trusted.get(entry.source, {}) | dict(entry.known)
@@ -87,8 +87,8 @@ def trust(entry: Entry, folder: Path, progress: Callable[[str], None]) -> None:
     for name, known in expected.items():
         if found.get(name) != known:
             shutil.rmtree(folder)
-            whose = "the table" if name in entry.known else f"the first fetch, kept in {ledger}"
-            raise mismatch(f"{name} of {entry.source}", found.get(name, "absent"), f"{known} (by {whose})")
+            origin = "the table" if name in entry.known else f"the first fetch, kept in {ledger}"
+            raise mismatch(f"{name} of {entry.source}", found.get(name, "absent"), f"{known} (by {origin})")
     if new := [name for name in found if name not in expected]:
-        progress(f"{entry.name}: {len(new)} files seen for the first time ({new[0]}, …); their hashes are trusted")
+        progress(f"{entry.name}: {len(new)} new files ({new[0]}, …); their hashes are trusted and recorded")
         write_json(ledger, trusted | {entry.source: dict(expected) | found})

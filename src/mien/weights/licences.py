@@ -1,7 +1,7 @@
-"""Whose each set of weights is, and on what terms: the licences of the table, taken apart.
+"""The licences of the weights table, parsed.
 
-Licences stand in the table as SPDX names, for a wheel as ``packaging / weights``: the packaging's licence covers what
-the repackager added, the weights' own licence is what counts.
+The table has SPDX names, for a wheel as ``packaging / weights``: the packaging's licence covers the repackager's
+additions; the licence of the weights is the one that matters.
 """
 
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ class WeightLicence:
     """The terms of one set of weights in one role.
 
     Attributes:
-        role: what it is used for: ``text``, ``audio``, ``vision``, ``asr``, ``vad``, ``landmarker``, ``full_range``.
-        name: its entry in the table; for features that were made elsewhere, what the store says of them.
-        what: what it is, in words.
-        source: ``wheel:…``, ``hub:…`` or ``made:…``; ``elsewhere`` for features that were made elsewhere.
-        packaging: licence of the wheel that carries it; empty when none does.
-        licence: its own; ``unknown`` for features that were made elsewhere.
+        role: ``text``, ``audio``, ``vision``, ``asr``, ``vad``, ``landmarker``, ``full_range``.
+        name: its entry in the table; for external features, their provenance in the store.
+        what: description.
+        source: ``wheel:…``, ``hub:…`` or ``made:…``; ``elsewhere`` for external features.
+        packaging: licence of the wheel; empty without one.
+        licence: of the weights; ``unknown`` for external features.
         non_commercial: whether the licence forbids commercial use; ``None`` when it is unknown.
-        file, sha256: its largest file and that file's hash; empty when they are made on the spot or not known.
+        file, sha256: its largest file and that file's hash; empty when it is made locally or unknown.
     """
 
     role: str
@@ -54,5 +54,5 @@ def licence_of(role: str, name: str) -> WeightLicence:
 
 
 def elsewhere(role: str, made: str) -> WeightLicence:
-    """Features that no weights of the table made; ``made`` is what their store says of them."""
+    """Features from outside the table; ``made`` is their provenance in the store."""
     return WeightLicence(role, made, "features that were made elsewhere", "elsewhere", "", UNKNOWN, None)

