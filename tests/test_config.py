@@ -1,4 +1,4 @@
-"""Settings: strict, frozen, one file and dotted overrides; a mistake is told with what was meant."""
+"""Settings: strict, frozen, one file and dotted overrides; a mistake names the setting that was meant."""
 
 import json
 from pathlib import Path
@@ -64,4 +64,4 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 def test_the_schema_describes_every_setting() -> None:
     schema = json.dumps(Settings.model_json_schema())
-    assert "Frames per second looked at for face crops" in schema
+    assert "Frames per second sampled for face crops" in schema

@@ -1,4 +1,4 @@
-"""What this machine has for mien, and what is missing: facts first, so that they can be printed or tested."""
+"""Checks this machine for everything that mien uses; findings are plain data, to be printed or tested."""
 
 import ctypes.util
 import importlib.metadata
@@ -17,7 +17,7 @@ from mien.weights import SETS, locate
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked for: whether it is there, what was found, and what to do when it is not."""
+    """One check: subject, result, what was found, and the remedy when it failed."""
 
     what: str
     fine: bool
@@ -37,12 +37,12 @@ EXTRAS = {
 
 
 def examine() -> list[Finding]:
-    """Look at the processor, memory, disk, guards, libraries, optional packages, weights."""
+    """Check processor, disk, guards, libraries, optional packages and weights."""
     return [*_machine(), *_guards(), *_libraries(), *_extras(), *_weights()]
 
 
 def _machine() -> Iterator[Finding]:
-    import torch  # noqa: PLC0415 - the doctor alone needs it here
+    import torch  # noqa: PLC0415 - heavy
 
     capabilities = torch.cpu.get_capabilities()
     fast = [name for name in ("avx2", "avx512_f", "avx512_bf16", "avx512_vnni", "amx_bf16") if capabilities.get(name)]
@@ -58,17 +58,17 @@ def _machine() -> Iterator[Finding]:
 
 
 def _guards() -> Iterator[Finding]:
-    """What the kernel keeps from processes that handle clips (``sandbox.py``)."""
-    for what, kept, why_not in (
-        ("network", "kept by seccomp from every command but weights", network_guard()),
-        ("files", "kept by Landlock from the process that decodes", file_guard()),
+    """Kernel protection of processes that handle clips (``sandbox.py``)."""
+    for what, active, why_not in (
+        ("network", "blocked by seccomp in every command but weights", network_guard()),
+        ("files", "blocked by Landlock in the decoder process", file_guard()),
     ):
         remedy = "run mien in a container without network, or on Linux 5.13 or newer" if why_not else ""
-        yield Finding(f"{what} guard", not why_not, f"off: {why_not}" if why_not else kept, remedy)
+        yield Finding(f"{what} guard", not why_not, f"off: {why_not}" if why_not else active, remedy)
 
 
 def _backbones() -> str:
-    """What ``compute.engine: auto`` and ``compute.precision: auto`` stand for here."""
+    """The engine and precision that ``auto`` selects on this machine."""
     from mien.compute.device import resolve_compute  # noqa: PLC0415
     from mien.config import ComputeSettings  # noqa: PLC0415 - with torch
 
@@ -88,9 +88,9 @@ def _libraries() -> Iterator[Finding]:
 
 def _extras() -> Iterator[Finding]:
     for package, (extra, purpose) in EXTRAS.items():
-        there = importlib.util.find_spec(package) is not None
-        found = importlib.metadata.version(package.replace("_", "-")) if there else f"not installed ({purpose})"
-        yield Finding(package, there, found, "" if there else f"pip install 'mien[{extra}]'")
+        installed = importlib.util.find_spec(package) is not None
+        found = importlib.metadata.version(package.replace("_", "-")) if installed else f"not installed ({purpose})"
+        yield Finding(package, installed, found, "" if installed else f"pip install 'mien[{extra}]'")
 
     for library in ("EGL", "GLESv2"):
         there = platform.system() != "Linux" or ctypes.util.find_library(library) is not None
@@ -101,11 +101,11 @@ def _extras() -> Iterator[Finding]:
 def _weights() -> Iterator[Finding]:
     for name, roles in SETS.items():
         if name == "tiny":
-            continue  # made on the spot
-        absent = [entry for entry in dict.fromkeys(roles.values()) if not _is_cached(entry)]
-        fine = not absent or name != "small"
-        found = f"missing {', '.join(absent)}" if absent else "in the cache"
-        yield Finding(f"weights {name}", fine, found, f"mien weights fetch {name}" if absent else "")
+            continue  # made locally
+        missing = [entry for entry in dict.fromkeys(roles.values()) if not _is_cached(entry)]
+        fine = not missing or name != "small"
+        found = f"missing {', '.join(missing)}" if missing else "in the cache"
+        yield Finding(f"weights {name}", fine, found, f"mien weights fetch {name}" if missing else "")
 
 
 def _is_cached(entry: str) -> bool:

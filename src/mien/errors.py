@@ -1,66 +1,65 @@
-"""What can go wrong with somebody's data, weights, settings or model.
+"""Errors of data, media, weights, settings and models.
 
     MienError                  one line: where, what was found, what was expected, what to do
-    ├── DataError              a manifest, label or folder is not what it should be
-    │   └── Damaged            a file that mien wrote does not hold what was written
-    ├── OutputError            what was made cannot be written: disk full, read-only, not allowed
+    ├── DataError              a manifest, label or folder is invalid
+    │   └── Damaged            a file written by mien fails its checksum
+    ├── OutputError            an output cannot be written: disk full, read-only, not allowed
     ├── InUse                  another process is writing to the folder; the message names it
-    ├── MediaError             a file cannot be decoded as video or sound
-    ├── WeightsError           pretrained weights cannot be had
-    │   ├── WeightsMissing     not in the cache; the message names the command that brings them
-    │   └── HashMismatch       the bytes are not the bytes we know; both hashes are shown
-    ├── StoreError             a feature store is damaged, foreign, older or newer than us
-    ├── ModelError             a model folder is damaged, foreign, newer than us, or does not fit the features
+    ├── MediaError             a file cannot be decoded as video or audio
+    ├── WeightsError           pretrained weights are unavailable
+    │   ├── WeightsMissing     not in the cache; the message names the command that fetches them
+    │   └── HashMismatch       a file has another hash than expected; both are shown
+    ├── StoreError             a feature store is damaged, foreign, or of another version
+    ├── ModelError             a model folder is damaged, foreign, newer, or does not fit the features
     ├── DependencyMissing      an optional package is not installed; the message names the extra
-    ├── SettingsError          a setting does not exist or has a value it cannot have
-    └── Interrupted            Ctrl-C; the message says what is kept
+    ├── SettingsError          a setting does not exist or has an invalid value
+    └── Interrupted            Ctrl-C; the message names what is kept
 
-The command line prints a ``MienError`` as one line and leaves with its ``exit_code``: 1 for a fault of data or of
-the run, 2 for wrong use, 130 for an interruption. A caller's mistake in Python is a
-``ValueError``; our own mistake is an ``assert``.
+The command line prints a ``MienError`` as one line and exits with its ``exit_code``: 1 for a fault of data or of the
+run, 2 for wrong use, 130 for an interruption. A caller's mistake in Python is a ``ValueError``; a bug in mien fails an
+``assert``.
 """
 
 import re
 
 LONGEST = 1000
-"""Characters of a message: a stranger's file may hold a name of megabytes; the start and the end are kept."""
+"""Maximum characters of a message: a name in a file may have megabytes; the start and the end are kept."""
 
-
-_COMMANDS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, separators of lines, changes of the direction of text, halves of characters."""
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, line separators, changes of text direction, surrogates."""
 
 
 def escape_control(text: str) -> str:
-    r"""Text that may be written and shown anywhere: what would command a terminal, or is no character, is spelt out.
+    r"""Escape characters that are unsafe to print: control sequences, line ends, changes of direction, invalid UTF-8.
 
-    Names of files hold such things: line ends, escape sequences, text that runs backwards, bytes that are not UTF-8.
+    File names can hold any of these.
 
     >>> escape_control("café \x1b[2J \udcff")
     'café \\x1b[2J \\udcff'
     """
-    return _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class MienError(Exception):
-    """A fault that the person who ran the program can do something about; ``str()`` of it is one line, not too long."""
+    """A fault that the user can fix; its ``str()`` is one line of limited length."""
 
     exit_code = 1
 
     def __str__(self) -> str:
-        told = escape_control(" ".join(super().__str__().split()))
-        return told if len(told) <= LONGEST else f"{told[: LONGEST - 300]} … {told[-290:]}"
+        text = escape_control(" ".join(super().__str__().split()))
+        return text if len(text) <= LONGEST else f"{text[: LONGEST - 300]} … {text[-290:]}"
 
 
 class DataError(MienError):
-    """A manifest, label or folder is not what it should be."""
+    """A manifest, label or folder is invalid."""
 
 
 class Damaged(DataError):
-    """A file that mien wrote does not hold what was written: its checksum does not fit."""
+    """A file written by mien does not match its checksum."""
 
 
 class OutputError(MienError):
-    """What was made cannot be written: the disk is full, read-only, or not ours; what was finished before stays."""
+    """An output cannot be written: disk full, read-only or not permitted; finished outputs are kept."""
 
 
 class InUse(MienError):
@@ -68,19 +67,19 @@ class InUse(MienError):
 
 
 class MediaError(MienError):
-    """A file cannot be decoded as video or sound."""
+    """A file cannot be decoded as video or audio."""
 
 
 class WeightsError(MienError):
-    """Pretrained weights cannot be had."""
+    """Pretrained weights are unavailable."""
 
 
 class WeightsMissing(WeightsError):
-    """Weights are not in the cache; the message names the command that brings them."""
+    """Weights are not in the cache; the message names the command that fetches them."""
 
 
 class HashMismatch(WeightsError):
-    """The bytes of a weights file are not the bytes we know."""
+    """A weights file has another hash than expected."""
 
 
 class StoreError(MienError):
@@ -92,16 +91,16 @@ class ModelError(MienError):
 
 
 class DependencyMissing(MienError):
-    """An optional package is not installed; the message names the extra that brings it."""
+    """An optional package is not installed; the message names the extra that installs it."""
 
 
 class SettingsError(MienError):
-    """A setting does not exist, or has a value it cannot have."""
+    """A setting does not exist, or has an invalid value."""
 
     exit_code = 2
 
 
 class Interrupted(MienError):
-    """Somebody pressed Ctrl-C; the message says what is kept and what the same command will do."""
+    """Interrupted by Ctrl-C; the message names what is kept and what the same command will do."""
 
     exit_code = 130

@@ -1,12 +1,12 @@
 """Every setting of mien, in one tree of strict, frozen models: one YAML file, then dotted overrides.
 
-section.py     the base of all sections, and the types that several use
+section.py     the base of all sections, and common types
 extraction.py  decoding, faces, speech, compute
 training.py    split, loss, stage 1, stage 2
 settings.py    the tree
 yaml_file.py   one YAML file as plain values
-reading.py     file and overrides → ``Settings``, and the messages of what is wrong in them
-local.py       the settings that are limits of this machine
+reading.py     file and overrides → ``Settings``, with one-line errors
+local.py       limits of this machine
 
     settings = read_settings(Path("recipes/default.yaml"), ["stage2.lr=1e-4", "speech.language=de"])
 

@@ -1,4 +1,4 @@
-"""Settings of extraction: decoding, faces, speech, and the compute that a clip may take."""
+"""Settings of extraction: decoding, faces, speech, compute."""
 
 from typing import Annotated, Literal
 
@@ -10,44 +10,44 @@ Source = Literal["video", "provided", "auto"]
 
 
 class MediaSettings(Section):
-    """How a file is decoded."""
+    """Decoding of a file."""
 
     vision_fps: Rate = 4.0
-    """Frames per second looked at for face crops, by presentation time."""
+    """Frames per second sampled for face crops, by presentation time."""
     motion_fps: Rate = 10.0
-    """Frames per second looked at for facial movement, by presentation time."""
+    """Frames per second sampled for facial movement, by presentation time."""
     longest_seconds: Positive = 7200.0
     """A longer clip is refused with a reason."""
     largest_megapixels: Positive = 40.0
     """A frame with more pixels is refused before it is decoded."""
     largest_side: Annotated[int, Field(ge=64, le=16_384)] = 1280
-    """A larger frame is scaled down to this many pixels on its longer side before anything looks at it."""
+    """A larger frame is scaled down to this many pixels on its longer side first."""
 
 
 class FaceSettings(Section):
-    """How faces are found, followed and cut out."""
+    """Detection, tracking and cropping of faces."""
 
     source: Source = "video"
-    """``provided`` takes the challenge's own ``face_images/{id}/`` as the crops for vision; ``auto`` takes them where a
-    clip has them, else looks for faces in the video."""
+    """``provided`` uses the challenge's own ``face_images/{id}/`` as the crops for vision; ``auto`` uses them where a
+    clip has them, else detects faces in the video."""
     crop_size: Annotated[int, Field(ge=1, le=1024)] = 224
     """Side of the square crops, pixels."""
     margin: Annotated[float, Field(ge=0, le=2)] = 0.3
-    """Added around the face box on each side, as a share of the box."""
+    """Margin around the face box on each side, as a share of the box."""
     full_range: bool = True
-    """Look again with a full-range detector where the short-range one finds no face."""
+    """Use a full-range detector where the short-range one finds no face."""
 
 
 class SpeechSettings(Section):
-    """How speech is found and written down."""
+    """Detection and transcription of speech."""
 
     source: Source = "video"
-    """``provided`` hears the challenge's own ``audio/{id}.mp3`` (or ``.wav``, ``.flac``, ``.m4a``, ``.ogg``) instead of
-    the video's sound; ``auto`` hears it where a clip has it, else the video's."""
+    """``provided`` uses the challenge's own ``audio/{id}.mp3`` (or ``.wav``, ``.flac``, ``.m4a``, ``.ogg``) instead of
+    the video's audio; ``auto`` uses it where a clip has it, else the video's."""
     language: Annotated[str, Field(max_length=20)] = "en"
-    """Language spoken, as a two-letter code; ``auto`` lets a multilingual recogniser decide."""
+    """Language spoken, as a two-letter code; ``auto`` lets a multilingual recogniser detect it."""
     vad_threshold: Fraction = 0.5
-    """Voice activity above which sound counts as speech."""
+    """Voice activity above which audio counts as speech."""
     shortest_speech_seconds: Positive = 0.25
     """Shorter speech is not transcribed."""
     beam_size: Annotated[int, Field(ge=1, le=100)] = 1
@@ -55,19 +55,19 @@ class SpeechSettings(Section):
 
 
 class ComputeSettings(Section):
-    """What the work on a clip may take of this machine."""
+    """Device, engine and limits of the work on a clip."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """``auto`` takes a GPU when there is one."""
+    """``auto`` uses a GPU when there is one."""
     engine: Literal["auto", "torch", "openvino"] = "auto"
-    """What runs the frozen backbones: ``auto`` takes OpenVINO where it is installed and the device is a processor, else
+    """Engine of the frozen backbones: ``auto`` uses OpenVINO where it is installed and the device is a CPU, else
     PyTorch."""
     precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
-    """``auto`` takes bfloat16 where the device computes in it, else float32; ``int8`` is for backbones under OpenVINO
-    (weights in 8 bits, activations quantised as they come), and is ``auto`` in training."""
+    """``auto`` uses bfloat16 where the device supports it, else float32; ``int8`` is for backbones under OpenVINO
+    (weights in 8 bits, dynamic quantisation of activations), and is ``auto`` in training."""
     threads: Annotated[int, Field(ge=0, le=4096)] = 0
-    """Threads per worker; 0 takes ``OMP_NUM_THREADS`` where that is set, else shares the cores among the workers."""
+    """Threads per worker; 0 uses ``OMP_NUM_THREADS`` where that is set, else divides the cores among the workers."""
     clip_seconds: Positive | None = None
-    """A clip that takes longer is given up; ``null`` allows 600 s, and one more for every 50 kB of its file."""
+    """A clip that takes longer fails; ``null`` allows 600 s, plus 1 s per 50 kB of its file."""
     decoder_gigabytes: Annotated[float, Field(ge=0.5)] = 4.0
-    """Address space of the process that decodes: a file that wants more is given up."""
+    """Address space of the decoder process; a file that needs more fails."""

@@ -8,15 +8,15 @@ from mien.errors import SettingsError
 
 LOCAL_COMPUTE = ("device", "threads", "clip_seconds", "decoder_gigabytes")
 LOCAL_MEDIA = ("longest_seconds", "largest_megapixels")
-"""Settings that say what work may take of this machine, and not what comes out of it."""
+"""Settings that limit the use of this machine and do not change results."""
 
 
 def with_local_limits(settings: Settings, local: Settings | None = None) -> Settings:
-    """Settings that came with a model or a store, but with the limits of this machine.
+    """Settings that came with a model or a store, with the limits of this machine.
 
     Args:
-        settings: what came from somebody else.
-        local: whose limits hold here; by default those of ``Settings()``.
+        settings: from a model or a store.
+        local: the limits of this machine; by default those of ``Settings()``.
 
     >>> theirs = read_settings(overrides=["media.longest_seconds=1e6", "media.vision_fps=2"])
     >>> ours = with_local_limits(theirs)
@@ -35,10 +35,10 @@ def with_local_limits(settings: Settings, local: Settings | None = None) -> Sett
 
 
 def read_local(overrides: Iterable[str]) -> Settings:
-    """The limits of this machine, from ``name=value`` overrides of those settings that are its own.
+    """The limits of this machine, from ``name=value`` overrides of ``LOCAL_COMPUTE`` and ``LOCAL_MEDIA``.
 
     Raises:
-        SettingsError: one is of another setting, or not allowed.
+        SettingsError: an override is of another setting, or its value is not allowed.
 
     >>> read_local(["compute.threads=2"]).compute.threads
     2
@@ -48,5 +48,5 @@ def read_local(overrides: Iterable[str]) -> Settings:
     for override in overrides:
         name = override.partition("=")[0].strip()
         if name not in own:
-            raise SettingsError(f"{name}: comes with the model; what this machine sets is {', '.join(own)}")
+            raise SettingsError(f"{name}: comes with the model; settings of this machine are {', '.join(own)}")
     return read_settings(overrides=overrides)

@@ -1,4 +1,4 @@
-"""Settings from a file and overrides, and the one-line errors of what is wrong in them."""
+"""Settings from a file and overrides, with one-line errors."""
 
 import difflib
 import reprlib
@@ -34,11 +34,11 @@ def read_settings(file: str | Path | None = None, overrides: Iterable[str] = ())
     try:
         return Settings.model_validate(_tuples(values))
     except ValidationError as error:
-        raise SettingsError(_first_complaint(error, file)) from error
+        raise SettingsError(_first_error(error, file)) from error
 
 
 def with_changes(base: Settings, changes: Mapping[str, Any], where: str) -> Settings:
-    """``base`` with some settings changed by dotted name; ``where`` says in messages what was read.
+    """``base`` with some settings changed by dotted name; ``where`` is the source named in messages.
 
     Raises:
         SettingsError: a setting does not exist, or a value is not allowed.
@@ -55,14 +55,14 @@ def with_changes(base: Settings, changes: Mapping[str, Any], where: str) -> Sett
     try:
         return Settings.model_validate(_tuples(values))
     except ValidationError as error:
-        raise SettingsError(f"{where}: {_first_complaint(error, None)}") from error
+        raise SettingsError(f"{where}: {_first_error(error, None)}") from error
 
 
 def set_dotted(values: dict[str, Any], override: str) -> None:
     """Put ``section.key=value``, the value read as YAML, into nested ``values``.
 
     Raises:
-        SettingsError: it is not written so.
+        SettingsError: it is not of this form.
     """
     name, equals, text = override.partition("=")
     if not equals or not name.strip():
@@ -87,7 +87,7 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(inner) for inner in value) if isinstance(value, list) else value
 
 
-def _first_complaint(error: ValidationError, file: Path | None) -> str:
+def _first_error(error: ValidationError, file: Path | None) -> str:
     first = error.errors()[0]
     where = [str(part) for part in first["loc"]]
     prefix = f"{file}: " if file else ""
@@ -99,7 +99,7 @@ def _first_complaint(error: ValidationError, file: Path | None) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value as it is told in a message, not too long."""
+    """A value in a message, shortened."""
     return textwrap.shorten(reprlib.repr(value), 200)
 
 

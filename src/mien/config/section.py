@@ -1,4 +1,4 @@
-"""The base of every section of the settings, and the types that several sections use."""
+"""The base of every section of the settings, and common types."""
 
 from typing import Annotated
 

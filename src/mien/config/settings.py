@@ -10,22 +10,22 @@ from mien.config.training import SplitSettings, Stage1Settings, Stage2Settings
 
 
 class Settings(Section):
-    """Everything that can be set."""
+    """All settings."""
 
     weights: Literal["small", "paper", "tiny"] = "small"
-    """Which set of pretrained weights (``mien weights list``)."""
+    """Set of pretrained weights (``mien weights list``)."""
     modalities: Annotated[tuple[ModalityName, ...], Field(max_length=100)] = ("text", "audio", "vision", "motion")
-    """Which modalities of the table (``mien.modalities``) are extracted, trained and used."""
+    """Modalities of the table (``mien.modalities``) to extract, train and use."""
     media: MediaSettings = MediaSettings()
     faces: FaceSettings = FaceSettings()
     speech: SpeechSettings = SpeechSettings()
     compute: ComputeSettings = ComputeSettings()
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=1000)] = (0, 1, 2, 3, 4)
-    """One model is trained per seed, all at once; the scores of a run are the mean over its models."""
+    """One model per seed, all trained at once; the scores of a run are the mean over its models."""
     batch_seed: Seed = 0
-    """Seed of the order of batches, which all models of a run share."""
+    """Seed of the order of batches, common to all models of a run."""
     interval_level: Annotated[float, Field(gt=0, lt=1)] = 0.9
-    """Share of ratings that prediction intervals shall hold."""
+    """Nominal coverage of prediction intervals."""
     split: SplitSettings = SplitSettings()
     stage1: Stage1Settings = Stage1Settings()
     stage2: Stage2Settings = Stage2Settings()

@@ -1,4 +1,4 @@
-"""YAML as the settings are written in: one document of plain values, no references, not too deep."""
+"""Reads settings in YAML: one document of plain values, without references, of limited depth."""
 
 import re
 import textwrap
@@ -15,10 +15,10 @@ LARGEST_SETTINGS = 1_000_000
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """What stands in a YAML file, by name.
+    """The values of a YAML file, by name.
 
     Raises:
-        SettingsError: it cannot be read, or is no mapping.
+        SettingsError: the file cannot be read, or is not a mapping.
     """
     try:
         values = yaml.load(read_bytes_checked(file, LARGEST_SETTINGS).decode("utf-8"), StrictLoader)
@@ -32,15 +32,15 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 
 YAML_FAULTS = (yaml.YAMLError, ValueError, RecursionError)
-"""What PyYAML raises: a date in month 99 is a ``ValueError``, a thousand brackets are a ``RecursionError``."""
+"""Exceptions of PyYAML: a date in month 99 is a ``ValueError``, a thousand brackets are a ``RecursionError``."""
 
 DEEPEST = 20
 
 
 class StrictLoader(yaml.SafeLoader):
-    """YAML 1.1 as PyYAML reads it, but ``1e-4`` is a number, as everybody means it, and nothing is said by reference.
+    """YAML 1.1 as PyYAML reads it, except that ``1e-4`` is a number and references are refused.
 
-    References make settings that grow without end, or contain themselves, of a few lines; depth takes quadratic time.
+    A few lines with references can expand without end or contain themselves; depth takes quadratic time.
     """
 
     _depth = 0
@@ -49,13 +49,13 @@ class StrictLoader(yaml.SafeLoader):
         """The next part of the document."""
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()
-            raise yaml.YAMLError(f"*{event.anchor}: write the value out, references are not read")
+            raise yaml.YAMLError(f"*{event.anchor}: write the value out, references are not supported")
         self._depth += 1
         if self._depth > DEEPEST:
             raise yaml.YAMLError(f"nested more than {DEEPEST} deep")
-        made = super().compose_node(parent, index)
+        node = super().compose_node(parent, index)
         self._depth -= 1
-        return made
+        return node
 
 
 StrictLoader.add_implicit_resolver(
