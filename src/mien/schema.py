@@ -1,9 +1,9 @@
-"""The words the rooms speak to each other in: plain frozen records, NumPy arrays and nothing heavier.
+"""Data classes that the packages exchange: frozen records and NumPy arrays, nothing heavier.
 
-Read in the order in which a clip passes through them: ``Clip`` (what somebody has) → ``Media`` (what was seen and
-heard in it) → ``ClipFeatures`` (what the frozen backbones made of that) → ``Prediction`` (how strongly it shows).
+In the order in which a clip passes through them: ``Clip`` (a row of a manifest) → ``Media`` (decoded frames, waveform
+and transcript) → ``ClipFeatures`` (outputs of the frozen backbones) → ``Prediction`` (scores).
 
-Shapes: ``N`` sound samples, ``T`` steps in time, ``F`` feature width, ``E`` emotions (targets).
+Shapes: ``N`` audio samples, ``T`` steps in time, ``F`` feature width, ``E`` emotions (targets).
 """
 
 import warnings
@@ -19,33 +19,33 @@ EMOTIONS = ("Admiration", "Amusement", "Determination", "Empathic Pain", "Excite
 """The six targets of the EMI challenge, in the order of its CSV files. A default: targets come from data."""
 
 SAMPLE_RATE = 16_000
-"""Samples per second of every sound in mien (mono, float32 in [-1, 1])."""
+"""Samples per second of every waveform in mien (mono, float32 in [-1, 1])."""
 
 BLENDSHAPES = 52
 """Face blendshape coefficients of one frame, in [0, 1] (MediaPipe face landmarker order)."""
 
 HEAD_POSE = ("pitch_degrees", "yaw_degrees", "roll_degrees", "x_cm", "y_cm", "z_cm")
-"""The six head pose numbers that follow the blendshapes in a motion descriptor."""
+"""The six head pose values that follow the blendshapes in a motion descriptor."""
 
 MOTION_WIDTH = BLENDSHAPES + len(HEAD_POSE)
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One clip as its owner describes it. Nothing has been opened yet.
+    """One clip as the manifest describes it; its files have not been opened yet.
 
     Attributes:
         id: unique name within its manifest; always text, so that ``00042`` stays ``00042``.
-        path: the video (or sound) file; it may turn out not to exist.
-        start, end: the part of the file that counts, seconds; ``None`` is the file's own start or end.
-        split: ``train``, ``valid``, ``test`` or the owner's own word; ``None`` when unknown.
-        participant: who is in the clip; ``None`` when unknown.
-        group: the group of people that the participant belongs to (an age band, a language …), for which results are
-            also given by group; nothing else reads it. ``None`` when unknown.
-        transcript: what is said, when known; it is used instead of speech recognition; ``""`` says: nothing.
+        path: the video or audio file; it may not exist.
+        start, end: the part of the file that is used, seconds; ``None`` is the file's own start or end.
+        split: ``train``, ``valid``, ``test`` or any other name; ``None`` when unknown.
+        participant: the person in the clip; ``None`` when unknown.
+        group: the subgroup of the participant (an age band, a language …), by which results are also reported; it has
+            no other use. ``None`` when unknown.
+        transcript: the words said, when known; used instead of speech recognition; ``""`` means that nothing is said.
         labels: one intensity per target of the manifest, ``nan`` where unrated; ``None`` for an unlabelled clip.
-        sound: a sound file to hear instead of the video's own track.
-        crops: a folder of face pictures to look at instead of faces found in the video.
+        sound: an audio file to use instead of the video's own track.
+        crops: a folder of face crops to use instead of faces detected in the video.
         openface: an OpenFace 2 CSV to take motion from instead of the video.
     """
 
@@ -65,13 +65,13 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The clips of one data set, in its own order.
+    """The clips of one data set, in its order.
 
     Attributes:
-        source: the file or folder it was read from.
+        source: the file or folder that it was read from.
         targets: names of the label columns; empty when nothing is labelled.
         clips: unique by ``id``.
-        notes: what was converted, ignored or missing, one line each with a count and the first example.
+        notes: conversions, ignored and missing entries, one line each with a count and the first example.
     """
 
     source: Path
@@ -82,7 +82,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A recognised word and when it was said (seconds from the start of the clip); ``probability`` in [0, 1]."""
+    """A recognised word with its times (seconds from the start of the clip); ``probability`` in [0, 1]."""
 
     text: str
     start: float
@@ -92,17 +92,17 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What was said.
+    """A transcript, recognised or given.
 
     Attributes:
-        text: empty when nothing was said; never invented on silence.
-        words: with their times; empty when the transcript was given rather than recognised.
-        source: ``"given"`` or the recogniser's weights name.
+        text: empty when nothing is said.
+        words: with their times; empty when the transcript was given.
+        source: ``"given"`` or the name of the recogniser's weights.
         language: two-letter code, or ``None`` when given.
-        speech: (start, end) seconds in which voice activity was found; empty when given.
+        speech: (start, end) seconds of voice activity; empty when given.
         average_logprob: mean log-probability of the tokens, weighted by segment length; ``nan`` when given or empty.
-        no_speech_probability: the recogniser's own doubt, the highest over segments; ``nan`` when given or empty.
-        dropped_segments: recognised segments left out because they looked invented (loops, doubted silence).
+        no_speech_probability: the recogniser's, maximum over segments; ``nan`` when given or empty.
+        dropped_segments: number of recognised segments left out as hallucinations (loops, likely silence).
     """
 
     text: str
@@ -117,7 +117,7 @@ class Transcript:
 
 @runtime_checkable
 class Crops(Protocol):
-    """Face pictures, in order of time, that may live on disk: sliced, never loaded whole.
+    """Face crops in order of time, possibly on disk: sliced, never loaded as a whole.
 
     ``crops[i:j]`` is a ``(j - i, size, size, 3)`` uint8 RGB array.
     """
@@ -128,18 +128,18 @@ class Crops(Protocol):
 
 @dataclass(frozen=True)
 class FaceTrack:
-    """The main person's face through the clip. Frames without a face are counted, not invented.
+    """The main person's face through the clip. Frames without a face are counted, not filled in.
 
     Attributes:
-        crops: ``(T, size, size, 3)`` square pictures, one per vision frame with a face.
+        crops: ``(T, size, size, 3)`` square crops, one per vision frame with a face.
         crop_seconds: ``(T,)`` their presentation times.
-        vision_frames: how many frames were looked at for vision, with or without a face.
+        vision_frames: number of frames sampled for vision, with or without a face.
         motion: ``(U, 58)`` float32, one row per motion frame with a face: 52 blendshapes, then ``HEAD_POSE``
             (or ``(U, 23)`` OpenFace descriptors).
         motion_seconds: ``(U,)`` their presentation times.
-        motion_frames: how many frames were looked at for motion.
-        people: the most faces seen in one frame.
-        boxes: ``(T, 4)`` float32 face boxes of the crops in the source picture: left, top, right, bottom, in pixels.
+        motion_frames: number of frames sampled for motion, with or without a face.
+        people: the largest number of faces in one frame.
+        boxes: ``(T, 4)`` float32 face boxes of the crops in the source frame: left, top, right, bottom, in pixels.
     """
 
     crops: Crops
@@ -154,18 +154,18 @@ class FaceTrack:
 
 @dataclass(frozen=True)
 class Media:
-    """What was seen and heard in one clip: the one thing that a modality's ``prepare`` reads.
+    """The decoded content of one clip, which is the input of a modality's ``prepare``.
 
-    A part that was not asked for, or is not in the clip, is ``None``; ``absent`` then says why.
+    A part that was not requested, or is not in the clip, is ``None``; ``absent`` then has the reason.
 
     Attributes:
-        clip: whose media this is.
+        clip: the clip.
         seconds: length of the clip by its presentation times.
         waveform: ``(N,)`` float32 mono at ``SAMPLE_RATE``.
-        transcript: what is said.
-        faces: who is seen.
-        absent: by modality, why there is nothing for it.
-        notes: what was odd about the file (damage, guessed times), one line each.
+        transcript: the words said.
+        faces: the main person's face.
+        absent: by modality, why it is missing.
+        notes: warnings about the file (damage, estimated times), one line each.
     """
 
     clip: Clip
@@ -185,17 +185,17 @@ class Media:
 
 @dataclass(frozen=True)
 class Feature:
-    """What one frozen backbone made of one clip: a sequence of vectors, or the reason why there is none.
+    """The output of one frozen backbone for one clip: a sequence of vectors, or the reason why there is none.
 
     Attributes:
         modality: ``text``, ``tokens``, ``audio``, ``vision`` or ``motion``.
-        key: content key of everything it depends on: the clip's bytes and range, the settings, the weights, the code.
-        provenance: the weights and the version of the preparing code, in words.
+        key: hash of everything it depends on: the clip's bytes and range, the settings, the weights, the code.
+        provenance: the weights and the version of the preparing code, as text.
         values: ``(T, F)`` float16; ``None`` when the modality is absent or the clip failed.
         seconds: ``(T,)`` float32 presentation time of each step.
-        status: ``present``; ``absent`` (the clip has no such thing); ``failed`` (the clip could not be read).
-        reason: why it is absent or failed, or what was odd about it (``face in 12 of 28 frames``); else empty.
-        origin: the file that it was made from, as text (``features/source_files.py``); empty without one.
+        status: ``present``; ``absent`` (the clip lacks this modality); ``failed`` (the clip could not be read).
+        reason: why it is absent or failed, or a remark (``face in 12 of 28 frames``); else empty.
+        origin: its source file, as text (``features/source_files.py``); empty without one.
     """
 
     modality: str
@@ -210,14 +210,14 @@ class Feature:
 
 @dataclass(frozen=True)
 class ClipFeatures:
-    """Everything that extraction knows about one clip.
+    """The features of one clip, and what extraction found out about it.
 
     Attributes:
         clip: its id.
         seconds: its length; ``nan`` when it could not be read.
-        features: one per modality that was computed (not those that were reused).
-        transcript: what is said, when speech was listened to.
-        notes: what was odd about the file, one line each.
+        features: those that were computed (not those that were reused).
+        transcript: the words said, when speech was recognised or given.
+        notes: warnings about the file, one line each.
     """
 
     clip: str
@@ -229,11 +229,11 @@ class ClipFeatures:
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of a clip, scored as if it were a clip of its own.
+    """A part of a clip, scored as if it were a clip of its own.
 
     Attributes:
         start, end: seconds from the start of the clip.
-        scores, intervals, present: as in ``Prediction``; nothing is present where a stretch has no features at all.
+        scores, intervals, present: as in ``Prediction``; ``present`` is empty where a window has no features at all.
     """
 
     start: float
@@ -245,11 +245,11 @@ class Window:
 
 @dataclass(frozen=True)
 class Attention:
-    """How much each step of one modality counts in the clip's embedding, the mean over the models.
+    """Attention weights of the steps of one modality in the clip's embedding, averaged over the models.
 
     Attributes:
         seconds: ``(T,)`` presentation times of the steps.
-        weights: ``(T,)``, not negative, with the sum 1.
+        weights: ``(T,)``, not negative; they add up to 1.
     """
 
     seconds: tuple[float, ...]
@@ -258,14 +258,14 @@ class Attention:
 
 @dataclass(frozen=True)
 class Attribution:
-    """What moved the scores of a clip.
+    """Contributions of modalities to the scores of a clip.
 
     Attributes:
         baseline: by target, the score of a clip without any modality.
-        shapley: by modality that is present, by target: Shapley values over the subsets of what is present; together
-            with ``baseline`` they add up to the score.
-        leave_one_out: by modality that is present, by target: the score minus the score without that modality.
-        attention: by modality whose steps are weighed.
+        shapley: by available modality, by target: Shapley values over the subsets of the available modalities; with
+            ``baseline`` they add up to the score.
+        leave_one_out: by available modality, by target: the score minus the score without that modality.
+        attention: by modality with an attention encoder.
     """
 
     baseline: Mapping[str, float]
@@ -280,19 +280,19 @@ class Prediction:
 
     Attributes:
         clip: its id.
-        scores: by target name; ``nan`` for every target when the clip could not be scored.
-        intervals: by target name, (lower, upper) ends between which a rating lies with the model's stated
-            probability; ``nan`` where the model has none.
-        present: modalities that were heard or seen.
-        absent: reason by modality that was not.
+        scores: by target; ``nan`` for every target when the clip could not be scored.
+        intervals: by target, (lower, upper) bounds of the prediction interval with the model's stated coverage;
+            ``nan`` where the model has none.
+        present: available modalities.
+        absent: by missing modality, the reason.
         error: why the clip could not be scored at all, or ``None``.
         path: its file.
-        start: where it begins in its file, seconds.
-        participant: who is in it, when known.
+        start: its start in its file, seconds.
+        participant: the person in it, when known.
         seconds: its length; ``nan`` when it could not be read.
-        transcript: what is said, when the model listens to words.
-        windows: its stretches in order of time, when they were asked for.
-        why: what moved the scores, when that was asked for.
+        transcript: the words said, when the model uses text.
+        windows: its windows in order of time, when they were requested.
+        why: contributions of the modalities, when requested.
     """
 
     clip: str

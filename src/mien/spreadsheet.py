@@ -1,9 +1,9 @@
-r"""Cells that a spreadsheet would run instead of showing them.
+r"""Escaping of CSV cells that a spreadsheet would take for formulas.
 
 A cell of a CSV file that begins with ``=``, ``+``, ``-``, ``@``, a tab or a line end is a formula to Excel, LibreOffice
-and Google Sheets. Names of clips and targets come from strangers, so such a text gets an apostrophe in front, which
-spreadsheets take for "this is text". One that has apostrophes before such a character gets one more, so that taking
-away one apostrophe always gives the text back. Numbers are no text, and stay as they are.
+and Google Sheets. Names of clips and targets are untrusted, so such a text gets an apostrophe in front, which
+spreadsheets take for "this is text". A text with apostrophes before such a character gets one more, so that removing
+one apostrophe always restores the text. Numbers are not escaped.
 
 Source: OWASP, *CSV Injection*.
 """
@@ -13,11 +13,11 @@ from collections.abc import Iterable
 from typing import Any
 
 _FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
-"""The last four are the wide forms of the first four, which some spreadsheets take for the same."""
+"""The last four are the full-width forms of the first four, which some spreadsheets treat alike."""
 
 
 def escaped(text: str) -> str:
-    """A text that is shown.
+    """A text that spreadsheets show as it is.
 
     >>> [escaped(text) for text in ("=1+1", "-", "clip 1", "'quoted'", "'=1")]
     ["'=1+1", "'-", 'clip 1', "'quoted'", "''=1"]
@@ -26,7 +26,7 @@ def escaped(text: str) -> str:
 
 
 def restored(text: str) -> str:
-    """What ``escaped`` was given.
+    """The inverse of ``escaped``.
 
     >>> [restored(escaped(text)) for text in ("=1+1", "'quoted'", "'=1")]
     ['=1+1', "'quoted'", "'=1"]
@@ -35,7 +35,7 @@ def restored(text: str) -> str:
 
 
 def escaped_row(cells: Iterable[Any]) -> list[Any]:
-    """A row for ``csv.writer``: its texts escaped, except those that are numbers.
+    """A row for ``csv.writer`` with its texts escaped, except numbers.
 
     >>> escaped_row(["-0.5", "+1.2", "-x", -3, None])
     ['-0.5', '+1.2', "'-x", -3, None]

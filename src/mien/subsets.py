@@ -1,7 +1,7 @@
 """Subsets of modalities, and their names: ``text+audio``.
 
-The name of a subset is a column, a key of a model's intervals, and a label of a study; it lists the modalities in the
-model's order.
+A subset's name is used as a column, as a key of a model's intervals, and as a label in a study; it lists the
+modalities in the model's order.
 """
 
 import itertools
@@ -29,7 +29,7 @@ def modalities_of(name: str) -> list[str]:
 
 
 def all_subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
-    """Every non-empty subset, small ones first; 15 of four.
+    """Every non-empty subset, in order of size; 15 of four modalities.
 
     >>> all_subsets(["text", "audio"])
     [('text',), ('audio',), ('text', 'audio')]

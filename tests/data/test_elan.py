@@ -1,4 +1,4 @@
-"""ELAN files as people make them, and as strangers might: labels by stretch, or one line that says what is wrong."""
+"""ELAN files, real and hostile: labels by interval, or one line that names the fault."""
 
 import itertools
 import math
@@ -50,7 +50,7 @@ def read(folder: Path, text: str, targets: tuple[str, ...] = ("Joy",), transcrip
     return read_elan(folder / "rec.eaf", targets, transcript)
 
 
-def test_equal_stretches_of_several_tiers_are_one_clip(tmp_path: Path) -> None:
+def test_equal_intervals_of_several_tiers_are_one_clip(tmp_path: Path) -> None:
     text = eaf(
         {"Joy": [(0, 1000, "0.5"), (2000, 3000, "1")], "Awe": [(0, 1000, " 0.25 "), (2000, 3001, "0")],
          "said": [(100, 300, "so"), (300, 900, "good"), (2500, 2600, "yes")], "notes": [(0, 5, "later")]},
@@ -68,7 +68,7 @@ def test_equal_stretches_of_several_tiers_are_one_clip(tmp_path: Path) -> None:
     assert f"{tmp_path / 'rec.eaf'}: 2 of 3 clips are not rated on every tier (first: rec_2000-3000)" in made.notes
 
 
-def test_people_are_told_apart_by_tier(tmp_path: Path) -> None:
+def test_participants_are_kept_apart_by_tier(tmp_path: Path) -> None:
     text = eaf(
         {"Joy@A": [(0, 9, "1")], "Joy@B": [(0, 9, "0")], "said@A": [(1, 2, "hi")], "said@B": [(3, 4, "ho")],
          "said": [(5, 6, "both")]},
@@ -89,25 +89,25 @@ def test_an_annotation_without_time_has_its_parents(tmp_path: Path) -> None:
     )  # fmt: skip
     assert [(clip.start, clip.end, clip.labels) for clip in read(tmp_path, text).clips] == [(0.1, 0.7, (0.5,))]
     looped = text.replace('ANNOTATION_REF="a1"', 'ANNOTATION_REF="r1"')
-    with pytest.raises(DataError, match=r"rec\.eaf:r1: belongs to itself"):
+    with pytest.raises(DataError, match=r"rec\.eaf:r1: is its own parent"):
         read(tmp_path, looped)
 
 
 @pytest.mark.parametrize(
-    ("notes", "complaint"),
+    ("notes", "message"),
     [([(0, 1, "much")], ":a1: 'much' is not a number"), ([(0, 1, "0,5")], ":a1: '0,5' is not a number"),
      ([(0, 1, "nan")], ":a1: 'nan' is not"), ([(0, 1, "inf")], ":a1: 'inf' is not"),
-     ([(0, 1, "1"), (0, 1, "0")], ":a2: Joy is rated twice on one stretch (first by a1)"),
+     ([(0, 1, "1"), (0, 1, "0")], ":a2: Joy is rated twice on one interval (first by a1)"),
      ([(5, 5, "1")], ":a1: ends at 5 ms, but begins at 5 ms"), ([(None, 5, "1")], ":a1: has no time of its own"),
-     ([], "the tiers Joy hold no annotations")],
+     ([], "the tiers Joy have no annotations")],
 )  # fmt: skip
-def test_what_is_no_rating_is_named_by_file_and_annotation(notes: Notes, complaint: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError) as told:
+def test_an_invalid_rating_is_named_by_file_and_annotation(notes: Notes, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
         read(tmp_path, eaf({"Joy": notes}))
-    assert complaint in str(told.value) and "rec.eaf" in str(told.value) and "\n" not in str(told.value)
+    assert message in str(caught.value) and "rec.eaf" in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_stretch_without_text_is_unrated(tmp_path: Path) -> None:
+def test_an_interval_without_text_is_unrated(tmp_path: Path) -> None:
     made = read(tmp_path, eaf({"Joy": [(0, 1, ""), (1, 2, "1")]}))
     assert [clip.labels and clip.labels[0] for clip in made.clips] == [pytest.approx(math.nan, nan_ok=True), 1]
 
@@ -162,7 +162,7 @@ def test_the_first_video_counts_and_its_offset_is_added(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "message"),
     [("", "not an ELAN file"), ("<a>", "rec.eaf:1: not an ELAN file"), ("<a/>", "XML of another kind (a)"),
      ('<?xml version="1.0" encoding="none"?><a/>', "not an ELAN file"),
      (eaf({"Joy": [(0, 1, "1")]}, media=""), "names no video"),
@@ -170,10 +170,10 @@ def test_the_first_video_counts_and_its_offset_is_added(tmp_path: Path) -> None:
      (eaf({"Joy": [(0, 1, "1")]}).replace('"milliseconds"', '"PAL-frames"'), "times are in PAL-frames"),
      (eaf({"Joy": [(0, 1, "1")]}).replace('TIME_VALUE="1"', 'TIME_VALUE="1.5"'), "TIME_VALUE = '1.5' is not a whole")],
 )  # fmt: skip
-def test_what_is_no_elan_file_is_one_line(text: str, complaint: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError) as told:
+def test_anything_but_an_elan_file_is_refused_in_one_line(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
         read(tmp_path, text)
-    assert complaint in str(told.value) and "\n" not in str(told.value)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_entities_are_refused_before_they_are_expanded(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_entities_are_refused_before_they_are_expanded(tmp_path: Path) -> None:
     assert time.perf_counter() - begin < 1
 
 
-def test_a_table_of_stretches_is_read_as_a_manifest(tmp_path: Path) -> None:
+def test_a_table_of_intervals_is_read_as_a_manifest(tmp_path: Path) -> None:
     (tmp_path / "v.mp4").touch()
     media = '<MEDIA_DESCRIPTOR MEDIA_URL="file:///gone/v.mp4" MIME_TYPE="video/mp4" RELATIVE_MEDIA_URL="./v.mp4"/>'
     notes: dict[str, Notes] = {"Joy": [(0, 1000, "50"), (2000, 3000, "")], "Awe": [(0, 1000, "100")]}
@@ -207,30 +207,30 @@ def test_a_table_of_stretches_is_read_as_a_manifest(tmp_path: Path) -> None:
     assert back.clips[0].path.resolve() == tmp_path / "v.mp4"
 
 
-WHOLE = eaf({"Joy": [(0, 1000, "0.5"), (1000, 2000, "1")], "said": [(0, 900, "so")]}, {"Joy": "A"})
+VALID = eaf({"Joy": [(0, 1000, "0.5"), (1000, 2000, "1")], "said": [(0, 900, "so")]}, {"Joy": "A"})
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_a_spoiled_file_is_read_or_refused_in_one_line(tmp_path: Path, data: st.DataObject) -> None:
+def test_a_damaged_file_is_read_or_refused_in_one_line(tmp_path: Path, data: st.DataObject) -> None:
     """Bytes changed, cut out or put in anywhere, and attributes with any text: a manifest or a ``DataError``."""
     if data.draw(st.booleans()):
-        raw = bytearray(WHOLE.encode())
+        raw = bytearray(VALID.encode())
         for _ in range(data.draw(st.integers(1, 4))):
             at = data.draw(st.integers(0, len(raw) - 1))
             raw[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
     else:
-        root = ElementTree.fromstring(WHOLE)
+        root = ElementTree.fromstring(VALID)
         element = data.draw(st.sampled_from([e for e in root.iter() if e.attrib]))
         name = data.draw(st.sampled_from(sorted(element.attrib)))
         element.set(name, data.draw(st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=20)))
         raw = bytearray(ElementTree.tostring(root, encoding="utf-8"))
-    file = tmp_path / "spoiled.eaf"
+    file = tmp_path / "damaged.eaf"
     file.write_bytes(bytes(raw))
     try:
         made = read_elan(file, ["Joy"], "said")
     except DataError as error:
-        assert "spoiled.eaf" in str(error) and "\n" not in str(error)
+        assert "damaged.eaf" in str(error) and "\n" not in str(error)
     else:
         assert all(
             clip.start is not None and clip.end is not None and 0 <= clip.start < clip.end for clip in made.clips

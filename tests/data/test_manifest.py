@@ -1,4 +1,4 @@
-"""Manifests: every layout is read, and every fault is told with its place and its remedy."""
+"""Manifests: every layout is read, and every error names the line and what to do."""
 
 import math
 import os
@@ -64,7 +64,7 @@ def test_a_test_table_of_zeros_holds_no_labels(tmp_path: Path) -> None:
     assert read_manifest(tmp_path).clips[-1].labels is None
 
 
-def test_ids_that_lost_their_zeros_get_them_back_and_it_is_said(tmp_path: Path) -> None:
+def test_ids_that_lost_their_zeros_get_them_back_with_a_note(tmp_path: Path) -> None:
     challenge(tmp_path)
     write(tmp_path / "train_split.csv", f"{HEADER}\n7,0,0,0,0,0,0\n")
     manifest = read_manifest(tmp_path)
@@ -105,7 +105,7 @@ def test_a_folder_of_videos_keeps_odd_names_and_counts_what_it_leaves_out(tmp_pa
     os.mkfifo(tmp_path / "pipe.mp4")
     (tmp_path / "gone.mov").symlink_to(tmp_path / "nowhere.mov")
     assert read_manifest(tmp_path).clips == manifest.clips
-    assert "2 names lead to no regular file and were left out (first: gone.mov)" in read_manifest(tmp_path).notes[1]
+    assert "2 names are not regular files and were left out (first: gone.mov)" in read_manifest(tmp_path).notes[1]
 
 
 def test_clips_named_one_by_one_stay_apart(tmp_path: Path) -> None:
@@ -115,24 +115,24 @@ def test_clips_named_one_by_one_stay_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "message"),
     [
         ("path,Joy\na.mp4,1.7\n", r"clips.csv:2: Joy = 1.7, but intensities lie in \[0, 1\].*--label-scale 100"),
         ("path,Joy\na.mp4,-0.1\n", "clips.csv:2: Joy = -0.1"),
         ("path,Joy\na.mp4,.5\nb.mp4,o.5\n", "clips.csv:3: Joy = 'o.5' is not a number"),
-        ("id,path\nx,a.mp4\nx,b.mp4\n", r"clips.csv:3: id 'x' stands twice \(first in .*clips.csv:2\)"),
+        ("id,path\nx,a.mp4\nx,b.mp4\n", r"clips.csv:3: id 'x' occurs twice \(first in .*clips.csv:2\)"),
         ("a.mp4,0.3\nb.mp4,0.4\n", "clips.csv:1: no column 'path'.*first line must name the columns"),
         ("path,Joy\na.mp4\n", "clips.csv:2: 1 cells, but the header names 2"),
-        ("path,path\na,b\n", "column 'path' stands twice"),
+        ("path,path\na,b\n", "column 'path' occurs twice"),
         ("path,Joy\n,.5\n", "clips.csv:2: column 'path' is empty"),
-        ("path,start,end\na.mp4,5,4\n", "clips.csv:2: end = 4.0 s lies before start = 5.0 s"),
+        ("path,start,end\na.mp4,5,4\n", "clips.csv:2: end = 4.0 s is not after start = 5.0 s"),
         ("path,start\na.mp4,soon\n", "clips.csv:2: start = 'soon' is not a number"),
         ("path\n", "no clips found"),
         ("", "no clips found"),
     ],
 )
-def test_faults_are_told_with_their_place(tmp_path: Path, text: str, complaint: str) -> None:
-    with pytest.raises(DataError, match=complaint) as caught:
+def test_errors_name_file_and_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
         read_manifest(write(tmp_path / "clips.csv", text))
     assert "\n" not in str(caught.value)
 
@@ -149,7 +149,7 @@ def test_targets_can_be_named(tmp_path: Path) -> None:
         read_manifest(table, targets=["Awe"])
 
 
-def test_what_is_not_there_or_not_text_is_said(tmp_path: Path) -> None:
+def test_a_missing_file_or_one_that_is_not_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         read_manifest(tmp_path / "nowhere")
     (tmp_path / "x.csv").write_bytes(b"\xff\xfe\x00\x01" * 10)
@@ -160,32 +160,32 @@ def test_what_is_not_there_or_not_text_is_said(tmp_path: Path) -> None:
         read_manifest(tmp_path / "x.parquet")
 
 
-def test_an_id_in_two_tables_is_told_with_both_places(tmp_path: Path) -> None:
+def test_an_id_in_two_tables_is_refused_with_both_lines(tmp_path: Path) -> None:
     challenge(tmp_path)
     write(tmp_path / "valid_split.csv", f"{HEADER}\n00042,0,0,.2,0,0,0\n00001,0,0,.2,0,0,0\n")
     train, valid = tmp_path / "train_split.csv", tmp_path / "valid_split.csv"
     with pytest.raises(DataError) as caught:
         read_manifest(tmp_path)
-    assert str(caught.value) == f"{valid}:3: id '00001' stands twice (first in {train}:3); ids must be unique"
+    assert str(caught.value) == f"{valid}:3: id '00001' occurs twice (first in {train}:3); ids must be unique"
 
 
-def test_a_test_video_with_the_id_of_another_clip_is_told_with_both_places(tmp_path: Path) -> None:
+def test_a_test_video_with_the_id_of_another_clip_is_refused_with_both_lines(tmp_path: Path) -> None:
     challenge(tmp_path)
     video = write(tmp_path / "test_data" / "raw" / "00042.mp4", "x")
     with pytest.raises(DataError) as caught:
         read_manifest(tmp_path)
     first = tmp_path / "valid_split.csv"
-    assert str(caught.value) == f"{video}: id '00042' stands twice (first in {first}:2); ids must be unique"
+    assert str(caught.value) == f"{video}: id '00042' occurs twice (first in {first}:2); ids must be unique"
 
 
 def test_a_clip_of_two_people_is_refused_instead_of_taking_the_last(tmp_path: Path) -> None:
     challenge(tmp_path)
     table = write(tmp_path / "participants.csv", "Filename,Participant\n00000,p7\n00000,p8\n")
-    with pytest.raises(DataError, match=rf"^{table}:3: id '00000' stands twice \(first in {table}:2\)"):
+    with pytest.raises(DataError, match=rf"^{table}:3: id '00000' occurs twice \(first in {table}:2\)"):
         read_manifest(tmp_path)
 
 
-def test_people_are_found_though_a_spreadsheet_took_the_zeros_off_their_clips(tmp_path: Path) -> None:
+def test_participants_are_found_although_a_spreadsheet_removed_leading_zeros(tmp_path: Path) -> None:
     challenge(tmp_path)
     write(tmp_path / "participants.csv", "Filename,Participant\n0,p7\n42,p9\n")
     manifest = read_manifest(tmp_path)
@@ -194,7 +194,7 @@ def test_people_are_found_though_a_spreadsheet_took_the_zeros_off_their_clips(tm
 
 
 @pytest.mark.parametrize("ending", [".mp3", ".wav", ".flac", ".m4a", ".ogg", ".WAV"])
-def test_sound_beside_the_data_counts_whatever_its_kind(ending: str, tmp_path: Path) -> None:
+def test_audio_beside_the_data_is_used_whatever_its_format(ending: str, tmp_path: Path) -> None:
     challenge(tmp_path)
     sound = write(tmp_path / "audio" / f"00042{ending}", "x")
     write(tmp_path / "audio" / "00001.txt", "x")
@@ -204,19 +204,19 @@ def test_sound_beside_the_data_counts_whatever_its_kind(ending: str, tmp_path: P
     assert manifest.notes == ()
 
 
-def test_of_several_sounds_of_a_clip_the_first_kind_counts_and_it_is_said_once(tmp_path: Path) -> None:
+def test_of_several_audio_files_of_a_clip_the_first_format_is_used_with_a_note(tmp_path: Path) -> None:
     challenge(tmp_path)
     for name in ("00000.wav", "00001.ogg", "00001.flac", "00001.m4a", "00042.wav"):
         write(tmp_path / "audio" / name, "x")
     manifest = read_manifest(tmp_path)
     assert [clip.sound.name for clip in manifest.clips if clip.sound] == ["00000.mp3", "00001.flac", "00042.wav"]
     assert manifest.notes == (
-        f"{tmp_path / 'audio'}: 2 clips have more than one sound file; the first of .mp3, .wav, .flac, .m4a, .ogg "
-        "counts (first: 00000.mp3)",
+        f"{tmp_path / 'audio'}: 2 clips have more than one audio file; the first of .mp3, .wav, .flac, .m4a, .ogg "
+        "is used (first: 00000.mp3)",
     )
 
 
-def test_test_clips_that_lie_apart_have_their_own_sounds(tmp_path: Path) -> None:
+def test_test_clips_in_their_own_folder_have_their_own_audio(tmp_path: Path) -> None:
     challenge(tmp_path)
     write(tmp_path / "test_data" / "raw" / "12660.mp4", "x")
     sound = write(tmp_path / "test_data" / "audio" / "12660.wav", "x")

@@ -1,4 +1,4 @@
-"""Nobody stands on both sides, every clip is used, and a redraw can be drawn again."""
+"""No participant is in both train and valid, every clip is used, and a split can be drawn again."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +35,7 @@ def test_official_keeps_the_manifests_own() -> None:
 
 @settings(max_examples=30)
 @given(st.integers(20, 200), st.integers(5, 60), st.integers(0, 5))
-def test_a_redraw_by_participant_shares_nobody_and_loses_nothing(clips: int, people: int, seed: int) -> None:
+def test_a_redraw_by_participant_shares_no_participant_and_loses_no_clip(clips: int, people: int, seed: int) -> None:
     split = split_clips(corpus(clips, people), SplitSettings(kind="ratio", ratio=2, seed=seed))
     assert split.shared == ()
     assert len(split.train) + len(split.valid) == clips
@@ -68,10 +68,10 @@ def test_a_redraw_without_participants_warns_of_leaks() -> None:
 def test_an_official_split_that_shares_people_says_so() -> None:
     split = split_clips(corpus(30, 2), SplitSettings())
     assert split.shared == ("p0", "p1")
-    assert "stand in both" in split.notes[0]
+    assert "are in both train and valid" in split.notes[0]
 
 
-def test_test_clips_are_never_dealt() -> None:
+def test_test_clips_are_never_assigned_to_a_fold() -> None:
     made = corpus(30, None)
     made = replace(made, clips=(*made.clips, Clip("t", Path("t.mp4"), split="test", labels=(0.1,))))
     split = split_clips(made, SplitSettings(kind="ratio"))

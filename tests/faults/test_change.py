@@ -54,7 +54,7 @@ def test_old_features_of_a_replaced_clip_are_refused(
     status, _, said = command(*words(name, moved, tmp_path / "room" / "out"), said=tmp_path / "said")
     assert status == 1
     assert "2 clips have changed since their features were computed, first 03" in complaint(said)
-    with pytest.raises(DataError, match="2 clips are not"):
+    with pytest.raises(DataError, match="2 clips have changed"):
         run_study(plan_of(tmp_path / "plan"), read_manifest(moved.data), moved.store, tmp_path / "out")
     count(2)
 

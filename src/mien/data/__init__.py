@@ -1,1 +1,1 @@
-"""Which clips there are, and what their raters said: manifests, splits and the stand-in corpus. No torch."""
+"""Manifests of clips and their labels, and splits. No torch."""

@@ -1,10 +1,10 @@
-"""ELAN annotation files (``.eaf``) → labelled clips: every stretch that was rated becomes a clip of its own.
+"""Reader of ELAN annotation files (``.eaf``): every rated interval becomes a labelled clip.
 
-Ratings stand on tiers: one tier per target, the rating as the text of an annotation. Annotations of several tiers that
-begin and end together are one clip with several labels. The trade-off: no slack is given to stretches that nearly
-agree, since a tool that guesses would join what the rater kept apart; the note on clips with missing labels shows them.
+Ratings are on tiers: one tier per target, the rating as the text of an annotation. Annotations of several tiers with
+the same start and end are one clip with several labels. The trade-off: intervals must agree exactly, since a tolerance
+could join what the rater kept apart; the note on clips with missing labels shows those that nearly agree.
 
-Files come from strangers: a document type or an entity, which ELAN never writes, is refused before it is expanded.
+Files are untrusted: a document type or an entity, which ELAN never writes, is refused before it is expanded.
 Read ``read_elan`` first; then ``_clips``, ``_annotations``, ``_span``.
 """
 
@@ -30,7 +30,7 @@ from mien.storage.files import atomic_file, read_bytes_checked
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """A text over a stretch of the recording; ``start`` and ``end`` in milliseconds of the annotation file."""
+    """The text of an interval; ``start`` and ``end`` in milliseconds of the annotation file."""
 
     id: str
     start: int
@@ -41,14 +41,14 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True)
 class AnnotationFile:
-    """What an annotation file says of a recording.
+    """The content of one annotation file.
 
     Attributes:
-        file: the annotation file.
-        media: the video it is about; it may not exist.
-        origin: milliseconds of the video that lie before the annotation file's time 0.
-        tiers: annotations by the tier's name as it was asked for.
-        names: of all tiers that it has.
+        file: its path.
+        media: the annotated video; it may not exist.
+        origin: milliseconds of the video before the annotation file's time 0.
+        tiers: annotations by the requested name of the tier.
+        names: names of all tiers.
     """
 
     file: Path
@@ -59,83 +59,79 @@ class AnnotationFile:
 
 
 def read_elan(source: Path, targets: Sequence[str], transcript: str | None = None) -> Manifest:
-    """Rated stretches of video from ELAN annotation files.
+    """Rated intervals of videos from ELAN annotation files.
 
     Args:
         source: an ``.eaf`` file, or a folder (every ``.eaf`` below it).
-        targets: tiers that hold ratings; ``Joy`` also takes ``Joy@Anna``, ELAN's custom for a tier of Anna's.
-        transcript: a tier of what is said; a clip gets the annotations whose middle lies in it.
+        targets: tiers with ratings; ``Joy`` also takes ``Joy@Anna``, ELAN's convention for a tier of Anna's.
+        transcript: a tier with the words said; a clip gets the annotations that have their middle in it.
 
     Returns:
-        A clip per stretch, in order of file and time: its video, ``start`` and ``end`` in that video, the tier's
-        participant, and a label per target, ``nan`` where that tier has no such stretch or no text in it. Ratings are
-        as they were written; a scale other than 0-1 is for ``read_manifest`` to divide.
+        A clip per interval, in order of file and time: its video, ``start`` and ``end`` in that video, the tier's
+        participant, and a label per target, ``nan`` where that tier has no such interval or no text in it. Ratings are
+        not scaled; ``read_manifest`` does that.
 
     Raises:
-        DataError: nothing is there, a file is no annotation file or names no video, no file has one of the tiers, or
-            an annotation has no time, no number, begins before its video, or stands beside another on the same
-            stretch and tier.
+        DataError: there is no file, a file is not an annotation file or names no video, no file has one of the tiers,
+            or an annotation has no time, is not a number, begins before its video, or has the interval and tier of
+            another one.
     """
     files = sorted(source.rglob("*.eaf")) if source.is_dir() else [source]
     if not files:
         raise DataError(f"{source}: no .eaf files found")
     wanted = [*targets, *([transcript] if transcript else [])]
-    recordings = [_recording(file, wanted) for file in files]
+    parsed = [_parse(file, wanted) for file in files]
     for name in wanted:
-        if not any(name in recording.tiers for recording in recordings):
-            found = ", ".join(recordings[0].names) or "none"
+        if not any(name in one.tiers for one in parsed):
+            found = ", ".join(parsed[0].names) or "none"
             raise DataError(f"{source}: no tier {name!r} in {len(files)} files (in {files[0].name}: {found})")
     root = source if source.is_dir() else source.parent
-    clips = [clip for recording in recordings for clip in _clips(recording, targets, transcript, root)]
+    clips = [clip for one in parsed for clip in _clips(one, targets, transcript, root)]
     if not clips:
-        raise DataError(f"{source}: the tiers {', '.join(targets)} hold no annotations")
-    return Manifest(source, tuple(targets), tuple(clips), tuple(_notes(source, clips, recordings, targets)))
+        raise DataError(f"{source}: the tiers {', '.join(targets)} have no annotations")
+    return Manifest(source, tuple(targets), tuple(clips), tuple(_notes(source, clips, parsed, targets)))
 
 
 def write_clips(manifest: Manifest, out: Path, *, raw_cells: bool = False) -> None:
-    """Write a manifest of stretches as the CSV table that ``read_manifest`` reads; paths are relative to it.
+    """Write a manifest of intervals as the CSV table that ``read_manifest`` reads; paths are relative to it.
 
-    ``raw_cells`` leaves texts as they are that a spreadsheet would take for formulas.
+    ``raw_cells`` leaves texts unescaped that a spreadsheet would take for formulas.
     """
-    spoken = any(clip.transcript is not None for clip in manifest.clips)
+    has_words = any(clip.transcript is not None for clip in manifest.clips)
     row = list if raw_cells else escaped_row
-    columns = ["id", "path", "start", "end", "participant", *(["transcript"] if spoken else []), *manifest.targets]
+    columns = ["id", "path", "start", "end", "participant", *(["transcript"] if has_words else []), *manifest.targets]
     with atomic_file(out) as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(row(columns))
         for clip in manifest.clips:
             labels = ["" if math.isnan(label) else label for label in clip.labels or ()]
-            said = [clip.transcript or ""] if spoken else []
+            words = [clip.transcript or ""] if has_words else []
             path = Path(os.path.relpath(clip.path.absolute(), out.absolute().parent)).as_posix()
-            writer.writerow(row([clip.id, path, clip.start, clip.end, clip.participant or "", *said, *labels]))
+            writer.writerow(row([clip.id, path, clip.start, clip.end, clip.participant or "", *words, *labels]))
 
 
-def _clips(recording: AnnotationFile, targets: Sequence[str], transcript: str | None, root: Path) -> Iterator[Clip]:
-    """The stretches of a recording that are rated on any tier."""
+def _clips(eaf: AnnotationFile, targets: Sequence[str], transcript: str | None, root: Path) -> Iterator[Clip]:
+    """The intervals of a file that are rated on any tier."""
     rated: dict[tuple[int, int, str], dict[str, Annotation]] = {}
     for target in targets:
-        for note in recording.tiers.get(target, ()):
-            before = rated.setdefault((note.start, note.end, note.participant), {}).setdefault(target, note)
-            if before is not note:
-                raise DataError(
-                    f"{recording.file}:{note.id}: {target} is rated twice on one stretch (first by {before.id})"
-                )
+        for note in eaf.tiers.get(target, ()):
+            first = rated.setdefault((note.start, note.end, note.participant), {}).setdefault(target, note)
+            if first is not note:
+                raise DataError(f"{eaf.file}:{note.id}: {target} is rated twice on one interval (first by {first.id})")
     several = len({participant for _, _, participant in rated}) > 1
-    stem = recording.file.relative_to(root).with_suffix("").as_posix()
+    stem = eaf.file.relative_to(root).with_suffix("").as_posix()
     for (start, end, participant), found in sorted(rated.items()):
-        if start + recording.origin < 0:
-            raise DataError(
-                f"{recording.file}:{next(iter(found.values())).id}: begins before its video, {recording.media.name}"
-            )
-        whose = f"_{participant}" if several and participant else ""
+        if start + eaf.origin < 0:
+            raise DataError(f"{eaf.file}:{next(iter(found.values())).id}: begins before its video, {eaf.media.name}")
+        suffix = f"_{participant}" if several and participant else ""
         yield Clip(
-            id=f"{stem}_{start}-{end}{whose}",
-            path=recording.media,
-            start=(start + recording.origin) / 1000,
-            end=(end + recording.origin) / 1000,
+            id=f"{stem}_{start}-{end}{suffix}",
+            path=eaf.media,
+            start=(start + eaf.origin) / 1000,
+            end=(end + eaf.origin) / 1000,
             participant=participant or None,
-            transcript=None if transcript is None else _said(recording, transcript, start, end, participant),
-            labels=tuple(_rating(recording.file, found[name]) if name in found else math.nan for name in targets),
+            transcript=None if transcript is None else _words(eaf, transcript, start, end, participant),
+            labels=tuple(_rating(eaf.file, found[name]) if name in found else math.nan for name in targets),
         )
 
 
@@ -149,33 +145,33 @@ def _rating(file: Path, note: Annotation) -> float:
     return value
 
 
-def _said(recording: AnnotationFile, tier: str, start: int, end: int, participant: str) -> str:
-    """What the person said (or what is said, where the tier or the clip is nobody's) in a stretch."""
+def _words(eaf: AnnotationFile, tier: str, start: int, end: int, participant: str) -> str:
+    """The words in an interval on the participant's tiers, and on those without a participant."""
     return " ".join(
         note.text
-        for note in sorted(recording.tiers.get(tier, ()), key=lambda note: note.start)
+        for note in sorted(eaf.tiers.get(tier, ()), key=lambda note: note.start)
         if start <= (note.start + note.end) / 2 < end and note.participant in (participant, "")
     )
 
 
 def _notes(
-    source: Path, clips: Sequence[Clip], recordings: Sequence[AnnotationFile], targets: Sequence[str]
+    source: Path, clips: Sequence[Clip], parsed: Sequence[AnnotationFile], targets: Sequence[str]
 ) -> Iterator[str]:
-    unrated = [recording for recording in recordings if not any(name in recording.tiers for name in targets)]
+    unrated = [eaf for eaf in parsed if not any(name in eaf.tiers for name in targets)]
     if unrated:
         yield f"{source}: {len(unrated)} files have none of the tiers (first: {unrated[0].file.name})"
     partly = [clip for clip in clips if any(math.isnan(label) for label in clip.labels or ())]
     if partly:
         yield f"{source}: {len(partly)} of {len(clips)} clips are not rated on every tier (first: {partly[0].id})"
-    lost = [recording for recording in recordings if not _is_file(recording.media)]
-    if lost:
-        yield f"{source}: {len(lost)} videos are not where their files say (first: {lost[0].media})"
+    missing = [eaf for eaf in parsed if not _is_file(eaf.media)]
+    if missing:
+        yield f"{source}: {len(missing)} videos are not at the paths in their files (first: {missing[0].media})"
 
 
 # -- one file -----------------------------------------------------------------------------------------------------
 
 
-def _recording(file: Path, wanted: Sequence[str]) -> AnnotationFile:
+def _parse(file: Path, wanted: Sequence[str]) -> AnnotationFile:
     root = _root(file)
     units = root.find("HEADER[@TIME_UNITS]")
     if units is not None and units.get("TIME_UNITS") != "milliseconds":
@@ -184,10 +180,10 @@ def _recording(file: Path, wanted: Sequence[str]) -> AnnotationFile:
     spans = _spans(file, root)
     for tier in root.iterfind("TIER"):
         name, _, owner = tier.get("TIER_ID", "").partition("@")
-        asked = next((want for want in wanted if want in (tier.get("TIER_ID"), name)), None)
-        if asked is not None:
-            notes = _annotations(file, tier, spans, tier.get("PARTICIPANT") or (owner if asked == name else ""))
-            found.setdefault(asked, []).extend(notes)
+        match = next((want for want in wanted if want in (tier.get("TIER_ID"), name)), None)
+        if match is not None:
+            notes = _annotations(file, tier, spans, tier.get("PARTICIPANT") or (owner if match == name else ""))
+            found.setdefault(match, []).extend(notes)
     names = tuple(tier.get("TIER_ID", "") for tier in root.iterfind("TIER"))
     media, origin = _media(file, root)
     return AnnotationFile(file, media, origin, {name: tuple(notes) for name, notes in found.items()}, names)
@@ -211,13 +207,13 @@ LARGEST_EAF = 50_000_000
 """Bytes of an annotation file."""
 
 DEEPEST = 100
-"""Annotations that hang on one another; ELAN's own tiers are a handful deep."""
+"""Levels of parent annotations; ELAN's own tiers are a handful deep."""
 
 Ends = tuple[int | None, int | None]
 
 
 def _spans(file: Path, root: Element) -> dict[str, Ends | str]:
-    """By annotation, its two times; or, for one that has none of its own, the annotation that it belongs to."""
+    """By annotation, its two times, or its parent annotation if it has no times of its own."""
     slots = {
         slot.get("TIME_SLOT_ID"): _whole(file, slot, "TIME_VALUE") for slot in root.iterfind("TIME_ORDER/TIME_SLOT")
     }
@@ -238,14 +234,14 @@ def _annotations(file: Path, tier: Element, spans: Mapping[str, Ends | str], par
 
 
 def _span(file: Path, name: str, spans: Mapping[str, Ends | str]) -> tuple[int, int]:
-    """The times of an annotation, or of the one that it hangs on."""
+    """The times of an annotation, or of its nearest ancestor that has some."""
     at, passed = name, set()
     while isinstance(ends := spans.get(at), str):
         passed.add(at)
         if ends in passed:
-            raise DataError(f"{file}:{name}: belongs to itself, by way of {at}")
+            raise DataError(f"{file}:{name}: is its own parent, through {at}")
         if len(passed) > DEEPEST:
-            raise DataError(f"{file}:{name}: hangs on more than {DEEPEST} other annotations")
+            raise DataError(f"{file}:{name}: has more than {DEEPEST} parent annotations")
         at = ends
     start, end = ends or (None, None)
     if start is None or end is None:
@@ -256,7 +252,7 @@ def _span(file: Path, name: str, spans: Mapping[str, Ends | str]) -> tuple[int, 
 
 
 def _media(file: Path, root: Element) -> tuple[Path, int]:
-    """The first video (or sound) that the file is linked to, and its offset."""
+    """The first video (or audio file) that the file is linked to, and its offset."""
     linked = root.findall("HEADER/MEDIA_DESCRIPTOR")
     if not linked:
         raise DataError(f"{file}: names no video; in ELAN, add it under Edit, Linked Files")
@@ -269,19 +265,19 @@ def _media(file: Path, root: Element) -> tuple[Path, int]:
 
 
 def _found(file: Path, entry: Element) -> Path:
-    """Where the video lies: by its relative path, its full path, or beside the file; else where it should lie."""
+    """The video's path: the relative one, the full one, or beside the file; the first that exists, else the first."""
     relative, full = (entry.get(name, "").replace("\\", "/") for name in ("RELATIVE_MEDIA_URL", "MEDIA_URL"))
     full = "/" + full.removeprefix("file:").lstrip("/") if full.startswith("file:") else full
-    places = [file.parent / path for given in (relative, full) if given for path in (given, unquote(given))]
-    places += [file.parent / PurePosixPath(path).name for path in (str(places[0]), unquote(str(places[0])))]
-    found = next((place for place in places if _is_file(place)), places[0])
+    paths = [file.parent / path for given in (relative, full) if given for path in (given, unquote(given))]
+    paths += [file.parent / PurePosixPath(path).name for path in (str(paths[0]), unquote(str(paths[0])))]
+    found = next((path for path in paths if _is_file(path)), paths[0])
     return Path(os.path.normpath(found))
 
 
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # a stranger's name that no file can have
+    except (OSError, ValueError):  # an untrusted name that no file can have
         return False
 
 

@@ -1,7 +1,7 @@
-"""Any table, the challenge folder or a folder of videos → a ``Manifest``.
+"""Reader of manifests: a table, the challenge's folder, or a folder of videos → a ``Manifest``.
 
-Every complaint carries its place (``clips.csv:418``). Nothing on the disk is opened but the tables and transcripts:
-a clip that is listed but missing is the business of whoever opens it.
+Every error names file and line (``clips.csv:418``). Only tables and transcripts are opened: a listed file that does
+not exist is reported where it is decoded.
 
 Read ``read_manifest`` first; then ``challenge``, ``_from_table``, ``_from_folder``. Tables are read in ``rows``.
 """
@@ -31,18 +31,18 @@ def read_manifest(source: str | Path, *, targets: Sequence[str] | None = None, l
 
     Args:
         source: the challenge's folder (it holds ``train_split.csv`` or its companions), any other folder (every video
-            and sound file below it), a video file, or a CSV, TSV or Parquet table with at least a column ``path``
+            and audio file below it), a video file, or a CSV, TSV or Parquet table with at least a column ``path``
             and optionally ``id``, ``start``, ``end`` (seconds), ``split``, ``participant``, ``group``,
             ``transcript``, ``sound``, ``crops``, ``openface``. Paths are relative to the table.
-        targets: the label columns, in order; by default every other column that holds numbers.
-        label_scale: what the highest possible rating is; labels are divided by it.
+        targets: the label columns, in order; by default every other column of numbers.
+        label_scale: the highest possible rating; labels are divided by it.
 
     Returns:
-        Clips in the order of their table, or sorted by name. ``text/{id}.txt`` beside the data is taken as the
-        transcript of a clip that has none.
+        Clips in the order of their table, or sorted by name. ``text/{id}.txt`` beside the data is the transcript of a
+        clip without one in the table.
 
     Raises:
-        DataError: there is no such file or no clip in it, the table has no header, an id stands twice, or a label is
+        DataError: there is no such file or no clip in it, the table has no header, an id is not unique, or a label is
             not a number in [0, 1] after scaling.
     """
     source = Path(source)
@@ -60,17 +60,17 @@ def read_manifest(source: str | Path, *, targets: Sequence[str] | None = None, l
 
 
 def clips_of(paths: Iterable[Path]) -> Manifest:
-    """The clips in several files and folders, for scoring; a name that occurs twice gets its folder in front.
+    """The clips in several files and folders, for scoring; a name that is not unique gets its folder in front.
 
     Raises:
-        DataError: a path does not exist, or nothing was named.
+        DataError: a path does not exist, or none was given.
     """
     manifests = [read_manifest(path) for path in paths]
     if not manifests:
         raise DataError("no clip named; give a video file, a folder or a table of clips")
     clips = [clip for manifest in manifests for clip in manifest.clips]
-    often = Counter(clip.id for clip in clips)
-    named = [replace(clip, id=escape_control(str(clip.path))) if often[clip.id] > 1 else clip for clip in clips]
+    counts = Counter(clip.id for clip in clips)
+    named = [replace(clip, id=escape_control(str(clip.path))) if counts[clip.id] > 1 else clip for clip in clips]
     notes = tuple(note for manifest in manifests for note in manifest.notes)
     return Manifest(manifests[0].source, manifests[0].targets, tuple({clip.id: clip for clip in named}.values()), notes)
 
@@ -85,7 +85,7 @@ def _from_table(file: Path, targets: Sequence[str] | None, label_scale: float) -
     notes: list[str] = []
     others = [column for column in columns if column not in _KNOWN_COLUMNS]
     names, labels = read_labels(file, rows, others, targets, label_scale, notes)
-    clips = [_table_clip(file, line, row, rated) for (line, row), rated in zip(rows, labels, strict=True)]
+    clips = [_table_clip(file, line, row, values) for (line, row), values in zip(rows, labels, strict=True)]
     check_unique([(f"{file}:{line}", clip.id) for (line, _), clip in zip(rows, clips, strict=True)])
     return Manifest(file, names, tuple(clips), tuple(notes))
 
@@ -98,8 +98,8 @@ def _table_clip(file: Path, line: int, row: Mapping[str, str], labels: tuple[flo
     name = row.get("id") or str(Path(row["path"]).with_suffix(""))
     start, end = (read_number(file, line, column, row.get(column, "")) for column in ("start", "end"))
     if start is not None and end is not None and end <= start:
-        raise DataError(f"{file}:{line}: end = {end} s lies before start = {start} s")
-    said = row.get("transcript", "")
+        raise DataError(f"{file}:{line}: end = {end} s is not after start = {start} s")
+    transcript = row.get("transcript", "")
     sound, crops, openface = (
         file.parent / value if (value := row.get(column)) else None for column in ("sound", "crops", "openface")
     )
@@ -111,7 +111,7 @@ def _table_clip(file: Path, line: int, row: Mapping[str, str], labels: tuple[flo
         split=row.get("split") or None,
         participant=row.get("participant") or None,
         group=row.get("group") or None,
-        transcript=said if said else read_text(file.parent / "text" / f"{name}.txt"),
+        transcript=transcript or read_text(file.parent / "text" / f"{name}.txt"),
         labels=labels,
         sound=sound,
         crops=crops,
@@ -126,8 +126,8 @@ def _from_folder(root: Path) -> Manifest:
     others = [path for path in found if path.suffix.lower() not in VIDEO_SUFFIXES | AUDIO_SUFFIXES | {".txt"}]
     irregular = [path for path in named if not path.is_file()]
     notes = [
-        f"{root}: {len(left)} {what} and were left out (first: {left[0].name})"
-        for left, what in ((others, "files are not videos"), (irregular, "names lead to no regular file"))
+        f"{root}: {len(left)} {reason} and were left out (first: {left[0].name})"
+        for left, reason in ((others, "files are not videos"), (irregular, "names are not regular files"))
         if left
     ]
     stems = Counter(path.relative_to(root).with_suffix("") for path in media)

@@ -1,7 +1,7 @@
-"""Tables as people keep them → rows of text with their line, and numbers out of them.
+"""Rows of CSV, TSV and Parquet tables as text with line numbers; numbers and labels in them.
 
-Every complaint carries its place (``clips.csv:418``). The trade-off: tables are read row by row with Python's ``csv``,
-slower than a columnar reader, because only it knows the line of a fault.
+Every error names file and line (``clips.csv:418``). The trade-off: tables are read row by row with Python's ``csv``,
+slower than a columnar reader, because it gives the line of an error.
 """
 
 import csv
@@ -49,7 +49,7 @@ def read_rows(file: Path) -> Rows:
 
 
 def _parquet_rows(file: Path) -> Rows:
-    """The rows of a Parquet table; kilobytes of it can stand for any number of them, so they are counted first."""
+    """The rows of a Parquet table; a small file may contain any number of them, so the header is checked first."""
     try:
         with open_regular(file, LARGEST_TABLE) as opened, pq.ParquetFile(opened) as table:
             cells = table.metadata.num_rows * max(1, table.metadata.num_columns)
@@ -68,9 +68,9 @@ def _check_rows(file: Path, reader: Any) -> Rows:
     for cells in reader:
         if header is None:
             header = [restored(cell.strip()) for cell in cells]
-            twice = [name for name, count in Counter(header).items() if name and count > 1]
-            if twice:
-                raise DataError(f"{file}:{reader.line_num}: column {twice[0]!r} stands twice in the header")
+            repeated = [name for name, count in Counter(header).items() if name and count > 1]
+            if repeated:
+                raise DataError(f"{file}:{reader.line_num}: column {repeated[0]!r} occurs twice in the header")
         elif any(cell.strip() for cell in cells):
             if len(cells) != len(header):
                 raise DataError(f"{file}:{reader.line_num}: {len(cells)} cells, but the header names {len(header)}")
@@ -84,15 +84,15 @@ def read_labels(
     """The label columns and, per row, the labels (``None`` where the row has none).
 
     Args:
-        file: where they stand, for messages.
-        rows: of the table.
-        columns: that may hold labels; one without a name never does (R writes row numbers so, Excel empty cells).
-        targets: the label columns, where they are named; by default all that hold numbers.
-        scale: what the highest possible rating is.
-        notes: what is left out or read differently from how it is written is added here.
+        file: the table, for messages.
+        rows: its rows.
+        columns: candidates; a column without a name is never one (R writes row numbers there, Excel empty cells).
+        targets: the label columns, if given; by default all columns of numbers.
+        scale: the highest possible rating.
+        notes: ignored columns, conversions and missing labels are appended here.
 
     Raises:
-        DataError: a column that is named is not there, or a label is no number in [0, 1] after scaling.
+        DataError: a given column does not exist, or a label is not a number in [0, 1] after scaling.
     """
     if targets is not None:
         for name in targets:
@@ -112,12 +112,12 @@ def read_labels(
         notes.append(f"{file}: {len(commas)} labels with a decimal comma (first: {commas[0]})")
     gaps = sum(math.isnan(value) for row in labels for value in row)
     if gaps:
-        notes.append(f"{file}: {gaps} labels are missing; those clips do not count for those targets")
+        notes.append(f"{file}: {gaps} labels are missing; those clips are not used for those targets")
     return names, [row if names and not all(math.isnan(value) for value in row) else None for row in labels]
 
 
 def _mostly_numbers(cells: Iterable[str]) -> bool:
-    """Whether at least half of the cells that are filled are numbers: then the others are mistakes, not text."""
+    """Whether at least half of the non-empty cells are numbers; the others are then errors, not text."""
     filled = [cell for cell in cells if cell.lower() not in _MISSING]
     return bool(filled) and 2 * sum(_is_number(cell) for cell in filled) >= len(filled)
 
@@ -130,15 +130,15 @@ def _is_number(cell: str) -> bool:
 
 
 def _parsed(cell: str) -> float:
-    """A number, also as programs write it in countries with a decimal comma."""
+    """A number, with a decimal point or a decimal comma."""
     return float(cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell)
 
 
 def read_number(file: Path, line: int, column: str, cell: str) -> float | None:
-    """The number in a cell; ``None`` for an empty one.
+    """The number in a cell; ``None`` if the cell is empty.
 
     Raises:
-        DataError: it is something else.
+        DataError: it is not a number.
     """
     if cell.lower() in _MISSING:
         return None
@@ -155,37 +155,37 @@ def _label(file: Path, line: int, column: str, cell: str, scale: float) -> float
         hint = (
             "if the ratings run 0-100, pass --label-scale 100"
             if scale == 1
-            else "if it is no label, name the labels with --targets"
+            else "if it is not a label, name the labels with --targets"
         )
         raise DataError(f"{file}:{line}: {column} = {cell}, but intensities lie in [0, {scale:g}]; {hint}")
     return value / scale
 
 
 def check_unique(named: Iterable[tuple[str, str]]) -> None:
-    """See that no id stands twice.
+    """Check that ids are unique.
 
     Args:
-        named: where each id stands (``clips.csv:3``), and the id.
+        named: file and line of each id (``clips.csv:3``), and the id.
 
     Raises:
-        DataError: one does; the message has both places.
+        DataError: one is not; the message names both lines.
     """
     first: dict[str, str] = {}
-    for place, name in named:
+    for where, name in named:
         if name in first:
-            raise DataError(f"{place}: id {name!r} stands twice (first in {first[name]}); ids must be unique")
-        first[name] = place
+            raise DataError(f"{where}: id {name!r} occurs twice (first in {first[name]}); ids must be unique")
+        first[name] = where
 
 
 def read_text(file: Path) -> str | None:
-    """The words in a text file, one space between them; ``None`` when there is no such file.
+    """The words in a text file, separated by one space; ``None`` if the file does not exist.
 
     Raises:
         DataError: it is not UTF-8.
     """
     try:
         return " ".join(read_bytes_checked(file, LARGEST_TEXT).decode("utf-8-sig").split()) if file.exists() else None
-    except OSError:  # no file can have this name
+    except OSError:  # not a possible file name
         return None
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: cannot be read as UTF-8 text ({error})") from error

@@ -1,7 +1,7 @@
-"""Which clips are trained on and which are judged on, and the proof that nobody stands on both sides.
+"""Training and validation splits, with participants kept apart.
 
-A redraw deals whole participants out to folds of nearly equal size, so a model cannot score by knowing a face. Where
-participants are unknown, clips are dealt one by one, and the record warns that a score may then be too good: people of
+A new split assigns whole participants to folds of nearly equal size, so a model cannot profit from knowing a face.
+Where participants are unknown, clips are assigned one by one, and a note warns that scores may be too high: people of
 the training clips may be in the validation clips too.
 """
 
@@ -22,10 +22,10 @@ class Split:
 
     Attributes:
         train, valid: clips in the order of the manifest; every one has at least one label.
-        rule: how it was drawn, in words that suffice to draw it again.
-        participants: how many are known in train and in valid; ``None`` when nobody is.
-        shared: participants that stand on both sides.
-        notes: unrated clips left out, and what may leak.
+        rule: how it was drawn, as text that is sufficient to draw it again.
+        participants: number of known participants in train and in valid; ``None`` when one of them has none.
+        shared: participants in both.
+        notes: unrated clips left out, and possible leaks.
     """
 
     train: tuple[Clip, ...]
@@ -40,7 +40,7 @@ def split_clips(manifest: Manifest, settings: SplitSettings) -> Split:
     """Divide the rated clips of a manifest.
 
     Raises:
-        DataError: nothing is rated, a side would be empty, or the fold does not exist.
+        DataError: no clip is rated, train or valid would be empty, or the fold does not exist.
     """
     rated = [clip for clip in manifest.clips if is_rated(clip)]
     if not rated:
@@ -51,10 +51,10 @@ def split_clips(manifest: Manifest, settings: SplitSettings) -> Split:
     if fold >= folds:
         raise DataError(f"split.fold = {fold}, but {folds} folds are counted 0 to {folds - 1}")
     pool = [clip for clip in rated if clip.split != "test"]
-    place = _deal(pool, folds, settings)
+    fold_of = _assign_folds(pool, folds, settings)
     rule = f"{settings.kind}: fold {fold} of {folds}, seed {settings.seed}, dealt {_unit(pool, settings)}"
-    train = [clip for clip, where in zip(pool, place, strict=True) if where != fold]
-    valid = [clip for clip, where in zip(pool, place, strict=True) if where == fold]
+    train = [clip for clip, found in zip(pool, fold_of, strict=True) if found != fold]
+    valid = [clip for clip, found in zip(pool, fold_of, strict=True) if found == fold]
     return _checked(manifest, rated, train, valid, rule)
 
 
@@ -62,12 +62,12 @@ def clips_of(manifest: Manifest, split: str) -> tuple[Clip, ...]:
     """The clips of one split by its name, ``all`` for every clip.
 
     Raises:
-        DataError: there is no clip of that split.
+        DataError: no clip belongs to that split.
     """
     clips = tuple(clip for clip in manifest.clips if split in (clip.split, "all"))
     if not clips:
         known = ", ".join(sorted({str(clip.split) for clip in manifest.clips if clip.split})) or "none"
-        raise DataError(f"{manifest.source}: no clip of split {split!r}; splits found: {known} (or take 'all')")
+        raise DataError(f"{manifest.source}: no clip of split {split!r}; splits found: {known} (or use 'all')")
     return clips
 
 
@@ -76,9 +76,10 @@ def is_rated(clip: Clip) -> bool:
     return clip.labels is not None and not all(np.isnan(clip.labels))
 
 
-def labels_of(clips: Sequence[Clip], targets: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """``(N, E)`` ratings, ``nan`` where unrated."""
-    return np.array([clip.labels or (np.nan,) * targets for clip in clips], np.float32).reshape(len(clips), targets)
+def labels_of(clips: Sequence[Clip], n_targets: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """``(N, E)`` labels, ``nan`` where unrated."""
+    rows = [clip.labels or (np.nan,) * n_targets for clip in clips]
+    return np.array(rows, np.float32).reshape(len(clips), n_targets)
 
 
 def _official(manifest: Manifest, rated: list[Clip]) -> Split:
@@ -88,14 +89,14 @@ def _official(manifest: Manifest, rated: list[Clip]) -> Split:
 
 
 def _checked(manifest: Manifest, rated: list[Clip], train: list[Clip], valid: list[Clip], rule: str) -> Split:
-    for name, side in (("train", train), ("valid", valid)):
-        if not side:
+    for name, part in (("train", train), ("valid", valid)):
+        if not part:
             raise DataError(
                 f"{manifest.source}: no rated clip for {name} by the rule {rule!r}; "
                 "name the splits train and valid, or set split.kind=ratio"
             )
-    assert not {clip.id for clip in train} & {clip.id for clip in valid}, "a clip stands on both sides"
-    people = [{clip.participant for clip in side if clip.participant} for side in (train, valid)]
+    assert not {clip.id for clip in train} & {clip.id for clip in valid}, "a clip is in train and in valid"
+    people = [{clip.participant for clip in part if clip.participant} for part in (train, valid)]
     shared = tuple(sorted(people[0] & people[1]))
     known = (len(people[0]), len(people[1])) if all(people) else None
     return Split(tuple(train), tuple(valid), rule, known, shared, _notes(manifest, rated, rule, known, shared))
@@ -111,9 +112,9 @@ def _notes(
     if unrated:
         notes.append(f"{len(unrated)} clips without labels left out, first {unrated[0]}")
     if shared:
-        notes.append(f"{len(shared)} participants stand in both train and valid, first {shared[0]}; r may be too high")
+        notes.append(f"{len(shared)} participants are in both train and valid, first {shared[0]}; r may be too high")
     if known is None and not rule.startswith("official"):
-        notes.append("participants are unknown, so the redraw may put one person on both sides; r may be too high")
+        notes.append("participants are unknown, so one person may be in both train and valid; r may be too high")
     return tuple(notes)
 
 
@@ -123,8 +124,8 @@ def _unit(pool: Sequence[Clip], settings: SplitSettings) -> str:
     )
 
 
-def _deal(pool: Sequence[Clip], folds: int, settings: SplitSettings) -> list[int]:
-    """Which fold each clip goes to: groups in random order, each to the fold with the fewest clips so far."""
+def _assign_folds(pool: Sequence[Clip], folds: int, settings: SplitSettings) -> list[int]:
+    """The fold of each clip: groups in random order, each into the fold with the fewest clips so far."""
     groups: dict[str, list[int]] = defaultdict(list)
     for position, clip in enumerate(pool):
         together = settings.by_participant and clip.participant
