@@ -4,7 +4,7 @@ from mien import deadline
 from mien.deadline import LONGEST_GAP, LOOK_SECONDS, Deadline
 
 
-def test_time_that_was_slept_through_counts_as_one_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_suspended_counts_as_one_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(deadline, "monotonic", lambda: now)
     waiting = Deadline(60)

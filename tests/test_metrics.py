@@ -1,4 +1,4 @@
-"""Scores are those of scipy and torchmetrics, and the fast bootstrap is the plain one."""
+"""Metrics agree with scipy and torchmetrics, and the fast bootstrap with a plain loop."""
 
 import time
 
@@ -15,21 +15,21 @@ from mien import metrics
 
 def random_pair(seed: int = 0, clips: int = 300, emotions: int = 6) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    rated = rng.random((clips, emotions))
-    return rated + rng.normal(size=rated.shape), rated
+    labels = rng.random((clips, emotions))
+    return labels + rng.normal(size=labels.shape), labels
 
 
-def test_pearson_is_that_of_scipy() -> None:
-    predicted, rated = random_pair()
-    expected = [pearsonr(predicted[:, e], rated[:, e]).statistic for e in range(6)]
-    np.testing.assert_allclose(metrics.pearson(predicted, rated), expected, atol=1e-12)
+def test_pearson_agrees_with_scipy() -> None:
+    predicted, labels = random_pair()
+    expected = [pearsonr(predicted[:, e], labels[:, e]).statistic for e in range(6)]
+    np.testing.assert_allclose(metrics.pearson(predicted, labels), expected, atol=1e-12)
 
 
-def test_concordance_is_that_of_torchmetrics() -> None:
-    predicted, rated = random_pair()
+def test_concordance_agrees_with_torchmetrics() -> None:
+    predicted, labels = random_pair()
     # torchmetrics divides the covariance by n - 1 and the variances alike, so the two differ by O(1/n) in the bias term
-    expected = concordance_corrcoef(torch.from_numpy(predicted), torch.from_numpy(rated))
-    np.testing.assert_allclose(metrics.concordance(predicted, rated), expected.numpy(), rtol=1 / 300)
+    expected = concordance_corrcoef(torch.from_numpy(predicted), torch.from_numpy(labels))
+    np.testing.assert_allclose(metrics.concordance(predicted, labels), expected.numpy(), rtol=1 / 300)
 
 
 def test_concordance_by_hand() -> None:
@@ -38,38 +38,38 @@ def test_concordance_by_hand() -> None:
 
 
 def test_errors_by_hand() -> None:
-    predicted, rated = [[0.0], [1.0], [9.0]], [[3.0], [5.0], [np.nan]]  # errors 3 and 4; the third is unrated
-    assert metrics.mean_absolute_error(predicted, rated)[0] == 3.5
-    assert metrics.root_mean_square_error(predicted, rated)[0] == pytest.approx(np.sqrt(12.5))
+    predicted, labels = [[0.0], [1.0], [9.0]], [[3.0], [5.0], [np.nan]]  # errors 3 and 4; the third is unrated
+    assert metrics.mean_absolute_error(predicted, labels)[0] == 3.5
+    assert metrics.root_mean_square_error(predicted, labels)[0] == pytest.approx(np.sqrt(12.5))
 
 
 def test_an_undefined_correlation_is_nan_and_the_mean_is_over_the_others() -> None:
-    predicted, rated = random_pair(emotions=3)
-    rated[:, 1] = 0.1  # not exactly representable: its computed variance is not exactly zero
+    predicted, labels = random_pair(emotions=3)
+    labels[:, 1] = 0.1  # not exactly representable: its computed variance is not exactly zero
     predicted[:, 2] = 0.7
-    r = metrics.pearson(predicted, rated)
+    r = metrics.pearson(predicted, labels)
     assert np.isnan(r).tolist() == [False, True, True]
     assert metrics.mean_defined(r) == r[0]
 
 
 def test_unrated_clips_do_not_count() -> None:
-    predicted, rated = random_pair()
-    with_holes = rated.copy()
+    predicted, labels = random_pair()
+    with_holes = labels.copy()
     with_holes[200:, 2] = np.nan
     r = metrics.pearson(predicted, with_holes)
-    assert r[2] == pytest.approx(pearsonr(predicted[:200, 2], rated[:200, 2]).statistic)
-    assert r[1] == metrics.pearson(predicted, rated)[1]
+    assert r[2] == pytest.approx(pearsonr(predicted[:200, 2], labels[:200, 2]).statistic)
+    assert r[1] == metrics.pearson(predicted, labels)[1]
 
 
 def test_a_prediction_that_is_not_finite_has_no_correlation() -> None:
-    predicted, rated = random_pair()
+    predicted, labels = random_pair()
     predicted[5, 0] = np.nan
-    assert np.isnan(metrics.pearson(predicted, rated)).tolist() == [True] + [False] * 5
+    assert np.isnan(metrics.pearson(predicted, labels)).tolist() == [True] + [False] * 5
 
 
 def test_leading_axes_are_models() -> None:
-    predicted, rated = random_pair()
-    both = metrics.pearson(np.stack([predicted, -predicted]), rated)
+    predicted, labels = random_pair()
+    both = metrics.pearson(np.stack([predicted, -predicted]), labels)
     np.testing.assert_allclose(both[0], -both[1])
 
 
@@ -79,33 +79,33 @@ def test_other_shapes_are_refused() -> None:
 
 
 @given(st.floats(0.1, 100), st.floats(-50, 50), st.integers(0, 1000))
-def test_pearson_does_not_see_scale_and_offset(scale: float, offset: float, seed: int) -> None:
-    predicted, rated = random_pair(seed, 30, 2)
+def test_pearson_is_invariant_to_scale_and_offset(scale: float, offset: float, seed: int) -> None:
+    predicted, labels = random_pair(seed, 30, 2)
     np.testing.assert_allclose(
-        metrics.pearson(scale * predicted + offset, rated), metrics.pearson(predicted, rated), atol=1e-9
+        metrics.pearson(scale * predicted + offset, labels), metrics.pearson(predicted, labels), atol=1e-9
     )
 
 
 @pytest.mark.parametrize("people", [40, None])
 def test_bootstrap_equals_the_plain_loop_on_the_same_draws(people: int | None) -> None:
-    predicted, rated = random_pair(clips=120, emotions=3)
-    rated[::7, 1] = np.nan
+    predicted, labels = random_pair(clips=120, emotions=3)
+    labels[::7, 1] = np.nan
     clusters = [f"p{i % people:02d}" for i in range(120)] if people else None
-    fast = metrics.bootstrap_pearson(predicted, rated, clusters, resamples=50, seed=3)
+    fast = metrics.bootstrap_pearson(predicted, labels, clusters, resamples=50, seed=3)
     place = np.array([int(c[1:]) for c in clusters]) if clusters else np.arange(120)
     draws = np.concatenate(list(metrics.resample(people or 120, 50, seed=3)))
     for r, draw in zip(fast, draws, strict=True):
         rows = np.concatenate([np.flatnonzero(place == cluster) for cluster in draw])
-        np.testing.assert_allclose(r, metrics.pearson(predicted[rows], rated[rows]), atol=1e-12)
+        np.testing.assert_allclose(r, metrics.pearson(predicted[rows], labels[rows]), atol=1e-12)
 
 
 def test_ten_thousand_resamples_of_the_validation_split_are_quick() -> None:
-    predicted, rated = random_pair(clips=4588)
+    predicted, labels = random_pair(clips=4588)
     clusters = [f"p{i % 557}" for i in range(4588)]
 
     def seconds() -> float:
         begin = time.perf_counter()
-        metrics.bootstrap_pearson(predicted, rated, clusters)
+        metrics.bootstrap_pearson(predicted, labels, clusters)
         return time.perf_counter() - begin
 
     assert min(seconds() for _ in range(3)) < 1.0  # 0.1 to 0.2 s on two quiet cores; the plain loop takes 20
@@ -114,20 +114,20 @@ def test_ten_thousand_resamples_of_the_validation_split_are_quick() -> None:
 def test_clustering_widens_an_interval_when_people_differ() -> None:
     rng = np.random.default_rng(0)
     person = np.repeat(np.arange(30), 20)
-    rated = rng.normal(size=(30, 1))[person] + 0.1 * rng.normal(size=(600, 1))
+    labels = rng.normal(size=(30, 1))[person] + 0.1 * rng.normal(size=(600, 1))
     predicted = (
-        rated + rng.normal(size=(30, 1))[person]
+        labels + rng.normal(size=(30, 1))[person]
     )  # errors go with the person: 30 clips' worth of evidence, not 600
-    clustered = metrics.bootstrap_pearson(predicted, rated, [str(p) for p in person], 2000)
-    single = metrics.bootstrap_pearson(predicted, rated, None, 2000)
+    clustered = metrics.bootstrap_pearson(predicted, labels, [str(p) for p in person], 2000)
+    single = metrics.bootstrap_pearson(predicted, labels, None, 2000)
     assert clustered.std() > 2 * single.std()
 
 
 def test_paired_test_finds_a_difference_and_no_difference() -> None:
     rng = np.random.default_rng(1)
-    rated = rng.random((400, 6))
-    good, bad = (rated + noise * rng.normal(size=rated.shape) for noise in (0.3, 1.0))
-    found = metrics.paired_test(bad, good, rated, resamples=2000)
+    labels = rng.random((400, 6))
+    good, bad = (labels + noise * rng.normal(size=labels.shape) for noise in (0.3, 1.0))
+    found = metrics.paired_test(bad, good, labels, resamples=2000)
     assert found.difference.low > 0
     assert found.p < 0.01
-    assert metrics.paired_test(good, good, rated, resamples=500).p == 1.0
+    assert metrics.paired_test(good, good, labels, resamples=500).p == 1.0

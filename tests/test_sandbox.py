@@ -1,4 +1,4 @@
-"""What the kernel refuses, tried in processes of their own: neither guard can be undone."""
+"""What the kernel refuses, tried in separate processes: neither guard can be undone."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def ring():
 """
 
 
-def told(code: str, **environment: str) -> dict[str, object]:
+def run_python(code: str, **environment: str) -> dict[str, object]:
     run = [sys.executable, "-c", TRIES + code]
     done = subprocess.run(run, capture_output=True, text=True, timeout=60, env={**os.environ, **environment})
     assert done.returncode == 0, done.stderr
@@ -53,7 +53,7 @@ REFUSED = {"AF_INET": "EPERM", "AF_INET6": "EPERM", "AF_UNIX": "EPERM", "AF_PACK
 
 def test_a_process_without_network_has_no_socket_in_any_thread_child_or_ring() -> None:
     """Also in a thread that ran before, in what it starts, through io_uring, and through the names of hosts."""
-    found = told("""
+    found = run_python("""
 go, late = threading.Event(), []
 thread = threading.Thread(target=lambda: (go.wait(), late.append(sockets())))
 thread.start()
@@ -75,8 +75,8 @@ print(json.dumps({"before": before, "here": sockets(), "thread": late[0], "child
     assert found["ring"] == "EPERM"
 
 
-def test_a_process_of_somebody_else_keeps_its_network_and_only_our_thread_has_none() -> None:
-    found = told("""
+def test_a_process_that_is_not_ours_keeps_its_network_and_only_our_thread_has_none() -> None:
+    found = run_python("""
 import concurrent.futures
 def inner():
     with concurrent.futures.ThreadPoolExecutor(1) as pool:  # as native libraries start threads of theirs
@@ -93,17 +93,17 @@ print(json.dumps({"ours": ours, "started": started, "host": sockets(), "same": s
     assert (found["same"], found["fault"], found["hub"], found["ort"]) == (True, "ENOENT", None, "1")
 
 
-def test_the_switch_takes_the_guard_away_and_is_said() -> None:
+def test_the_switch_takes_the_guard_away_and_is_reported() -> None:
     code = (
         "print(json.dumps([sandbox.deny_network(), sandbox.deny_files(), sandbox.network_guard(), of(socket.AF_INET)]))"
     )
-    assert told(code, MIEN_SANDBOX="off") == [False, False, "MIEN_SANDBOX=off", "done"]
+    assert run_python(code, MIEN_SANDBOX="off") == [False, False, "MIEN_SANDBOX=off", "done"]
 
 
 @pytest.mark.skipif(bool(sandbox.file_guard()), reason=sandbox.file_guard() or "guarded")
 def test_a_process_without_files_works_on_what_is_open_and_on_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "open").write_text("all of it")
-    found = told(f"""
+    found = run_python(f"""
 os.chdir({str(tmp_path)!r})
 open_file = open("open")
 assert sandbox.deny_files()

@@ -1,4 +1,4 @@
-"""Running over items: all of them come back, and one that kills its worker is reported and nothing more."""
+"""Running over items: every item gets a result, and one that kills its worker is reported as failed."""
 
 import os
 import subprocess

@@ -75,7 +75,7 @@ def environment() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("how", ["file", "-c", "stdin", "exec", "-m"])
-def test_a_program_without_a_main_guard_runs_once_and_has_its_workers(
+def test_a_program_without_a_main_guard_runs_once_with_its_workers(
     how: str, tmp_path: Path, environment: dict[str, str]
 ) -> None:
     (tmp_path / "script.py").write_text(SQUARES)
@@ -116,7 +116,7 @@ def test_the_whole_library_works_with_workers_in_a_script_without_a_main_guard(
     assert done.stdout.splitlines() == ["started", "12", "{''}", "() True"], done.stderr
 
 
-def test_work_from_a_deleted_directory_says_so_instead_of_losing_its_workers(
+def test_a_deleted_working_directory_is_reported_instead_of_losing_the_workers(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     gone = tmp_path / "gone"
@@ -127,7 +127,7 @@ def test_work_from_a_deleted_directory_says_so_instead_of_losing_its_workers(
     assert "FileNotFoundError" in done.stderr.splitlines()[-1]
 
 
-def test_ctrl_c_while_workers_start_is_answered_by_their_parent_alone(
+def test_ctrl_c_while_workers_start_is_handled_by_their_parent_alone(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     program = f"try:\n    exec({SQUARES!r})\nexcept KeyboardInterrupt:\n    print('interrupted')"
@@ -145,7 +145,7 @@ def test_ctrl_c_while_workers_start_is_answered_by_their_parent_alone(
         assert said in ("interrupted\n", SAID.removeprefix("started\n"))
 
 
-def test_an_item_is_not_given_up_for_time_that_was_slept_through_and_one_that_hangs_is(
+def test_suspended_time_does_not_count_towards_the_limit_of_an_item(
     environment: dict[str, str],
 ) -> None:
     process = subprocess.Popen(

@@ -1,39 +1,38 @@
-"""Time that work on a clip may take, counted only while this process runs.
+"""A time limit that counts only while this process runs.
 
-A laptop that was closed, a machine that was paused, a job stopped with Ctrl-Z: that time is not the clip's fault.
-Whoever waits looks at the deadline every second or so; when a look comes much later than that, the gap was not waited
-but slept through, and counts as ``LONGEST_GAP``. The trade-off: a caller that computes for a minute between two looks
-is charged two seconds for it, so the limit errs towards patience.
+Suspended time (a closed laptop, a paused machine, a job stopped with Ctrl-Z) does not count. The caller checks the
+deadline about once a second; a longer gap between two checks counts as ``LONGEST_GAP``. The trade-off: a caller that
+computes for a minute between two checks is charged two seconds for it, so the limit errs towards patience.
 """
 
 from time import monotonic
 
 LOOK_SECONDS = 1.0
-"""How often whoever waits should look."""
+"""How often to check while waiting."""
 
 LONGEST_GAP = 2.0
-"""What the time between two looks counts at most, seconds."""
+"""The most that the time between two checks counts, in seconds."""
 
 
 class Deadline:
-    """A number of seconds that runs out.
+    """A countdown.
 
     Args:
-        seconds: how many; the first look is now.
+        seconds: until it expires; it starts now.
     """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._left = seconds
-        self._looked = monotonic()
+        self._checked = monotonic()
 
     def left(self) -> float:
-        """Seconds left; 0 or less when time is up. This is a look."""
+        """Seconds left; 0 or less when it has expired. Counts as a check."""
         now = monotonic()
-        self._left -= min(now - self._looked, LONGEST_GAP)
-        self._looked = now
+        self._left -= min(now - self._checked, LONGEST_GAP)
+        self._checked = now
         return self._left
 
     def until_next_look(self) -> float:
-        """How long to wait before looking again: not longer than what is left. This is a look."""
+        """How long to wait until the next check, at most what is left. Counts as a check."""
         return max(0.0, min(self.left(), LOOK_SECONDS))

@@ -1,14 +1,14 @@
-"""How well predictions agree with ratings, and how sure we may be of it. NumPy in, floats out; no torch.
+"""Agreement of predictions with labels, with bootstrap intervals. NumPy in, floats out; no torch.
 
 The score of the EMI challenge is Pearson's r per emotion over *all clips of the split*, then the plain mean. Averaging
-r over mini-batches, pooling the emotions into one column, or taking an undefined column for 1.0 are three different
-numbers, and none of them is the score. Here an undefined r is ``nan``, and a mean says over how many it is.
+r over mini-batches, pooling the emotions into one column, or counting an undefined column as 1.0 give other numbers.
+Here an undefined r is ``nan``, and means are over those that are defined.
 
-The trade-off: a clustered bootstrap of a correlation needs no second look at the clips. Six sums per cluster and
-emotion are enough, so ten thousand resamples are one matrix product of resampling counts with those sums.
+The trade-off: a clustered bootstrap of a correlation needs only six sums per cluster and emotion, so ten thousand
+resamples are one matrix product of resampling counts with those sums; clips are not visited again.
 
 Shapes: ``N`` clips, ``E`` emotions, ``C`` clusters (participants), ``R`` resamples, ``...`` any leading axes (models).
-Ratings that are ``nan`` (unrated) are left out, emotion by emotion.
+Labels that are ``nan`` (unrated) are left out, emotion by emotion.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -42,12 +42,12 @@ class PairedTest:
     p: float
 
 
-def pearson(predicted: npt.ArrayLike, rated: npt.ArrayLike) -> Array:
-    """Pearson's correlation of each emotion over all clips.
+def pearson(predicted: npt.ArrayLike, labels: npt.ArrayLike) -> Array:
+    """Pearson correlation of each emotion over all clips.
 
     Args:
         predicted: ``(..., N, E)``.
-        rated: ``(N, E)`` or the shape of ``predicted``; ``nan`` where unrated.
+        labels: ``(N, E)`` or the shape of ``predicted``; ``nan`` where unrated.
 
     Returns:
         ``(..., E)`` in [-1, 1]; ``nan`` where it is undefined: fewer than two rated clips, a constant column, or a
@@ -58,15 +58,15 @@ def pearson(predicted: npt.ArrayLike, rated: npt.ArrayLike) -> Array:
     >>> pearson([[0.0], [1.0], [2.0]], [[1.0], [3.0], [2.0]]).tolist()
     [0.5]
     """
-    p, y, count = _rated(predicted, rated)
+    p, y, count = _without_unrated(predicted, labels)
     covariance, p_variance, y_variance = _moments(p, y, count)
     with np.errstate(invalid="ignore", divide="ignore"):
         r = covariance / np.sqrt(p_variance * y_variance)
-    return np.where(_varies(predicted, rated), np.clip(r, -1, 1), np.nan)
+    return np.where(_varies(predicted, labels), np.clip(r, -1, 1), np.nan)
 
 
-def concordance(predicted: npt.ArrayLike, rated: npt.ArrayLike) -> Array:
-    """Concordance correlation coefficient of each emotion: Pearson's r, less for a wrong mean or spread.
+def concordance(predicted: npt.ArrayLike, labels: npt.ArrayLike) -> Array:
+    """Concordance correlation coefficient of each emotion: Pearson's r, lowered by a difference in mean or variance.
 
     ``2 cov / (var_p + var_y + (mean_p - mean_y)²)``. Shapes as in ``pearson``; ``nan`` where both columns are constant
     or fewer than two clips are rated; 0 where only one is constant.
@@ -76,7 +76,7 @@ def concordance(predicted: npt.ArrayLike, rated: npt.ArrayLike) -> Array:
     >>> concordance([[0.0], [1.0]], [[1.0], [2.0]]).round(3).tolist()  # 2 * .25 / (.25 + .25 + 1)
     [0.333]
     """
-    p, y, count = _rated(predicted, rated)
+    p, y, count = _without_unrated(predicted, labels)
     covariance, p_variance, y_variance = _moments(p, y, count)
     with np.errstate(invalid="ignore", divide="ignore"):
         bias = p.sum(-2) / count - y.sum(-2) / count
@@ -84,22 +84,22 @@ def concordance(predicted: npt.ArrayLike, rated: npt.ArrayLike) -> Array:
     return np.where(count >= 2, ccc, np.nan)
 
 
-def mean_absolute_error(predicted: npt.ArrayLike, rated: npt.ArrayLike) -> Array:
-    """Mean absolute error of each emotion, in the unit of the ratings; ``nan`` when nothing is rated."""
-    p, y, count = _rated(predicted, rated)
+def mean_absolute_error(predicted: npt.ArrayLike, labels: npt.ArrayLike) -> Array:
+    """Mean absolute error of each emotion, in the unit of the labels; ``nan`` when nothing is rated."""
+    p, y, count = _without_unrated(predicted, labels)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.abs(p - y).sum(-2) / count
 
 
-def root_mean_square_error(predicted: npt.ArrayLike, rated: npt.ArrayLike) -> Array:
-    """Root mean square error of each emotion, in the unit of the ratings; ``nan`` when nothing is rated."""
-    p, y, count = _rated(predicted, rated)
+def root_mean_square_error(predicted: npt.ArrayLike, labels: npt.ArrayLike) -> Array:
+    """Root mean square error of each emotion, in the unit of the labels; ``nan`` when nothing is rated."""
+    p, y, count = _without_unrated(predicted, labels)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.sqrt(((p - y) ** 2).sum(-2) / count)
 
 
 def mean_defined(values: npt.ArrayLike) -> Array:
-    """The mean over the last axis of what is defined; ``nan`` when nothing is.
+    """The mean over the last axis, without values that are not finite; ``nan`` when none is.
 
     >>> float(mean_defined([0.25, np.nan, 0.75]))
     0.5
@@ -113,14 +113,14 @@ def mean_defined(values: npt.ArrayLike) -> Array:
 def resample(clusters: int, resamples: int, seed: int) -> Iterator[npt.NDArray[np.int32]]:
     """Draws with replacement in blocks ``(r, C)`` that together are ``(R, C)``; equal seeds give equal draws."""
     generator = np.random.default_rng(seed)
-    block = max(1, 500_000 // clusters)  # counting in a block that stays in the processor's cache is 5 times faster
+    block = max(1, 500_000 // clusters)  # counting is 5 times faster in a block that fits into the CPU cache
     for begin in range(0, resamples, block):
         yield generator.integers(0, clusters, (min(block, resamples - begin), clusters), np.int32)
 
 
 def bootstrap_pearson(
     predicted: npt.ArrayLike,
-    rated: npt.ArrayLike,
+    labels: npt.ArrayLike,
     clusters: Sequence[str] | None = None,
     resamples: int = 10_000,
     seed: int = 0,
@@ -128,25 +128,25 @@ def bootstrap_pearson(
     """Pearson's r of every emotion in every resample of the clips, whole clusters at a time.
 
     Args:
-        predicted, rated: ``(N, E)``.
-        clusters: whose clip each one is; clips of one person are not independent. ``None`` resamples clips.
+        predicted, labels: ``(N, E)``.
+        clusters: the participant of each clip, as clips of one are not independent. ``None`` resamples clips.
         resamples: ``R``.
-        seed: equal seeds draw equal resamples, so two models judged on the same clips can be paired.
+        seed: equal seeds draw equal resamples, so two models evaluated on the same clips can be paired.
 
     Returns:
         ``(R, E)``; ``nan`` where a resample has no variance.
 
     Source: A. Davison, D. Hinkley, *Bootstrap Methods and their Application* (1997) §3.8 (resampling whole clusters).
     """
-    sums, places = _cluster_sums(predicted, rated, clusters)
-    table = sums.reshape(places, -1)
-    total = np.concatenate([_counts(draws) @ table for draws in resample(places, resamples, seed)])
+    sums, n_clusters = _cluster_sums(predicted, labels, clusters)
+    table = sums.reshape(n_clusters, -1)
+    total = np.concatenate([_counts(draws) @ table for draws in resample(n_clusters, resamples, seed)])
     total = total.reshape(resamples, *sums.shape[1:])  # (R, E, 6)
     n, p, y, pp, yy, py = np.moveaxis(total, -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         p_variance, y_variance = pp - p * p / n, yy - y * y / n
         r = (py - p * y / n) / np.sqrt(p_variance * y_variance)
-    tiny = 1e-12 * np.abs(sums).sum(0)[..., [3, 4]]  # (E, 2): below it a variance is only rounding
+    tiny = 1e-12 * np.abs(sums).sum(0)[..., [3, 4]]  # (E, 2): below it a variance is a rounding error
     return np.where((p_variance > tiny[:, 0]) & (y_variance > tiny[:, 1]), np.clip(r, -1, 1), np.nan)
 
 
@@ -156,7 +156,7 @@ def bootstrap_mean(
     """The mean of each column in every resample of the rows, whole clusters at a time.
 
     Args:
-        values: ``(N, E)``; ``nan`` where there is none.
+        values: ``(N, E)``; ``nan`` where missing.
         clusters, resamples, seed: as in ``bootstrap_pearson``, and the same resamples.
 
     Returns:
@@ -164,16 +164,16 @@ def bootstrap_mean(
     """
     v = np.asarray(values, np.float64)
     known = ~np.isnan(v)
-    sums, places = _by_cluster(np.stack([known, np.where(known, v, 0)], -1), clusters)
-    table = sums.reshape(places, -1)
-    total = np.concatenate([_counts(draws) @ table for draws in resample(places, resamples, seed)])
+    sums, n_clusters = _by_cluster(np.stack([known, np.where(known, v, 0)], -1), clusters)
+    table = sums.reshape(n_clusters, -1)
+    total = np.concatenate([_counts(draws) @ table for draws in resample(n_clusters, resamples, seed)])
     n, total_v = np.moveaxis(total.reshape(resamples, *sums.shape[1:]), -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return total_v / n
 
 
 def interval(value: float, distribution: npt.ArrayLike, level: float = 0.95) -> Interval:
-    """The central ``level`` of a bootstrap distribution; ``nan`` bounds when it is nowhere defined."""
+    """The central ``level`` of a bootstrap distribution; ``nan`` bounds when no resample is defined."""
     known = np.asarray(distribution, np.float64)
     known = known[np.isfinite(known)]
     if not len(known):
@@ -185,53 +185,53 @@ def interval(value: float, distribution: npt.ArrayLike, level: float = 0.95) -> 
 def paired_test(
     first: npt.ArrayLike,
     second: npt.ArrayLike,
-    rated: npt.ArrayLike,
+    labels: npt.ArrayLike,
     clusters: Sequence[str] | None = None,
     resamples: int = 10_000,
     seed: int = 0,
     score: Callable[[Array], Array] = mean_defined,
 ) -> PairedTest:
-    """Is the second model better than the first on these clips, and by how much?
+    """Test whether the second model is better than the first on these clips.
 
     Args:
-        first, second, rated: ``(N, E)``, the same clips in the same order.
+        first, second, labels: ``(N, E)``, the same clips in the same order.
         clusters, resamples, seed: as in ``bootstrap_pearson``; both models see the same resamples.
-        score: from ``(..., E)`` correlations to one number; the challenge's mean by default.
+        score: from ``(..., E)`` correlations to ``(...)``; the challenge's mean by default.
     """
-    value = float(score(pearson(second, rated)) - score(pearson(first, rated)))
-    drawn = [score(bootstrap_pearson(p, rated, clusters, resamples, seed)) for p in (first, second)]
+    value = float(score(pearson(second, labels)) - score(pearson(first, labels)))
+    drawn = [score(bootstrap_pearson(p, labels, clusters, resamples, seed)) for p in (first, second)]
     spread = drawn[1] - drawn[0]
     known = spread[np.isfinite(spread)]
     rarer = min((known <= 0).sum(), (known >= 0).sum())
     return PairedTest(interval(value, known), min(1.0, 2 * (int(rarer) + 1) / (len(known) + 1)))
 
 
-def _rated(predicted: npt.ArrayLike, rated: npt.ArrayLike) -> tuple[Array, Array, Array]:
-    """Predictions and ratings with 0 where unrated, and the number of rated clips ``(..., E)``."""
-    p, y = np.asarray(predicted, np.float64), np.asarray(rated, np.float64)
+def _without_unrated(predicted: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Array, Array, Array]:
+    """Predictions and labels with 0 where unrated, and the number of rated clips ``(..., E)``."""
+    p, y = np.asarray(predicted, np.float64), np.asarray(labels, np.float64)
     if p.shape[-2:] != y.shape[-2:]:
-        raise ValueError(f"predicted {p.shape} and rated {y.shape} must have the same clips and emotions")
+        raise ValueError(f"predictions {p.shape} and labels {y.shape} must have the same clips and emotions")
     known = ~np.isnan(y)
     return np.where(known, p, 0), np.where(known, y, 0), known.sum(-2).astype(np.float64)
 
 
 def _moments(p: Array, y: Array, count: Array) -> tuple[Array, Array, Array]:
-    """Covariance and variances of centred columns; unrated entries are zero before and are kept out after centring."""
+    """Covariance and variances of centred columns; unrated entries are 0 before centring and are left out after it."""
     with np.errstate(invalid="ignore", divide="ignore"):
         p_mean, y_mean = p.sum(-2) / count, y.sum(-2) / count
         rows = p.shape[-2]
-        # Sums over centred columns run over N rows; each unrated row adds mean², which is taken off again.
-        spare = rows - count
+        # Sums over centred columns include unrated rows, each of which adds mean²; it is subtracted again.
+        unrated = rows - count
         p0, y0 = p - p_mean[..., None, :], y - y_mean[..., None, :]
-        covariance = (np.einsum("...ne,...ne->...e", p0, y0) - spare * p_mean * y_mean) / count
-        p_variance = (np.einsum("...ne,...ne->...e", p0, p0) - spare * p_mean**2) / count
-        y_variance = (np.einsum("...ne,...ne->...e", y0, y0) - spare * y_mean**2) / count
+        covariance = (np.einsum("...ne,...ne->...e", p0, y0) - unrated * p_mean * y_mean) / count
+        p_variance = (np.einsum("...ne,...ne->...e", p0, p0) - unrated * p_mean**2) / count
+        y_variance = (np.einsum("...ne,...ne->...e", y0, y0) - unrated * y_mean**2) / count
     return covariance, p_variance, y_variance
 
 
-def _varies(predicted: npt.ArrayLike, rated: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """Whether both columns hold at least two different rated values (exactly: no tolerance that could hide one)."""
-    p, y = np.asarray(predicted, np.float64), np.asarray(rated, np.float64)
+def _varies(predicted: npt.ArrayLike, labels: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Whether both columns hold at least two different rated values (exact comparison)."""
+    p, y = np.asarray(predicted, np.float64), np.asarray(labels, np.float64)
     known = ~np.isnan(y)
     spread = [
         np.where(known, x, -np.inf).max(-2, initial=-np.inf) > np.where(known, x, np.inf).min(-2, initial=np.inf)
@@ -240,27 +240,27 @@ def _varies(predicted: npt.ArrayLike, rated: npt.ArrayLike) -> npt.NDArray[np.bo
     return spread[0] & spread[1] & np.isfinite(np.where(known, p, 0)).all(-2)
 
 
-def _cluster_sums(predicted: npt.ArrayLike, rated: npt.ArrayLike, clusters: Sequence[str] | None) -> tuple[Array, int]:
-    """Per cluster and emotion ``(C, E, 6)``: n, Σp, Σy, Σp², Σy², Σpy of centred values (so that nothing cancels)."""
-    p, y, count = _rated(predicted, rated)
-    known = (~np.isnan(np.asarray(rated, np.float64))).astype(np.float64)
+def _cluster_sums(predicted: npt.ArrayLike, labels: npt.ArrayLike, clusters: Sequence[str] | None) -> tuple[Array, int]:
+    """Per cluster and emotion ``(C, E, 6)``: n, Σp, Σy, Σp², Σy², Σpy of centred values (against cancellation)."""
+    p, y, count = _without_unrated(predicted, labels)
+    known = (~np.isnan(np.asarray(labels, np.float64))).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         p, y = (np.where(known > 0, x - x.sum(0) / count, 0) for x in (p, y))
     return _by_cluster(np.stack([known, p, y, p * p, y * y, p * y], -1), clusters)
 
 
 def _by_cluster(terms: Array, clusters: Sequence[str] | None) -> tuple[Array, int]:
-    """Terms ``(N, …)`` summed within clusters ``(C, …)``, and how many clusters there are."""
+    """Terms ``(N, …)`` summed within clusters ``(C, …)``, and the number of clusters."""
     if clusters is None:
         return terms, len(terms)
-    _, place = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
-    sums = np.zeros((int(place.max()) + 1, *terms.shape[1:]))
-    np.add.at(sums, place, terms)
+    _, index = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    sums = np.zeros((int(index.max()) + 1, *terms.shape[1:]))
+    np.add.at(sums, index, terms)
     return sums, len(sums)
 
 
 def _counts(draws: npt.NDArray[np.int32]) -> Array:
-    """``(r, C)`` how often each resample drew each cluster."""
+    """``(r, C)`` number of times that each resample drew each cluster."""
     resamples, clusters = draws.shape
-    place = draws + (np.arange(resamples, dtype=np.int32) * clusters)[:, None]
-    return np.bincount(place.ravel(), minlength=resamples * clusters).reshape(resamples, clusters).astype(np.float64)
+    cells = draws + (np.arange(resamples, dtype=np.int32) * clusters)[:, None]
+    return np.bincount(cells.ravel(), minlength=resamples * clusters).reshape(resamples, clusters).astype(np.float64)

@@ -1,18 +1,17 @@
-"""Processes that handle clips can neither reach the network nor, where a stranger's file is decoded, other files.
+"""Processes that handle clips cannot reach the network; the one that decodes them cannot open files either.
 
-    deny_network()        this process (or one thread) loses every socket; done before a native library is loaded
-    offline()             a way to call functions without network: for a process that belongs to somebody else
-    deny_files()          this process opens no file any more; it works on descriptors that it was handed
+    deny_network()        no sockets for this process (or one thread); called before native libraries are loaded
+    offline()             calls functions without network, in a process that otherwise keeps it
+    deny_files()          this process cannot open files any more; it works on descriptors that it was passed
 
-The kernel keeps the promise, not a hook: native libraries with telemetry of their own (onnxruntime, MediaPipe) never
-pass through Python. seccomp refuses ``socket`` for every family but netlink, which stays on this machine; unix sockets
-are refused too, because name services and proxies would send for us; and so is io_uring, which would go round the
-filter. Descriptors that exist already, pipes and socket pairs work on. Landlock takes the file system.
-The trade-off: neither can be undone, so a thread is given up for it where the process is not ours.
+The kernel enforces this, because native libraries with telemetry (onnxruntime, MediaPipe) bypass Python. seccomp
+refuses ``socket`` for every family but netlink, which is local; unix sockets are refused too, because name services and
+proxies listen on them, and io_uring, which would bypass the filter. Existing descriptors, pipes and socket pairs still
+work. Landlock restricts the file system.
+The trade-off: neither can be undone, so in a process of the user's a thread is sacrificed.
 
-Where the kernel cannot (not Linux, an architecture we have no numbers for), nothing fails: ``network_guard`` and
-``file_guard`` say so, and so does ``mien doctor``. ``MIEN_SANDBOX=off`` switches both off, for debugging or for a
-driver that needs a socket.
+On an unsupported system (not Linux, another architecture) nothing fails: ``network_guard``, ``file_guard`` and
+``mien doctor`` report it. ``MIEN_SANDBOX=off`` turns both off, for debugging or for a driver that needs a socket.
 
 Source: seccomp(2), landlock(7), linux/audit.h, linux/landlock.h.
 """
@@ -33,13 +32,13 @@ from typing import Any, NoReturn
 SWITCH = "MIEN_SANDBOX"
 
 NO_REPORTS = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
-"""What libraries offer to keep silent by themselves; the kernel sees to the rest."""
+"""Turns off telemetry of libraries that offer it; the kernel blocks the rest."""
 
 NO_LOOKUPS = {"HF_HUB_OFFLINE": "1"}
-"""Set where the whole process loses the network: then nothing waits for answers that cannot come."""
+"""Set where the whole process loses the network, so that nothing waits for a timeout."""
 
 _ARCHITECTURES = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
-"""By machine: how seccomp names it, and the number of ``socket``."""
+"""By machine: its seccomp architecture, and the number of the system call ``socket``."""
 
 PARTING_SECONDS = 5.0
 
@@ -54,10 +53,10 @@ _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
 _NETLINK = 16
 _FOREIGN_NUMBERS = 0x40000000
-"""From here on lie the numbers of x86's x32 calls."""
+"""First number of the x32 system calls of x86-64."""
 
 _FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 5: 16}
-"""How many of Landlock's rights to files (bits from 0) each version knows."""
+"""By Landlock version: the number of file access rights (bits from 0)."""
 
 _denied = threading.local()
 _process_denied = False
@@ -68,23 +67,23 @@ class _Filter(ctypes.Structure):
 
 
 def network_guard() -> str:
-    """Why processes cannot be kept from the network here; empty when they can."""
+    """Why the network cannot be denied on this machine; empty if it can."""
     return _why_not() or ("" if platform.machine() in _ARCHITECTURES else f"no seccomp on {platform.machine()}")
 
 
 def file_guard() -> str:
-    """Why the process that decodes cannot be kept from files here; empty when it can."""
+    """Why files cannot be denied to the decoder on this machine; empty if they can."""
     return _why_not() or ("" if _landlock_version() else "the kernel has no Landlock")
 
 
 def deny_network(*, whole_process: bool = True) -> bool:
-    """Take the network from this process, and from all that it starts; or only from this thread and what it starts.
+    """Deny the network to this process and its children, or only to this thread and what it starts.
 
     Returns:
-        Whether it is gone; ``network_guard()`` says why not.
+        Whether it is denied; ``network_guard()`` gives the reason if not.
 
     Raises:
-        OSError: the kernel can do it in general, but did not: scoring would go on under a false promise.
+        OSError: the kernel supports it, but refused.
     """
     global _process_denied
     os.environ.update(NO_REPORTS | (NO_LOOKUPS if whole_process else {}))
@@ -99,17 +98,17 @@ def deny_network(*, whole_process: bool = True) -> bool:
 
 
 def is_denied() -> bool:
-    """Whether this thread has been kept from the network."""
+    """Whether the network is denied to this thread."""
     return _process_denied or getattr(_denied, "here", False)
 
 
 def deny_files() -> bool:
-    """From now on this process opens, makes, removes, renames and runs no file; what is open stays.
+    """From now on this process cannot open, create, remove, rename or execute files; open descriptors stay usable.
 
-    Also gone: TCP by another way than sockets of its own, signals to and abstract sockets of processes outside.
+    TCP bind and connect, and signals and abstract sockets to other processes are denied too where Landlock can.
 
     Returns:
-        Whether the kernel does that; ``file_guard()`` says why not.
+        Whether it is denied; ``file_guard()`` gives the reason if not.
     """
     if file_guard():
         return False
@@ -129,14 +128,13 @@ def deny_files() -> bool:
 
 @contextmanager
 def offline() -> Iterator[Callable[..., Any]]:
-    """A way to call functions without network: here, where the caller has none, else in one thread of their own.
+    """Call functions without network: in this thread if it has none, else in a separate thread.
 
     with offline() as call:
-        model = call(load, path)    # what it loads, and the threads that this starts, have no network either
+        model = call(load, path)    # threads started by ``load`` have no network either
 
-    Calls may come from several threads, but not at once. At the end the thread is waited for, so that nothing of what
-    it loaded is left to the end of the process; one that is still at work, because its caller was interrupted, only
-    for ``PARTING_SECONDS``.
+    Calls may come from several threads, but not at once. At the end the thread is joined, so that what it loaded is
+    released; if it is still busy, because its caller was interrupted, only for ``PARTING_SECONDS``.
     """
     calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
     threads: list[threading.Thread] = []
@@ -146,7 +144,7 @@ def offline() -> Iterator[Callable[..., Any]]:
             deny_network(whole_process=False)
             return function(*args)
         if not threads:
-            threads.append(threading.Thread(target=_answer, args=(calls,), name="mien-offline", daemon=True))
+            threads.append(threading.Thread(target=_serve, args=(calls,), name="mien-offline", daemon=True))
             threads[0].start()
         return _call(calls, function, *args)
 
@@ -155,22 +153,22 @@ def offline() -> Iterator[Callable[..., Any]]:
     finally:
         calls.put(None)
         for thread in threads:
-            if thread is not threading.current_thread():  # which collects garbage, and ends of itself
+            if thread is not threading.current_thread():  # garbage collected in it
                 thread.join(PARTING_SECONDS)
 
 
 def _call(calls: "SimpleQueue[Callable[[], None] | None]", function: Callable[..., Any], *args: Any) -> Any:
-    """Have the thread call a function, and wait."""
+    """Call a function in the thread and wait for it."""
     answers: SimpleQueue[Callable[[], Any]] = SimpleQueue()
     calls.put(lambda: answers.put(_outcome(function, args)))
     return answers.get()()
 
 
 def _outcome(function: Callable[..., Any], args: tuple[Any, ...]) -> Callable[[], Any]:
-    """What a call came to, to be looked at in another thread."""
+    """The result of a call: a function that returns it, or raises, in another thread."""
     try:
         value = function(*args)
-    except BaseException as error:  # noqa: BLE001 - it is raised where the call was made
+    except BaseException as error:  # noqa: BLE001 - raised in the calling thread
         return partial(_raise, error)
     return lambda: value
 
@@ -179,7 +177,7 @@ def _raise(error: BaseException) -> NoReturn:
     raise error
 
 
-def _answer(calls: "SimpleQueue[Callable[[], None] | None]") -> None:
+def _serve(calls: "SimpleQueue[Callable[[], None] | None]") -> None:
     deny_network(whole_process=False)
     while (call := calls.get()) is not None:
         call()
@@ -192,7 +190,7 @@ def _why_not() -> str:
 
 
 def _program(architecture: int, socket_call: int) -> bytes:
-    """The filter: refuse foreign calls, ``io_uring_setup``, and ``socket`` of any family but netlink."""
+    """The BPF filter: refuses foreign system calls, ``io_uring_setup``, and ``socket`` of any family but netlink."""
     steps = (
         (_LOAD, 0, 0, _ARCHITECTURE),
         (_EQUAL, 0, 7, architecture),  # else refuse
@@ -209,7 +207,7 @@ def _program(architecture: int, socket_call: int) -> bytes:
 
 
 def _install(program: bytes, flags: int) -> None:
-    """By the system call and not by ``prctl``, because only that reaches threads that run already."""
+    """By the system call and not by ``prctl``, because only that applies to running threads."""
     rules = _Filter(len(program) // 8, program)
     call = ctypes.c_long(_SECCOMP_CALL[platform.machine()])
     _checked(_libc().syscall(call, _SET_FILTER, flags, ctypes.byref(rules)), "seccomp")
@@ -223,7 +221,7 @@ def _checked(result: int, what: str) -> int:
     if result == 0 or (result > 0 and what == "landlock"):
         return result
     code = ctypes.get_errno()
-    why = f"thread {result} has a filter of its own" if result > 0 else os.strerror(code)
+    why = f"thread {result} has its own filter" if result > 0 else os.strerror(code)
     raise OSError(code, f"the kernel refused {what} ({why}); to run without it: {SWITCH}=off")
 
 

@@ -1,17 +1,17 @@
-"""One function: run this over these items – here, or in several processes.
+"""Map a function over items, in this process or in several.
 
     for item, outcome in run(make, items, workers=2): ...
 
-``make`` is a frozen, picklable record that, called once in each worker, gives the function to run; a worker keeps what
-it has loaded. Results come as they are ready. A worker that dies or hangs is replaced, and the item it was at is
-returned as a ``Failed``: one item never stops the others. A distributed engine can stand behind this function without
-anything else changing.
+``make`` is a frozen, picklable record that is called once in each worker and returns the function to run, so a worker
+loads its models once. Results are yielded as they complete. A worker that dies or hangs is replaced, and its item is
+returned as a ``Failed``: one item never stops the others. A distributed engine can be put behind this function without
+other changes.
 
-Workers are new processes that import modules of mien and nothing of the program that started them: a script needs no
-``if __name__ == "__main__"``. So ``make`` and the items must be importable, and not defined in such a script.
+Workers are spawned processes that do not import the main script, so a script needs no ``if __name__ == "__main__"``;
+``make`` and the items must be importable, and not defined in the main script.
 
-The trade-off: pebble, and not the standard pool, because the standard one is lost with its first dead worker. Its time
-limits are not used, because they go by a clock that jumps; see ``deadline.py``.
+The trade-off: pebble instead of the standard pool, which breaks when a worker dies. Its time limits are not used,
+because they count time in which the machine was suspended; see ``deadline.py``.
 """
 
 import functools
@@ -39,23 +39,23 @@ Result = TypeVar("Result", covariant=True)
 
 QUEUED_PER_WORKER = 2
 ITEMS_PER_PROCESS = 400
-"""A worker is replaced after this many items, so that what native libraries never give back cannot pile up."""
+"""A worker is replaced after this many items, to bound the memory that native libraries leak."""
 
 LOOK_SECONDS = 1.0
-"""How often running items and the pool itself are looked at when nothing comes."""
+"""How often running items and the pool are polled."""
 
 
 class WorkerFactory(Hashable, Protocol[Result]):
-    """A frozen record that makes the function to run; called once in each process."""
+    """A frozen record, called once in each process, that returns the function to run."""
 
     def __call__(self) -> Callable[[Any], Result]:
-        """Load what is needed and return the function."""
+        """Load models and return the function."""
         ...
 
 
 @runtime_checkable
 class Closes(Protocol):
-    """A function that holds processes or files until it is closed; in a worker it ends with its process."""
+    """A function that holds processes or files until it is closed; in a worker it is released with the process."""
 
     def close(self) -> None:
         """Release them."""
@@ -64,13 +64,13 @@ class Closes(Protocol):
 
 @dataclass(frozen=True)
 class Failed:
-    """An item whose worker died or ran out of time; ``reason`` is told to the user."""
+    """An item for which the worker died or ran out of time; ``reason`` is shown to the user."""
 
     reason: str
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
+    """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -84,14 +84,13 @@ def run(
     """Run a function over items.
 
     Args:
-        make: gives the function, once in each process; one that has ``close`` is closed after the last item.
-        items: picklable; taken as they are needed.
-        workers: processes; 0 runs in this one, where a fault of the machine's code cannot be survived and no time limit
-            holds.
-        seconds_each: how long an item may take before it is given up; ``None`` waits for ever.
+        make: returns the function, once in each process; if it has ``close``, it is closed after the last item.
+        items: picklable; consumed lazily.
+        workers: processes; 0 runs in this one, where a crash of native code is not survived and there is no time limit.
+        seconds_each: time limit of an item; ``None`` has none.
 
     Yields:
-        ``(item, result)`` in the order of completion. An exception raised by the function is raised here.
+        ``(item, result)`` in the order of completion. Exceptions raised by the function are raised here.
     """
     if workers == 0:
         with offline() as call:
@@ -109,25 +108,25 @@ def run(
 def _run_in_processes(
     make: WorkerFactory[Result], items: Iterable[Item], workers: int, seconds_each: Callable[[Item], float] | None
 ) -> Iterator[tuple[Item, Result | Failed]]:
-    """A pool of which an idle worker was killed is beyond help: another takes over, once, what it had been given."""
-    Path.cwd()  # a directory that was deleted is reported here, not by workers that cannot start in it
-    queue, again = iter(items), []
-    while (left := (yield from _run_in_pool(make, chain(again, queue), workers, seconds_each))) is not None:
-        lost = [item for item in left if any(item is other for other in again)]
+    """Run in a pool; if it breaks (an idle worker was killed), a new pool gets its unfinished items, once per item."""
+    Path.cwd()  # a deleted working directory is reported here, not by workers that cannot start
+    queue, retried = iter(items), []
+    while (left := (yield from _run_in_pool(make, chain(retried, queue), workers, seconds_each))) is not None:
+        lost = [item for item in left if any(item is other for other in retried)]
         yield from ((item, Failed("worker processes died twice")) for item in lost)
-        again = [item for item in left if not any(item is other for other in lost)]
+        retried = [item for item in left if not any(item is other for other in lost)]
 
 
 @dataclass
 class _Task:
-    """An item that was given to the pool; its time counts from when it is first seen running."""
+    """An item in the pool; its time limit starts when it is first seen running."""
 
     item: Any
     seconds: float | None
     deadline: Deadline | None = None
 
     def is_late(self, future: Future[Any]) -> bool:
-        """Whether its time is up."""
+        """Whether it exceeded its time limit."""
         if self.seconds is None or not future.running():
             return False
         if self.deadline is None:
@@ -138,8 +137,8 @@ class _Task:
 def _run_in_pool(
     make: WorkerFactory[Result], queue: Iterator[Item], workers: int, seconds_each: Callable[[Item], float] | None
 ) -> Generator[tuple[Item, Result | Failed], None, list[Item] | None]:
-    """Run until the queue is empty; or until the pool breaks: what was taken from the queue and not answered."""
-    from pebble import ProcessPool  # noqa: PLC0415 - only when processes are wanted
+    """Run until the queue is empty, or until the pool breaks; returns the unfinished items then, else ``None``."""
+    from pebble import ProcessPool  # noqa: PLC0415 - only with workers
 
     waiting: dict[Future[Result], _Task] = {}
     pool = ProcessPool(workers, ITEMS_PER_PROCESS, initializer=_begin, context=_Context())
@@ -149,11 +148,11 @@ def _run_in_pool(
                 task = _Task(item, None if seconds_each is None else seconds_each(item))
                 try:
                     waiting[pool.schedule(_call, args=(make, item))] = task
-                except RuntimeError:  # it has just broken
+                except RuntimeError:  # the pool has just broken
                     return [item, *(task.item for task in waiting.values())]
             if not waiting:
                 return None
-            yield from _answered(waiting)
+            yield from _completed(waiting)
             if not pool.active:
                 return [task.item for task in waiting.values()]
     finally:
@@ -161,8 +160,8 @@ def _run_in_pool(
         pool.join()
 
 
-def _answered(waiting: dict[Future[Result], _Task]) -> Iterator[tuple[Any, Result | Failed]]:
-    """Take out what is done or late, within ``LOOK_SECONDS``; what broke with the pool stays."""
+def _completed(waiting: dict[Future[Result], _Task]) -> Iterator[tuple[Any, Result | Failed]]:
+    """Remove and yield tasks that are done or late, within ``LOOK_SECONDS``; those that broke with the pool stay."""
     wait(waiting, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
     for future, task in list(waiting.items()):
         if future.done():
@@ -193,20 +192,20 @@ def _made(make: WorkerFactory[Result]) -> Callable[[Any], Result]:
 
 
 def _begin() -> None:
-    """What every worker does first: before it has loaded what it works with."""
+    """Initialize a worker, before anything is loaded."""
     deny_network()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A process whose parent was killed has nobody to work for, and must not write beside the next one."""
+    """Exit when the parent was killed, so that an orphan does not write beside a new run."""
     if (parent := multiprocessing.parent_process()) is not None:
         parent.join()
         os._exit(1)
 
 
 def _preparation(name: str) -> dict[str, Any]:
-    """What a new process is told, without its parent's script, which the standard library would run again in it."""
+    """Preparation data of a new process without the main script, which the standard library would import in it."""
     data = spawn.get_preparation_data(name)
     return {key: value for key, value in data.items() if not key.startswith("init_main")}
 
@@ -215,14 +214,14 @@ _launch = FunctionType(
     vars(popen_spawn_posix.Popen)["_launch"].__code__,
     {**vars(popen_spawn_posix), "spawn": SimpleNamespace(**{**vars(spawn), "get_preparation_data": _preparation})},
 )
-"""The standard library's way to start a process, with ``_preparation``; nothing that other threads use is changed."""
+"""The standard library's ``_launch`` with ``_preparation``; the module, which other threads use, is unchanged."""
 
 
 class _Popen(popen_spawn_posix.Popen):
-    """Starts a worker with Ctrl-C held back, so that it never complains of one that was meant for its parent."""
+    """Starts a worker with SIGINT blocked: Ctrl-C is for the parent."""
 
     def _launch(self, process_obj: BaseProcess) -> None:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # of this thread, and what it starts
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # inherited by the new process
         try:
             _launch(self, process_obj)
         finally:

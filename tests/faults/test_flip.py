@@ -241,11 +241,11 @@ def test_a_damaged_result_of_a_study_is_computed_again_and_that_is_said(
 ) -> None:
     out = Path(shutil.copytree(whole.study, tmp_path / "study"))
     plan, manifest = plan_of(tmp_path / "plan"), read_manifest(whole.data)
-    laboratory = StudyContext(manifest, whole.store, out)
-    assert plan_work(laboratory, plan.cells) == ([], [])
-    cell = laboratory.folder(plan.reference)
+    context = StudyContext(manifest, whole.store, out)
+    assert plan_work(context, plan.cells) == ([], [])
+    cell = context.folder(plan.reference)
     for _ in flips(cell / name, FLIPS):
-        again = [batch.cells for batch in plan_work(laboratory, plan.cells)[1]]
+        again = [batch.cells for batch in plan_work(context, plan.cells)[1]]
         count(wrong=int(again != [(plan.reference,)]))
     spoil(cell / name)
     assert estimate(plan, manifest, whole.store, out).damaged == 1

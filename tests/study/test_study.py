@@ -1,4 +1,4 @@
-"""A study trains what it says, in any order and company, goes on where it was, and reports what intervals allow."""
+"""A study trains its cells in any order and batch, can be resumed, and reports differences that intervals support."""
 
 import csv
 from dataclasses import replace
@@ -19,7 +19,7 @@ from mien.schema import EMOTIONS, Manifest
 from mien.study import run_study
 from mien.study.cells import CellBatch, StudyContext, plan_work
 from mien.study.plan import Cell, Plan, read_study
-from mien.study.results import Difference, judge
+from mien.study.results import Difference, compare_cells
 from mien.study.study import estimate
 from tests.training.planted import planted
 
@@ -74,13 +74,13 @@ def cell_of(plan: Plan, *labels: str) -> Cell:
 
 
 @pytest.mark.parametrize("file", sorted(STUDIES.glob("*.yaml")), ids=lambda file: file.stem)
-def test_every_study_that_comes_along_is_read(file: Path) -> None:
+def test_every_study_of_the_repository_is_read(file: Path) -> None:
     plan = read_study(file)
     assert len({cell.labels for cell in plan.cells}) == len(plan.cells)
     assert all(len(cell.settings.seeds) == 10 for cell in plan.cells)
 
 
-def test_the_two_stage_study_is_three_regimes_and_a_floor_on_all_subsets() -> None:
+def test_the_two_stage_study_has_three_regimes_and_a_baseline_on_all_subsets() -> None:
     plan = read_study(STUDIES / "two_stage.yaml")
     assert len(plan.cells) == 4 * 15 + 1  # and the reference without modality dropout
     assert plan.reference.name == "adapted · text+audio+vision+motion"
@@ -97,31 +97,31 @@ def test_a_star_changes_one_axis_at_a_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("axes", "said"),
+    ("axes", "message"),
     [
         ("axes: {stage2.hiden: [1]}", "hiden: no such setting; did you mean 'hidden'"),
-        ("axes: {regime: {a: {method: magic}}}", "method 'magic': known are train, ridge"),
+        ("axes: {regime: {a: {method: magic}}}", "method 'magic': expected one of train, ridge"),
         ("axes: {regime: joint}", "axes.regime: expected a list of values"),
-        ("axes: {stage2.hidden: [8]}\nreference: {stage2.hidden: '9'}", "no such label; known are 8"),
+        ("axes: {stage2.hidden: [8]}\nreference: {stage2.hidden: '9'}", "no such label; labels are 8"),
         ("axis: 3", "axes: Field required|axis: Extra inputs"),
     ],
 )
-def test_a_mistake_in_the_file_is_told(tmp_path: Path, axes: str, said: str) -> None:
-    with pytest.raises(SettingsError, match=said):
+def test_a_mistake_in_the_file_is_reported(tmp_path: Path, axes: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
         study(tmp_path, axes)
 
 
-def test_cells_that_differ_in_rates_alone_are_trained_at_once(data: tuple[Manifest, Path], tmp_path: Path) -> None:
+def test_cells_that_differ_only_in_rates_are_trained_together(data: tuple[Manifest, Path], tmp_path: Path) -> None:
     manifest, store = data
     plan = study(tmp_path / "file", "axes: {stage2.modality_dropout: [0.3, 0.0, 0.1], stage2.missing: [zero, token]}")
     encodings, batches = plan_work(StudyContext(manifest, store, tmp_path), plan.cells)
     assert sorted(work.modality for work in encodings) == ["audio", "motion", "text", "vision"]
     assert [len(batch.cells) for batch in batches] == [3, 3]
-    told = estimate(plan, manifest, store, tmp_path)
-    assert (told.cells, told.done, told.trainings, sum(told.models)) == (6, 0, 6, 4 * 3 + 2 * 9)
+    estimated = estimate(plan, manifest, store, tmp_path)
+    assert (estimated.cells, estimated.done, estimated.trainings, sum(estimated.models)) == (6, 0, 6, 4 * 3 + 2 * 9)
 
 
-def test_a_cell_is_the_same_alone_and_in_company(data: tuple[Manifest, Path], tmp_path: Path) -> None:
+def test_a_cell_has_the_same_scores_alone_and_in_a_batch(data: tuple[Manifest, Path], tmp_path: Path) -> None:
     manifest, store = data
     plan = study(tmp_path / "file", "axes: {stage2.modality_dropout: [0.3, 0.0]}")
     together, apart = (StudyContext(manifest, store, tmp_path / name) for name in ("together", "apart"))
@@ -133,18 +133,18 @@ def test_a_cell_is_the_same_alone_and_in_company(data: tuple[Manifest, Path], tm
     assert not np.allclose(together.scores(plan.cells[0]), together.scores(plan.cells[1]), atol=1e-3)
 
 
-def test_what_is_done_is_not_done_again_and_a_larger_study_adds_to_it(done, data: tuple[Manifest, Path]) -> None:
-    plan, laboratory, *_ = done
-    assert plan_work(laboratory, plan.cells) == ([], [])
-    more = study(laboratory.out / "more", REGIMES.replace("[motion]]", "[motion], [audio]]"))
-    encodings, batches = plan_work(laboratory, more.cells)
+def test_finished_cells_are_reused_and_a_larger_study_adds_to_them(done, data: tuple[Manifest, Path]) -> None:
+    plan, context, *_ = done
+    assert plan_work(context, plan.cells) == ([], [])
+    more = study(context.out / "more", REGIMES.replace("[motion]]", "[motion], [audio]]"))
+    encodings, batches = plan_work(context, more.cells)
     assert encodings == []
     assert {cell.name for batch in batches for cell in batch.cells} == {
         f"{regime} · audio" for regime in ("adapted", "joint", "ridge", "mean")
     }
 
 
-def test_a_cell_that_fails_is_told_and_takes_no_other_along(data: tuple[Manifest, Path], tmp_path: Path) -> None:
+def test_a_failed_cell_is_reported_and_the_others_are_trained(data: tuple[Manifest, Path], tmp_path: Path) -> None:
     manifest, store = data
     axes = "axes: {case: {fine: {}, broken: {stage2.head: recurrent}, fine too: {stage2.adaptation: frozen}}}"
     plan = study(tmp_path / "file", axes)
@@ -156,20 +156,20 @@ def test_a_cell_that_fails_is_told_and_takes_no_other_along(data: tuple[Manifest
     assert [row["failed"][:13] for row in rows if row["failed"]] == ["SettingsError"]
 
 
-def test_processes_come_to_the_same(done, data: tuple[Manifest, Path], tmp_path: Path) -> None:
-    plan, laboratory, *_ = done
+def test_processes_give_the_same_scores(done, data: tuple[Manifest, Path], tmp_path: Path) -> None:
+    plan, context, *_ = done
     manifest, store = data
     few = replace(plan, cells=plan.cells[:3], reference=plan.cells[0])
     run_study(few, manifest, store, tmp_path, workers=1)
     for cell in few.cells:
         np.testing.assert_allclose(
-            StudyContext(manifest, store, tmp_path).scores(cell), laboratory.scores(cell), atol=1e-5
+            StudyContext(manifest, store, tmp_path).scores(cell), context.scores(cell), atol=1e-5
         )
 
 
 def test_the_table_has_a_row_per_cell_seed_and_emotion(done) -> None:
-    plan, laboratory, results, _, _ = done
-    table = pq.read_table(laboratory.out / "results.parquet")
+    plan, context, results, _, _ = done
+    table = pq.read_table(context.out / "results.parquet")
     trained, once = 9, 3  # adapted, joint and mean have a row per seed, ridge has no chance in it
     assert len(table) == (trained * 3 + once) * (len(EMOTIONS) + 1)
     rows = [
@@ -205,7 +205,7 @@ def test_differences_are_paired_by_seed_and_by_clip(done) -> None:
         (float("nan"), 0.01, 0.02, 0.03, "open"),
     ],
 )
-def test_a_difference_is_called_one_only_where_seeds_and_clips_agree(
+def test_a_verdict_needs_seeds_and_clips_to_agree(
     q_seeds: float, q_clips: float, seeds: float, clips: float, verdict: str
 ) -> None:
     cell = Cell((("a", "1"),), Settings())
@@ -222,7 +222,7 @@ def test_q_is_not_below_p_and_counts_all_differences(done) -> None:
     assert best.q_clips <= best.p_clips * len(rows) + 1e-12
 
 
-def test_a_modality_that_carries_nothing_is_said_to_carry_nothing(tmp_path: Path) -> None:
+def test_an_uninformative_modality_gives_an_inconclusive_difference(tmp_path: Path) -> None:
     manifest, store = planted(tmp_path / "store", train=300, valid=300, missing=0.0)
     rng = np.random.default_rng(5)
     shuffled = [clip.labels for clip in manifest.clips]
@@ -234,8 +234,8 @@ def test_a_modality_that_carries_nothing_is_said_to_carry_nothing(tmp_path: Path
     assert [d.verdict for d in results.against_reference] == ["open"]
 
 
-def test_the_report_says_what_was_found_and_shows_it(done) -> None:
-    plan, laboratory, _, failed, report = done
+def test_the_report_has_the_findings_in_text_tables_and_charts(done) -> None:
+    plan, context, _, failed, report = done
     assert failed == ()
     text = report.read_text()
     for expected in (
@@ -248,30 +248,30 @@ def test_the_report_says_what_was_found_and_shows_it(done) -> None:
         assert expected in text
     for chart in ("forest.svg", "subsets.svg", "missing.svg"):
         assert f"({chart})" in text
-        assert (laboratory.out / chart).read_text().startswith("<?xml")
-    with (laboratory.out / "cells.csv").open(newline="") as file:
+        assert (context.out / chart).read_text().startswith("<?xml")
+    with (context.out / "cells.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(plan.cells)
     assert rows[0]["verdict"] == "reference"
-    assert (laboratory.out / "cells.tex").read_text().count(r" \\") == len(plan.cells) + 1
+    assert (context.out / "cells.tex").read_text().count(r" \\") == len(plan.cells) + 1
 
 
-def test_the_same_results_give_the_same_report(done) -> None:
-    plan, laboratory, *_ = done
-    before = {file.name: file.read_bytes() for file in laboratory.out.iterdir() if file.is_file()}
-    run_study(plan, laboratory.manifest, laboratory.features, laboratory.out)
-    write_study_files(laboratory.out)
-    after = {file.name: file.read_bytes() for file in laboratory.out.iterdir() if file.is_file()}
+def test_equal_results_give_an_equal_report(done) -> None:
+    plan, context, *_ = done
+    before = {file.name: file.read_bytes() for file in context.out.iterdir() if file.is_file()}
+    run_study(plan, context.manifest, context.features, context.out)
+    write_study_files(context.out)
+    after = {file.name: file.read_bytes() for file in context.out.iterdir() if file.is_file()}
     assert {name for name in before if before[name] != after[name]} <= {"results.parquet"}
 
 
 def test_cells_on_different_splits_are_not_paired_over_clips(data: tuple[Manifest, Path], tmp_path: Path) -> None:
     manifest, store = data
     plan = study(tmp_path / "file", "axes: {split: {official: {}, redrawn: {split.kind: ratio}}}", "\n")
-    laboratory = StudyContext(manifest, store, tmp_path)
-    for batch in plan_work(laboratory, plan.cells)[1]:
-        laboratory()(batch)
-    (difference,) = judge(plan, laboratory, 200).against_reference
+    context = StudyContext(manifest, store, tmp_path)
+    for batch in plan_work(context, plan.cells)[1]:
+        context()(batch)
+    (difference,) = compare_cells(plan, context, 200).against_reference
     assert np.isnan(difference.p_clips)
     assert difference.verdict == "open"
 
@@ -303,9 +303,9 @@ def test_the_command_plans_and_runs(data: tuple[Manifest, Path], tmp_path: Path)
 
 
 def test_settings_decide_the_key(data: tuple[Manifest, Path], tmp_path: Path) -> None:
-    laboratory = StudyContext(data[0], data[1], tmp_path)
+    context = StudyContext(data[0], data[1], tmp_path)
     cell = Cell((("a", "1"),), Settings())
-    assert laboratory.folder(cell) == laboratory.folder(replace(cell, labels=(("b", "2"),)))
+    assert context.folder(cell) == context.folder(replace(cell, labels=(("b", "2"),)))
     stage2 = Settings().stage2.model_copy(update={"hidden": 7})
-    assert laboratory.folder(cell) != laboratory.folder(replace(cell, settings=Settings(stage2=stage2)))
-    assert laboratory.folder(cell) != laboratory.folder(replace(cell, method="ridge"))
+    assert context.folder(cell) != context.folder(replace(cell, settings=Settings(stage2=stage2)))
+    assert context.folder(cell) != context.folder(replace(cell, method="ridge"))

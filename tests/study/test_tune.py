@@ -1,4 +1,4 @@
-"""A search sees the training clips alone, goes on where it was, and what it found is a recipe that says how."""
+"""A search uses the training clips only, can be resumed, and writes a recipe with its record."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from mien.schema import Manifest
 from mien.storage.files import read_json
 from mien.study import run_study
 from mien.study.plan import read_study
-from mien.study.tune import Search, chosen_by, read_space
+from mien.study.tune import Search, how_chosen, read_space
 from tests.study.test_study import REGIMES, SMALL
 from tests.training.planted import planted
 
@@ -51,7 +51,7 @@ def search(folder: Path, data: tuple[Manifest, Path], text: str = SPACE) -> Sear
     return Search(read_space(written(folder, text)), *data, folder / "out")
 
 
-def test_a_search_goes_on_where_it_was_and_finds_the_best(data: tuple[Manifest, Path], tmp_path: Path) -> None:
+def test_a_search_is_resumed_and_finds_the_best(data: tuple[Manifest, Path], tmp_path: Path) -> None:
     first = search(tmp_path, data)
     begun = [next(trial) for trial in [iter(first)]]
     again = search(tmp_path, data)
@@ -67,7 +67,7 @@ def test_a_search_goes_on_where_it_was_and_finds_the_best(data: tuple[Manifest, 
     assert len((tmp_path / "out" / "trials.csv").read_text().splitlines()) == 1 + 3
 
 
-def test_the_validation_clips_cannot_move_a_search(data: tuple[Manifest, Path], tmp_path: Path) -> None:
+def test_a_search_does_not_depend_on_the_validation_clips(data: tuple[Manifest, Path], tmp_path: Path) -> None:
     manifest, store = data
     spoiled = tuple(
         replace(clip, labels=(0.5, *(clip.labels or ())[1:])) if clip.split == "valid" else clip
@@ -77,17 +77,17 @@ def test_the_validation_clips_cannot_move_a_search(data: tuple[Manifest, Path], 
     assert next(iter(one)).r == next(iter(other)).r
 
 
-def test_a_study_on_a_tuned_recipe_says_how_many_trials_were_made(data: tuple[Manifest, Path], tmp_path: Path) -> None:
+def test_a_study_on_a_tuned_recipe_reports_the_number_of_trials(data: tuple[Manifest, Path], tmp_path: Path) -> None:
     made = search(tmp_path, data)
     recipe = list(made) and made.finish()
-    said = chosen_by(recipe)
-    assert "the best of 3 trials (0 failed, 2 seeds each) over stage2.lr, stage2.missing" in said
-    assert "the validation clips took no part" in said
-    assert chosen_by(None) == "The defaults of this version were taken."
+    described = how_chosen(recipe)
+    assert "the best of 3 trials (0 failed, 2 seeds each) over stage2.lr, stage2.missing" in described
+    assert "the validation clips were not used" in described
+    assert how_chosen(None) == "They are the defaults of this version."
 
 
 @pytest.mark.parametrize(
-    ("space", "said"),
+    ("space", "message"),
     [
         ("space: {stage2.lrr: [1.0]}", "did you mean 'lr'"),
         ("space: {stage2.lr: {low: 2.0, high: 1.0}}", "low < high"),
@@ -96,8 +96,8 @@ def test_a_study_on_a_tuned_recipe_says_how_many_trials_were_made(data: tuple[Ma
         ("seeds: 2", "space: Field required"),
     ],
 )
-def test_a_mistake_in_the_space_is_told_before_anything_is_tried(tmp_path: Path, space: str, said: str) -> None:
-    with pytest.raises(SettingsError, match=said):
+def test_a_mistake_in_the_space_is_reported_before_the_search(tmp_path: Path, space: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
         read_space(written(tmp_path, space))
 
 
@@ -108,7 +108,7 @@ def test_a_folder_of_another_search_is_refused(data: tuple[Manifest, Path], tmp_
         next(iter(other))
 
 
-def test_a_trial_that_fails_is_told_and_the_others_go_on(data: tuple[Manifest, Path], tmp_path: Path) -> None:
+def test_a_failed_trial_is_reported_and_the_others_continue(data: tuple[Manifest, Path], tmp_path: Path) -> None:
     text = SPACE.replace("stage2.adaptation: frozen", "stage2.adaptation: encoder").split("space:")[0]
     made = search(tmp_path, data, text + "space: {stage2.head: [recurrent, concat]}")
     trials = list(made)
@@ -116,13 +116,13 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on(data: tuple[Manifest, P
     assert all(trial.r is not None for trial in trials if trial.chosen["stage2.head"] == "concat")
 
 
-def test_the_search_that_comes_along_is_read_and_the_command_helps() -> None:
+def test_the_search_of_the_repository_is_read_and_the_command_has_help() -> None:
     root = Path(__file__).resolve().parents[2]
     assert read_space(root / "studies" / "search" / "fusion.yaml").file.trials == 30
     assert CliRunner().invoke(app, ["tune", "--help"]).exit_code == 0
 
 
-def test_a_ray_is_varied_at_the_reference_only_and_the_referee_gets_answers(
+def test_a_ray_is_varied_at_the_reference_only_and_reviewer_questions_are_answered(
     data: tuple[Manifest, Path], tmp_path: Path
 ) -> None:
     regimes = REGIMES.replace("    mean: {method: unimodal_mean}\n", "    frozen: {stage2.adaptation: frozen}\n")
@@ -136,10 +136,10 @@ def test_a_ray_is_varied_at_the_reference_only_and_the_referee_gets_answers(
     report = read_json(tmp_path / "out" / "study.json")
     answers = {row["question"]: row["answer"] for row in report["referee"]}
     assert len(answers) == 7
-    assert not any("Not asked" in answer for answer in answers.values())
+    assert not any("Not part of" in answer for answer in answers.values())
     assert answers["Two stages, or joint training from scratch?"].startswith("joint instead of adapted:")
     assert "Over 3 pairs" in answers["Adapted encoders, or frozen ones with only the regressor trained?"]
-    assert answers["What does modality dropout bring?"].startswith("without instead of with:")
+    assert answers["Does modality dropout help?"].startswith("without instead of with:")
     assert "120 clips for training, 40 for validation, none on both sides" in answers["Which split, exactly?"]
     assert read_json(tmp_path / "out" / "split.json")["clips_on_both_sides"] == 0
     assert report["format"] == "mien-study"

@@ -1,7 +1,7 @@
-"""Controlled comparisons: one question, many trainings that differ in one thing, and what their intervals allow to say.
+"""Controlled comparisons: many trainings that differ in one setting, compared with intervals.
 
-plan (a YAML file → cells) → cells (trained in batches of one shape, by several processes, resumable)
-    → statistics (paired differences, over seeds and over clips) → report (tables, pictures, text)
+plan (a YAML file → cells) → cells (trained in batches, by several processes, resumable)
+    → results (paired differences over seeds and over clips) → report (tables, charts, text)
 """
 
 from mien.study.study import run_study

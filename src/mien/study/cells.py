@@ -1,11 +1,11 @@
-"""Cells → predictions. Cells of one shape are trained at once, and every finished cell is a folder that stays.
+"""Cells → predictions. Cells of one shape are trained together, and every finished cell is stored in a folder.
 
-    encoders/<key>/   encoder.safetensors, scores.npy (K, N, E)      a stage-1 model, shared by all cells on it
-    cells/<key>/      scores.npy (K, N, E), result.json              what a cell came to, or why it failed
-                      SHA256SUMS                                     in both; what is damaged is computed again
+    encoders/<key>/   encoder.safetensors, scores.npy (K, N, E)      a stage-1 model, shared by the cells that use it
+    cells/<key>/      scores.npy (K, N, E), result.json              the result of a cell, or why it failed
+                      SHA256SUMS                                     in both; damaged results are computed again
 
-A key says everything that a result depends on: settings, method, data, features. So the same cell in another study is
-the same result, a study that was killed goes on, and one that has grown computes only what is new.
+A key is made of everything that a result depends on: settings, method, data, features. So studies share cells, a killed
+study is resumed, and an extended one computes only the new cells.
 
 Shapes: ``K`` models (seeds) per cell, ``N`` validation clips, ``E`` emotions.
 """
@@ -50,7 +50,7 @@ from mien.training.stage2 import train_fusion
 Scores = npt.NDArray[np.float32]
 
 VERSION = 1
-"""Goes up when the same cell gives another result."""
+"""Raised when the same cell gives another result."""
 
 MODELS_AT_ONCE = 40
 
@@ -61,7 +61,7 @@ ENCODER_FILES = ("encoder.safetensors", "scores.npy", SUMS)
 
 @dataclass(frozen=True)
 class EncoderJob:
-    """A stage-1 training that cells rest on."""
+    """A stage-1 training that cells need."""
 
     modality: str
     settings: Settings
@@ -69,7 +69,7 @@ class EncoderJob:
 
 @dataclass(frozen=True)
 class CellBatch:
-    """Cells that differ only in rates and seeds, so that they are trained at once."""
+    """Cells that differ only in rates and seeds, so that they can be trained together."""
 
     cells: tuple[Cell, ...]
 
@@ -79,12 +79,12 @@ Work = EncoderJob | CellBatch
 
 @dataclass(frozen=True)
 class StudyContext:
-    """Where a study works: what it is made from, and where its results lie. Called, it gives the function that works.
+    """Inputs and output folder of a study; the ``WorkerFactory`` that ``scale.run`` calls in each process.
 
     Attributes:
-        manifest, features: the data and the store of their features.
+        manifest, features: the data and their feature store.
         out: folder of the study.
-        threads: of each process; 0 leaves torch's own.
+        threads: per process; 0 keeps the default of torch.
     """
 
     manifest: Manifest
@@ -93,40 +93,40 @@ class StudyContext:
     threads: int = 0
 
     def __call__(self) -> Callable[[Work], tuple[str, ...]]:
-        """Begin to work in this process: does a piece of work and returns why cells failed, a line each."""
+        """Return the function that does a piece of work and returns why cells failed, a line each."""
         if self.threads:
             torch.set_num_threads(self.threads)
         return Worker(self).do
 
     @cached_property
-    def prints(self) -> tuple[str, str]:
+    def fingerprints(self) -> tuple[str, str]:
         """Fingerprints of data and features."""
         return fingerprint(self.manifest), Store(self.features).fingerprint()
 
     def folder(self, cell: Cell) -> Path:
-        """Where the result of a cell lies."""
+        """Folder of the result of a cell."""
         settings = cell.settings.model_dump(mode="json", include={"modalities", "batch_seed", "split", "stage1"})
         stage2 = cell.settings.stage2.model_dump(mode="json") if cell.method == "train" else {}
         seeds = [] if cell.method == "ridge" else list(cell.settings.seeds)
-        return self.out / "cells" / key_of(VERSION, cell.method, settings, stage2, seeds, *self.prints)
+        return self.out / "cells" / key_of(VERSION, cell.method, settings, stage2, seeds, *self.fingerprints)
 
     def encoder_folder(self, work: EncoderJob) -> Path:
-        """Where a stage-1 model lies."""
+        """Folder of a stage-1 model."""
         settings = work.settings.model_dump(mode="json", include={"seeds", "batch_seed", "split", "stage1"})
-        return self.out / "encoders" / key_of(VERSION, work.modality, settings, *self.prints)
+        return self.out / "encoders" / key_of(VERSION, work.modality, settings, *self.fingerprints)
 
     def split(self, settings: Settings) -> Split:
-        """Who is trained on, and who is judged."""
+        """Training and validation clips."""
         return split_clips(self.manifest, settings.split)
 
     def result(self, cell: Cell) -> dict[str, Any] | None:
-        """What a cell came to; ``None`` when it was not done yet, or is damaged."""
+        """The result of a cell; ``None`` if it is not done yet, or damaged."""
         folder = self.folder(cell)
-        if not stands(folder):
+        if not is_complete(folder):
             return None
         result = read_json(folder / "result.json")
         if not isinstance(result, dict) or not isinstance(result.get("failed"), str):
-            raise Damaged(f"{folder / 'result.json'}: damaged (not what came of a cell); delete {folder}")
+            raise Damaged(f"{folder / 'result.json'}: damaged (not the result of a cell); delete {folder}")
         return result
 
     def scores(self, cell: Cell) -> Scores:
@@ -134,26 +134,28 @@ class StudyContext:
         return read_npy(self.folder(cell) / "scores.npy", np.float32, LARGEST_WEIGHTS)
 
     def damaged(self, cells: Iterable[Cell]) -> int:
-        """How many results are there, but damaged."""
-        return sum(folder.exists() and not stands(folder) for folder in map(self.folder, cells))
+        """Number of results that are damaged."""
+        return sum(folder.exists() and not is_complete(folder) for folder in map(self.folder, cells))
 
 
-def check_place(out: Path) -> None:
-    """See that a folder is one of a study or a search, or holds nothing that these would replace.
+def check_out(out: Path) -> None:
+    """Check that a folder is that of a study or a search, or holds no file that these would replace.
 
     Raises:
-        OutputError: it holds such files, and they are somebody else's.
+        OutputError: it holds such files of something else.
     """
-    theirs = [name for name in WRITTEN if (out / name).exists()]
-    if theirs and not any((out / name).exists() for name in ("cells", "encoders", "trials.log")):
-        raise OutputError(f"{out}: holds {theirs[0]}, but no study or search; name an empty or a new folder with --out")
+    existing = [name for name in WRITTEN if (out / name).exists()]
+    if existing and not any((out / name).exists() for name in ("cells", "encoders", "trials.log")):
+        raise OutputError(
+            f"{out}: holds {existing[0]}, but no study or search; choose an empty or a new folder with --out"
+        )
 
 
-def stands(folder: Path) -> bool:
-    """Whether a result is there, as it was written.
+def is_complete(folder: Path) -> bool:
+    """Whether a result exists and its checksums match.
 
     Raises:
-        DataError: it is there, but cannot be checked.
+        DataError: it exists, but cannot be checked.
     """
     if not folder.exists():
         return False
@@ -164,18 +166,15 @@ def stands(folder: Path) -> bool:
     return True
 
 
-def plan_work(laboratory: StudyContext, cells: Iterable[Cell]) -> tuple[list[EncoderJob], list[CellBatch]]:
-    """What is still to be done: stage-1 trainings, then batches of cells that rest on them.
-
-    A cell that failed before is tried again.
-    """
-    open_cells = [cell for cell in cells if (result := laboratory.result(cell)) is None or result["failed"]]
-    encodings: dict[Path, EncoderJob] = {}
+def plan_work(context: StudyContext, cells: Iterable[Cell]) -> tuple[list[EncoderJob], list[CellBatch]]:
+    """The remaining work: stage-1 trainings, then batches of cells that need them. Failed cells are tried again."""
+    pending = [cell for cell in cells if (result := context.result(cell)) is None or result["failed"]]
+    encoders: dict[Path, EncoderJob] = {}
     batches: dict[str, list[Cell]] = {}
-    for cell in open_cells:
+    for cell in pending:
         if needs_encoders(cell):
-            works = (EncoderJob(name, cell.settings) for name in cell.settings.modalities)
-            encodings |= {laboratory.encoder_folder(work): work for work in works}
+            jobs = (EncoderJob(name, cell.settings) for name in cell.settings.modalities)
+            encoders |= {context.encoder_folder(job): job for job in jobs}
         batches.setdefault(shape(cell), []).append(cell)
     groups = [
         CellBatch(tuple(group[begin : begin + most]))
@@ -183,18 +182,18 @@ def plan_work(laboratory: StudyContext, cells: Iterable[Cell]) -> tuple[list[Enc
         for most in [max(1, MODELS_AT_ONCE // len(group[0].settings.seeds))]
         for begin in range(0, len(group), most)
     ]
-    return [work for folder, work in encodings.items() if not stands(folder)], groups
+    return [work for folder, work in encoders.items() if not is_complete(folder)], groups
 
 
 def needs_encoders(cell: Cell) -> bool:
-    """Whether a cell rests on stage-1 models."""
+    """Whether a cell needs stage-1 models."""
     stage = cell.settings.stage2
-    apart = stage.adaptation == "joint" or HEADS[stage.head].reads_steps
-    return cell.method == "unimodal_mean" or (cell.method == "train" and not apart)
+    from_scratch = stage.adaptation == "joint" or HEADS[stage.head].reads_steps
+    return cell.method == "unimodal_mean" or (cell.method == "train" and not from_scratch)
 
 
 def shape(cell: Cell) -> str:
-    """Equal for cells that can be trained at once: those that differ only in what a ``ModelSpec`` holds."""
+    """Equal for cells that can be trained together: those that differ only in what a ``ModelSpec`` holds."""
     if cell.method != "train":
         return key_of(cell.method, cell.settings.model_dump(mode="json"))
     same = {"lr": 1.0, "weight_decay": 0.0, "dropout": 0.0, "modality_dropout": 0.0}
@@ -203,27 +202,27 @@ def shape(cell: Cell) -> str:
 
 
 def parts(work: Work) -> list[Work]:
-    """A piece of work in the smallest pieces that can be done alone."""
+    """A piece of work in the smallest pieces that can be done separately."""
     return [CellBatch((cell,)) for cell in work.cells] if isinstance(work, CellBatch) else [work]
 
 
 class Worker:
-    """One process at work; it keeps what it has read."""
+    """Does the work of one process; keeps the data that it has read."""
 
-    def __init__(self, laboratory: StudyContext) -> None:
-        self.laboratory = laboratory
-        self.store = Store(laboratory.features)
-        self._sides: dict[str, SplitData] = {}
+    def __init__(self, context: StudyContext) -> None:
+        self.context = context
+        self.store = Store(context.features)
+        self._split_data: dict[str, SplitData] = {}
         self._pooled: dict[tuple[str, str, str], Any] = {}
 
     def do(self, work: Work) -> tuple[str, ...]:
-        """Do a piece of work; returns the reasons of what failed. A cell that fails does not take others along."""
+        """Do a piece of work; returns why cells failed. A failing cell does not stop the others of its batch."""
         if isinstance(work, EncoderJob):
             self.encoder(work)
             return ()
         try:
             self.cells(work.cells)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it goes into the table as this cell's reason
+        except Exception as error:  # noqa: BLE001 - any error becomes the cell's reason in the table
             first, *others = work.cells
             if others:
                 return tuple(reason for part in parts(work) for reason in self.do(part))
@@ -232,41 +231,41 @@ class Worker:
             return (f"{first.name}: {reason}",)
         return ()
 
-    def sides(self, settings: Settings) -> SplitData:
-        """The split of these settings, in memory."""
+    def split_data(self, settings: Settings) -> SplitData:
+        """The clips of the split of these settings, in memory."""
         key = key_of(settings.split.model_dump(mode="json"), settings.stage1.longest_steps)
-        if key not in self._sides:
-            stored = tuple(name for name in MODALITIES if name in self.store.modalities)  # not the tokens of a text
-            everything = settings.model_copy(update={"modalities": stored})
-            split = self.laboratory.split(settings)
-            self._sides[key] = SplitData(self.store, split, len(self.laboratory.manifest.targets), everything)
-        return self._sides[key]
+        if key not in self._split_data:
+            stored = tuple(name for name in MODALITIES if name in self.store.modalities)  # not tokens
+            all_modalities = settings.model_copy(update={"modalities": stored})
+            split = self.context.split(settings)
+            self._split_data[key] = SplitData(self.store, split, len(self.context.manifest.targets), all_modalities)
+        return self._split_data[key]
 
     def modalities(self, settings: Settings) -> tuple[str, ...]:
-        """Those asked for that there are features of."""
-        return tuple(name for name in settings.modalities if name in self.sides(settings).widths)
+        """Modalities of the settings that have features."""
+        return tuple(name for name in settings.modalities if name in self.split_data(settings).widths)
 
     def encoder(self, work: EncoderJob, repeats: int = 1) -> tuple[Unimodal, Scores]:
-        """A stage-1 model with its predictions, trained unless it stands; its models ``repeats`` times over."""
-        folder, settings, sides = self.laboratory.encoder_folder(work), work.settings, self.sides(work.settings)
+        """A stage-1 model, with its K models repeated ``repeats`` times, and its predictions; trained if not stored."""
+        folder, settings, data = self.context.encoder_folder(work), work.settings, self.split_data(work.settings)
         models = variants(settings, settings.stage1)
-        if not stands(folder):
-            train, valid = (sides.clips(side, (work.modality,)) for side in ("train", "valid"))
-            rooms = TrainContext(None, sides.precision, settings.batch_seed)
-            module = train_encoder(work.modality, train, valid, settings, rooms, _quietly, models)
+        if not is_complete(folder):
+            train, valid = (data.clips(part, (work.modality,)) for part in ("train", "valid"))
+            train_context = TrainContext(None, data.precision, settings.batch_seed)
+            module = train_encoder(work.modality, train, valid, settings, train_context, _quietly, models)
             with atomic_folder(folder, ENCODER_FILES) as part:
                 weights = save({n: v.detach().cpu().contiguous() for n, v in module.state_dict().items()})
                 (part / "encoder.safetensors").write_bytes(weights)
                 np.save(part / "scores.npy", predict_all(module, valid), allow_pickle=False)
                 write_sums(part, "encoder.safetensors", "scores.npy")
-        width, targets = sides.widths[work.modality], sides.targets
+        width, targets = data.widths[work.modality], data.targets
         module = Unimodal(work.modality, width, targets, settings.stage1, models * repeats)
         state = {n: torch.from_numpy(v) for n, v in read_safetensors(folder / "encoder.safetensors")[0].items()}
         module.load_state_dict({n: v.repeat(repeats, *[1] * (v.dim() - 1)) for n, v in state.items()})
-        return module.to(sides.device), read_npy(folder / "scores.npy", np.float32, LARGEST_WEIGHTS)
+        return module.to(data.device), read_npy(folder / "scores.npy", np.float32, LARGEST_WEIGHTS)
 
     def cells(self, cells: tuple[Cell, ...]) -> None:
-        """Compute cells of one shape and write down what they came to."""
+        """Compute cells of one shape and store their results."""
         begin = time.monotonic()
         if cells[0].method == "train":
             self._train(cells, begin)
@@ -276,50 +275,50 @@ class Worker:
             self._write(cell, scores, {"seconds": time.monotonic() - begin})
 
     def _train(self, cells: tuple[Cell, ...], begin: float) -> None:
-        settings, sides = cells[0].settings, self.sides(cells[0].settings)
+        settings, data = cells[0].settings, self.split_data(cells[0].settings)
         names = self.modalities(settings)
-        train, valid = sides.clips("train", names), sides.clips("valid", names)
+        train, valid = data.clips("train", names), data.clips("valid", names)
         models: tuple[ModelSpec, ...] = sum((variants(cell.settings, cell.settings.stage2) for cell in cells), ())
         encoders = {}
         if needs_encoders(cells[0]):
             encoders = {name: self.encoder(EncoderJob(name, settings), len(cells))[0] for name in names}
         epochs: list[Epoch] = []
         module = train_fusion(
-            train, valid, encoders, settings, TrainContext(None, sides.precision, settings.batch_seed),
+            train, valid, encoders, settings, TrainContext(None, data.precision, settings.batch_seed),
             lambda _, epoch: epochs.append(epoch), models,
         )  # fmt: skip
-        few = [subset for subset in all_subsets(names) if len(subset) >= len(names) - 1]
-        answers = subset_scores(module, valid, few)
-        took = (time.monotonic() - begin) / len(cells)
-        for place, cell in enumerate(cells):
-            mine = slice(place * len(cell.settings.seeds), (place + 1) * len(cell.settings.seeds))
-            means = {subset: scores[mine].mean(0) for subset, scores in answers.items()}
-            curves = missing_curves(means, sides.rated("valid"), seed=0) if len(names) > 1 else {}
+        needed = [subset for subset in all_subsets(names) if len(subset) >= len(names) - 1]
+        predictions = subset_scores(module, valid, needed)
+        seconds = (time.monotonic() - begin) / len(cells)
+        for index, cell in enumerate(cells):
+            own = slice(index * len(cell.settings.seeds), (index + 1) * len(cell.settings.seeds))
+            means = {subset: scores[own].mean(0) for subset, scores in predictions.items()}
+            curves = missing_curves(means, data.rated("valid"), seed=0) if len(names) > 1 else {}
             extra = {
-                "seconds": took,
-                "epochs": (1 + np.nan_to_num([epoch.mean_r[mine] for epoch in epochs], nan=-1.0).argmax(0)).tolist(),
+                "seconds": seconds,
+                "epochs": (1 + np.nan_to_num([epoch.mean_r[own] for epoch in epochs], nan=-1.0).argmax(0)).tolist(),
                 "missing": {name: curve.tolist() for name, curve in curves.items()},
                 "shares": list(SHARES),
                 "parameters": sum(p[0].numel() for p in module.parameters()),
             }
-            self._write(cell, answers[names][mine], extra)
+            self._write(cell, predictions[names][own], extra)
 
     def _ridge(self, settings: Settings) -> Scores:
-        """The floor: no stage at all."""
-        sides, parts = self.sides(settings), {}
+        """Predictions of the ridge baseline, ``(1, N, E)``."""
+        data, parts = self.split_data(settings), {}
         key = key_of(settings.split.model_dump(mode="json"), settings.stage1.longest_steps)
         for name in self.modalities(settings):
-            for side in ("train", "valid"):
-                if (key, side, name) not in self._pooled:
-                    self._pooled[key, side, name] = pooled(sides.clips(side, (name,)).modalities[name])
+            for part in ("train", "valid"):
+                if (key, part, name) not in self._pooled:
+                    self._pooled[key, part, name] = pooled(data.clips(part, (name,)).modalities[name])
             parts[name] = (self._pooled[key, "train", name], self._pooled[key, "valid", name])
-        return ridge_scores(parts, sides.rated("train"))[None]
+        return ridge_scores(parts, data.rated("train"))[None]
 
     def _unimodal_mean(self, settings: Settings) -> Scores:
-        """The mean of what the stage-1 models say, of each clip over the modalities that it has."""
-        names, valid = self.modalities(settings), self.sides(settings).clips("valid", self.modalities(settings))
+        """Mean prediction of the stage-1 models over the modalities that each clip has."""
+        names, valid = self.modalities(settings), self.split_data(settings).clips("valid", self.modalities(settings))
         present = np.stack([valid.present(name).cpu().numpy() for name in names])  # (M, N)
-        present[:, ~present.any(0)] = True  # nothing at all: the offsets of all heads
+        present[:, ~present.any(0)] = True  # no modality at all: the biases of all heads
         scores = np.stack([self.encoder(EncoderJob(name, settings))[1] for name in names])  # (M, K, N, E)
         weights = (present / present.sum(0))[:, None, :, None]
         return (scores * weights).sum(0).astype(np.float32)
@@ -327,11 +326,11 @@ class Worker:
     def _write(self, cell: Cell, scores: Scores | None, record: Mapping[str, Any]) -> None:
         result: dict[str, Any] = {"failed": "", "cell": cell.name, "method": cell.method, **record}
         if scores is not None:
-            rated = self.sides(cell.settings).rated("valid")
-            r = pearson(scores, rated)
+            labels = self.split_data(cell.settings).rated("valid")
+            r = pearson(scores, labels)
             result |= {"r": r.tolist(), "mean_r": mean_defined(r).tolist()}
         result["settings"] = cell.settings.model_dump(mode="json")
-        with atomic_folder(self.laboratory.folder(cell), CELL_FILES) as part:
+        with atomic_folder(self.context.folder(cell), CELL_FILES) as part:
             if scores is not None:
                 np.save(part / "scores.npy", scores, allow_pickle=False)
             write_json(part / "result.json", plain(result))
@@ -339,4 +338,4 @@ class Worker:
 
 
 def _quietly(_: str, __: Epoch) -> None:
-    """Nobody watches single epochs of a study."""
+    """Epochs of a study are not reported."""

@@ -1,4 +1,4 @@
-"""A study as data: a base recipe, and axes along which it is varied. It becomes a list of cells.
+"""A study as data: a base recipe and the axes along which it is varied, expanded to a list of cells.
 
 question: Is it the two stages, or the backbones?
 base: ../recipes/default.yaml            # beside this file; without it, the defaults
@@ -30,25 +30,25 @@ from mien.errors import SettingsError
 from mien.subsets import all_subsets, subset_name
 
 Method = Literal["train", "ridge", "unimodal_mean"]
-"""``train`` is stage 1 and 2 as the settings say; ``ridge`` regresses on pooled features, the floor; ``unimodal_mean``
-averages what the stage-1 models say."""
+"""``train``: stages 1 and 2 with the settings; ``ridge``: regression on pooled features, the baseline;
+``unimodal_mean``: mean prediction of the stage-1 models."""
 
 
 class StudyFile(BaseModel):
-    """What stands in a study's file."""
+    """Contents of a study's file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     question: str = ""
-    """What is to be found out, in a sentence."""
+    """The research question, in a sentence."""
     base: str | None = None
     """A recipe, relative to this file."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """Changes of the base, by dotted name, for all cells."""
     seeds: int = Field(10, ge=2)
-    """Models per cell, trained at once."""
+    """Models per cell, trained together."""
     axes: dict[str, Any]
-    """What is varied: by axis, labels with their changes, or a list of values."""
+    """By axis: labels with their changes, or a list of values."""
     grid: Literal["full", "star"] = "full"
     """Every combination, or one axis at a time."""
     rays: dict[str, Any] = Field(default_factory=dict)
@@ -59,13 +59,13 @@ class StudyFile(BaseModel):
 
 @dataclass(frozen=True)
 class Cell:
-    """One thing to be tried.
+    """One configuration.
 
     Attributes:
         labels: ``(axis, label)`` in the order of the axes.
         settings: everything it is trained with, seeds included.
-        method: how its predictions come about.
-        unsaid: axes that its name leaves out, because nearly all cells have the same label there.
+        method: how its predictions are made.
+        hidden_axes: axes that its name leaves out, because nearly all cells have the same label there.
     """
 
     labels: tuple[tuple[str, str], ...]
@@ -84,11 +84,11 @@ class Plan:
     """All cells of a study.
 
     Attributes:
-        title, question: what the file is called, and what it asks.
+        title, question: name and question of the file.
         axes: their names, rays last.
         cells: every one.
         reference: the cell that the others are compared with.
-        recipe: the file that the settings come from; ``None`` for the defaults.
+        recipe: the file of the base settings; ``None`` for the defaults.
         changes: of the recipe, for all cells.
     """
 
@@ -102,7 +102,7 @@ class Plan:
 
 
 def read_study(file: Path) -> Plan:
-    """Read a study and spread it out into cells.
+    """Read a study and expand it into cells.
 
     Raises:
         SettingsError: it cannot be read, or one of its cells has a setting that does not exist or is not allowed.
@@ -115,21 +115,21 @@ def read_study(file: Path) -> Plan:
     recipe = file.parent / study.base if study.base else None
     base = with_changes(read_settings(recipe), {**study.settings, "seeds": list(range(study.seeds))}, str(file))
     if both := set(study.axes) & set(study.rays):
-        raise SettingsError(f"{file}: rays.{both.pop()}: is an axis already")
+        raise SettingsError(f"{file}: rays.{both.pop()}: is already an axis")
     rays = frozenset(study.rays)
     axes = {name: _labels(name, values, base, file) for name, values in {**study.axes, **study.rays}.items()}
     reference = _reference(study, axes, file)
     chosen = _chosen(axes, reference, rays if study.grid == "full" else frozenset(axes))
     cells = tuple(_cell(base, labels, axes, frozenset(r for r in rays if labels[r] == reference[r]), file)
                   for labels in chosen)  # fmt: skip
-    middle = next(cell for cell in cells if cell.labels == tuple(reference.items()))
-    return Plan(file.stem, study.question, tuple(axes), cells, middle, recipe, study.settings)
+    center = next(cell for cell in cells if cell.labels == tuple(reference.items()))
+    return Plan(file.stem, study.question, tuple(axes), cells, center, recipe, study.settings)
 
 
 def _chosen(
     axes: Mapping[str, Mapping[str, Any]], reference: Mapping[str, str], rays: frozenset[str]
 ) -> list[dict[str, str]]:
-    """Every combination of what is no ray, with the rays as in the reference; then, for each ray, its other labels."""
+    """Every combination of the axes in the grid; then, for each ray, its other labels around the reference."""
     grid = [[reference[axis]] if axis in rays else list(labels) for axis, labels in axes.items()]
     chosen = [dict(zip(axes, labels, strict=True)) for labels in itertools.product(*grid)]
     single = ({**reference, axis: label} for axis in axes if axis in rays for label in axes[axis])
@@ -137,7 +137,7 @@ def _chosen(
 
 
 def _labels(axis: str, values: Any, base: Settings, file: Path) -> dict[str, Mapping[str, Any]]:
-    """The labels of an axis with what each changes."""
+    """The labels of an axis, each with its changes."""
     if axis == "modalities" and values == "all":
         return {subset_name(subset): {"modalities": list(subset)} for subset in reversed(all_subsets(base.modalities))}
     if isinstance(values, list) and values:
@@ -155,7 +155,9 @@ def _short(value: Any) -> str:
 def _reference(study: StudyFile, axes: Mapping[str, Mapping[str, Any]], file: Path) -> dict[str, str]:
     for axis, label in study.reference.items():
         if axis not in axes or label not in axes[axis]:
-            raise SettingsError(f"{file}: reference.{axis}: no such label; known are {', '.join(axes.get(axis, axes))}")
+            raise SettingsError(
+                f"{file}: reference.{axis}: no such label; labels are {', '.join(axes.get(axis, axes))}"
+            )
     return {axis: study.reference.get(axis, next(iter(labels))) for axis, labels in axes.items()}
 
 
@@ -171,6 +173,6 @@ def _cell(
         changes |= axes[axis][label]
     method = changes.pop("method", "train")
     if method not in ("train", "ridge", "unimodal_mean"):
-        raise SettingsError(f"{file}: method {method!r}: known are train, ridge, unimodal_mean")
+        raise SettingsError(f"{file}: method {method!r}: expected one of train, ridge, unimodal_mean")
     settings = with_changes(base, changes, f"{file}: {' · '.join(labels.values())}")
     return Cell(tuple(labels.items()), settings, method, hidden_axes)

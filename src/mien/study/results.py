@@ -1,9 +1,9 @@
-"""What the cells of a study allow to say: every number with its intervals, every difference paired.
+"""Results of a study: every cell with its intervals, and paired differences between cells.
 
-A difference is taken twice. *Over seeds*: the same seeds, another setting; does it come out again when the training is
-repeated? *Over clips*: the means over seeds, resampled by participant; would it come out on other people? Only what
-holds in both is called a difference, after the share of false discoveries among all differences of the study was held
-below ``ALPHA`` in each (Benjamini and Hochberg 1995).
+Every difference is tested twice. *Over seeds*: the same seeds with another setting; does it recur when training is
+repeated? *Over clips*: the means over seeds, resampled by participant; would it recur with other people? A verdict
+needs both, with the false discovery rate over all differences of the study controlled at ``ALPHA`` in each (Benjamini
+and Hochberg 1995).
 
 Shapes: ``K`` seeds, ``N`` validation clips, ``E`` emotions.
 """
@@ -31,15 +31,15 @@ NOWHERE = Interval(math.nan, math.nan, math.nan)
 
 @dataclass(frozen=True)
 class CellResult:
-    """What one cell came to.
+    """The result of one cell.
 
     Attributes:
-        cell: which.
-        failed: why there is nothing; empty when there is.
-        r: ``(K, E)``; empty when it failed.
+        cell: the cell.
+        failed: the reason if it failed, else empty.
+        r: ``(K, E)``; empty if it failed.
         ensemble: r of the mean over seeds, with its interval over participants (or clips).
-        seconds: of its training, its share of the batch.
-        missing: by modality, mean r with each of ``shares`` of the clips lacking it.
+        seconds: training time, its share of the batch.
+        missing: by modality, mean r when ``shares`` of the clips lack it.
         shares: in [0, 1].
     """
 
@@ -59,13 +59,13 @@ class CellResult:
 
 @dataclass(frozen=True)
 class Difference:
-    """A cell against the cell it is compared with, paired.
+    """The paired difference of a cell and another.
 
     Attributes:
-        cell, other: the cell and what it is compared with.
+        cell, other: the cell and the one it is compared with.
         seeds: mean difference of r over seeds, with its 95 % interval (Student's t).
         clips: difference of the ensembles, with its 95 % interval over participants (or clips).
-        p_seeds, p_clips: two-sided; ``nan`` where there is no spread to judge by.
+        p_seeds, p_clips: two-sided; ``nan`` without a spread.
         q_seeds, q_clips: the same, corrected for all differences of the study.
         emotions: ``(E,)`` mean difference over seeds.
     """
@@ -82,7 +82,7 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """``better``, ``worse``, or ``open`` when the intervals do not allow to say."""
+        """``better``, ``worse``, or ``open`` (inconclusive)."""
         if not (self.q_seeds < ALPHA and self.q_clips < ALPHA) or self.seeds.value * self.clips.value <= 0:
             return "open"
         return "better" if self.clips.value > 0 else "worse"
@@ -90,15 +90,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class Results:
-    """A study that is through.
+    """The results of a study.
 
     Attributes:
-        plan: what was asked.
+        plan: the study.
         targets: the emotions.
         outcomes: by cell, in the order of the plan.
         against_reference: every other cell against the reference.
-        steps: along each axis, every label against the reference's label, all else equal: ``{axis: differences}``.
-        people: what intervals over clips resample: ``participants`` or ``clips``.
+        steps: by axis, every label against the reference's label, all else equal.
+        people: unit that intervals over clips resample: ``participants`` or ``clips``.
         clips: ``(training, validation)`` of the reference.
     """
 
@@ -111,24 +111,24 @@ class Results:
     clips: tuple[int, int]
 
     def outcome(self, cell: Cell) -> CellResult:
-        """What a cell came to."""
+        """The result of a cell."""
         return next(outcome for outcome in self.outcomes if outcome.cell.labels == cell.labels)
 
 
 class Comparator:
-    """Compares cells; keeps each cell's resampled correlations, so that every pair costs nothing more."""
+    """Compares cells; resamples the correlations of each cell once for all pairs."""
 
-    def __init__(self, laboratory: StudyContext, resamples: int) -> None:
-        self.laboratory, self.resamples = laboratory, resamples
+    def __init__(self, context: StudyContext, resamples: int) -> None:
+        self.context, self.resamples = context, resamples
         self._drawn: dict[tuple[tuple[str, str], ...], tuple[Array, Array]] = {}
 
     def outcome(self, cell: Cell) -> CellResult:
-        """What a cell came to."""
-        result: dict[str, Any] = self.laboratory.result(cell) or {"failed": "not computed"}
-        targets = len(self.laboratory.manifest.targets)
+        """The result of a cell."""
+        result: dict[str, Any] = self.context.result(cell) or {"failed": "not computed"}
+        targets = len(self.context.manifest.targets)
         if result["failed"]:
             return CellResult(cell, result["failed"], np.empty((0, targets)))
-        with as_written(self.laboratory.folder(cell), "delete it and run the study again"):
+        with as_written(self.context.folder(cell), "delete it and run the study again"):
             r, drawn = self._resampled(cell)
             return CellResult(
                 cell,
@@ -144,7 +144,7 @@ class Comparator:
         """``one`` minus ``other``; ``None`` when one failed."""
         if one.failed or other.failed:
             return None
-        by_seed = one.mean_r - other.mean_r  # a method without chance has one row for all seeds
+        by_seed = one.mean_r - other.mean_r  # a deterministic method has one row for all seeds
         seeds, p_seeds = _student(by_seed)
         clips, p_clips = NOWHERE, math.nan
         if one.cell.settings.split == other.cell.settings.split:
@@ -156,55 +156,55 @@ class Comparator:
         return Difference(one.cell, other.cell, seeds, clips, p_seeds, p_clips, (one.r - other.r).mean(0))
 
     def people(self, cell: Cell) -> list[str] | None:
-        """Who the validation clips are of, when every clip says so."""
-        names = [clip.participant for clip in self.laboratory.split(cell.settings).valid]
+        """Participants of the validation clips; ``None`` unless all are known."""
+        names = [clip.participant for clip in self.context.split(cell.settings).valid]
         return [str(name) for name in names] if all(names) else None
 
     def _resampled(self, cell: Cell) -> tuple[Array, Array]:
         """r ``(E,)`` of the mean over seeds, and of every resample ``(resamples, E)``."""
         if cell.labels not in self._drawn:
-            valid = self.laboratory.split(cell.settings).valid
-            rated = np.array([clip.labels for clip in valid], np.float32)
-            mean = self.laboratory.scores(cell).mean(0)
-            drawn = bootstrap_pearson(mean, rated, self.people(cell), self.resamples)
-            self._drawn[cell.labels] = (pearson(mean, rated), drawn)
+            valid = self.context.split(cell.settings).valid
+            labels = np.array([clip.labels for clip in valid], np.float32)
+            mean = self.context.scores(cell).mean(0)
+            drawn = bootstrap_pearson(mean, labels, self.people(cell), self.resamples)
+            self._drawn[cell.labels] = (pearson(mean, labels), drawn)
         return self._drawn[cell.labels]
 
 
-def judge(plan: Plan, laboratory: StudyContext, resamples: int = 10_000) -> Results:
-    """Compare all that has been computed."""
-    desk = Comparator(laboratory, resamples)
-    outcomes = tuple(desk.outcome(cell) for cell in plan.cells)
+def compare_cells(plan: Plan, context: StudyContext, resamples: int = 10_000) -> Results:
+    """Compare all cells that have been computed."""
+    comparator = Comparator(context, resamples)
+    outcomes = tuple(comparator.outcome(cell) for cell in plan.cells)
     by_labels = {outcome.cell.labels: outcome for outcome in outcomes}
     reference = by_labels[plan.reference.labels]
-    against = [desk.difference(one, reference) for one in outcomes if one is not reference]
-    steps = {axis: _steps(axis, plan, by_labels, desk) for axis in plan.axes}
+    against = [comparator.difference(one, reference) for one in outcomes if one is not reference]
+    steps = {axis: _steps(axis, plan, by_labels, comparator) for axis in plan.axes}
     every = [*(d for d in against if d), *(d for row in steps.values() for d in row)]
     corrected = iter(_corrected(every))
     against = tuple(next(corrected) for d in against if d)
     steps = {axis: tuple(next(corrected) for _ in row) for axis, row in steps.items()}
-    split = laboratory.split(plan.reference.settings)
+    split = context.split(plan.reference.settings)
     return Results(
-        plan, laboratory.manifest.targets, outcomes, against, steps,
-        "participants" if desk.people(plan.reference) else "clips", (len(split.train), len(split.valid)),
+        plan, context.manifest.targets, outcomes, against, steps,
+        "participants" if comparator.people(plan.reference) else "clips", (len(split.train), len(split.valid)),
     )  # fmt: skip
 
 
 def _steps(
-    axis: str, plan: Plan, outcomes: dict[tuple[tuple[str, str], ...], CellResult], desk: Comparator
+    axis: str, plan: Plan, outcomes: dict[tuple[tuple[str, str], ...], CellResult], comparator: Comparator
 ) -> list[Difference]:
     """Every cell against the one that has the reference's label on this axis and the same labels on all others."""
     label = dict(plan.reference.labels)[axis]
     found = []
     for outcome in outcomes.values():
-        twin = outcomes.get(tuple((a, label if a == axis else other) for a, other in outcome.cell.labels))
-        if twin is not None and twin is not outcome and (difference := desk.difference(outcome, twin)):
+        match = outcomes.get(tuple((a, label if a == axis else other) for a, other in outcome.cell.labels))
+        if match is not None and match is not outcome and (difference := comparator.difference(outcome, match)):
             found.append(difference)
     return found
 
 
 def _student(differences: Array) -> tuple[Interval, float]:
-    """Mean with its 95 % interval and p; without a spread (one value, or all equal) neither."""
+    """Mean with its 95 % interval and p; ``nan`` without a spread (one value, or all equal)."""
     known = differences[np.isfinite(differences)]
     mean = float(known.mean()) if len(known) else math.nan
     if len(known) < 2 or known.std() == 0:
@@ -215,7 +215,7 @@ def _student(differences: Array) -> tuple[Interval, float]:
 
 
 def _corrected(differences: Sequence[Difference]) -> list[Difference]:
-    """With q beside each p, by Benjamini and Hochberg over all of them."""
+    """The differences with q, by Benjamini and Hochberg over all of them."""
     return [
         replace(difference, q_seeds=seeds, q_clips=clips)
         for difference, seeds, clips in zip(
@@ -236,7 +236,7 @@ def _false_discoveries(p: Sequence[float]) -> list[float]:
 
 
 def results_table(results: Results) -> pa.Table:
-    """A row per cell, seed and emotion (and their mean): the axes, ``method``, ``r``, and ``failed`` where it did."""
+    """A row per cell, seed and emotion (and their mean): the axes, ``method``, ``r``, and ``failed``, the reason."""
     names, rows = (*results.targets, "mean"), []
     for outcome in results.outcomes:
         common = {**dict(outcome.cell.labels), "method": outcome.cell.method}

@@ -1,7 +1,7 @@
-"""What a referee of a two-stage system asks, answered from the cells of a study, or said not to have been asked.
+"""Questions of reviewers about a two-stage system, answered from the cells of a study where it has them.
 
-The questions are those that reviews of multimodal challenge papers leave open: two stages against one, adapted against
-frozen encoders, each modality alone, each part of the recipe taken away, the exact split, and how settings were chosen.
+The questions are those that reviews of multimodal challenge papers raise: two stages or one, adapted or frozen
+encoders, each modality alone, ablations of the recipe, the exact split, and how settings were chosen.
 """
 
 import math
@@ -16,41 +16,41 @@ from mien.study.plan import Cell
 from mien.study.results import Difference, Results
 from mien.study.wording import ends, instead_of, spread
 
-NOT_ASKED = "Not asked by this study."
+NOT_ASKED = "Not part of this study."
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A question and what the study says to it."""
+    """A question and the study's answer."""
 
     question: str
     answer: str
 
 
-def referee(results: Results, split: Split, tuned: str) -> list[Answer]:
+def review_questions(results: Results, split: Split, tuned: str) -> list[Answer]:
     """All questions with their answers.
 
     Args:
         results: the study.
         split: of its reference.
-        tuned: how the recipe's settings were chosen, in words.
+        tuned: how the recipe's settings were chosen, as text.
     """
     return [
         Answer("Two stages, or joint training from scratch?", _compared(results, _is("joint"))),
         Answer("Adapted encoders, or frozen ones with only the regressor trained?", _compared(results, _is("frozen"))),
         Answer("Trained stages, or a linear regression on pooled backbone features?", _compared(results, _is_ridge)),
         Answer("How good is each modality alone?", _alone(results)),
-        Answer("What does modality dropout bring?", _compared(results, _without_dropout)),
+        Answer("Does modality dropout help?", _compared(results, _without_dropout)),
         Answer("Which split, exactly?", _split(results, split)),
         Answer("How were the settings chosen?", _chosen(results, tuned)),
     ]
 
 
-Asked = Callable[[Cell, Cell], bool]
+PairFilter = Callable[[Cell, Cell], bool]
 
 
-def _is(adaptation: str) -> Asked:
-    """Pairs that differ in how far the encoders are adapted, and in nothing else."""
+def _is(adaptation: str) -> PairFilter:
+    """Pairs that differ only in the adaptation of the encoders."""
     return lambda cell, other: _differs(cell, other, {"adaptation": adaptation})
 
 
@@ -63,31 +63,33 @@ def _is_ridge(cell: Cell, other: Cell) -> bool:
 
 
 def _differs(cell: Cell, other: Cell, change: dict[str, str | float]) -> bool:
-    """Whether a change of stage 2, which is one, makes ``other`` into ``cell``."""
+    """Whether the change of stage 2 changes something and turns ``other`` into ``cell``."""
     changed = other.settings.model_copy(update={"stage2": other.settings.stage2.model_copy(update=change)})
     return cell.method == other.method and cell.settings == changed != other.settings
 
 
-def _compared(results: Results, asked: Asked) -> str:
-    """The pair at the reference in full, and how the other pairs went."""
+def _compared(results: Results, asked_for: PairFilter) -> str:
+    """The pair at the reference in full, and a summary of the other pairs."""
     known = {(d.cell.labels, d.other.labels): d for row in results.steps.values() for d in row}
-    pairs = [d for d in known.values() if asked(d.cell, d.other)]
+    pairs = [d for d in known.values() if asked_for(d.cell, d.other)]
     if not pairs:
         return NOT_ASKED
-    home = next((d for d in pairs if d.other.labels == results.plan.reference.labels), pairs[0])
-    sentence = f"{instead_of(home)}: {_both(home)}, {home.verdict}."
+    at_reference = next((d for d in pairs if d.other.labels == results.plan.reference.labels), pairs[0])
+    sentence = f"{instead_of(at_reference)}: {_both(at_reference)}, {at_reference.verdict}."
     if len(pairs) == 1:
         return sentence
     counts = ", ".join(f"{word} in {sum(d.verdict == word for d in pairs)}" for word in ("better", "worse", "open"))
     differences = [d.seeds.value for d in pairs]
-    reach = f"from {min(differences):+.4f} to {max(differences):+.4f} over seeds"
-    return f"{sentence} Over {len(pairs)} pairs, all else equal: {counts}; {reach}."
+    extent = f"from {min(differences):+.4f} to {max(differences):+.4f} over seeds"
+    return f"{sentence} Over {len(pairs)} pairs, all else equal: {counts}; {extent}."
 
 
 def _both(d: Difference) -> str:
     q = max(d.q_seeds, d.q_clips)
-    said = "" if math.isnan(q) else f" (q = {q:.2g})"
-    return f"{d.seeds.value:+.4f} {ends(d.seeds)} over seeds, {d.clips.value:+.4f} {ends(d.clips)} over clips{said}"
+    corrected = "" if math.isnan(q) else f" (q = {q:.2g})"
+    return (
+        f"{d.seeds.value:+.4f} {ends(d.seeds)} over seeds, {d.clips.value:+.4f} {ends(d.clips)} over clips{corrected}"
+    )
 
 
 def _alone(results: Results) -> str:
@@ -109,7 +111,7 @@ def _alone(results: Results) -> str:
 
 def _split(results: Results, split: Split) -> str:
     if len({cell.settings.split.model_dump_json() for cell in results.plan.cells}) > 1:
-        return "It is varied in this study; split.json has that of the reference."
+        return "The split is varied in this study; split.json has that of the reference."
     people = "participants are unknown"
     if split.participants is not None:
         people = f"{split.participants[0]} and {split.participants[1]} participants, {len(split.shared)} on both sides"
@@ -122,11 +124,12 @@ def _split(results: Results, split: Split) -> str:
 
 def _chosen(results: Results, tuned: str) -> str:
     stage = results.plan.reference.settings.stage2
-    patient = f"when {stage.patience} epochs brought no better validation r"
-    ended = patient if stage.patience else "after a fixed number of epochs"
+    early = f"after {stage.patience} epochs without a better validation r"
+    ended = early if stage.patience else "after a fixed number of epochs"
     changed = ", ".join(f"{name} = {value}" for name, value in results.plan.changes.items())
     return (
-        f"{tuned}{f' Changed for all cells of this study: {changed}.' if changed else ''} A cell has no settings of "
-        f"its own but those that its labels name. Training ended {ended}, and the best epoch on the validation clips "
-        "is judged: that is all that was chosen on them, and it makes every r a little too high, for all cells alike."
+        f"{tuned}{f' Changed for all cells of this study: {changed}.' if changed else ''} Cells differ only in "
+        f"the settings that their labels name. Training stopped {ended}, and the epoch with the best validation r is "
+        "evaluated. Nothing else was chosen on the validation clips; this makes every r slightly optimistic, for all "
+        "cells alike."
     )

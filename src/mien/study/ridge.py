@@ -1,4 +1,4 @@
-"""The floor of every comparison: ridge regression on features averaged over time, no stage and no attention.
+"""The baseline: ridge regression on features averaged over time, without stages and attention.
 
 Shapes: ``N`` clips, ``F`` feature width, ``E`` emotions.
 """
@@ -19,7 +19,7 @@ _CLIPS = 256
 
 
 def pooled(steps: PackedSteps) -> Array:
-    """``(N, F)`` mean over the steps of each clip; ``nan`` for a clip without any."""
+    """``(N, F)`` mean over the steps of each clip; ``nan`` for a clip without steps."""
     count = len(steps.has)
     means = torch.full((count, steps.values.shape[1]), torch.nan)
     for index in torch.arange(count).split(_CLIPS):
@@ -29,18 +29,18 @@ def pooled(steps: PackedSteps) -> Array:
     return means.numpy()
 
 
-def ridge_scores(parts: Mapping[str, tuple[Array, Array]], rated: Array) -> Array:
+def ridge_scores(parts: Mapping[str, tuple[Array, Array]], labels: Array) -> Array:
     """Predictions ``(N, E)`` of the validation clips.
 
     Args:
         parts: by modality, pooled features of training and validation clips.
-        rated: ``(N, E)`` of the training clips, without ``nan``.
+        labels: ``(N, E)`` of the training clips, without ``nan``.
 
-    Features are standardised over the training clips; a clip that lacks a modality gets its mean, and a column says
-    so. The penalty is chosen per emotion by leave-one-out on the training clips.
+    Features are standardised over the training clips; a missing modality is replaced by its mean, with a missingness
+    indicator column. The penalty is chosen per emotion by leave-one-out on the training clips.
     """
     train, valid = zip(*(_standard(*part) for part in parts.values()), strict=True)
-    ridge = RidgeCV(PENALTIES, alpha_per_target=True).fit(np.hstack(train), rated)
+    ridge = RidgeCV(PENALTIES, alpha_per_target=True).fit(np.hstack(train), labels)
     return np.asarray(ridge.predict(np.hstack(valid)), np.float32)
 
 

@@ -1,4 +1,4 @@
-"""A whole study: what is still missing is trained, by several processes, and everything is compared and reported."""
+"""Runs a study: trains the cells that are missing, by several processes, compares all and writes the report."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,36 +14,36 @@ from mien.model.heads import HEADS
 from mien.scale import Failed, run
 from mien.schema import Manifest
 from mien.storage.exclusive import exclusive_writer
-from mien.study.cells import CellBatch, EncoderJob, StudyContext, Work, check_place, parts, plan_work
+from mien.study.cells import CellBatch, EncoderJob, StudyContext, Work, check_out, parts, plan_work
 from mien.study.plan import Plan
 from mien.study.report import write_report
-from mien.study.results import Results, judge
-from mien.study.reviewer_questions import referee
-from mien.study.tune import chosen_by
+from mien.study.results import Results, compare_cells
+from mien.study.reviewer_questions import review_questions
+from mien.study.tune import how_chosen
 from mien.training.run_folder import write_split
 
 Done = tuple[Work, tuple[str, ...] | Failed]
-Watch = Callable[[Iterable[Done], int], Iterable[Done]]
-"""Passes on pieces of work as they are done, and may count them; told how many there are."""
+Progress = Callable[[Iterable[Done], int], Iterable[Done]]
+"""Passes on pieces of work as they complete; the second argument is their number. For progress."""
 
 EPOCHS = 25
-"""How many epochs a training takes until patience ends it."""
+"""Epochs that a training is expected to take with early stopping."""
 
 SHARE = 0.5
-"""How much of the speed of bare matrix products a training reaches."""
+"""Speed of training relative to bare matrix products."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a study will take.
+    """Estimated cost of a study.
 
     Attributes:
-        cells: all of them.
-        done: those that need not be computed again.
+        cells: number of cells.
+        done: number of cells that are reused.
         trainings: batches of models that are still to be trained, stage 1 and fusion.
-        models: in each of them.
-        seconds: roughly, on this machine, by the arithmetic of the trainings and how fast it is done here.
-        damaged: cells that were done, but are damaged on the disk and so are done again.
+        models: number of models in each of them.
+        seconds: rough estimate for this machine, from the operations of the trainings and its speed.
+        damaged: cells whose stored results are damaged, so that they are computed again.
     """
 
     cells: int
@@ -55,16 +55,16 @@ class Estimate:
 
 
 def estimate(plan: Plan, manifest: Manifest, features: Path, out: Path) -> Estimate:
-    """Say what a study will take, without computing anything."""
-    laboratory = StudyContext(manifest, features, out)
-    encodings, batches = plan_work(laboratory, plan.cells)
+    """Estimate the cost of a study without training anything."""
+    context = StudyContext(manifest, features, out)
+    encoders, batches = plan_work(context, plan.cells)
     store = Store(features)
-    costs = [_arithmetic(laboratory, store, work) for work in (*encodings, *batches)]
-    still = sum(len(batch.cells) for batch in batches)
-    models = tuple(_models(work) for work in (*encodings, *batches))
+    costs = [_operations(context, store, work) for work in (*encoders, *batches)]
+    pending = sum(len(batch.cells) for batch in batches)
+    models = tuple(_models(work) for work in (*encoders, *batches))
     return Estimate(
-        len(plan.cells), len(plan.cells) - still, len(models), models, sum(costs) / _speed() if costs else 0.0,
-        laboratory.damaged(plan.cells),
+        len(plan.cells), len(plan.cells) - pending, len(models), models, sum(costs) / _speed() if costs else 0.0,
+        context.damaged(plan.cells),
     )  # fmt: skip
 
 
@@ -74,7 +74,7 @@ def run_study(
     features: Path,
     out: Path,
     workers: int = 0,
-    watch: Watch = lambda work, _: iter(work),
+    progress: Progress = lambda work, _: iter(work),
 ) -> tuple[Results, tuple[str, ...], Path]:
     """Compute what is missing, compare, and write ``study.json``, from which ``mien.reporting`` makes the report.
 
@@ -84,55 +84,57 @@ def run_study(
         features: the store of their features.
         out: folder of the study; the same call continues an interrupted one.
         workers: processes, each with its own copy of the features; 0 works in this one.
-        watch: told of every piece of work that is done.
+        progress: wraps the pieces of work as they complete, to show progress.
 
     Returns:
         The results, why cells failed (a line each), and ``study.json``.
 
     Raises:
-        DataError: clips were replaced since their features were made, or a result cannot be checked.
+        DataError: clips were replaced since their features were extracted, or a result cannot be checked.
         InUse: another process is writing to the study.
         OutputError: its folder cannot be written; finished cells stay.
     """
     check_unchanged(Store(features), manifest.clips, plan.reference.settings.modalities)
-    check_place(out)
+    check_out(out)
     with exclusive_writer(out):
-        return _run_study(plan, manifest, features, out, workers, watch)
+        return _run_study(plan, manifest, features, out, workers, progress)
 
 
 def _run_study(
-    plan: Plan, manifest: Manifest, features: Path, out: Path, workers: int, watch: Watch
+    plan: Plan, manifest: Manifest, features: Path, out: Path, workers: int, progress: Progress
 ) -> tuple[Results, tuple[str, ...], Path]:
     compute = plan.reference.settings.compute
     threads = choose_threads(compute, workers) if workers or compute.threads else 0
-    laboratory = StudyContext(manifest, features, out, threads)
-    encodings, batches = plan_work(laboratory, plan.cells)
+    context = StudyContext(manifest, features, out, threads)
+    encoders, batches = plan_work(context, plan.cells)
     reasons: list[str] = []
-    for work, failed in watch(_all(laboratory, encodings, batches, workers), len(encodings) + len(batches)):
+    for work, failed in progress(_all(context, encoders, batches, workers), len(encoders) + len(batches)):
         reasons += [f"{_name(work)}: {failed.reason}"] if isinstance(failed, Failed) else failed
-    results, split = judge(plan, laboratory), laboratory.split(plan.reference.settings)
+    results, split = compare_cells(plan, context), context.split(plan.reference.settings)
     write_split(out, split)
-    return results, tuple(reasons), write_report(results, referee(results, split, chosen_by(plan.recipe)), out)
+    return (
+        results,
+        tuple(reasons),
+        write_report(results, review_questions(results, split, how_chosen(plan.recipe)), out),
+    )
 
 
-def _all(
-    laboratory: StudyContext, encodings: list[EncoderJob], batches: list[CellBatch], workers: int
-) -> Iterator[Done]:
-    """Stage 1 before what rests on it; the largest batches first, so that no process is left alone at the end."""
-    yield from _run_twice(laboratory, encodings, workers)
-    store = Store(laboratory.features)
-    yield from _run_twice(laboratory, sorted(batches, key=lambda b: -_arithmetic(laboratory, store, b)), workers)
+def _all(context: StudyContext, encoders: list[EncoderJob], batches: list[CellBatch], workers: int) -> Iterator[Done]:
+    """Stage 1 first; then the largest batches first, so that the processes finish at about the same time."""
+    yield from _run_twice(context, encoders, workers)
+    store = Store(context.features)
+    yield from _run_twice(context, sorted(batches, key=lambda b: -_operations(context, store, b)), workers)
 
 
-def _run_twice(laboratory: StudyContext, works: Sequence[Work], workers: int) -> Iterator[Done]:
-    """What a process died at is tried once more, cell by cell and with nothing beside it: memory was short, perhaps."""
+def _run_twice(context: StudyContext, works: Sequence[Work], workers: int) -> Iterator[Done]:
+    """Work that killed its process (perhaps out of memory) is retried once, cell by cell in a single process."""
     died: list[Work] = []
-    for work, outcome in run(laboratory, works, workers=workers):
+    for work, outcome in run(context, works, workers=workers):
         if isinstance(outcome, Failed):
             died.append(work)
         else:
             yield work, outcome
-    yield from run(laboratory, [part for work in died for part in parts(work)], workers=1)
+    yield from run(context, [part for work in died for part in parts(work)], workers=1)
 
 
 def _models(work: Work) -> int:
@@ -140,30 +142,30 @@ def _models(work: Work) -> int:
     return len(settings.seeds) * (1 if isinstance(work, EncoderJob) else len(work.cells))
 
 
-def _arithmetic(laboratory: StudyContext, store: Store, work: Work) -> float:
-    """Floating-point operations, roughly: all clips, forward and back, in every epoch."""
+def _operations(context: StudyContext, store: Store, work: Work) -> float:
+    """Rough number of floating-point operations: all clips, forward and backward, in every epoch."""
     settings = work.settings if isinstance(work, EncoderJob) else work.cells[0].settings
     if isinstance(work, CellBatch) and work.cells[0].method != "train":
         return 1e12 * len(work.cells)
     names = (work.modality,) if isinstance(work, EncoderJob) else settings.modalities
     stage = settings.stage1 if isinstance(work, EncoderJob) else settings.stage2
     rows = [row for (_, name), row in store.rows.items() if name in names and row.steps]
-    most = settings.stage1.longest_steps
-    pooling = 4.0 * sum(min(row.steps, most) * row.width for row in rows)  # scores and averages
+    longest = settings.stage1.longest_steps
+    pooling = 4.0 * sum(min(row.steps, longest) * row.width for row in rows)  # scores and averages
     parameters = sum({row.width for row in rows}) * settings.stage1.embedding
     if isinstance(work, CellBatch):
         fusion = len(names) * settings.stage1.embedding * settings.stage2.hidden
         if HEADS[settings.stage2.head].reads_steps:
-            parameters, pooling = parameters * most, 0.0
-        still = settings.stage2.adaptation == "frozen"
-        parameters, pooling = (fusion, 0.0) if still else (fusion + parameters, pooling)
-    clips = len(laboratory.split(settings).train) + len(laboratory.split(settings).valid) / 3
+            parameters, pooling = parameters * longest, 0.0
+        frozen = settings.stage2.adaptation == "frozen"
+        parameters, pooling = (fusion, 0.0) if frozen else (fusion + parameters, pooling)
+    clips = len(context.split(settings).train) + len(context.split(settings).valid) / 3
     epochs = min(stage.epochs, EPOCHS) if stage.patience else stage.epochs
     return 3 * epochs * _models(work) * (2 * clips * parameters + pooling)
 
 
 def _speed() -> float:
-    """Floating-point operations per second that training reaches here, from a moment of batched matrix products."""
+    """Floating-point operations per second of training, measured with batched matrix products."""
     x, weights, offsets = torch.ones(8, 256, 1024), torch.ones(8, 1024, 384), torch.zeros(8, 1, 384)
     begin, times = time.monotonic(), 0
     while times < 3 or time.monotonic() - begin < 0.3:

@@ -1,11 +1,11 @@
-"""A search for good settings, judged on an inner split of the training clips: the validation clips are never looked at.
+"""Hyperparameter search, evaluated on an inner split of the training clips; validation clips are never used.
 
-    read_space(FILE) → Space → tune(...): Optuna proposes, a cell is trained, its r on the inner split is told
-        → recipe.yaml (the best settings, for --config), trials.csv, tuning.json, trials.log (Optuna's own, resumable)
+    read_space(FILE) → Space → Search: Optuna proposes, a cell is trained, Optuna gets its r on the inner split
+        → recipe.yaml (the best settings, for --config), trials.csv, tuning.json, trials.log (Optuna's log, resumable)
 
-A trial is a cell of a study (``cells.py``), so it is trained by the same code, stays on the disk by the key of its
-settings, and shares stage-1 models with other trials. What is found is a recipe; how good it is has to be judged
-elsewhere, on the validation clips, once.
+A trial is a cell of a study (``cells.py``), so it is trained by the same code, stored under the key of its settings,
+and shares stage-1 models with other trials. The result is a recipe; it has to be evaluated on the validation clips,
+once.
 """
 
 import csv
@@ -27,16 +27,16 @@ from mien.schema import Manifest
 from mien.spreadsheet import escaped_row
 from mien.storage.exclusive import exclusive_writer
 from mien.storage.files import MALFORMED, as_written, atomic_file, key_of, open_regular, read_json, write_json
-from mien.study.cells import CellBatch, StudyContext, check_place
+from mien.study.cells import CellBatch, StudyContext, check_out
 from mien.study.plan import Cell
 
 _LOG = "trials.log"
 
 LARGEST_LOG = 100_000_000
-"""Bytes of it."""
+"""In bytes."""
 
 TUNING = "tuning.json"
-"""Beside a recipe that was tuned: what was tried."""
+"""Record of the search, beside the tuned recipe."""
 
 Choice = str | int | float | bool
 
@@ -59,7 +59,7 @@ class Range(BaseModel):
 
 
 class SpaceFile(BaseModel):
-    """What stands in the file of a search."""
+    """Contents of the file of a search."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -68,20 +68,20 @@ class SpaceFile(BaseModel):
     settings: dict[str, Any] = Field(default_factory=dict)
     """Changes of the base, by dotted name, for all trials."""
     seeds: int = Field(3, ge=1)
-    """Models per trial, trained at once; a trial is worth their mean r."""
+    """Models per trial, trained together; a trial is scored by their mean r."""
     trials: int = Field(30, ge=1)
-    """How many are made."""
+    """Number of trials."""
     folds: int = Field(5, ge=2)
-    """The training clips are dealt into so many folds, by participant where they are known; the first is judged on."""
+    """Number of folds of the training clips, by participant where known; trials are evaluated on the first."""
     search_seed: int = 0
-    """Of what is proposed."""
+    """Seed of the sampler."""
     space: dict[str, Range | list[Choice]] = Field(min_length=1)
     """By dotted name of a setting: a range of numbers, or a list of values."""
 
 
 @dataclass(frozen=True)
 class Space:
-    """A search that was read: the file's words, the settings it starts from, and where they are from."""
+    """A search space: the file's contents, the base settings, and the path."""
 
     file: SpaceFile
     base: Settings
@@ -94,7 +94,7 @@ class Space:
 
 @dataclass(frozen=True)
 class Trial:
-    """One proposal, and what it came to: ``r`` is the mean over seeds on the inner split, ``None`` when it failed."""
+    """One proposal and its result: ``r`` is the mean over seeds on the inner split, ``None`` if it failed."""
 
     number: int
     chosen: dict[str, Choice]
@@ -104,7 +104,7 @@ class Trial:
 
 @dataclass
 class Search:
-    """A search under way: iterate over it for trials as they are done, then ``finish``."""
+    """A running search: iterate over it for trials as they complete, then call ``finish``."""
 
     space: Space
     manifest: Manifest
@@ -113,25 +113,25 @@ class Search:
     done: list[Trial] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Trial]:
-        """Trials, those of an earlier call first, until as many are done as the file asks for."""
+        """Trials, those of an earlier call first, until the file's number is reached."""
         check_unchanged(Store(self.features), self.manifest.clips, self.space.base.modalities)
-        check_place(self.out)
+        check_out(self.out)
         with exclusive_writer(self.out):
             yield from self._trials()
 
     def _trials(self) -> Iterator[Trial]:
         study = _open_study(self.space, self.manifest, self.out)
-        self.done = [_told(trial) for trial in study.trials if trial.state.is_finished()]
+        self.done = [_as_trial(trial) for trial in study.trials if trial.state.is_finished()]
         yield from self.done
-        laboratory = StudyContext(_inner(self.manifest), self.features, self.out)
-        work = laboratory()
+        context = StudyContext(_inner(self.manifest), self.features, self.out)
+        work = context()
         while len(self.done) < self.space.file.trials:
             proposed = study.ask()
             chosen = {name: _suggest(proposed, name, values) for name, values in self.space.file.space.items()}
             cell = Cell((("trial", str(proposed.number)),), self.space.settings(chosen))
             reasons = work(CellBatch((cell,)))
-            result = laboratory.result(cell)
-            with as_written(laboratory.folder(cell), "delete it and search again"):
+            result = context.result(cell)
+            with as_written(context.folder(cell), "delete it and search again"):
                 r = None if reasons or result is None else float(np.mean(result["mean_r"]))
             study.tell(proposed, r, state=None if r is not None else _failed())
             self.done.append(Trial(proposed.number, chosen, r, "; ".join(reasons)))
@@ -139,18 +139,18 @@ class Search:
 
     @property
     def best(self) -> Trial | None:
-        """The trial with the highest r; ``None`` when all failed."""
+        """The trial with the highest r; ``None`` if all failed."""
         return max((trial for trial in self.done if trial.r is not None), key=lambda t: t.r or -1.0, default=None)
 
     def finish(self) -> Path:
-        """Write the recipe of the best trial with the record of all; returns the recipe.
+        """Write the recipe of the best trial and the record of all; returns the recipe's file.
 
         Raises:
             SettingsError: every trial failed.
         """
         if self.best is None:
-            why = self.done[0].reason if self.done else "none was made"
-            raise SettingsError(f"{self.space.path}: no trial came to anything ({why})")
+            reason = self.done[0].reason if self.done else "there were none"
+            raise SettingsError(f"{self.space.path}: all trials failed ({reason})")
         settings = self.space.settings(self.best.chosen).model_dump(mode="json")
         recipe = self.out / "recipe.yaml"
         _write(recipe, yaml.safe_dump(settings, sort_keys=False))
@@ -188,47 +188,47 @@ def read_space(file: Path) -> Space:
     base = read_settings(file.parent / read.base if read.base else None)
     inner = {"split.kind": "kfold", "split.folds": read.folds, "split.fold": 0, "seeds": list(range(read.seeds))}
     space = Space(read, with_changes(base, {**read.settings, **inner}, str(file)), file)
-    for end in (0, -1):  # both ends of every range must be settings
+    for end in (0, -1):  # both ends of every range must be valid
         space.settings({name: _ends(values)[end] for name, values in read.space.items()})
     return space
 
 
-def chosen_by(recipe: Path | None) -> str:
-    """How the settings of a recipe were chosen, in words: tuned, when the record of a search lies beside it."""
+def how_chosen(recipe: Path | None) -> str:
+    """How the settings of a recipe were chosen, as text: tuned, if the record of a search lies beside it."""
     if recipe is None:
-        return "The defaults of this version were taken."
+        return "They are the defaults of this version."
     record = recipe.parent / TUNING
     if not record.exists():
         return f"They are those of {recipe.name}, written before this study."
-    with as_written(record, "the same mien tune writes it again"):
+    with as_written(record, "the same mien tune command writes it again"):
         made = read_json(record)
         return (
             f"They are those of {recipe.name}, the best of {made['trials']} trials ({made['failed']} failed, "
             f"{made['seeds']} seeds each) over {', '.join(made['space'])}, by r on one of {made['folds']} "
-            "folds of the training clips; the validation clips took no part."
+            "folds of the training clips; the validation clips were not used."
         )
 
 
 def _inner(manifest: Manifest) -> Manifest:
-    """The training clips alone: nothing of a search can see the others."""
+    """The training clips only, so that a search cannot use the others."""
     return replace(manifest, clips=clips_of(manifest, "train"))
 
 
 def _open_study(space: Space, manifest: Manifest, out: Path) -> Any:
-    """Optuna's study, continued where it was; a proposal that was being trained when all stopped is proposed again."""
+    """Optuna's study, resumed; a trial that was interrupted is proposed again."""
     optuna = _optuna()
-    _see_log(out / _LOG)
-    (out / f"{_LOG}.lock").unlink(missing_ok=True)  # of a killed search: the folder is ours alone
-    words = space.file.model_dump(mode="json", exclude={"trials"})
-    name = key_of(words, space.base.model_dump(mode="json"), [clip.id for clip in manifest.clips])
+    _check_log(out / _LOG)
+    (out / f"{_LOG}.lock").unlink(missing_ok=True)  # of a killed search: this process holds the folder's lock
+    contents = space.file.model_dump(mode="json", exclude={"trials"})
+    name = key_of(contents, space.base.model_dump(mode="json"), [clip.id for clip in manifest.clips])
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(out / _LOG)))
     try:
         known = [summary.study_name for summary in optuna.get_all_study_summaries(storage)]
     except MALFORMED as error:
-        raise Damaged(f"{out / _LOG}: damaged ({error}); delete it: trials that were trained are only read") from error
+        raise Damaged(f"{out / _LOG}: damaged ({error}); delete it: finished trials are not trained again") from error
     if known and name not in known:
-        raise SettingsError(f"{out}: holds a search of another space or other data; name another folder with --out")
-    with as_written(out / _LOG, "delete it: trials that were trained are only read"):
+        raise SettingsError(f"{out}: holds a search of another space or other data; choose another folder with --out")
+    with as_written(out / _LOG, "delete it: finished trials are not trained again"):
         return _continued(optuna, space, storage, name, bool(known))
 
 
@@ -245,8 +245,8 @@ def _continued(optuna: Any, space: Space, storage: Any, name: str, known: bool) 
     return study
 
 
-def _see_log(file: Path) -> None:
-    """See that Optuna, which opens its log itself, finds a regular file of bearable size, or none."""
+def _check_log(file: Path) -> None:
+    """Check that the log, which Optuna opens itself, is a regular file of limited size, or does not exist."""
     try:
         open_regular(file, LARGEST_LOG, follow=False).close()
     except FileNotFoundError:
@@ -255,7 +255,7 @@ def _see_log(file: Path) -> None:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from error
 
 
-def _told(trial: Any) -> Trial:
+def _as_trial(trial: Any) -> Trial:
     value = trial.value if trial.values else None
     return Trial(trial.number, dict(trial.params), value, "" if value is not None else "interrupted or failed")
 
