@@ -37,9 +37,9 @@ HERE, MIEN = "mien, in process", "mien"
 
 def in_process(path: Path, side: int = SIDE) -> list[tuple[float, np.ndarray]]:
     """mien's decoding, here: one pass for the wanted pictures with their times, and the sound."""
-    with MediaReader(path, MediaSettings(largest_side=side), rates=RATES) as recording:
-        pictures = [(frame.seconds, frame.rgb) for frame in recording.frames()]
-        recording.sound()
+    with MediaReader(path, MediaSettings(largest_side=side), rates=RATES) as reader:
+        pictures = [(frame.seconds, frame.rgb) for frame in reader.frames()]
+        reader.audio()
         return pictures
 
 
@@ -50,9 +50,9 @@ class Ours:
         self.decoder = DecoderClient(MediaSettings(largest_side=SIDE), ComputeSettings())
 
     def __call__(self, path: Path) -> int:
-        with self.decoder.recording(path, rates=RATES) as reading:
-            count = sum(1 for _ in reading.frames())
-            reading.sound()
+        with self.decoder.open(path, rates=RATES) as reader:
+            count = sum(1 for _ in reader.frames())
+            reader.audio()
             return count
 
 

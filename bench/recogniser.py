@@ -68,7 +68,7 @@ def _material(clips: int) -> tuple[list[np.ndarray], list[str]]:
     words = {row["id"]: row["words"] for row in table.to_pylist()}
     spoken = [film for film in read_manifest(folder).clips if words[film.id]]
     decoder = DecoderClient(MediaSettings(), ComputeSettings())
-    sounds = [decoder.sound(film.path) for film in spoken]
+    sounds = [decoder.read_audio(film.path) for film in spoken]
     decoder.kill()
     assert all(len(sound) < WHOLE * SAMPLE_RATE for sound in sounds)
     return sounds, [words[film.id] for film in spoken]

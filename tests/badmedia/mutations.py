@@ -204,7 +204,7 @@ def zipped(size: int) -> bytes:
 
 
 def _absurd(sources: Sources) -> Iterator[Bad]:
-    """Sizes and rates that nobody has."""
+    """Impossible sizes and rates."""
     yuv = "YUV4MPEG2 W{0} H{0} F25:1 Ip C420jpeg\nFRAME\n"
     for side in (9_000, 30_000, 99_999, 2_000_000_000):
         yield Bad(

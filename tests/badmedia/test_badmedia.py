@@ -163,11 +163,11 @@ def by_predict(suite: Suite, model: mien.Model, quick: bool) -> list[Fate]:
 
 
 def judge(suite: Suite, fates: Sequence[Fate], peak: Peak, how: str, quick: bool) -> None:
-    """Each file has one fate, the right one, in time; nobody was asked for another file; memory stayed in bounds."""
+    """Each file has one fate, the right one, in time; no other file was opened; memory stayed in bounds."""
     assert {escape_control(fate.bad.name) for fate in fates} == {clip.id for clip in suite.clips(quick).clips}
     assert len(fates) == len(suite.clips(quick).clips)
     slow = [fate for fate in fates if fate.seconds > HANG_SECONDS]
-    killed = [fate for fate in fates if "process that decodes" in fate.reason]
+    killed = [fate for fate in fates if "decoder process" in fate.reason]
     late = [fate for fate in fates if "gave up after" in fate.reason]
     scored = sum(not fate.reason for fate in fates)
     print(

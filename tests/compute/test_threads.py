@@ -32,16 +32,16 @@ senses = extractor.engines.senses
 senses.finder
 opencv_with_faces = cv2.getNumThreads()
 cv2.setNumThreads(9)
-senses.still
+senses.read_image
 before = len(os.listdir("/proc/self/task"))
-senses.listener._recognise(numpy.random.default_rng(0).normal(0, 0.1, 48_000).astype(numpy.float32), [(0.0, 3.0)])
+senses.transcriber._recognise(numpy.random.default_rng(0).normal(0, 0.1, 48_000).astype(numpy.float32), [(0.0, 3.0)])
 print(json.dumps({
     "planned": extraction.threads,
     "torch": torch.get_num_threads(),
     "openvino": request.get_compiled_model().get_property("INFERENCE_NUM_THREADS"),
     "opencv with faces": opencv_with_faces,
     "opencv with images": cv2.getNumThreads(),
-    "voice activity": senses.listener._vad.get_session_options().intra_op_num_threads,
+    "voice activity": senses.transcriber._vad.get_session_options().intra_op_num_threads,
     "threads that the recogniser starts": len(os.listdir("/proc/self/task")) - before,
 }))
 """

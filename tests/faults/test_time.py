@@ -45,8 +45,8 @@ from mien.media.decoder import DecoderClient
 decoder = DecoderClient(MediaSettings(), ComputeSettings(clip_seconds=20))
 decoder.begin(Path(sys.argv[1]))
 print(decoder.start().pid, flush=True)
-with decoder.recording(Path(sys.argv[1]), rates={"vision": 25}) as recording:
-    for number, frame in enumerate(recording.frames()):
+with decoder.open(Path(sys.argv[1]), rates={"vision": 25}) as reader:
+    for number, frame in enumerate(reader.frames()):
         time.sleep(0.05)
 print("seen", number + 1, flush=True)
 """

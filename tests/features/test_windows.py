@@ -148,7 +148,7 @@ def extractor(windows: Windows | None, count: Counter[str] | None = None) -> tup
     settings = read_settings(overrides=["weights=tiny", "modalities=[text, audio]"])
     made = Extractor(plan(settings, windows=windows))
     made.engines.senses = SimpleNamespace(
-        listener=KnownTranscript(), decoder=DecoderClient(settings.media, settings.compute)
+        transcriber=KnownTranscript(), decoder=DecoderClient(settings.media, settings.compute)
     )  # type: ignore[assignment]
     backbones = {m.name: Counted(made.engines.backbone(m)) for m in plan(settings).modalities}
     made.engines._backbones.update(backbones)

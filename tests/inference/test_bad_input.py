@@ -86,10 +86,10 @@ def test_only_those_fail(result: tuple[Store, ExtractionSummary]) -> None:
         ("silence", "audio", "digitally silent"),
         ("silence", "text", "no speech"),
         ("music", "text", "no speech|no words"),
-        ("no sound", "audio", "no sound track"),
-        ("no sound", "text", "no sound track"),
+        ("no sound", "audio", "no audio track"),
+        ("no sound", "text", "no audio track"),
         ("five frames", "vision", "no face in 1 frames"),
-        ("sound only", "vision", "no picture"),
+        ("sound only", "vision", "no video"),
         ("good sönd", "vision", "no face in 4 frames"),
     ],
 )

@@ -77,10 +77,10 @@ def test_a_folder_gives_a_row_per_clip_and_bad_ones_say_why(model: mien.Model, d
     assert rows["15"]["present"] == "text audio"
     assert math.isfinite(rows["15"]["Joy"])
     assert rows["00"]["present"] == "audio"
-    assert rows["00"]["absent"] == "text: the transcript given is empty"
+    assert rows["00"]["absent"] == "text: the provided transcript is empty"
     assert rows["bad"]["Joy"] != rows["bad"]["Joy"] or rows["bad"]["Joy"] is None
     assert "not a video" in rows["bad"]["error"]
-    assert "nothing to score" in rows["mute"]["error"] and "no sound track" in rows["mute"]["error"]
+    assert "nothing to score" in rows["mute"]["error"] and "no audio track" in rows["mute"]["error"]
 
 
 def test_scores_do_not_depend_on_company(model: mien.Model, data: Path) -> None:

@@ -159,7 +159,7 @@ def test_the_source_can_be_chosen(run: Path, challenge: Path, ordinary: Path) ->
     ]
     (first, _) = model.predictions(ordinary, faces="provided", sound="provided")
     assert first.error is not None
-    assert "no sound beside the data" in first.error and "no face pictures beside the data" in first.error
+    assert "no audio file is provided" in first.error and "no face images are provided" in first.error
     with pytest.raises(SettingsError, match="'video', 'provided' or 'auto', found 'film'"):
         model.predictions(ordinary, faces="film")
 
@@ -171,4 +171,4 @@ def test_the_command_scores_ordinary_videos_and_notes_the_difference_once(run: P
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr.count(note) == 1
-    assert done.stdout.count("no face pictures beside the data") == 2
+    assert done.stdout.count("no face images are provided") == 2

@@ -1,4 +1,4 @@
-"""Small test clips, made on the spot, whose pictures and sound say what they are.
+"""Small test clips, made on the spot, whose frames and sound say what they are.
 
 Every picture shows its own number as a 4 x 4 board of black and white fields (the first one is red: it marks the upper
 left corner), over a texture that moves, so that codecs have something to predict. The sound is any function of time.
@@ -17,7 +17,7 @@ SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "clips"
 
 QUIET = {"libx265": {"x265-params": "log-level=none"}}
 B_PICTURES = {"bf": "3", "b-adapt": "0", "g": "48"}
-"""x264 options for three B pictures between any two others."""
+"""x264 options for three B frames between any two others."""
 
 Wave = Callable[[np.ndarray], np.ndarray]
 
@@ -107,7 +107,7 @@ def picture(index: int, size: tuple[int, int]) -> np.ndarray:
 
 
 def index_of(rgb: np.ndarray) -> int:
-    """The number that a picture shows; the first field is the corner mark, so numbers must be even."""
+    """The number that a frame shows; the first field is the corner mark, so numbers must be even."""
     height, width = rgb.shape[0] // 4, rgb.shape[1] // 4
     fields = [
         rgb[row * height + height // 4 : row * height + height * 3 // 4, column * width + width // 4 :][

@@ -1,4 +1,4 @@
-"""What browsers play is told from container, codec and pixel format; a headless browser is asked in tests/reporting."""
+"""Playability follows from container, codec and pixel format; a headless browser checks it in tests/reporting."""
 
 from pathlib import Path
 
@@ -18,10 +18,10 @@ from tests.media.clips import make_clip
         ("a.webm", {"codec": "libvpx", "sound": "libopus", "sound_rate": 48_000}, None),
         ("a.mp4", {"codec": "libx264", "sound": None}, None),
         ("a.wav", {"codec": None, "sound": "pcm_s16le"}, None),
-        ("a.mp4", {"codec": "mpeg4"}, "MPEG-4 part 2 pictures"),
-        ("a.mp4", {"codec": "libx265"}, "HEVC (High Efficiency Video Coding) pictures"),
-        ("a.mp4", {"pix_fmt": "yuv444p"}, "h264 pictures of the form yuv444p"),
-        ("a.mov", {"sound": "pcm_s16le"}, "pcm_s16le sound in .mov files"),
+        ("a.mp4", {"codec": "mpeg4"}, "MPEG-4 part 2 video"),
+        ("a.mp4", {"codec": "libx265"}, "HEVC (High Efficiency Video Coding) video"),
+        ("a.mp4", {"pix_fmt": "yuv444p"}, "h264 video of the form yuv444p"),
+        ("a.mov", {"sound": "pcm_s16le"}, "pcm_s16le audio in .mov files"),
         ("a.mkv", {}, ".mkv files"),
     ],
 )

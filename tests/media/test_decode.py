@@ -1,4 +1,4 @@
-"""Decoding: the right pictures, unchanged; sound in step with them; and a reason for everything else."""
+"""Decoding: the right frames, unchanged; sound in step with them; and a reason for everything else."""
 
 import os
 import random
@@ -19,8 +19,8 @@ import pytest
 from mien.config import MediaSettings
 from mien.errors import MediaError
 from mien.media import audio_track
-from mien.media.container import open_container, picture_track
-from mien.media.decode import Frame, MediaReader, read_sound
+from mien.media.container import open_container, video_stream
+from mien.media.decode import Frame, MediaReader, read_audio
 from mien.media.timeline import SamplingGrid
 from mien.media.video_track import VideoTrack
 from tests.media.clips import B_PICTURES, SHARED, beep, cut, index_of, make_clip, repeat
@@ -49,12 +49,12 @@ STREAMS = {
 
 
 def read(path: Path, rates: Mapping[str, float] = RATES, **asked) -> tuple[list[Frame], MediaReader]:
-    with MediaReader(path, asked.pop("settings", SETTINGS), rates=rates, **asked) as recording:
-        return list(recording.frames()), recording
+    with MediaReader(path, asked.pop("settings", SETTINGS), rates=rates, **asked) as reader:
+        return list(reader.frames()), reader
 
 
 def decode_everything(path: Path) -> list[tuple[Fraction, np.ndarray]]:
-    """Slow and obvious: every picture as RGB, with its time from the first one; AVI stores none: they are counted."""
+    """Slow and obvious: every frame as RGB, with its time from the first one; AVI stores none: they are counted."""
     with av.open(str(path)) as container:
         pictures = list(container.decode(video=0))
         counted = path.suffix == ".avi"
@@ -65,7 +65,7 @@ def decode_everything(path: Path) -> list[tuple[Fraction, np.ndarray]]:
 def choose(
     pictures, rates: Mapping[str, float], start: float = 0, end: float = 1e9
 ) -> list[tuple[float, np.ndarray, set]]:
-    """Slow and obvious: the first picture at or after every k / rate."""
+    """Slow and obvious: the first frame at or after every k / rate."""
     origin, stop = Fraction(str(start)), Fraction(str(end))
     inside = [(time - origin, rgb) for time, rgb in pictures if origin <= time < stop]
     chosen: dict[int, set[str]] = {}
@@ -102,40 +102,40 @@ def streams(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory) -> Path:
-    """Two seconds, 25 pictures per second, B pictures, and a beep at 1.0 to 1.5 s."""
+    """Two seconds, 25 frames per second, B frames, and a beep at 1.0 to 1.5 s."""
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
     return make_clip(path, options=B_PICTURES, wave=beep(1.0, 1.5))
 
 
-# ---- which pictures ----------------------------------------------------------------------------------------------
+# ---- which frames ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", STREAMS)
 @pytest.mark.parametrize("threads", [1, 3])
-def test_pictures_are_those_of_decoding_everything_bit_for_bit(streams, name, threads):
+def test_frames_are_those_of_decoding_everything_bit_for_bit(streams, name, threads):
     pictures = decode_everything(streams[name])
     assert_same(read(streams[name], threads=threads)[0], choose(pictures, RATES))
     assert_same(read(streams[name], {"rare": 0.7}, threads=threads)[0], choose(pictures, {"rare": 0.7}))
 
 
 @pytest.mark.parametrize("name", STREAMS)
-def test_a_part_of_a_file_gives_the_pictures_of_that_part_bit_for_bit(streams, name):
+def test_a_part_of_a_file_gives_the_frames_of_that_part_bit_for_bit(streams, name):
     pictures = decode_everything(streams[name])
     for start, end in ((0, 0.9), (1.1, 2.0), (2.53, 3)):
         assert_same(read(streams[name], start=start, end=end)[0], choose(pictures, RATES, start, end))
 
 
 @pytest.mark.parametrize("name", ["h264-b.mp4", "h264-pyramid.mkv", "hevc.mov", "mpeg4.mp4", "mpeg2.mpg"])
-def test_pictures_that_nothing_refers_to_are_not_even_decoded(streams, name):
+def test_frames_that_nothing_refers_to_are_not_even_decoded(streams, name):
     assert decoded(streams[name], {"all": 100.0}) == 75  # 3 s at 25 per second
     assert decoded(streams[name], {"one": 0.1}) < 60
 
 
 def decoded(path: Path, rates: Mapping[str, float]) -> int:
-    """How many pictures came out of the decoder when those at ``rates`` were asked for."""
+    """How many frames came out of the decoder when those at ``rates`` were asked for."""
     file, container = open_container(path, SETTINGS)
     with file, container:
-        stream = picture_track(container)
+        stream = video_stream(container)
         assert stream is not None
         track = VideoTrack(stream, SamplingGrid(rates), length=None, threads=1)
         for packet in [*(packet for packet in container.demux(stream) if packet.size), None]:
@@ -147,7 +147,7 @@ def test_a_part_late_in_a_file_is_reached_without_decoding_what_is_before(tmp_pa
     path = make_clip(tmp_path / "long.mp4", seconds=20, fps=10, size=(64, 64), options={"g": "10"}, sound=None)
     file, container = open_container(path, SETTINGS)
     with file, container:
-        stream = picture_track(container)
+        stream = video_stream(container)
         assert stream is not None
         track = VideoTrack(stream, SamplingGrid({"all": 100}), length=None, threads=1)
         for packet in [*(packet for packet in container.demux(stream) if packet.size), None]:
@@ -157,25 +157,25 @@ def test_a_part_late_in_a_file_is_reached_without_decoding_what_is_before(tmp_pa
 
 def test_variable_frame_rate_is_sampled_by_presentation_time(tmp_path):
     path = make_clip(tmp_path / "vfr.mp4", times=[0, 0.04, 0.3, 0.31, 0.9, 1.7], sound=None)
-    frames, recording = read(path, {"vision": 4})
+    frames, reader = read(path, {"vision": 4})
     # 0 → 0;  0.25 → 0.3;  0.5 and 0.75 → 0.9 (once);  1.0 to 1.5 → 1.7 (once)
     assert [frame.seconds for frame in frames] == pytest.approx([0, 0.3, 0.9, 1.7])
     assert [index_of(frame.rgb) for frame in frames] == [0, 2, 4, 5]
-    assert recording.seconds == pytest.approx(1.7, abs=0.05)  # and the last picture's own duration
+    assert reader.seconds == pytest.approx(1.7, abs=0.05)  # and the last picture's own duration
 
 
-@pytest.mark.parametrize("told", [1, 25, 1000])
-def test_the_frame_rate_in_the_header_does_not_matter(tmp_path, told):
-    path = make_clip(tmp_path / "told.mkv", told_rate=told, sound=None, options=B_PICTURES)
+@pytest.mark.parametrize("stated", [1, 25, 1000])
+def test_the_frame_rate_in_the_header_does_not_matter(tmp_path, stated):
+    path = make_clip(tmp_path / "stated.mkv", told_rate=stated, sound=None, options=B_PICTURES)
     with av.open(str(path)) as container:
-        assert container.streams.video[0].average_rate == told
-    frames, recording = read(path, {"motion": 10})
-    # 25 per second: 0.1 → picture 3 (0.12), 0.2 → 5 (0.20), 0.3 → 8 (0.32), 0.4 → 10 (0.40), 0.5 → 13 …
+        assert container.streams.video[0].average_rate == stated
+    frames, reader = read(path, {"motion": 10})
+    # 25 per second: 0.1 → frame 3 (0.12), 0.2 → 5 (0.20), 0.3 → 8 (0.32), 0.4 → 10 (0.40), 0.5 → 13 …
     assert [index_of(frame.rgb) for frame in frames][:6] == [0, 3, 5, 8, 10, 13]
-    assert recording.seconds == pytest.approx(2.0, abs=1.0 if told == 1 else 0.041)
+    assert reader.seconds == pytest.approx(2.0, abs=1.0 if stated == 1 else 0.041)
 
 
-def test_each_picture_says_which_rates_it_serves(clip):
+def test_each_frame_says_which_rates_it_serves(clip):
     frames, _ = read(clip)
     # 25 per second; motion 0, .1 → .12, .2, .3 → .32;  vision 0, .25 → .28
     assert [(round(frame.seconds, 2), sorted(frame.wanted)) for frame in frames[:5]] == [
@@ -189,30 +189,30 @@ def test_each_picture_says_which_rates_it_serves(clip):
 
 def test_missing_presentation_times_are_guessed_and_said(tmp_path):
     path = make_clip(tmp_path / "raw.h264", sound=None, container="h264", options=B_PICTURES)
-    frames, recording = read(path, {"motion": 10})
+    frames, reader = read(path, {"motion": 10})
     assert [index_of(frame.rgb) for frame in frames][:4] == [0, 3, 5, 8]
-    assert recording.notes == ["no presentation times: guessed from 25 pictures per second"]
+    assert reader.notes == ["no presentation times: guessed from 25 frames per second"]
 
 
 def test_time_that_starts_again_goes_on_where_it_stopped(tmp_path):
     once = make_clip(tmp_path / "once.ts", options=B_PICTURES)
     twice = tmp_path / "twice.ts"
     twice.write_bytes(once.read_bytes() * 2)
-    frames, recording = read(twice, {"motion": 10})
-    sound = recording.sound()
+    frames, reader = read(twice, {"motion": 10})
+    sound = reader.audio()
     assert sound is not None
-    assert recording.seconds == pytest.approx(4.0, abs=0.1)
+    assert reader.seconds == pytest.approx(4.0, abs=0.1)
     assert len(sound) / 16_000 == pytest.approx(4.0, abs=0.1)
     assert len(frames) == pytest.approx(40, abs=1)
     assert all(later.seconds > earlier.seconds for earlier, later in pairwise(frames))
-    assert "time jumps back 1 times: counted on from there" in recording.notes
+    assert "time jumps back 1 times: continued from there" in reader.notes
 
 
 def test_one_pass_a_second_call_goes_on_where_the_first_stopped(clip):
-    with MediaReader(clip, SETTINGS, rates={"motion": 10}) as recording:
-        first = next(iter(recording.frames()))
-        rest = list(recording.frames())
-        assert list(recording.frames()) == []
+    with MediaReader(clip, SETTINGS, rates={"motion": 10}) as reader:
+        first = next(iter(reader.frames()))
+        rest = list(reader.frames())
+        assert list(reader.frames()) == []
     assert [first.seconds, rest[0].seconds, len(rest)] == pytest.approx([0, 0.12, 19])
 
 
@@ -223,7 +223,7 @@ def test_one_pass_a_second_call_goes_on_where_the_first_stopped(clip):
     ("rotation", "hflip", "corner"),
     [(0, False, (0, 0)), (-90, False, (0, 1)), (90, False, (1, 0)), (180, False, (1, 1)), (0, True, (0, 1))],
 )
-def test_the_display_matrix_turns_pictures_upright(tmp_path, rotation, hflip, corner):
+def test_the_display_matrix_turns_frames_upright(tmp_path, rotation, hflip, corner):
     """The upper left corner is red as stored: a quarter turn clockwise takes it to the upper right, and so on."""
     path = make_clip(tmp_path / "turned.mp4", seconds=0.2, size=(160, 96), rotation=rotation, hflip=hflip, sound=None)
     (frame, *_), _ = read(path)
@@ -241,13 +241,13 @@ def test_pixels_that_are_not_square_are_made_square(tmp_path):
     assert read(path)[0][0].rgb.shape == (120, 213, 3)  # 160 x 4/3 = 213.3
 
 
-def test_large_pictures_are_scaled_down_to_the_largest_side(tmp_path):
+def test_large_frames_are_scaled_down_to_the_largest_side(tmp_path):
     path = make_clip(tmp_path / "large.mp4", seconds=0.2, size=(320, 240), rotation=-90, sound=None)
-    frames, recording = read(path, settings=MediaSettings(largest_side=100))
+    frames, reader = read(path, settings=MediaSettings(largest_side=100))
     assert frames[0].rgb.shape == (100, 75, 3)
     upright = [np.rot90(frame.rgb, 1) for frame in frames]  # as stored, to read its number
     assert [index_of(rgb) for rgb in upright] == [0, 3]
-    assert (recording.width, recording.height) == (320, 240)
+    assert (reader.width, reader.height) == (320, 240)
 
 
 # ---- sound -------------------------------------------------------------------------------------------------------
@@ -278,40 +278,40 @@ def test_sound_is_16_khz_mono_and_heard_when_it_is_seen(tmp_path, name, codec, s
     path = make_clip(
         tmp_path / name, codec=codec, sound=sound, sound_rate=rate, layout=layout, wave=beep(1.0, 1.5), fps=25
     )
-    frames, recording = read(path)
-    heard = recording.sound()
+    frames, reader = read(path)
+    heard = reader.audio()
     assert heard is not None and heard.dtype == np.float32 and heard.ndim == 1
     assert onset(heard) == pytest.approx(1.0, abs=0.03)  # AVI keeps the 25 ms an mp3 encoder puts in front
     assert len(heard) / 16_000 == pytest.approx(2.0, abs=0.08)
-    assert recording.seconds == pytest.approx(2.0, abs=0.08)
-    assert recording.has_sound and recording.has_video == bool(frames) == (codec is not None)
-    assert recording.notes == []
+    assert reader.seconds == pytest.approx(2.0, abs=0.08)
+    assert reader.has_audio and reader.has_video == bool(frames) == (codec is not None)
+    assert reader.notes == []
 
 
 def test_sound_that_starts_late_is_preceded_by_silence_and_this_is_said(tmp_path):
     path = make_clip(tmp_path / "late.mkv", sound="pcm_s16le", sound_start=0.7, wave=beep(1.0, 1.5))
-    _, recording = read(path)
-    heard = recording.sound()
+    _, reader = read(path)
+    heard = reader.audio()
     assert heard is not None
     assert not heard[: int(0.69 * 16_000)].any()
     assert onset(heard) == pytest.approx(1.0, abs=0.005)
-    assert recording.notes == ["sound begins 0.70 s after the picture: silence stands before it"]
+    assert reader.notes == ["audio starts 0.70 s after the video: silence is inserted before it"]
 
 
-def test_pictures_that_start_late_leave_the_sound_whole(tmp_path):
+def test_frames_that_start_late_leave_the_sound_whole(tmp_path):
     times = [0.5 + index / 25 for index in range(40)]
     path = make_clip(tmp_path / "late.mkv", times=times, sound="pcm_s16le", wave=beep(1.0, 1.5))
-    frames, recording = read(path)
-    heard = recording.sound()
+    frames, reader = read(path)
+    heard = reader.audio()
     assert heard is not None
     assert frames[0].seconds == pytest.approx(0.5, abs=0.001)
     assert onset(heard) == pytest.approx(1.0, abs=0.005)
 
 
 def test_a_part_of_the_sound_is_that_part_of_the_whole(clip):
-    whole = read_sound(clip)
-    _, recording = read(clip, start=0.25, end=1.75)
-    part = recording.sound()
+    whole = read_audio(clip)
+    _, reader = read(clip, start=0.25, end=1.75)
+    part = reader.audio()
     assert part is not None
     assert len(part) == 24_000  # 1.5 s
     assert np.array_equal(part, whole[4_000:28_000])
@@ -319,8 +319,8 @@ def test_a_part_of_the_sound_is_that_part_of_the_whole(clip):
 
 def test_a_part_late_in_a_file_has_the_sound_of_that_part(tmp_path):
     path = make_clip(tmp_path / "long.mp4", seconds=8, fps=10, wave=beep(6.0, 6.5))
-    whole, (_, recording) = read_sound(path), read(path, start=5.0, end=7.0)
-    part = recording.sound()
+    whole, (_, reader) = read_audio(path), read(path, start=5.0, end=7.0)
+    part = reader.audio()
     assert part is not None and len(part) == 32_000
     assert onset(part) == pytest.approx(1.0, abs=0.01)
     # decoding starts a second early, in another phase of 44100 → 16000: equal but for less than half a sample's shift
@@ -329,20 +329,20 @@ def test_a_part_late_in_a_file_has_the_sound_of_that_part(tmp_path):
 
 def test_a_gap_in_the_sound_is_filled_with_silence(tmp_path):
     gappy = with_a_gap_in_its_sound(tmp_path)
-    _, recording = read(gappy)
-    heard = recording.sound()
+    _, reader = read(gappy)
+    heard = reader.audio()
     assert heard is not None
     assert onset(heard) == pytest.approx(2.0, abs=0.005)
-    assert recording.notes == ["gaps of 1.0 s in the sound are filled with silence"]
+    assert reader.notes == ["gaps of 1.0 s in the audio are filled with silence"]
 
 
 @pytest.mark.parametrize("size", [700, 16_000, 20_000])  # a gap of 16,000 samples is longer than a block, or as long
 def test_sound_is_the_same_whatever_the_blocks_it_is_kept_in(tmp_path, monkeypatch, size):
     gappy = with_a_gap_in_its_sound(tmp_path)
-    whole = read_sound(gappy)
+    whole = read_audio(gappy)
     monkeypatch.setattr(audio_track, "BLOCK", size)
     assert len(whole) == pytest.approx(3 * 16_000, abs=20)
-    assert np.array_equal(read_sound(gappy), whole)
+    assert np.array_equal(read_audio(gappy), whole)
 
 
 def with_a_gap_in_its_sound(folder: Path) -> Path:
@@ -359,25 +359,25 @@ def with_a_gap_in_its_sound(folder: Path) -> Path:
     return gappy
 
 
-def test_a_clip_without_sound_has_none_and_one_without_pictures_shows_none(tmp_path):
-    frames, mute = read(make_clip(tmp_path / "mute.mp4", sound=None))
-    assert frames and not mute.has_sound and mute.sound() is None
+def test_a_clip_without_sound_has_none_and_one_without_frames_shows_none(tmp_path):
+    frames, silent = read(make_clip(tmp_path / "silent.mp4", sound=None))
+    assert frames and not silent.has_audio and silent.audio() is None
     frames, blind = read(make_clip(tmp_path / "blind.m4a", codec=None))
-    assert not frames and not blind.has_video and blind.sound() is not None
+    assert not frames and not blind.has_video and blind.audio() is not None
 
 
 def test_what_was_not_asked_for_is_not_done(clip):
-    frames, recording = read(clip, rates={}, sound=False)
-    assert frames == [] and recording.sound() is None
-    assert recording.has_video and recording.has_sound
-    assert recording.seconds == pytest.approx(2.0, abs=0.001)  # read from the packets, without decoding one
+    frames, reader = read(clip, rates={}, audio=False)
+    assert frames == [] and reader.audio() is None
+    assert reader.has_video and reader.has_audio
+    assert reader.seconds == pytest.approx(2.0, abs=0.001)  # read from the packets, without decoding one
 
 
 def test_asking_for_the_sound_first_reads_the_whole_file(clip):
-    with MediaReader(clip, SETTINGS, rates=RATES) as recording:
-        heard = recording.sound()
-        assert heard is not None and list(recording.frames()) == []
-    assert np.array_equal(heard, read_sound(clip))
+    with MediaReader(clip, SETTINGS, rates=RATES) as reader:
+        heard = reader.audio()
+        assert heard is not None and list(reader.frames()) == []
+    assert np.array_equal(heard, read_audio(clip))
 
 
 # ---- what bad input gets -----------------------------------------------------------------------------------------
@@ -414,13 +414,13 @@ def make_bad(name: str, path: Path) -> None:
         ("missing", "no such file"),
         ("a folder", "a folder, expected a video"),
         ("nothing", "an empty file"),
-        ("text", "not a video or sound file of a known format"),
-        ("zeros", "holds zeros"),
-        ("noise", "not a video or sound file of a known format"),
-        ("a playlist", "not a video or sound file of a known format"),
-        ("a script", "not a video or sound file of a known format"),
+        ("text", "not a video or audio file of a known format"),
+        ("zeros", "contains only zeros"),
+        ("noise", "not a video or audio file of a known format"),
+        ("a playlist", "not a video or audio file of a known format"),
+        ("a script", "not a video or audio file of a known format"),
         ("a head", r"its index \(moov\) is missing"),
-        ("no streams", r"no video and no sound that can be decoded \(streams: none\)"),
+        ("no streams", r"no video and no audio that can be decoded \(streams: none\)"),
         ("a pipe", "not a regular file"),
     ],
 )
@@ -469,14 +469,16 @@ def test_an_undecodable_name_is_no_obstacle(tmp_path, clip):
 @pytest.mark.parametrize("name", ["a.mkv", "b.ts", "c.avi"])
 def test_a_truncated_file_gives_what_is_there(tmp_path, name):
     whole = make_clip(tmp_path / name, codec="mpeg4" if name == "c.avi" else "libx264", sound="libmp3lame", seconds=4)
-    frames, recording = read(cut(whole, 0.5, tmp_path / f"cut-{name}"), {"motion": 10})
-    heard = recording.sound()
+    frames, reader = read(cut(whole, 0.5, tmp_path / f"cut-{name}"), {"motion": 10})
+    heard = reader.audio()
     assert heard is not None
-    assert 1.0 < recording.seconds < 3.0
-    assert len(frames) == pytest.approx(recording.seconds * 10, abs=3)
-    assert len(heard) / 16_000 == pytest.approx(recording.seconds, abs=0.5)
+    assert 1.0 < reader.seconds < 3.0
+    assert len(frames) == pytest.approx(reader.seconds * 10, abs=3)
+    assert len(heard) / 16_000 == pytest.approx(reader.seconds, abs=0.5)
     if name == "a.mkv":
-        assert any(re.match(r"ends at [12]\.\d s, though its header says 4\.0 s", note) for note in recording.notes)
+        assert any(
+            re.match(r"cut short: ends at [12]\.\d s, but its header states 4\.0 s", note) for note in reader.notes
+        )
 
 
 def test_damaged_packets_are_counted(tmp_path):
@@ -485,13 +487,13 @@ def test_damaged_packets_are_counted(tmp_path):
     middle = len(damaged) // 2
     damaged[middle : middle + 3000] = bytes(3000)
     path.write_bytes(damaged)
-    frames, recording = read(path, {"motion": 10})
+    frames, reader = read(path, {"motion": 10})
     assert len(frames) > 10
-    assert recording.notes and all("\n" not in note for note in recording.notes)
+    assert reader.notes and all("\n" not in note for note in reader.notes)
 
 
 def hollow(path: Path) -> Path:
-    """The same clip with zeros in place of its pictures."""
+    """The same clip with zeros in place of its frames."""
     with av.open(str(path)) as container:
         places = [(packet.pos or 0, packet.size) for packet in container.demux(video=0) if packet.size]
     content = bytearray(path.read_bytes())
@@ -502,24 +504,24 @@ def hollow(path: Path) -> Path:
 
 
 def test_nothing_decodable_is_an_error(tmp_path):
-    with pytest.raises(MediaError, match=r"^mute.mp4: nothing in it could be decoded"):
-        read(hollow(make_clip(tmp_path / "mute.mp4", sound=None)))
+    with pytest.raises(MediaError, match=r"^silent.mp4: nothing in it could be decoded"):
+        read(hollow(make_clip(tmp_path / "silent.mp4", sound=None)))
 
 
-def test_pictures_that_cannot_be_decoded_leave_the_sound(tmp_path):
-    frames, recording = read(hollow(make_clip(tmp_path / "hollow.mp4", wave=beep(1.0, 1.5))))
-    heard = recording.sound()
+def test_frames_that_cannot_be_decoded_leave_the_sound(tmp_path):
+    frames, reader = read(hollow(make_clip(tmp_path / "hollow.mp4", wave=beep(1.0, 1.5))))
+    heard = reader.audio()
     assert heard is not None and onset(heard) == pytest.approx(1.0, abs=0.01)
-    assert frames == [] and not recording.has_video and recording.has_sound
-    assert "no picture could be decoded" in recording.notes
+    assert frames == [] and not reader.has_video and reader.has_audio
+    assert "no video frame could be decoded" in reader.notes
 
 
-def test_pictures_too_large_are_refused_before_they_are_decoded_but_the_sound_may_be_heard(tmp_path):
+def test_frames_too_large_are_refused_before_they_are_decoded_but_the_sound_may_be_heard(tmp_path):
     path = make_clip(tmp_path / "large.mp4", size=(400, 300), seconds=0.2)
     strict = MediaSettings(largest_megapixels=0.1)
-    with pytest.raises(MediaError, match=r"^large.mp4: pictures of 400 x 300 = 0.1 megapixels, but at most 0.1 "):
+    with pytest.raises(MediaError, match=r"^large.mp4: frames of 400 x 300 = 0.1 megapixels, but at most 0.1 "):
         read(path, settings=strict)
-    assert read(path, rates={}, settings=strict)[1].sound() is not None
+    assert read(path, rates={}, settings=strict)[1].audio() is not None
 
 
 @pytest.mark.parametrize(
@@ -553,9 +555,9 @@ def test_a_part_outside_the_file_is_an_error(clip, start, end):
 
 
 def test_a_part_that_only_ends_outside_the_file_is_shortened_and_this_is_said(clip):
-    _, recording = read(clip, start=1.0, end=7.0)
-    assert recording.seconds == pytest.approx(1.0, abs=0.05)
-    assert recording.notes == ["the part asked for ends at 7 s, but the file at 2.0 s"]
+    _, reader = read(clip, start=1.0, end=7.0)
+    assert reader.seconds == pytest.approx(1.0, abs=0.05)
+    assert reader.notes == ["the requested part ends at 7 s, but the file at 2.0 s"]
 
 
 def test_too_long_is_told_by_presentation_times_not_by_the_header(tmp_path, clip):
@@ -571,11 +573,11 @@ def test_too_long_is_told_by_presentation_times_not_by_the_header(tmp_path, clip
     place = header.index(bytes.fromhex("448988")) + 3  # Matroska: Duration, an 8-byte float in milliseconds
     header[place : place + 8] = struct.pack(">d", 1e9)
     (tmp_path / "liar.mkv").write_bytes(header)
-    assert read(tmp_path / "liar.mkv")[1].notes == ["ends at 2.0 s, though its header says 1000000.0 s; cut short?"]
+    assert read(tmp_path / "liar.mkv")[1].notes == ["cut short: ends at 2.0 s, but its header states 1000000.0 s"]
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_damage_anywhere_gives_pictures_or_one_line(tmp_path, streams, clip, seed):
+def test_damage_anywhere_gives_frames_or_one_line(tmp_path, streams, clip, seed):
     """Bits flipped, bytes cut, zeroed, doubled or inserted: never anything but a clip or a reason."""
     chance = random.Random(seed)
     for round_ in range(12):
@@ -583,11 +585,11 @@ def test_damage_anywhere_gives_pictures_or_one_line(tmp_path, streams, clip, see
         path = tmp_path / f"{round_}-{source.name}"
         path.write_bytes(mutate(bytearray(source.read_bytes()), chance))
         try:
-            frames, recording = read(path, settings=MediaSettings(longest_seconds=60))
+            frames, reader = read(path, settings=MediaSettings(longest_seconds=60))
         except MediaError as error:
             assert str(error).startswith(path.name) and "\n" not in str(error)
         else:
-            assert all(0 <= frame.seconds <= 60 for frame in frames) and recording.seconds <= 61
+            assert all(0 <= frame.seconds <= 60 for frame in frames) and reader.seconds <= 61
 
 
 def mutate(content: bytearray, chance: random.Random) -> bytearray:
@@ -631,8 +633,8 @@ def test_damage_leaves_nothing_on_the_terminal(tmp_path):
 from pathlib import Path
 from mien.config import MediaSettings
 from mien.media.decode import MediaReader
-with MediaReader(Path({str(path)!r}), MediaSettings(), rates={{"motion": 10}}) as recording:
-    print(len(list(recording.frames())) > 5)
+with MediaReader(Path({str(path)!r}), MediaSettings(), rates={{"motion": 10}}) as reader:
+    print(len(list(reader.frames())) > 5)
 """
     here = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", script], cwd=here, capture_output=True, text=True, check=False)
@@ -658,15 +660,15 @@ def test_decoding_needs_no_torch():
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak memory from /proc")
 def test_twenty_minutes_of_1080p_stay_within_memory(tmp_path):
-    """Sound of 20 min takes 1200 x 16,000 x 4 bytes = 77 MB; a decoded 1080p picture 3 MB, and as RGB 2.8 MB."""
+    """Sound of 20 min takes 1200 x 16,000 x 4 bytes = 77 MB; a decoded 1080p frame 3 MB, and as RGB 2.8 MB."""
     short = make_clip(tmp_path / "short.mp4", seconds=9.6, fps=2.5, size=(1920, 1080), options=B_PICTURES, still=True)
     path = repeat(short, 125, tmp_path / "long.mkv")
     script = f"""
 from pathlib import Path
 from mien.config import MediaSettings
 from mien.media.decode import MediaReader
-with MediaReader(Path({str(path)!r}), MediaSettings(), rates={{"vision": 4, "motion": 10}}) as recording:
-    print(sum(1 for _ in recording.frames()), len(recording.sound()) // 16_000, round(recording.seconds))
+with MediaReader(Path({str(path)!r}), MediaSettings(), rates={{"vision": 4, "motion": 10}}) as reader:
+    print(sum(1 for _ in reader.frames()), len(reader.audio()) // 16_000, round(reader.seconds))
 {PEAK}"""
     frames, heard, seconds, megabytes = run(script).split()
     assert (int(frames), int(heard), int(seconds)) == (3000, 1211, 1211)  # 125 times 24 pictures
@@ -689,11 +691,11 @@ SHARED_CLIPS = {  # pictures to be shown; seconds of pictures and of sound by th
 def test_real_clips_are_decoded_whole_and_exactly(name):
     path = SHARED / name
     count, seen, heard = SHARED_CLIPS[name]
-    frames, recording = read(path, {"all": 1000})
+    frames, reader = read(path, {"all": 1000})
     assert len(frames) == count
-    sound = recording.sound()
+    sound = reader.audio()
     assert sound is not None
-    assert recording.seconds == pytest.approx(max(seen, heard), abs=0.05)
+    assert reader.seconds == pytest.approx(max(seen, heard), abs=0.05)
     assert len(sound) / 16_000 == pytest.approx(heard, abs=0.05)
     if name not in ("cartoon_5_1_audio.mp4", "five_frames.mp4"):  # one has oblong pixels, one is scaled down
         assert_same(read(path)[0], choose(decode_everything(path), RATES))

@@ -1,4 +1,4 @@
-"""The process that decodes: gives what decoding here gives, and whatever happens to it costs one file."""
+"""The decoder process returns what decoding in this process returns, and its failures cost one file."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ import pytest
 from mien.config import ComputeSettings, MediaSettings
 from mien.errors import MediaError
 from mien.media.audio_track import AudioTrack
-from mien.media.decode import MediaReader, read_sound
+from mien.media.decode import MediaReader, read_audio
 from mien.media.decoder import DecoderClient, seconds_for
 from mien.media.timeline import SECOND
 from tests.badmedia.mutations import png
@@ -39,22 +39,22 @@ def decoder() -> Iterator[DecoderClient]:
 
 
 def works(decoder: DecoderClient, clip: Path) -> bool:
-    with decoder.recording(clip, rates=RATES) as reading:
-        return sum(1 for _ in reading.frames()) > 0 and reading.sound() is not None
+    with decoder.open(clip, rates=RATES) as reading:
+        return sum(1 for _ in reading.frames()) > 0 and reading.audio() is not None
 
 
-def test_pictures_and_sound_are_those_of_decoding_here(decoder: DecoderClient, clip: Path) -> None:
+def test_frames_and_sound_are_those_of_decoding_here(decoder: DecoderClient, clip: Path) -> None:
     with MediaReader(clip, MEDIA, rates=RATES, start=0.5, end=1.5) as here:
-        frames, sound = list(here.frames()), here.sound()
-    with decoder.recording(clip, rates=RATES, start=0.5, end=1.5) as there:
+        frames, sound = list(here.frames()), here.audio()
+    with decoder.open(clip, rates=RATES, start=0.5, end=1.5) as there:
         assert there.has_video
         for frame, other in zip(there.frames(), frames, strict=True):
             assert (frame.seconds, frame.wanted) == (other.seconds, other.wanted)
             assert np.array_equal(frame.rgb, other.rgb)
-        heard = there.sound()
+        heard = there.audio()
     assert heard is not None and sound is not None and np.array_equal(heard, sound)
-    assert (there.seconds, there.notes, there.mute) == (here.seconds, here.notes, here.mute)
-    assert np.array_equal(decoder.sound(clip), read_sound(clip))
+    assert (there.seconds, there.notes, there.no_audio_reason) == (here.seconds, here.notes, here.no_audio_reason)
+    assert np.array_equal(decoder.read_audio(clip), read_audio(clip))
 
 
 def test_a_sound_track_of_which_nothing_is_heard_is_not_called_missing(decoder: DecoderClient, tmp_path: Path) -> None:
@@ -69,37 +69,37 @@ def test_a_sound_track_of_which_nothing_is_heard_is_not_called_missing(decoder: 
         track = AudioTrack(source.streams.audio[0], longest=SECOND)
         track.add(av.Packet(b"\xff" * 40))
         assert (track.first, track.damaged) == (None, 1)
-        assert track.mute == "the sound track could not be decoded"
-    mute = make_clip(tmp_path / "mute.mp4", sound=None)
+        assert track.no_audio_reason == "the audio track could not be decoded"
+    silent = make_clip(tmp_path / "silent.mp4", sound=None)
     reasons = {
-        bare: "no sound in the part of the file that was read",
-        mute: "no sound track",
+        bare: "no audio in the part of the file that was read",
+        silent: "no audio track",
         whole: "",
     }
     for path, why in reasons.items():
-        with decoder.recording(path, rates={"vision": 4}) as recording:
-            assert (recording.sound() is None) == bool(why)
-            assert recording.mute == why
+        with decoder.open(path, rates={"vision": 4}) as reader:
+            assert (reader.audio() is None) == bool(why)
+            assert reader.no_audio_reason == why
     short = make_clip(tmp_path / "late.mkv", seconds=2, sound_start=1.5)
-    with decoder.recording(short, rates={"vision": 4}, end=1.0) as recording:
-        assert recording.sound() is None
-        assert recording.mute == "no sound in the part of the file that was read"
-    with decoder.recording(whole, rates={"vision": 4}, sound=False) as recording:
-        assert recording.sound() is None
-        assert recording.mute == "the sound was not asked for"
+    with decoder.open(short, rates={"vision": 4}, end=1.0) as reader:
+        assert reader.audio() is None
+        assert reader.no_audio_reason == "no audio in the part of the file that was read"
+    with decoder.open(whole, rates={"vision": 4}, audio=False) as reader:
+        assert reader.audio() is None
+        assert reader.no_audio_reason == "no audio was requested"
 
 
 def test_nothing_is_held_of_what_was_sent(decoder: DecoderClient, tmp_path: Path) -> None:
     short, long = (make_clip(tmp_path / f"{s}.wav", seconds=s, codec=None, sound="pcm_s16le") for s in (1, 600))
-    decoder.sound(short)
+    decoder.read_audio(short)
     process = psutil.Process(decoder.start().pid)
     before = process.memory_info().rss
-    assert len(decoder.sound(long)) * 4 > 38e6
-    decoder.sound(short)
-    decoder.sound(short)
+    assert len(decoder.read_audio(long)) * 4 > 38e6
+    decoder.read_audio(short)
+    decoder.read_audio(short)
     assert process.memory_info().rss - before < 10e6
     held = process.memory_info().rss
-    decoder.sound(long)
+    decoder.read_audio(long)
     time.sleep(0.2)  # it has sent the last byte before it lets go
     assert process.memory_info().rss - held < 10e6
 
@@ -109,15 +109,15 @@ def test_a_complaint_comes_back_in_its_own_words_and_the_process_stays(
 ) -> None:
     process = decoder.start()
     (tmp_path / "bad.mp4").write_text("dear diary")
-    for path, told in ((tmp_path / "bad.mp4", "not a video"), (tmp_path / "gone.mp4", "no such file")):
-        with pytest.raises(MediaError, match=told), decoder.recording(path, rates=RATES):
+    for path, message in ((tmp_path / "bad.mp4", "not a video"), (tmp_path / "gone.mp4", "no such file")):
+        with pytest.raises(MediaError, match=message), decoder.open(path, rates=RATES):
             pass
     assert works(decoder, clip)
     assert decoder.start() is process
 
 
 def test_a_file_that_is_left_in_the_midst_does_not_disturb_the_next(decoder: DecoderClient, clip: Path) -> None:
-    with decoder.recording(clip, rates=RATES) as reading:
+    with decoder.open(clip, rates=RATES) as reading:
         next(reading.frames())
     assert works(decoder, clip)
 
@@ -126,15 +126,15 @@ def test_a_decoder_that_hangs_is_killed_in_time(clip: Path) -> None:
     decoder = DecoderClient(MEDIA, ComputeSettings(clip_seconds=1))
     os.kill(decoder.start().pid, signal.SIGSTOP)
     began = time.monotonic()
-    with pytest.raises(MediaError, match=r"a\.mp4: gave up after 1 s"), decoder.recording(clip, rates=RATES):
+    with pytest.raises(MediaError, match=r"a\.mp4: gave up after 1 s"), decoder.open(clip, rates=RATES):
         pass
     assert 0.9 < time.monotonic() - began < 10
 
 
 def test_a_decoder_that_crashes_costs_one_file(decoder: DecoderClient, clip: Path) -> None:
     os.kill(decoder.start().pid, signal.SIGSTOP)  # so that it dies with the request before it
-    with pytest.raises(MediaError, match=r"a\.mp4: the process that decodes died of it \(SIGSEGV\)"):
-        reading = decoder.recording(clip, rates=RATES)
+    with pytest.raises(MediaError, match=r"a\.mp4: the decoder process died \(SIGSEGV\)"):
+        reading = decoder.open(clip, rates=RATES)
         os.kill(decoder.start().pid, signal.SIGSEGV)
         os.kill(decoder.start().pid, signal.SIGCONT)
         reading.__enter__()
@@ -143,34 +143,34 @@ def test_a_decoder_that_crashes_costs_one_file(decoder: DecoderClient, clip: Pat
 
 def test_a_file_that_wants_too_much_memory_is_given_up(clip: Path, tmp_path: Path) -> None:
     """81 megapixels of zeros, packed in 80 kB, are 81 MB as they are, and 243 MB as RGB, which is there twice."""
-    picture = tmp_path / "large.png"
-    picture.write_bytes(png(9000, 9000, 9000))
-    assert picture.stat().st_size < 90_000
+    image = tmp_path / "large.png"
+    image.write_bytes(png(9000, 9000, 9000))
+    assert image.stat().st_size < 90_000
     large = MediaSettings(largest_megapixels=100)
     generous, tight = (DecoderClient(large, ComputeSettings(decoder_gigabytes=size)) for size in (4.0, 0.5))
-    assert generous.still(picture).shape == (9000, 9000, 3)
+    assert generous.read_image(image).shape == (9000, 9000, 3)
     process = tight.start()
     with pytest.raises(MediaError, match=r"large\.png: .*(memory|Cannot allocate)"):
-        tight.still(picture)
+        tight.read_image(image)
     assert psutil.Process(tight.start().pid).memory_info().rss < 0.5e9
     assert works(tight, clip)
     assert process.pid == tight.start().pid  # it could say so, and went on
 
 
-def test_a_picture_larger_than_allowed_is_not_unpacked(decoder: DecoderClient, tmp_path: Path) -> None:
-    picture = tmp_path / "bomb.png"
-    picture.write_bytes(png(20_000, 20_000, 20_000))
+def test_a_frame_larger_than_allowed_is_not_unpacked(decoder: DecoderClient, tmp_path: Path) -> None:
+    image = tmp_path / "bomb.png"
+    image.write_bytes(png(20_000, 20_000, 20_000))
     with pytest.raises(MediaError, match="megapixels"):
-        decoder.still(picture)
+        decoder.read_image(image)
 
 
 @pytest.mark.parametrize("text", ["#EXTM3U\n#EXTINF:1,\n{0}\n#EXT-X-ENDLIST\n", "ffconcat version 1.0\nfile '{0}'\n"])
-def test_a_picture_cannot_name_another_file(decoder: DecoderClient, tmp_path: Path, text: str) -> None:
+def test_a_frame_cannot_name_another_file(decoder: DecoderClient, tmp_path: Path, text: str) -> None:
     (tmp_path / "face.png").write_bytes(png(32, 32, 32))
-    assert decoder.still(tmp_path / "face.png").shape == (32, 32, 3)
+    assert decoder.read_image(tmp_path / "face.png").shape == (32, 32, 3)
     (tmp_path / "1.jpg").write_text(text.format("face.png"))
     with pytest.raises(MediaError, match="known format"):
-        decoder.still(tmp_path / "1.jpg")
+        decoder.read_image(tmp_path / "1.jpg")
 
 
 def test_it_leaves_when_whoever_started_it_is_killed() -> None:

@@ -67,15 +67,15 @@ def test_a_spool_refuses_a_crop_of_another_size() -> None:
     x=st.integers(-20, 40), y=st.integers(-20, 40), width=st.integers(1, 30), height=st.integers(1, 30),
     margin=st.sampled_from([0.0, 0.3, 1.0]),
 )  # fmt: skip
-def test_a_cut_is_a_square_of_the_picture_continued_by_its_border(
+def test_a_cut_is_a_square_of_the_frame_continued_by_its_border(
     x: int, y: int, width: int, height: int, margin: float
 ) -> None:
-    picture = noise(20, 24, 3)
-    square, (left, top) = cut(picture, (float(x), float(y), float(x + width), float(y + height)), margin)
+    image = noise(20, 24, 3)
+    square, (left, top) = cut(image, (float(x), float(y), float(x + width), float(y + height)), margin)
     side = round(max(width, height) * (1 + 2 * margin))
     rows = np.clip(np.arange(top, top + side), 0, 19)
     columns = np.clip(np.arange(left, left + side), 0, 23)
-    np.testing.assert_array_equal(square, picture[rows][:, columns])
+    np.testing.assert_array_equal(square, image[rows][:, columns])
 
 
 def test_a_cut_keeps_the_box_in_its_middle() -> None:
@@ -84,7 +84,7 @@ def test_a_cut_keeps_the_box_in_its_middle() -> None:
     assert (square.shape, corner) == ((30, 30, 3), (30, 25))
 
 
-def test_shrinking_averages_and_growing_keeps_a_flat_picture_flat() -> None:
+def test_shrinking_averages_and_growing_keeps_a_flat_frame_flat() -> None:
     checks = np.zeros((4, 4, 3), np.uint8)
     checks[::2, ::2] = checks[1::2, 1::2] = 200
     assert np.all(resize(checks, 2) == 100)  # each 2 x 2 field holds two of 200 and two of 0
@@ -95,17 +95,17 @@ def test_shrinking_averages_and_growing_keeps_a_flat_picture_flat() -> None:
 
 
 class Planted(FaceFinder):
-    """Stands where the detectors stand and finds the boxes written down for each frame."""
+    """Replaces the detectors and returns the planned boxes of each frame."""
 
     def __init__(self, boxes: Sequence[Sequence[Box]]) -> None:
         self.boxes = list(boxes)
         self.asked: list[tuple[list[Box], bool, bool]] = []
 
     def find(
-        self, picture: Image, near: Sequence[Box] = (), *, newcomers: bool = True, thorough: bool = True
+        self, image: Image, previous_boxes: Sequence[Box] = (), *, detect_new: bool = True, use_full_range: bool = True
     ) -> list[Face]:
-        del picture
-        self.asked.append((list(near), newcomers, thorough))
+        del image
+        self.asked.append((list(previous_boxes), detect_new, use_full_range))
         marks, shapes = np.zeros((478, 2), np.float32), np.zeros(52, np.float32)
         found = self.boxes[len(self.asked) - 1]
         return [Face(box, marks, shapes, np.full(6, box[0], np.float32)) for box in found]
@@ -203,7 +203,7 @@ def test_a_lost_face_is_looked_for_where_it_was_for_a_second() -> None:
 def test_newcomers_are_looked_for_four_times_a_second_at_most() -> None:
     finder = Planted([[square_at(20)]] * 8)
     track_faces([Frame(at / 10, noise(60, 200, 3), BOTH) for at in range(8)], finder, SETTINGS)
-    assert [at for at, (_, newcomers, _) in enumerate(finder.asked) if newcomers] == [0, 3, 6]
+    assert [at for at, (_, detect_new, _) in enumerate(finder.asked) if detect_new] == [0, 3, 6]
 
 
 def test_the_slow_detector_is_asked_four_times_a_second_at_most_while_it_finds_nobody() -> None:
@@ -211,10 +211,10 @@ def test_the_slow_detector_is_asked_four_times_a_second_at_most_while_it_finds_n
     frames = [Frame(at / 10, noise(60, 200, 3), BOTH) for at in range(10)]
     track_faces(frames, finder, SETTINGS)
     # asked in vain at 0: the next time is the first frame at or after .25, and so on
-    assert [at for at, (_, _, thorough) in enumerate(finder.asked) if thorough] == [0, 3, 6, 9]
+    assert [at for at, (_, _, use_full_range) in enumerate(finder.asked) if use_full_range] == [0, 3, 6, 9]
     finder = Planted([[]] * 10)
     track_faces(frames, finder, SETTINGS.model_copy(update={"full_range": False}))
-    assert not any(thorough for _, _, thorough in finder.asked)
+    assert not any(use_full_range for _, _, use_full_range in finder.asked)
 
 
 # --- finding: arithmetic ----------------------------------------------------------------------------------------------
@@ -250,9 +250,7 @@ def test_overlap_of_equal_squares_is_the_shared_part_over_the_rest(shift: float)
     assert overlap((0.0, 0.0, 2.0, 2.0), (shift, 0.0, 2 + shift, 2.0)) == pytest.approx(shared / (8 - shared))
 
 
-def test_missing_weights_and_packages_are_told_with_their_remedy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_weights_and_packages_name_their_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(WeightsMissing, match=r"nowhere\.task: no such file; .*mien weights fetch small"):
         FaceFinder(tmp_path / "nowhere.task", None)
     damaged = tmp_path / "damaged.task"
@@ -280,8 +278,8 @@ def real_clip(name: str) -> Path:
 
 
 def pictures(name: str, fps: float, most: int = 1000) -> list[Image]:
-    with MediaReader(real_clip(name), MediaSettings(), rates={"vision": fps}, sound=False) as recording:
-        return [frame.rgb for frame, _ in zip(recording.frames(), range(most), strict=False)]
+    with MediaReader(real_clip(name), MediaSettings(), rates={"vision": fps}, audio=False) as reader:
+        return [frame.rgb for frame, _ in zip(reader.frames(), range(most), strict=False)]
 
 
 def drawn_face() -> Image:
@@ -290,9 +288,9 @@ def drawn_face() -> Image:
     return next(iter(draw_frames(person, np.zeros((1, len(ACTIONS)), np.float32))))
 
 
-def on_canvas(picture: Image, height: int, width: int, x: int, y: int) -> Image:
+def on_canvas(image: Image, height: int, width: int, x: int, y: int) -> Image:
     canvas = np.full((height, width, 3), 110, np.uint8)
-    canvas[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+    canvas[y : y + image.shape[0], x : x + image.shape[1]] = image
     return canvas
 
 
@@ -313,8 +311,8 @@ def test_real_clips_show_a_face_in_the_frames_that_have_one(
     finder: FaceFinder, name: str, least: float, most: float
 ) -> None:
     rates = {"vision": 2, "motion": 4}
-    with MediaReader(real_clip(name), MediaSettings(), rates=rates, sound=False) as recording:
-        track = track_faces(recording.frames(), finder, FaceSettings())
+    with MediaReader(real_clip(name), MediaSettings(), rates=rates, audio=False) as reader:
+        track = track_faces(reader.frames(), finder, FaceSettings())
     assert least <= len(track.crops) / track.vision_frames <= most
     assert least <= len(track.motion) / track.motion_frames <= most
     assert track.people <= 1
@@ -326,22 +324,22 @@ def test_real_clips_show_a_face_in_the_frames_that_have_one(
 
 
 @pytest.mark.weights
-def test_turning_the_picture_turns_roll_and_mirroring_it_mirrors_yaw_roll_and_place(finder: FaceFinder) -> None:
+def test_turning_the_frame_turns_roll_and_mirroring_it_mirrors_yaw_roll_and_place(finder: FaceFinder) -> None:
     import cv2
 
-    picture = pictures("speech_mpeg4.mp4", 1, most=1)[0]
-    (upright,) = finder.find(picture)
+    image = pictures("speech_mpeg4.mp4", 1, most=1)[0]
+    (upright,) = finder.find(image)
     turn = cv2.getRotationMatrix2D((256, 256), 20, 1)  # counter-clockwise
-    (turned,) = finder.find(cv2.warpAffine(picture, turn, (512, 512)))
+    (turned,) = finder.find(cv2.warpAffine(image, turn, (512, 512)).astype(np.uint8))
     assert turned.pose[2] - upright.pose[2] == pytest.approx(20, abs=3)
-    (mirrored,) = finder.find(np.ascontiguousarray(picture[:, ::-1]))
+    (mirrored,) = finder.find(np.ascontiguousarray(image[:, ::-1]))
     np.testing.assert_allclose(mirrored.pose, upright.pose * (1, -1, -1, -1, 1, 1), atol=3)
 
 
 @pytest.mark.weights
-def test_angles_and_expression_do_not_depend_on_where_in_the_picture_the_face_is(finder: FaceFinder) -> None:
-    picture = pictures("speech_mpeg4.mp4", 1, most=1)[0]
-    (left,), (right,) = (finder.find(on_canvas(picture, 512, 1400, x, 0)) for x in (44, 844))
+def test_angles_and_expression_do_not_depend_on_where_in_the_frame_the_face_is(finder: FaceFinder) -> None:
+    image = pictures("speech_mpeg4.mp4", 1, most=1)[0]
+    (left,), (right,) = (finder.find(on_canvas(image, 512, 1400, x, 0)) for x in (44, 844))
     np.testing.assert_allclose(left.pose[:3], right.pose[:3], atol=2)
     assert np.corrcoef(left.blendshapes, right.blendshapes)[0, 1] > 0.98
     # 800 pixels apart at the distance where 512 pixels span 2 tan(31.5 degrees) z
@@ -354,45 +352,45 @@ def test_a_far_face_is_found_by_the_full_range_detector_and_only_by_it(finder: F
     near = pictures("speech_mpeg4.mp4", 1, most=1)[0]
     (close,) = finder.find(near)
     far = on_canvas(resize(near, 128), 720, 1280, x=900, y=100)  # the face's 310 pixels are now 78
-    assert finder.find(far, thorough=False) == []
+    assert finder.find(far, use_full_range=False) == []
     (found,) = finder.find(far)
     expected = np.array(close.box) / 4 + (900, 100, 900, 100)
     np.testing.assert_allclose(found.box, expected, atol=4)
     np.testing.assert_allclose(found.pose[:3], close.pose[:3], atol=5)
-    assert finder.find(far, near=[found.box], thorough=False)[0].box == pytest.approx(found.box, abs=4)
+    assert finder.find(far, previous_boxes=[found.box], use_full_range=False)[0].box == pytest.approx(found.box, abs=4)
 
 
 @pytest.mark.weights
 def test_nothing_is_detected_while_everybody_is_where_they_were(
     finder: FaceFinder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    picture = drawn_face()
-    two = np.concatenate([picture, np.ascontiguousarray(picture[:, ::-1])], axis=1)
+    image = drawn_face()
+    two = np.concatenate([image, np.ascontiguousarray(image[:, ::-1])], axis=1)
     left, right = sorted(finder.find(two), key=lambda face: face.box[0])
     detected = []
     detect = finder._short_range
-    monkeypatch.setattr(finder, "_short_range", lambda picture: detected.append(1) or detect(picture))
-    found = finder.find(two, near=[left.box, right.box], newcomers=False)
+    monkeypatch.setattr(finder, "_short_range", lambda image: detected.append(1) or detect(image))
+    found = finder.find(two, previous_boxes=[left.box, right.box], detect_new=False)
     assert sorted(face.box[0] for face in found) == pytest.approx([left.box[0], right.box[0]], abs=6)
     assert not detected
     # one of them is somewhere else: both are found all the same
-    assert len(finder.find(two, near=[left.box, (0.0, 0.0, 20.0, 20.0)], newcomers=False)) == 2
+    assert len(finder.find(two, previous_boxes=[left.box, (0.0, 0.0, 20.0, 20.0)], detect_new=False)) == 2
     # a newcomer beside somebody followed
-    assert len(finder.find(two, near=[left.box], newcomers=False)) == 1
-    assert len(finder.find(two, near=[left.box])) == 2
+    assert len(finder.find(two, previous_boxes=[left.box], detect_new=False)) == 1
+    assert len(finder.find(two, previous_boxes=[left.box])) == 2
     assert len(detected) == 2
 
 
 @pytest.mark.weights
 def test_of_two_people_the_larger_is_followed_and_never_left(finder: FaceFinder) -> None:
     talking, other = pictures("speech_mpeg4.mp4", 4, most=12), pictures("quiet_face.mp4", 4, most=9)
-    side_by_side = [on_canvas(picture, 512, 1152, 0, 0) for picture in talking]
+    side_by_side = [on_canvas(image, 512, 1152, 0, 0) for image in talking]
     for at, canvas in enumerate(side_by_side):
         canvas[100:460, 512:] = other[at % len(other)]
     track = track_faces([Frame(at / 4, canvas, BOTH) for at, canvas in enumerate(side_by_side)], finder, FaceSettings())
     assert track.people == 2
     assert len(track.crops) == 12
-    assert track.boxes[:, 2].max() < 512  # the other's picture begins there
+    assert track.boxes[:, 2].max() < 512  # the other's image begins there
     assert all(b > a for a, b in pairwise(track.crop_seconds))
 
 

@@ -1,4 +1,4 @@
-"""Pictures as cameras and programs write them, read as everybody else reads them: Pillow is the oracle."""
+"""Frames as cameras and programs write them, read as everybody else reads them: Pillow is the oracle."""
 
 import io
 from collections.abc import Callable
@@ -28,30 +28,30 @@ def photo(width: int = 640, height: int = 480, grain: float = 12.0) -> Image.Ima
     return Image.fromarray(np.clip(colours + noise, 0, 255).astype(np.uint8))
 
 
-def with_alpha(picture: Image.Image) -> Image.Image:
-    """The picture, fully transparent at its left side, opaque at its right side."""
-    picture = picture.copy()
-    picture.putalpha(Image.linear_gradient("L").rotate(90).resize(picture.size))
-    return picture
+def with_alpha(image: Image.Image) -> Image.Image:
+    """The frame, fully transparent at its left side, opaque at its right side."""
+    image = image.copy()
+    image.putalpha(Image.linear_gradient("L").rotate(90).resize(image.size))
+    return image
 
 
-def inks(picture: Image.Image) -> Image.Image:
-    """The picture in four inks, with as much black as can be."""
-    cmy = 255 - np.asarray(picture, np.int64)
+def inks(image: Image.Image) -> Image.Image:
+    """The frame in four inks, with as much black as can be."""
+    cmy = 255 - np.asarray(image, np.int64)
     black = cmy.min(-1, keepdims=True)
     return Image.fromarray(np.concatenate([cmy - black, black], -1).astype(np.uint8), "CMYK")
 
 
-def coded(picture: Image.Image, kind: str, **options: object) -> bytes:
+def coded(image: Image.Image, kind: str, **options: object) -> bytes:
     made = io.BytesIO()
-    picture.save(made, kind, **options)
+    image.save(made, kind, **options)
     return made.getvalue()
 
 
-def oriented(picture: Image.Image, kind: str, orientation: int) -> bytes:
+def oriented(image: Image.Image, kind: str, orientation: int) -> bytes:
     tags = Image.Exif()
     tags[ORIENTATION] = orientation
-    return coded(picture, kind, exif=tags.tobytes(), **({} if kind == "PNG" else {"quality": 95}))
+    return coded(image, kind, exif=tags.tobytes(), **({} if kind == "PNG" else {"quality": 95}))
 
 
 def renamed_inks(jpeg: bytes, adobe: int) -> bytes:
@@ -67,9 +67,9 @@ def renamed_inks(jpeg: bytes, adobe: int) -> bytes:
     return bytes(changed)
 
 
-def photoshop(picture: Image.Image) -> bytes:
+def photoshop(image: Image.Image) -> bytes:
     """A CMYK JPEG as Photoshop writes it: inverted inks, the first three as brightness and two colours."""
-    four = 255 - np.asarray(inks(picture))
+    four = 255 - np.asarray(inks(image))
     brightness = np.asarray(Image.fromarray(four[..., :3]).convert("YCbCr"))
     stored = 255 - np.concatenate([brightness, four[..., 3:]], -1)  # Pillow inverts what it writes
     return renamed_inks(coded(Image.fromarray(stored, "CMYK"), "JPEG", quality=95), adobe=2)
@@ -120,14 +120,14 @@ WAYS: dict[str, tuple[Callable[[], bytes], int]] = {
 
 
 @pytest.mark.parametrize("name", WAYS)
-def test_a_picture_has_the_pixels_that_everybody_sees_upright_and_without_its_transparency(
+def test_a_frame_has_the_pixels_that_everybody_sees_upright_and_without_its_transparency(
     name: str, tmp_path: Path
 ) -> None:
     make, allowed = WAYS[name]
     file = tmp_path / name
     file.write_bytes(make())
-    with Image.open(file) as picture:
-        expected = np.asarray(ImageOps.exif_transpose(picture).convert("RGB")).astype(int)
+    with Image.open(file) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB")).astype(int)
     found = read_image(file, SETTINGS)
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() <= allowed
@@ -152,15 +152,13 @@ def test_sixteen_bits_become_the_nearest_eight(depth: str, tmp_path: Path) -> No
 def test_inks_that_programs_understand_differently_are_refused(tmp_path: Path) -> None:
     jpeg = coded(inks(photo()), "JPEG", quality=95)
     (tmp_path / "a.jpg").write_bytes(renamed_inks(jpeg, adobe=9))  # no inks that are known, under neutral names
-    with pytest.raises(
-        MediaError, match=r"^a\.jpg: a CMYK picture whose inks are not told for certain; save it as RGB"
-    ):
+    with pytest.raises(MediaError, match=r"^a\.jpg: a CMYK image with ambiguous inks; save it as RGB"):
         read_image(tmp_path / "a.jpg", SETTINGS)
 
 
 @pytest.mark.parametrize("name", ["200 kB.jpg", "progressive.jpg", "grey.jpg", "colours.png", "lossy.webp"])
 @pytest.mark.parametrize("share", [0.98, 0.5])
-def test_a_picture_that_was_cut_short_is_refused_instead_of_filled_up(name: str, share: float, tmp_path: Path) -> None:
+def test_a_frame_that_was_cut_short_is_refused_instead_of_filled_up(name: str, share: float, tmp_path: Path) -> None:
     whole = WAYS[name][0]()
     (tmp_path / name).write_bytes(whole[: round(share * len(whole))])
     with pytest.raises(MediaError, match=rf"^{name}: "):
@@ -168,9 +166,9 @@ def test_a_picture_that_was_cut_short_is_refused_instead_of_filled_up(name: str,
 
 
 @pytest.mark.parametrize("kind", ["GIF", "TIFF"])
-def test_other_kinds_of_pictures_are_refused_by_what_they_are(kind: str, tmp_path: Path) -> None:
+def test_other_kinds_of_frames_are_refused_by_what_they_are(kind: str, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(coded(photo(), kind))
-    with pytest.raises(MediaError, match=r"^a\.jpg: not a picture \(JPEG, PNG, WebP, BMP\) of a known format"):
+    with pytest.raises(MediaError, match=r"^a\.jpg: not an image \(JPEG, PNG, WebP, BMP\) of a known format"):
         read_image(tmp_path / "a.jpg", SETTINGS)
 
 
@@ -182,24 +180,24 @@ def test_an_open_file_is_read_like_the_file_and_closed(tmp_path: Path) -> None:
     assert opened.closed
 
 
-def test_the_process_that_decodes_reads_large_pictures_too(tmp_path: Path) -> None:
+def test_the_process_that_decodes_reads_large_frames_too(tmp_path: Path) -> None:
     file = tmp_path / "a.jpg"
     file.write_bytes(coded(photo(1920, 1440), "JPEG", quality=97))
     assert file.stat().st_size > 1_000_000
     decoder = DecoderClient(SETTINGS, ComputeSettings())
-    np.testing.assert_array_equal(decoder.still(file), read_image(file, SETTINGS))
+    np.testing.assert_array_equal(decoder.read_image(file), read_image(file, SETTINGS))
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_a_film_of_jpegs_with_exif_is_read_upright(orientation: int, tmp_path: Path) -> None:
-    """Cameras that film in MJPEG write EXIF into the pictures, which PyAV cannot name."""
-    with av.open(str(tmp_path / "film.avi"), "w") as container:
+    """Cameras that video in MJPEG write EXIF into the frames, which PyAV cannot name."""
+    with av.open(str(tmp_path / "video.avi"), "w") as container:
         stream = container.add_stream("mjpeg", rate=10)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
         for number in range(5):
             packet = av.Packet(oriented(photo(64, 48), "JPEG", orientation))
             packet.stream, packet.pts, packet.dts, packet.time_base = stream, number, number, Fraction(1, 10)
             container.mux(packet)
-    with MediaReader(tmp_path / "film.avi", SETTINGS, rates={"vision": 10}) as recording:
-        shapes = [frame.rgb.shape for frame in recording.frames()]
+    with MediaReader(tmp_path / "video.avi", SETTINGS, rates={"vision": 10}) as reader:
+        shapes = [frame.rgb.shape for frame in reader.frames()]
     assert shapes == [(48, 64, 3) if orientation == 1 else (64, 48, 3)] * 5

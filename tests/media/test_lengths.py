@@ -10,19 +10,19 @@ from mien.config import MediaSettings
 from mien.media.decode import MediaReader
 from tests.media.clips import SHARED, make_clip
 
-CALLED_SHORT = "though its header says"
+CALLED_SHORT = "but its header states"
 ASKED = {"faces": ({"vision": 4.0}, False), "sound": ({}, True), "both": ({"vision": 4.0}, True)}
 
 
 def notes(path: Path, asked: str) -> list[str]:
     rates, sound = ASKED[asked]
-    with MediaReader(path, MediaSettings(), rates=rates, sound=sound) as recording:
-        recording.sound()
-    return [note for note in recording.notes if CALLED_SHORT in note]
+    with MediaReader(path, MediaSettings(), rates=rates, audio=sound) as reader:
+        reader.audio()
+    return [note for note in reader.notes if CALLED_SHORT in note]
 
 
 def uneven(path: Path, picture: float, sound: float) -> Path:
-    """A clip whose picture and sound have different lengths, in seconds."""
+    """A clip whose frame and sound have different lengths, in seconds."""
     codec = {".avi": "mpeg4"}.get(path.suffix, "libx264")
     parts = [
         make_clip(path.with_name("picture.mp4"), seconds=picture, codec=codec, sound=None),
@@ -70,8 +70,8 @@ def test_a_file_that_was_cut_short_is_called_so_whatever_is_asked_of_it(
         whole = tmp_path / "front.mov"
     content = whole.read_bytes()
     (tmp_path / f"cut{ending}").write_bytes(content[: len(content) * 6 // 10])
-    with MediaReader(tmp_path / f"cut{ending}", MediaSettings(), rates=ASKED[asked][0], sound=ASKED[asked][1]) as one:
-        one.sound()
+    with MediaReader(tmp_path / f"cut{ending}", MediaSettings(), rates=ASKED[asked][0], audio=ASKED[asked][1]) as one:
+        one.audio()
     assert one.seconds < 3.5
     assert any(CALLED_SHORT in note or note.startswith("damaged: reading stopped") for note in one.notes)
 
@@ -80,16 +80,16 @@ FRONT = {"movflags": "faststart"}
 
 
 def test_a_clip_that_was_trimmed_in_a_phone_is_not_called_cut_short(tmp_path: Path) -> None:
-    """Trimming on a phone copies nothing: an edit list says how much of the pictures is shown."""
+    """Trimming on a phone copies nothing: an edit list says how much of the frames is shown."""
     path = make_clip(tmp_path / "trimmed.mov", seconds=4, sound=None)
     content = bytearray(path.read_bytes())
     at = content.index(b"elst") + 12  # version and flags, count, then the length of the first edit in milliseconds
     assert struct.unpack_from(">I", content, at) == (4000,)
     struct.pack_into(">I", content, at, 2000)
     path.write_bytes(content)
-    with MediaReader(path, MediaSettings(), rates={"vision": 4.0}, sound=False) as recording:
-        recording.sound()
-    assert recording.notes == []
+    with MediaReader(path, MediaSettings(), rates={"vision": 4.0}, audio=False) as reader:
+        reader.audio()
+    assert reader.notes == []
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the real clips are not beside the repository")

@@ -14,7 +14,7 @@ DECODER = DecoderClient(MediaSettings(), ComputeSettings())
 
 
 def write_picture(file: Path, grey: int, height: int = 32, width: int = 32) -> None:
-    """A flat picture, as the format that the ending names."""
+    """A flat frame, as the format that the ending names."""
     codec, pixels = ("png", "rgb24") if file.suffix == ".png" else ("mjpeg", "yuvj420p")
     with av.open(str(file), "w", format="image2", options={"update": "1"}) as container:
         stream = container.add_stream(codec, rate=1)
@@ -37,60 +37,60 @@ def greys(crops) -> list[int]:
     return [round(float(crop.mean())) for crop in crops[0 : len(crops)]]
 
 
-def test_pictures_come_in_the_order_of_their_numbers_spread_over_the_clip(folder: Path) -> None:
-    provided = provided_crops(folder, SETTINGS, DECODER.still, seconds=8.0)
+def test_frames_come_in_the_order_of_their_numbers_spread_over_the_clip(folder: Path) -> None:
+    provided = provided_crops(folder, SETTINGS, DECODER.read_image, seconds=8.0)
     assert provided.crops[0:4].shape == (4, 16, 16, 3)
     assert greys(provided.crops) == pytest.approx([10, 20, 100, 110], abs=2)  # not 1, 10, 11, 2; JPEG is not exact
     np.testing.assert_allclose(provided.seconds, [1, 3, 5, 7])  # the middles of four quarters of 8 s
-    assert provided.pictures == 4
+    assert provided.images == 4
     assert provided.notes == ()
 
 
 def test_without_the_length_of_the_clip_no_times_are_made_up(folder: Path) -> None:
-    assert np.isnan(provided_crops(folder, SETTINGS, DECODER.still).seconds).all()
+    assert np.isnan(provided_crops(folder, SETTINGS, DECODER.read_image).seconds).all()
 
 
-def test_other_files_and_broken_pictures_are_counted_and_leave_the_rest(folder: Path) -> None:
+def test_other_files_and_broken_frames_are_counted_and_leave_the_rest(folder: Path) -> None:
     (folder / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
     (folder / ".DS_Store").write_bytes(b"")
-    (folder / "3.jpg").write_bytes(b"not a picture")
+    (folder / "3.jpg").write_bytes(b"not a image")
     (folder / "4.jpg").write_bytes(b"")
-    provided = provided_crops(folder, SETTINGS, DECODER.still, seconds=6.0)
+    provided = provided_crops(folder, SETTINGS, DECODER.read_image, seconds=6.0)
     assert greys(provided.crops) == pytest.approx([10, 20, 100, 110], abs=2)
     np.testing.assert_allclose(provided.seconds, [0.5, 1.5, 4.5, 5.5])  # the broken third and fourth keep their places
-    assert provided.pictures == 6
+    assert provided.images == 6
     assert provided.notes == (
-        "00042: 2 files ignored: not a picture, for example .DS_Store",
+        "00042: 2 files ignored: not an image, for example .DS_Store",
         "00042: 2 files left out: cannot be decoded, for example 3.jpg",
     )
 
 
-def test_more_pictures_than_wanted_are_thinned_evenly(folder: Path) -> None:
-    provided = provided_crops(folder, SETTINGS, DECODER.still, seconds=8.0, at_most=2)
+def test_more_frames_than_wanted_are_thinned_evenly(folder: Path) -> None:
+    provided = provided_crops(folder, SETTINGS, DECODER.read_image, seconds=8.0, limit=2)
     assert greys(provided.crops) == pytest.approx([20, 110], abs=2)  # the middles of two halves: positions 1 and 3
-    assert provided.pictures == 4
+    assert provided.images == 4
 
 
-def test_a_picture_that_is_not_square_is_continued_by_its_border_not_squeezed(tmp_path: Path) -> None:
+def test_a_frame_that_is_not_square_is_continued_by_its_border_not_squeezed(tmp_path: Path) -> None:
     folder = tmp_path / "wide"
     folder.mkdir()
     write_picture(folder / "1.png", grey=70, height=32, width=64)
-    crop = provided_crops(folder, SETTINGS, DECODER.still).crops[0:1]
+    crop = provided_crops(folder, SETTINGS, DECODER.read_image).crops[0:1]
     assert crop.shape == (1, 16, 16, 3)
     assert np.all(crop == 70)  # nothing black above or below
 
 
-def test_a_folder_without_usable_pictures_is_refused_with_the_reason(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match=r"nowhere: cannot be read as a folder of face pictures \(No such file"):
-        provided_crops(tmp_path / "nowhere", SETTINGS, DECODER.still)
-    with pytest.raises(MediaError, match="no face pictures in it, found nothing"):
-        provided_crops(tmp_path, SETTINGS, DECODER.still)
+def test_a_folder_without_usable_frames_is_refused_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match=r"nowhere: cannot be read as a folder of face images \(No such file"):
+        provided_crops(tmp_path / "nowhere", SETTINGS, DECODER.read_image)
+    with pytest.raises(MediaError, match="no face images in it, found nothing"):
+        provided_crops(tmp_path, SETTINGS, DECODER.read_image)
     (tmp_path / "Thumbs.db").write_bytes(b"")
     with pytest.raises(MediaError, match=r"found 1 other files, for example Thumbs\.db"):
-        provided_crops(tmp_path, SETTINGS, DECODER.still)
+        provided_crops(tmp_path, SETTINGS, DECODER.read_image)
     (tmp_path / "1.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
-    with pytest.raises(MediaError, match=r"none of 1 pictures can be decoded, for example 1\.jpg"):
-        provided_crops(tmp_path, SETTINGS, DECODER.still)
+    with pytest.raises(MediaError, match=r"none of 1 images can be decoded, for example 1\.jpg"):
+        provided_crops(tmp_path, SETTINGS, DECODER.read_image)
 
 
 HEADER = ["frame", "face_id", "timestamp", "confidence", "success", *OPENFACE_COLUMNS, "AU28_c"]
@@ -145,7 +145,7 @@ def test_a_table_without_any_usable_row_is_empty_not_an_error(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("rows", "header", "complaint"),
+    ("rows", "header", "last_error"),
     [
         (["1, 2"], HEADER, r"a\.csv:2: 2 cells, but the header has 29"),
         ([openface_row(1), openface_row(2, first="much")], HEADER, r"a\.csv:3: AU01_r = 'much', expected a number"),
@@ -153,9 +153,9 @@ def test_a_table_without_any_usable_row_is_empty_not_an_error(tmp_path: Path) ->
     ],
 )
 def test_a_malformed_table_is_refused_with_its_line(
-    tmp_path: Path, rows: list[str], header: list[str], complaint: str
+    tmp_path: Path, rows: list[str], header: list[str], last_error: str
 ) -> None:
-    with pytest.raises(DataError, match=complaint):
+    with pytest.raises(DataError, match=last_error):
         read_openface(write_table(tmp_path / "a.csv", *rows, header=header))
 
 

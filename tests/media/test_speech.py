@@ -15,7 +15,7 @@ from mien.config import MediaSettings, SpeechSettings
 from mien.errors import DependencyMissing, SettingsError, WeightsError, WeightsMissing
 from mien.media.decode import MediaReader
 from mien.media.speech import TRAILING_SILENCE_FRAMES, Transcriber, chunks, clip_time, is_plausible, without_padding
-from mien.media.vad import open_vad, stretches, voice_activity, widen
+from mien.media.vad import open_vad, segment_windows, voice_activity, widen
 from mien.schema import SAMPLE_RATE
 from tests.media.clips import SHARED
 
@@ -43,12 +43,12 @@ LOUD, QUIET = 0.9, 0.1
 def test_speech_begins_at_the_threshold_and_ends_below_it_for_good(
     activity: list[float], expected: list[tuple[int, int]]
 ) -> None:
-    assert stretches(activity, SpeechSettings()) == expected
+    assert segment_windows(activity, SpeechSettings()) == expected
 
 
 @given(st.lists(st.floats(0, 1), max_size=200))
 def test_stretches_are_in_order_apart_and_long_enough(activity: list[float]) -> None:
-    found = stretches(activity, SpeechSettings())
+    found = segment_windows(activity, SpeechSettings())
     assert all(end - first >= 8 and end <= len(activity) for first, end in found)
     assert all(later[0] > earlier[1] for earlier, later in pairwise(found))
 
@@ -131,9 +131,7 @@ def test_the_recogniser_reads_the_sound_and_some_silence_but_not_a_whole_empty_w
 # --- loading ----------------------------------------------------------------------------------------------------------
 
 
-def test_missing_weights_and_packages_are_told_with_their_remedy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_weights_and_packages_name_their_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(WeightsMissing, match=r"nowhere\.onnx: no such file; .*mien weights fetch small"):
         open_vad(tmp_path / "nowhere.onnx")
     (tmp_path / "vad.onnx").write_bytes(b"not a model")
@@ -159,7 +157,7 @@ def test_a_recogniser_without_its_tokenizer_is_refused_and_the_network_not_asked
 
 @pytest.mark.weights
 def test_a_language_that_the_recogniser_does_not_know_is_refused(small_weights) -> None:
-    with pytest.raises(SettingsError, match=r"speech\.language: .* does not know 'de'; it knows en"):
+    with pytest.raises(SettingsError, match=r"speech\.language: .* does not support 'de'; it supports en"):
         Transcriber(small_weights["vad"].path, small_weights["asr"].path, SpeechSettings(language="de"))
 
 
@@ -177,8 +175,8 @@ def listener(small_weights) -> Transcriber:
 def sound_of(name: str) -> npt.NDArray[np.float32]:
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED}: the real clips are not beside the repository")
-    with MediaReader(SHARED / name, MediaSettings(), rates={}) as recording:
-        sound = recording.sound()
+    with MediaReader(SHARED / name, MediaSettings(), rates={}) as reader:
+        sound = reader.audio()
     assert sound is not None
     return sound
 

@@ -1,4 +1,4 @@
-"""When a picture is wanted, against a slow and obvious reference."""
+"""When a frame is wanted, against a slow and obvious reference."""
 
 from fractions import Fraction
 
@@ -13,7 +13,7 @@ RATES = st.sampled_from([0.3, 1.0, 3.3, 4.0, 10.0, 25.0, 29.97])
 
 
 def reference(times: list[Fraction], rate: float) -> set[Fraction]:
-    """For every moment k / rate up to the last picture, the earliest picture at or after it."""
+    """For every moment k / rate up to the last frame, the earliest frame at or after it."""
     chosen, moment, step = set(), Fraction(0), 1 / Fraction(str(rate))
     while moment <= max(times):
         chosen.add(min(time for time in times if time >= moment))
@@ -22,7 +22,7 @@ def reference(times: list[Fraction], rate: float) -> set[Fraction]:
 
 
 @given(MILLISECONDS, RATES, RATES)
-def test_each_moment_is_served_by_the_first_picture_at_or_after_it(milliseconds, slow, fast):
+def test_each_moment_is_served_by_the_first_frame_at_or_after_it(milliseconds, slow, fast):
     times = sorted(Fraction(millisecond, 1000) for millisecond in milliseconds)
     grid = SamplingGrid({"slow": slow, "fast": fast})
     due = {time: grid.due(ticks(float(time))) for time in times}
@@ -32,7 +32,7 @@ def test_each_moment_is_served_by_the_first_picture_at_or_after_it(milliseconds,
 
 @given(MILLISECONDS, RATES, st.randoms(use_true_random=False))
 def test_leaving_out_what_is_needless_changes_nothing_whatever_the_order_of_decoding(milliseconds, rate, random):
-    """The rule by which packets are dropped, fed in any order, with every needless picture really dropped."""
+    """The rule by which packets are dropped, fed in any order, with every needless frame really dropped."""
     decoding = [ticks(millisecond / 1000) for millisecond in milliseconds]
     random.shuffle(decoding)
     grid, neighbours, kept = SamplingGrid({"only": rate}), RecentTimestamps(), []
@@ -45,7 +45,7 @@ def test_leaving_out_what_is_needless_changes_nothing_whatever_the_order_of_deco
     assert [time for time in sorted(kept) if left.due(time)] == [time for time in sorted(decoding) if whole.due(time)]
 
 
-def test_a_picture_just_before_a_moment_does_not_serve_it():
+def test_a_frame_just_before_a_moment_does_not_serve_it():
     grid = SamplingGrid({"tenths": 10})
     assert grid.due(0)
     assert not grid.due(ticks(0.1) - 1)  # one tick, 1.5e-13 s, too early
@@ -67,8 +67,8 @@ def test_usual_time_bases_are_read_without_rounding(base):
 
 def test_a_missing_time_is_counted_on_from_the_one_before():
     clock = TimestampRepair(step=ticks(0.04))
-    # 0, then 0.04 later, then told 0.5, and again 0.04 later
-    assert [clock.read(told, None) for told in (None, None)] == [0, ticks(0.04)]
+    # 0, then 0.04 later, then stated 0.5, and again 0.04 later
+    assert [clock.read(stated, None) for stated in (None, None)] == [0, ticks(0.04)]
     assert clock.read(ticks(0.5), ticks(0.04)) == ticks(0.5)
     assert clock.read(None, None) == ticks(0.54)
     assert clock.guessed == 3
@@ -76,7 +76,7 @@ def test_a_missing_time_is_counted_on_from_the_one_before():
 
 def test_time_that_jumps_back_goes_on_where_it_stopped_but_mere_disorder_stays():
     clock = TimestampRepair(step=ticks(0.1))
-    told = (0.0, 1.0, 0.9, 0.0, 0.1)
+    stated = (0.0, 1.0, 0.9, 0.0, 0.1)
     # 0.9 is disorder (0.1 s back); 0.0 is a restart: one step after 1.0, and 0.1 follows it
-    assert [clock.read(ticks(time), ticks(0.1)) for time in told] == [ticks(t) for t in (0.0, 1.0, 0.9, 1.1, 1.2)]
+    assert [clock.read(ticks(time), ticks(0.1)) for time in stated] == [ticks(t) for t in (0.0, 1.0, 0.9, 1.1, 1.2)]
     assert clock.restarts == 1

@@ -1,1 +1,1 @@
-"""."""
+"""Decoding, face tracks and speech: one file of video or audio → ``mien.schema.Media``."""

@@ -1,7 +1,7 @@
-"""The sound of a clip, gathered packet by packet while its pictures are decoded: 16 kHz, mono, float32.
+"""The audio track of a clip, decoded packet by packet beside the video: 16 kHz, mono, float32.
 
-Sound is laid out by presentation time, so that a word is heard at the moment at which it is seen: a gap in the track
-is filled with silence, and a track that starts late is pushed back. Times are in ticks (``timeline``).
+Samples are placed by presentation time, so that audio and video stay in step: gaps in the track and a late start are
+filled with silence. Times are in ticks (``timeline``).
 """
 
 from collections import deque
@@ -16,33 +16,32 @@ from av.error import EOFError as EndOfFile
 from av.error import FFmpegError
 from av.packet import Packet
 
-from mien.media.container import FASTEST_SOUND
+from mien.media.container import MAX_SAMPLE_RATE
 from mien.media.timeline import SECOND, TimeBase, TimestampRepair
 from mien.schema import SAMPLE_RATE
 
 TOLERANCE = SECOND // 10
-"""Shorter gaps are the rounding of containers and codecs, not silence."""
+"""Shorter gaps are rounding by containers and codecs, not silence."""
 
 SAMPLE = SECOND // SAMPLE_RATE
 """Ticks from one sample to the next."""
 
-
 BLOCK = 1 << 23
-"""Samples of a block: more than 32 MB, which the C library never keeps for itself; what is not filled takes none."""
+"""Samples of a block: 32 MB, which the C library returns to the system when freed; unused pages take no memory."""
 
 
 class AudioTrack:
-    """Sound on its way in.
+    """An audio stream being decoded.
 
     Args:
         track: the audio stream.
-        longest: silence longer than this is never filled in; what to do then is the caller's to decide.
+        longest: the longest gap that is filled with silence; the caller decides what to do about longer ones.
 
     Attributes:
-        damaged: how many packets or blocks could not be decoded.
-        filled: how much silence stands for gaps in the track.
-        first: when the sound starts; ``None`` before any was decoded.
-        last: when what was decoded or passed over so far ends; ``None`` before any.
+        damaged: number of packets or frames that could not be decoded.
+        filled: length of the silence that fills gaps.
+        first: start of the audio; ``None`` before any was decoded.
+        last: end of what was decoded or skipped so far; ``None`` before any.
     """
 
     def __init__(self, track: AudioStream, longest: int) -> None:
@@ -50,37 +49,37 @@ class AudioTrack:
         self.filled = 0
         self.first: int | None = None
         self.last: int | None = None
-        self._ruler = TimeBase(track.time_base)
+        self._time_base = TimeBase(track.time_base)
         self._codec = track.codec_context
         self._longest = longest
-        self._clock = TimestampRepair(step=0)
+        self._timestamps = TimestampRepair(step=0)
         self._resampler = _resampler()
         self._blocks: deque[npt.NDArray[np.float32]] = deque()
-        self._open: npt.NDArray[np.float32] | None = None
+        self._block: npt.NDArray[np.float32] | None = None
         self._used = 0
         self._samples = 0
-        self._offered = False
+        self._has_packets = False
 
     @property
-    def mute(self) -> str:
-        """Why nothing was heard, where nothing was."""
-        in_vain = self.first is None and self._offered
-        return "the sound track could not be decoded" if in_vain else "no sound in the part of the file that was read"
+    def no_audio_reason(self) -> str:
+        """The reason why no audio was decoded, where none was."""
+        failed = self.first is None and self._has_packets
+        return "the audio track could not be decoded" if failed else "no audio in the part of the file that was read"
 
-    def oddities(self, zero: int, beside_pictures: bool) -> Iterator[str]:
-        """What was odd, one line each; ``zero`` is the presentation time from which moments are counted."""
+    def warnings(self, zero: int, has_video: bool) -> Iterator[str]:
+        """Irregularities of the track, one line each; times are counted from ``zero``."""
         if self.damaged:
-            yield f"damaged: {self.damaged} sound packets could not be decoded"
+            yield f"damaged: {self.damaged} audio packets could not be decoded"
         if self.first is None:
-            yield self.mute
-        elif beside_pictures and self.first - zero > TOLERANCE:
-            yield f"sound begins {(self.first - zero) / SECOND:.2f} s after the picture: silence stands before it"
+            yield self.no_audio_reason
+        elif has_video and self.first - zero > TOLERANCE:
+            yield f"audio starts {(self.first - zero) / SECOND:.2f} s after the video: silence is inserted before it"
         if self.filled:
-            yield f"gaps of {self.filled / SECOND:.1f} s in the sound are filled with silence"
+            yield f"gaps of {self.filled / SECOND:.1f} s in the audio are filled with silence"
 
     def add(self, packet: Packet | None) -> None:
-        """Decode a packet, or with ``None`` what the decoder and the resampler still hold back."""
-        self._offered |= packet is not None
+        """Decode a packet; ``None`` flushes the decoder and the resampler."""
+        self._has_packets |= packet is not None
         try:
             frames = self._codec.decode(packet)
         except EndOfFile:
@@ -89,33 +88,33 @@ class AudioTrack:
             self.damaged += 1
             frames = []
         for frame in frames:
-            self._take(frame)
+            self._add_frame(frame)
         if packet is None:
-            self._keep(self._resampler.resample(None))
+            self._append_frames(self._resampler.resample(None))
 
-    def pass_over(self, packet: Packet) -> None:
-        """Take note of when a packet would be heard, without decoding it."""
-        now = self._ruler.read(packet.pts)
+    def skip(self, packet: Packet) -> None:
+        """Record the time of a packet without decoding it."""
+        now = self._time_base.read(packet.pts)
         if now is not None:
-            self.last = now + (self._ruler.read(packet.duration) or 0)
+            self.last = now + (self._time_base.read(packet.duration) or 0)
 
-    def _take(self, frame: AudioFrame) -> None:
-        if not 0 < frame.sample_rate <= FASTEST_SOUND:
+    def _add_frame(self, frame: AudioFrame) -> None:
+        if not 0 < frame.sample_rate <= MAX_SAMPLE_RATE:
             self.damaged += 1
             return
-        now = self._clock.read(self._ruler.read(frame.pts), frame.samples * SECOND // frame.sample_rate)
+        now = self._timestamps.read(self._time_base.read(frame.pts), frame.samples * SECOND // frame.sample_rate)
         if self.first is None:
             self.first = now
         elif (gap := now - self.first - self._samples * SAMPLE) > TOLERANCE:
-            self._silence(gap)
-        self._keep(self._resampled(frame))
+            self._append_silence(gap)
+        self._append_frames(self._resampled(frame))
         self.last = self.first + self._samples * SAMPLE
 
     def _resampled(self, frame: AudioFrame) -> list[AudioFrame]:
         try:
             return self._resampler.resample(frame)
-        except ValueError:  # the layout or rate changed on the way: hand over the rest, and start anew
-            self._keep(self._resampler.resample(None))
+        except ValueError:  # the layout or rate changed: flush, and start a new resampler
+            self._append_frames(self._resampler.resample(None))
             self._resampler = _resampler()
         try:
             return self._resampler.resample(frame)
@@ -123,42 +122,42 @@ class AudioTrack:
             self.damaged += 1
             return []
 
-    def _silence(self, gap: int) -> None:
+    def _append_silence(self, gap: int) -> None:
         self.filled += gap
         silence = np.zeros(min(gap, self._longest + SECOND) // SAMPLE, np.float32)
         if len(silence) < BLOCK:
             self._append(silence)
             return
-        self._close()
-        self._blocks.append(silence)  # takes no memory until it is touched
+        self._finish_block()
+        self._blocks.append(silence)  # zero pages take no memory until they are written
         self._samples += len(silence)
 
-    def _keep(self, frames: list[AudioFrame]) -> None:
+    def _append_frames(self, frames: list[AudioFrame]) -> None:
         for frame in frames:
-            self._append(frame.to_ndarray()[0])  # a copy: lets the frame go
+            self._append(frame.to_ndarray()[0])  # a copy, so that the frame is freed
 
     def _append(self, samples: npt.NDArray[np.float32]) -> None:
         self._samples += len(samples)
         while len(samples):
-            if self._open is None:
-                self._open, self._used = np.empty(BLOCK, np.float32), 0
+            if self._block is None:
+                self._block, self._used = np.empty(BLOCK, np.float32), 0
             some = samples[: BLOCK - self._used]
-            self._open[self._used : self._used + len(some)] = some
+            self._block[self._used : self._used + len(some)] = some
             self._used += len(some)
             samples = samples[len(some) :]
             if self._used == BLOCK:
-                self._close()
+                self._finish_block()
 
-    def _close(self) -> None:
-        """No more comes into the open block; what is in it becomes finite, in [-1, 1]."""
-        if self._open is not None:
-            block = self._open[: self._used]
+    def _finish_block(self) -> None:
+        """Finish the current block; its samples become finite and lie in [-1, 1]."""
+        if self._block is not None:
+            block = self._block[: self._used]
             np.nan_to_num(block, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
             self._blocks.append(np.clip(block, -1.0, 1.0, out=block))
-            self._open = None
+            self._block = None
 
     def between(self, start: int, end: int | None) -> npt.NDArray[np.float32] | None:
-        """The sound from ``start`` to ``end``; hands over all that was kept.
+        """The samples from ``start`` to ``end``; may be called once, since blocks are freed as they are copied.
 
         Returns:
             ``(N,)`` float32 in [-1, 1], with silence before the track starts but none after it ends; ``None`` when
@@ -170,16 +169,16 @@ class AudioTrack:
         stop = self._samples if end is None else min(self._samples, round((end - self.first) / SAMPLE))
         if stop <= max(skip, 0):
             return None
-        sound = np.zeros(stop - skip, np.float32)
+        waveform = np.zeros(stop - skip, np.float32)
         place = -skip
-        self._close()
-        while self._blocks:  # each block is let go as soon as it is copied
+        self._finish_block()
+        while self._blocks:  # each block is freed once it is copied
             block = self._blocks.popleft()
-            begin, finish = max(place, 0), min(place + len(block), len(sound))
+            begin, finish = max(place, 0), min(place + len(block), len(waveform))
             if finish > begin:
-                sound[begin:finish] = block[begin - place : finish - place]
+                waveform[begin:finish] = block[begin - place : finish - place]
             place += len(block)
-        return sound
+        return waveform
 
 
 def _resampler() -> av.AudioResampler:

@@ -1,9 +1,9 @@
-"""Which small or far faces may be in a picture: CenterFace, run by OpenCV.
+"""Detection of small or distant faces: CenterFace, run by OpenCV.
 
-It shrinks a picture to 640 pixels and finds faces from 40 pixels on in one that is 1280 wide, in some 60 ms; its boxes
-are only candidates, which ``face_detection.py`` has confirmed.
+It scales an image to 640 pixels and finds faces from 40 pixels on in one that is 1280 wide, in about 60 ms; its boxes
+are candidates, which ``face_detection.py`` confirms with the landmarker.
 
-Shapes: ``H, W`` height and width of a picture; ``h, w`` of the detector's maps, a quarter of its input; ``n`` boxes.
+Shapes: ``H, W`` height and width of an image; ``h, w`` of the detector's maps, a quarter of its input; ``n`` boxes.
 """
 
 from pathlib import Path
@@ -14,21 +14,21 @@ import numpy.typing as npt
 from mien.errors import WeightsError
 from mien.media.crops import Box, Image, open_cv
 
-SURE_OF_A_SMALL_FACE = 0.5
-"""The full-range detector's confidence; real faces of 40 pixels score .6 and more."""
+MIN_CONFIDENCE = 0.5
+"""Lowest confidence of the full-range detector; real faces of 40 pixels score .6 and more."""
 
 FULL_RANGE_SIDE = 640
-"""Longer side to which a picture is shrunk for the full-range detector, pixels."""
+"""Longer side to which an image is scaled for the full-range detector, pixels."""
 
 SAME_FACE = 0.4
-"""Boxes that overlap by more (intersection over union) are one face."""
+"""Boxes that overlap by more (intersection over union) are the same face."""
 
 
 class FullRange:
-    """CenterFace, a detector for faces from 40 pixels on (in a picture 1280 wide).
+    """CenterFace, a detector for faces from 40 pixels on (in an image 1280 wide).
 
-    Run by OpenCV: the file's input shape is fixed to nonsense, which OpenCV ignores and ONNX Runtime refuses. Checked
-    against ONNX Runtime on a corrected copy: equal to 2e-5, in 60 % of the time.
+    Run by OpenCV: the file fixes a wrong input shape, which OpenCV ignores and ONNX Runtime refuses. Checked against
+    ONNX Runtime on a corrected copy: equal to 2e-5, in 60 % of the time.
 
     Source: Xu et al., "CenterFace: Joint Face Detection and Alignment Using Face as Point" (2019), section 3.
     """
@@ -41,12 +41,12 @@ class FullRange:
             raise WeightsError(f"{file}: not a full-range face detector; check it with: mien weights verify") from error
         self._blob = cv2.dnn.blobFromImage
 
-    def boxes(self, picture: Image) -> list[Box]:
-        """Boxes of faces, surest first."""
-        height, width = picture.shape[:2]
+    def boxes(self, image: Image) -> list[Box]:
+        """Boxes of faces in an image ``(H, W, 3)``, in order of falling confidence."""
+        height, width = image.shape[:2]
         scale = min(1.0, FULL_RANGE_SIDE / max(height, width))
         columns, rows = (32 * max(1, round(length * scale / 32)) for length in (width, height))
-        self._net.setInput(self._blob(picture, 1.0, (columns, rows)))
+        self._net.setInput(self._blob(image, 1.0, (columns, rows)))
         heat, size, offset, _ = self._net.forward(["537", "538", "539", "540"])  # each (1, ·, rows/4, columns/4)
         boxes, scores = decode_centres(heat[0, 0], size[0], offset[0])
         return _distinct_boxes(boxes * (width / columns, height / rows, width / columns, height / rows), scores)
@@ -58,9 +58,9 @@ def decode_centres(
     """Boxes from the maps of a centre-point detector with stride 4.
 
     Args:
-        heat: ``(h, w)`` how sure the detector is that a face's centre lies in this cell, in [0, 1].
+        heat: ``(h, w)`` confidence that a face's centre lies in this cell, in [0, 1].
         size: ``(2, h, w)`` natural logarithm of the face's height and width in cells.
-        offset: ``(2, h, w)`` where in its cell the centre lies, down and right from the middle, in cells.
+        offset: ``(2, h, w)`` position of the centre in its cell, down and right from the middle, in cells.
 
     Returns:
         ``(n, 4)`` boxes in pixels of the detector's input, and their ``(n,)`` scores.
@@ -72,7 +72,7 @@ def decode_centres(
     >>> decode_centres(heat, maps, np.zeros_like(maps))[0].round(4).tolist()
     [[8.0, 2.0, 12.0, 10.0]]
     """
-    row, column = np.nonzero(heat > SURE_OF_A_SMALL_FACE)
+    row, column = np.nonzero(heat > MIN_CONFIDENCE)
     half_height, half_width = 2 * np.exp(size[:, row, column])
     y = 4 * (row + 0.5 + offset[0, row, column])
     x = 4 * (column + 0.5 + offset[1, row, column])

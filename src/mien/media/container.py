@@ -1,8 +1,8 @@
-"""A file → an open container and its two tracks, or the reason why there are none.
+"""Opens a file as a container and chooses its video and audio streams.
 
-The file is opened by Python and only its bytes are given to libav, with a short list of formats that are video or
-sound by themselves. So neither a name (``http:…``, ``concat:…``) nor a playlist can make it open anything else. Nor
-is libav told the name, or it would go by its ending more than by the content.
+The file is opened by Python and only its bytes are passed to libav, with a short list of formats that contain video or
+audio themselves. So neither a name (``http:…``, ``concat:…``) nor a playlist can make libav open another file. libav
+does not get the name either: it would trust the suffix more than the content.
 """
 
 import io
@@ -28,22 +28,22 @@ FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,nut,ivf,dv,rm,gif,yuv4mpegpipe,"
     "h264,hevc,m4v,mpegvideo,mjpeg,obu,wav,w64,mp3,aac,flac,ac3,eac3,aiff,au,caf,amr,ape,wv,tta"
 )
-"""Formats that are accepted: none that points to other files (playlists, concat scripts, picture sequences)."""
+"""Formats that are accepted: none that refers to other files (playlists, concat scripts, image sequences)."""
 
 INDEXED = frozenset({"mov", "matroska", "avi"})
-"""Those whose header tells how long the file is."""
+"""Formats whose header states the duration."""
 
 READ_SIZE = 1 << 18
 ID3_HEAD = 10
-"""Bytes of the head of an ID3 tag, and of its foot."""
+"""Bytes of an ID3 tag's header, and of its footer."""
 
-FASTEST_SOUND = 768_000
-"""Samples per second above which a sound track is taken for damaged."""
+MAX_SAMPLE_RATE = 768_000
+"""Samples per second above which an audio stream is considered damaged."""
 
 
 @contextmanager
-def told_as_media_error(path: Path) -> Iterator[None]:
-    """Turn what libav or the system says about a file into one line that starts with its name."""
+def as_media_error(path: Path) -> Iterator[None]:
+    """Turn errors of libav or the system into a one-line ``MediaError`` that starts with the file name."""
     try:
         yield
     except FFmpegError as error:
@@ -60,11 +60,11 @@ def open_container(
     Args:
         path: the file.
         settings: limits.
-        formats: libav's names of those that are accepted.
-        file: the same file, where it is open for reading already.
+        formats: libav's names of the accepted formats.
+        file: the same file, if it is already open for reading.
 
     Raises:
-        MediaError: the file is missing, a folder, not a regular file, empty, not permitted, or no format we know.
+        MediaError: the file is missing, a folder, not a regular file, empty, not readable, or of an unknown format.
     """
     file = file or open_file(path)
     try:
@@ -83,9 +83,9 @@ def open_container(
 
 
 class _Content:
-    """The bytes of a file for libav, without its name, and without an ID3 tag in front of them.
+    """The bytes of a file for libav, without its name and without leading ID3 tags.
 
-    A tag holds the cover picture of a song, often megabytes, behind which libav does not look for what the file is.
+    A tag holds a cover image, often of megabytes, and libav does not probe for the format behind it.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -95,18 +95,18 @@ class _Content:
         self.seek(0)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a place counted from the start of the content, from here, or from its end."""
+        """Move to an offset from the start of the content, from the current position, or from its end."""
         if whence == io.SEEK_SET:
             offset += self._start
         return self._file.seek(offset, whence) - self._start
 
     def tell(self) -> int:
-        """The place counted from the start of the content."""
+        """The offset from the start of the content."""
         return self._file.tell() - self._start
 
 
 def _after_tags(file: BinaryIO) -> int:
-    """Where the ID3 tags at the start of a file end (ID3v2.4.0 structure, 3.1); 0 without any."""
+    """The offset at which the leading ID3 tags of a file end (ID3v2.4.0 structure, 3.1); 0 without any."""
     end = 0
     while True:
         file.seek(end)
@@ -118,36 +118,36 @@ def _after_tags(file: BinaryIO) -> int:
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open a video, sound or picture file, of whatever content.
+    """Open a video, audio or image file; its content is not checked.
 
     Raises:
-        MediaError: it is missing, a folder, not a regular file, or not permitted.
+        MediaError: it is missing, a folder, not a regular file, or not readable.
     """
-    with told_as_media_error(path):
+    with as_media_error(path):
         try:
             return open_regular(path)
         except FileNotFoundError as error:
             raise MediaError(f"{path.name}: no such file in {path.parent}") from error
         except IsADirectoryError as error:
-            raise MediaError(f"{path.name}: a folder, expected a video or sound file") from error
+            raise MediaError(f"{path.name}: a folder, expected a video or audio file") from error
 
 
 def _not_media(file: BinaryIO, error: Exception, formats: str) -> str:
     file.seek(0)
     start = file.read(12)
-    what = "a video or sound file" if formats == FORMATS else "a picture (JPEG, PNG, WebP, BMP)"
+    what = "a video or audio file" if formats == FORMATS else "an image (JPEG, PNG, WebP, BMP)"
     if not start:
         return "an empty file (0 bytes)"
     if start[4:8] == b"ftyp" and formats == FORMATS:
-        return "its index (moov) is missing or damaged, as when recording or copying was cut short; copy it again"
+        return "its index (moov) is missing or damaged, as when recording or copying was interrupted; copy it again"
     if not start.strip(b"\0"):
-        return f"holds zeros, expected {what}; copy it again"
+        return f"contains only zeros, expected {what}; copy it again"
     reason = error.strerror if isinstance(error, FFmpegError) else str(error)
     return f"not {what} of a known format ({reason})"
 
 
-def picture_track(container: InputContainer) -> VideoStream | None:
-    """The video stream to look at: libav's choice, but never a cover picture and never one without a decoder."""
+def video_stream(container: InputContainer) -> VideoStream | None:
+    """The video stream to decode: libav's choice, but never a cover image or a stream without a decoder."""
     best = container.streams.best("video")
     tracks = [best, *container.streams.video] if isinstance(best, VideoStream) else container.streams.video
     for track in tracks:
@@ -156,32 +156,32 @@ def picture_track(container: InputContainer) -> VideoStream | None:
     return None
 
 
-def sound_track(container: InputContainer) -> AudioStream | None:
-    """The audio stream to listen to: libav's choice, or the first one that has a decoder and a believable rate."""
+def audio_stream(container: InputContainer) -> AudioStream | None:
+    """The audio stream to decode: libav's choice, or the first with a decoder and a plausible sample rate."""
     best = container.streams.best("audio")
     tracks = [best, *container.streams.audio] if isinstance(best, AudioStream) else container.streams.audio
     for track in tracks:
-        if track.codec_context is not None and 0 < track.codec_context.sample_rate <= FASTEST_SOUND:
+        if track.codec_context is not None and 0 < track.codec_context.sample_rate <= MAX_SAMPLE_RATE:
             return track
     return None
 
 
 def check_size(path: Path, track: VideoStream, settings: MediaSettings) -> None:
-    """Refuse pictures that are too large, and make the decoder refuse those whose header told less.
+    """Refuse frames that are too large, and make the decoder refuse frames larger than the header states.
 
     Raises:
-        MediaError: the header tells of more than ``settings.largest_megapixels``.
+        MediaError: the header states more than ``settings.largest_megapixels``.
     """
     width, height = track.codec_context.width, track.codec_context.height
     megapixels = width * height / 1e6
     if megapixels > settings.largest_megapixels:
         raise MediaError(
-            f"{path.name}: pictures of {width} x {height} = {megapixels:.1f} megapixels, but at most "
+            f"{path.name}: frames of {width} x {height} = {megapixels:.1f} megapixels, but at most "
             f"{settings.largest_megapixels:g} are decoded; make them smaller or raise media.largest_megapixels"
         )
     if not megapixels:
         raise MediaError(
-            f"{path.name}: its pictures have no size, or more than {settings.largest_megapixels:g} megapixels; "
+            f"{path.name}: its frames have no size, or more than {settings.largest_megapixels:g} megapixels; "
             f"if they are that large, make them smaller or raise media.largest_megapixels"
         )
     track.codec_context.options = _limits(settings)
@@ -192,18 +192,18 @@ def _limits(settings: MediaSettings) -> dict[str, str]:
 
 
 def start_of(track: VideoStream | AudioStream | None) -> int | None:
-    """When a track starts, in ticks, by its header; ``None`` when that does not tell."""
+    """The start of a stream by its header, in ticks; ``None`` when it is not stated."""
     return None if track is None else TimeBase(track.time_base).read(track.start_time)
 
 
-def told_seconds(container: InputContainer, tracks: Sequence[VideoStream | AudioStream], zero: int) -> float | None:
-    """When tracks end by the header; ``None`` where it does not tell, or guesses from the size of the file.
+def header_seconds(container: InputContainer, tracks: Sequence[VideoStream | AudioStream], zero: int) -> float | None:
+    """The end of streams by the header; ``None`` where it is not stated, or estimated from the size of the file.
 
-    The length of the whole file says nothing of some of its tracks: one that was left out may be the longest.
+    The duration of the file is used only if all its streams were read: the longest may be another one.
 
     Args:
         container: the file.
-        tracks: those that were read.
+        tracks: the streams that were read.
         zero: the time from which seconds are counted, in ticks.
     """
     if not INDEXED & set(container.format.name.split(",")):
@@ -215,7 +215,7 @@ def told_seconds(container: InputContainer, tracks: Sequence[VideoStream | Audio
 
 
 def _end_of(track: VideoStream | AudioStream) -> int | None:
-    """When a track ends, in ticks, by its header; in Matroska by its tag, as libav makes up the rest."""
+    """The end of a stream by its header, in ticks; in Matroska by its tag, since libav invents the rest."""
     if "matroska" not in track.container.format.name:
         ruler = TimeBase(track.time_base)
         length = ruler.read(track.duration)

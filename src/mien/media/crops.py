@@ -1,7 +1,7 @@
-"""Cutting square pictures out of frames, and keeping thousands of them without filling the memory.
+"""Square crops of frames, thousands of which are kept in bounded memory.
 
-An hour of face crops is 2 GB, so they go to a temporary file once they outgrow a few megabytes and are read back a
-slice at a time. They are kept as plain pixels: a codec would be smaller, but slower and not exact.
+An hour of face crops is 2 GB, so they move to a temporary file once they exceed a few megabytes and are read back in
+slices. They are stored as raw pixels: a codec would be smaller, but slower and not exact.
 
 Shapes: ``H, W`` height and width of a frame, ``S`` side of a crop, ``T`` crops.
 """
@@ -20,17 +20,17 @@ Image = npt.NDArray[np.uint8]
 """``(H, W, 3)`` RGB."""
 
 Box = tuple[float, float, float, float]
-"""Left, top, right, bottom in pixels of the frame; right and bottom lie just outside."""
+"""Left, top, right, bottom in pixels of the frame; right and bottom are exclusive."""
 
 IN_MEMORY_BYTES = 64 * 2**20
 """Crops beyond this go to a temporary file (in ``TMPDIR``)."""
 
 
 def open_cv() -> ModuleType:
-    """OpenCV, which mediapipe brings.
+    """OpenCV, a dependency of mediapipe.
 
     Raises:
-        DependencyMissing: it is not installed, or a system library of it is missing.
+        DependencyMissing: it or one of its system libraries is not installed.
     """
     try:
         import cv2  # noqa: PLC0415
@@ -45,7 +45,7 @@ def open_cv() -> ModuleType:
 class CropSpool:
     """Crops in the order in which they were appended; a ``mien.schema.Crops``.
 
-    Held in memory up to ``IN_MEMORY_BYTES``, in an unnamed temporary file beyond; the file goes when the spool does.
+    Held in memory up to ``IN_MEMORY_BYTES``, in an unnamed temporary file beyond; it is deleted with the spool.
 
     >>> spool = CropSpool(size=2)
     >>> index = spool.append(np.full((2, 2, 3), 7, np.uint8))
@@ -60,7 +60,7 @@ class CropSpool:
         self._closer = weakref.finalize(self, self._file.close)
 
     def append(self, crop: Image) -> int:
-        """Add one ``(S, S, 3)`` crop; its index comes back."""
+        """Add one ``(S, S, 3)`` crop and return its index."""
         if crop.shape != (self.size, self.size, 3) or crop.dtype != np.uint8:
             raise ValueError(f"a crop is ({self.size}, {self.size}, 3) uint8, not {crop.shape} {crop.dtype}")
         self._file.seek(0, 2)
@@ -84,11 +84,11 @@ class CropSpool:
         return self.take(range(self._length)[which])
 
     def close(self) -> None:
-        """Give the memory or the file back now."""
+        """Free the memory or the file."""
         self._closer()
 
 
-class Chosen:
+class CropSelection:
     """Some of a spool's crops, in a given order; a ``mien.schema.Crops``."""
 
     def __init__(self, spool: CropSpool, indices: Sequence[int]) -> None:
@@ -101,14 +101,14 @@ class Chosen:
         return self._spool.take(self._indices[which])
 
 
-def cut(picture: Image, box: Box, margin: float) -> tuple[Image, tuple[int, int]]:
-    """The square around ``box``, at the picture's own resolution, and its left top corner.
+def cut(image: Image, box: Box, margin: float) -> tuple[Image, tuple[int, int]]:
+    """The square around ``box``, at the image's own resolution, and its top left corner.
 
-    The square's side is the longer side of the box, plus ``margin`` times that on each side. Where it reaches over the
-    picture's border, the border's pixels are repeated.
+    The square's side is the longer side of the box, plus ``margin`` times that on each side. Outside the image, the
+    border's pixels are repeated.
 
     Args:
-        picture: ``(H, W, 3)``.
+        image: ``(H, W, 3)``.
         box: centre and size of the square.
         margin: share of the box's longer side added on each side, ≥ 0.
 
@@ -116,14 +116,14 @@ def cut(picture: Image, box: Box, margin: float) -> tuple[Image, tuple[int, int]
     >>> square.shape, corner, square[:, :, 0].tolist()  # column -1 repeats column 0, row -1 repeats row 0
     ((4, 4, 3), (-1, -1), [[0, 0, 3, 6], [0, 0, 3, 6], [9, 9, 12, 15], [18, 18, 21, 24]])
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     left, top, right, bottom = box
     side = max(1, round(max(right - left, bottom - top) * (1 + 2 * margin)))
     x, y = round((left + right - side) / 2), round((top + bottom - side) / 2)
-    x, y = min(max(x, 1 - side), width - 1), min(max(y, 1 - side), height - 1)  # at least one pixel of the picture
+    x, y = min(max(x, 1 - side), width - 1), min(max(y, 1 - side), height - 1)  # at least one pixel of the image
     over_left, over_top = max(-x, 0), max(-y, 0)
     over_right, over_bottom = max(x + side - width, 0), max(y + side - height, 0)
-    inside = picture[y + over_top : y + side - over_bottom, x + over_left : x + side - over_right]
+    inside = image[y + over_top : y + side - over_bottom, x + over_left : x + side - over_right]
     if inside.shape[:2] == (side, side):
         return inside, (x, y)
     return np.pad(inside, ((over_top, over_bottom), (over_left, over_right), (0, 0)), mode="edge"), (x, y)

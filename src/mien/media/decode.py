@@ -1,15 +1,15 @@
-"""A file → the pictures that are wanted and all of its sound, in one pass, holding no more than one picture at a time.
+"""Decodes a file in one pass: frames at the requested rates and all audio, with at most one frame in memory.
 
-    with Recording(path, settings.media, rates={"vision": 4, "motion": 10}) as recording:
-        for frame in recording.frames():
+    with MediaReader(path, settings.media, rates={"vision": 4, "motion": 10}) as reader:
+        for frame in reader.frames():
             ...                                # frame.seconds, frame.rgb, frame.wanted
-        sound = recording.sound()              # (N,) float32, 16 kHz
+        waveform = reader.audio()              # (N,) float32, 16 kHz
 
-Time zero is the first picture (or ``start``); sound that starts more than 0.1 s earlier moves it to its own start. So
-pictures and sound share one clock, as a viewer has it. What is odd about a file is survived and said in ``notes``.
+Time zero is the first frame (or ``start``), or the start of the audio if that is more than 0.1 s earlier. Frames and
+audio share this clock, as in a player. Irregular files are read as far as possible, and ``notes`` lists what was found.
 
-Shapes: pictures ``(H, W, 3)`` uint8 RGB, sound ``(N,)`` float32 at 16 kHz. Reading order: ``timeline`` (when),
-``container`` (open), ``video_track`` and ``audio_track`` (decode), then this. Inside, times are in ticks.
+Shapes: frames ``(H, W, 3)`` uint8 RGB, audio ``(N,)`` float32 at 16 kHz. Reading order: ``timeline`` (times),
+``container`` (open), ``video_track`` and ``audio_track`` (decode), then this file. Internal times are in ticks.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,42 +19,44 @@ from typing import BinaryIO, Self
 
 import numpy as np
 import numpy.typing as npt
+from av.audio.stream import AudioStream
 from av.error import FFmpegError
 from av.packet import Packet
+from av.video.stream import VideoStream
 
 from mien.config import MediaSettings
 from mien.errors import MediaError
 from mien.media.audio_track import TOLERANCE, AudioTrack
 from mien.media.container import (
+    as_media_error,
+    audio_stream,
     check_size,
+    header_seconds,
     open_container,
-    picture_track,
-    sound_track,
     start_of,
-    told_as_media_error,
-    told_seconds,
+    video_stream,
 )
 from mien.media.timeline import SECOND, SamplingGrid, TimeBase, ticks
 from mien.media.video_track import FrameConverter, VideoTrack
 
 TRUST = 0.05
-"""A file shorter than its header says by more than this share, and by more than ``TOLERANCE``, is called cut short."""
+"""A file that is shorter than its header states by more than this share and ``TOLERANCE`` is reported as cut short."""
 
 LEAD_IN = SECOND
-"""Sound decoded before the part asked for: its codecs lean on what was before."""
+"""Audio decoded before the requested part: codecs depend on the packets before."""
 
-RUN_OUT = SECOND // 5
-"""Decoded after the part asked for, for files that store packets later than they are shown."""
+TRAIL = SECOND // 5
+"""Decoded after the requested part, for files that store packets later than they are shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A picture that was asked for.
+    """A requested frame.
 
     Attributes:
         seconds: presentation time from the start of the clip.
         rgb: ``(H, W, 3)`` uint8, upright.
-        wanted: the asked rates that it serves.
+        wanted: the names of the rates that it serves.
     """
 
     seconds: float
@@ -63,27 +65,27 @@ class Frame:
 
 
 class MediaReader:
-    """A video or sound file that is decoded once, from its beginning to its end.
+    """A video or audio file that is decoded once, from start to end.
 
     Args:
         path: the file.
-        settings: limits, and the size of the pictures.
-        rates: pictures wanted per second, by name; empty when none are.
-        sound: whether the sound is wanted.
-        start, end: the part of the file that counts, in seconds from its own time zero; the end does not belong to it.
-        threads: of the picture decoder.
-        file: the same file, where it is open for reading already; it is closed in the end.
+        settings: limits, and the size of the frames.
+        rates: frames per second to return, by name; empty for none.
+        audio: whether the audio is decoded.
+        start, end: the part of the file to read, in seconds from its own time zero; ``end`` is exclusive.
+        threads: of the video decoder.
+        file: the same file, if it is already open for reading; ``close`` closes it.
 
     Attributes:
-        width, height: of the pictures as stored, before they are turned and scaled; 0 without pictures.
+        width, height: of the frames as stored, before they are rotated and scaled; 0 without video.
         seconds: length of the clip by presentation times; known when ``frames()`` is exhausted.
-        notes: what was odd about the file, one line each; complete when ``frames()`` is exhausted.
+        notes: irregularities of the file, one line each; complete when ``frames()`` is exhausted.
 
     Raises:
-        MediaError: the file is missing, a folder, not permitted, empty, not video or sound, has neither kind of
-            stream, or has pictures larger than ``settings.largest_megapixels`` that are wanted; the part asked for is
-            not a part at all. While frames are read: nothing can be decoded, the part lies outside the file, or it is
-            longer than ``settings.longest_seconds``.
+        MediaError: the file is missing, a folder, not readable, empty, not video or audio, has neither kind of
+            stream, or frames are requested that are larger than ``settings.largest_megapixels``; ``start`` and ``end``
+            are not an interval. While frames are read: nothing can be decoded, the part lies outside the file, or it
+            is longer than ``settings.longest_seconds``.
         ValueError: a rate is not positive.
     """
 
@@ -93,7 +95,7 @@ class MediaReader:
         settings: MediaSettings,
         *,
         rates: Mapping[str, float],
-        sound: bool = True,
+        audio: bool = True,
         start: float | None = None,
         end: float | None = None,
         threads: int = 1,
@@ -111,33 +113,33 @@ class MediaReader:
         self._start = ticks(start or 0)
         self._length = None if end is None else ticks(end) - self._start
         self._zero: int | None = None
-        self._heard: npt.NDArray[np.float32] | None = None
-        self._broken_off = ""
-        self._hurried = self._read_all = False
+        self._waveform: npt.NDArray[np.float32] | None = None
+        self._read_error = ""
+        self._skip_frames = self._read_all = False
         self._file, self._container = open_container(path, settings, file=file)
         try:
-            self._choose_tracks(grid, look=bool(rates), listen=sound)
+            self._choose_tracks(grid, want_video=bool(rates), want_audio=audio)
         except BaseException:
             self.close()
             raise
         self._pass = self._one_pass()
 
-    def _choose_tracks(self, grid: SamplingGrid, look: bool, listen: bool) -> None:
-        video, audio = picture_track(self._container), sound_track(self._container)
+    def _choose_tracks(self, grid: SamplingGrid, want_video: bool, want_audio: bool) -> None:
+        video, audio = video_stream(self._container), audio_stream(self._container)
         if video is None and audio is None:
             kinds = ", ".join(sorted(stream.type for stream in self._container.streams)) or "none"
-            raise MediaError(f"{self.path.name}: no video and no sound that can be decoded (streams: {kinds})")
-        if look and video is not None:
+            raise MediaError(f"{self.path.name}: no video and no audio that can be decoded (streams: {kinds})")
+        if want_video and video is not None:
             check_size(self.path, video, self._settings)
         self.width = video.codec_context.width if video else 0
         self.height = video.codec_context.height if video else 0
-        self._video, self._audio = video, audio
-        self._rulers = {track.index: TimeBase(track.time_base) for track in (video, audio) if track is not None}
-        self._look = look and video is not None
-        self._pictures = VideoTrack(video, grid, self._length, self._threads) if video else None
-        aspect = self._pictures.pixel_aspect if self._pictures else 1.0
-        self._viewer = FrameConverter(aspect, self._settings.largest_side, self._threads)
-        self._sound = AudioTrack(audio, self._longest + self._start) if audio and listen else None
+        self._video_stream, self._audio_stream = video, audio
+        self._time_bases = {track.index: TimeBase(track.time_base) for track in (video, audio) if track is not None}
+        self._want_video = want_video and video is not None
+        self._video_track = VideoTrack(video, grid, self._length, self._threads) if video else None
+        aspect = self._video_track.pixel_aspect if self._video_track else 1.0
+        self._converter = FrameConverter(aspect, self._settings.largest_side, self._threads)
+        self._audio_track = AudioTrack(audio, self._longest + self._start) if audio and want_audio else None
 
     def __enter__(self) -> Self:
         return self
@@ -146,73 +148,74 @@ class MediaReader:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._container.close()
         self._file.close()
 
     @property
     def has_video(self) -> bool:
-        """Whether there are pictures; false also when all was read and none could be decoded."""
-        looked_in_vain = self._read_all and self._look and self._pictures is not None and not self._pictures.decoded
-        return self._video is not None and not looked_in_vain
+        """Whether there is video; also false once all was read and no frame could be decoded."""
+        track = self._video_track
+        none_decoded = self._read_all and self._want_video and track is not None and not track.decoded
+        return self._video_stream is not None and not none_decoded
 
     @property
-    def has_sound(self) -> bool:
-        """Whether there is a sound track; false also when all was read and none of it could be decoded."""
-        listened_in_vain = self._read_all and self._sound is not None and self._sound.first is None
-        return self._audio is not None and not listened_in_vain
+    def has_audio(self) -> bool:
+        """Whether there is audio; also false once all was read and none of it could be decoded."""
+        none_decoded = self._read_all and self._audio_track is not None and self._audio_track.first is None
+        return self._audio_stream is not None and not none_decoded
 
     @property
-    def mute(self) -> str:
-        """Why ``sound()`` gives none, empty when it does; known when ``frames()`` is exhausted."""
-        if self._heard is not None:
+    def no_audio_reason(self) -> str:
+        """Why ``audio()`` returns ``None``; empty when it does not. Known when ``frames()`` is exhausted."""
+        if self._waveform is not None:
             return ""
-        if self._audio is None:
-            return "no sound track"
-        return self._sound.mute if self._sound else "the sound was not asked for"
+        if self._audio_stream is None:
+            return "no audio track"
+        return self._audio_track.no_audio_reason if self._audio_track else "no audio was requested"
 
     def frames(self) -> Iterator[Frame]:
-        """The pictures that were asked for, in order of time; gathers the sound on its way through the file.
+        """The requested frames, in order of time; the audio is decoded in the same pass.
 
-        For each rate ``r``, the first picture at or after each of 0, 1/r, 2/r … seconds, each picture once. There is
-        one pass over the file: a second call goes on where the first one stopped.
+        For each rate ``r``, the first frame at or after each of 0, 1/r, 2/r … seconds, each frame once. There is one
+        pass over the file: a second call continues where the first stopped.
         """
         return self._pass
 
-    def sound(self) -> npt.NDArray[np.float32] | None:
-        """All sound of the clip, ``(N,)`` float32 in [-1, 1] at 16 kHz, aligned with the pictures.
+    def audio(self) -> npt.NDArray[np.float32] | None:
+        """All audio of the clip, ``(N,)`` float32 in [-1, 1] at 16 kHz, aligned with the frames.
 
-        Reads what is left of the file; pictures on the way are then lost. ``None`` when there is no sound track, it
-        was not asked for, or nothing in it could be decoded.
+        Reads the rest of the file and discards its frames. ``None`` when there is no audio track, it was not
+        requested, or nothing in it could be decoded.
         """
-        self._hurried = True
+        self._skip_frames = True
         for _ in self._pass:
             pass
-        return self._heard
+        return self._waveform
 
     def _one_pass(self) -> Iterator[Frame]:
-        with told_as_media_error(self.path):
+        with as_media_error(self.path):
             for packet in self._packets():
-                if packet.stream is self._audio:
-                    self._listen(packet)
+                if packet.stream is self._audio_stream:
+                    self._decode_audio(packet)
                 else:
-                    yield from self._see(packet)
+                    yield from self._decode_video(packet)
                 self._refuse_too_long()
-            yield from self._see(None)
-            if self._sound is not None:
-                self._sound.add(None)
-        self._conclude()
+            yield from self._decode_video(None)
+            if self._audio_track is not None:
+                self._audio_track.add(None)
+        self._finish()
 
     def _packets(self) -> Iterator[Packet]:
-        """The packets of the tracks in use, up to the end of the part asked for or of what can be read."""
-        tracks = [track for track in (self._video, self._audio if self._sound else None) if track is not None]
-        unfinished = {track.index for track in tracks}
-        packets = self._container.demux(*tracks)
+        """The packets of the streams in use, up to the end of the requested part or of what can be read."""
+        streams = self._streams()
+        unfinished = {stream.index for stream in streams}
+        packets = self._container.demux(*streams)
         while unfinished:
             try:
                 packet = next(packets, None)
             except (FFmpegError, OSError) as error:
-                self._broken_off = error.strerror or str(error)
+                self._read_error = error.strerror or str(error)
                 return
             if packet is None:
                 return
@@ -224,53 +227,53 @@ class MediaReader:
                     yield packet
 
     def _find_zero(self, packet: Packet) -> None:
-        """The first packet of the leading track sets the clip's time zero, unless an edit list hides its start."""
-        if self._zero is not None or packet.stream is not (self._video or self._audio):
+        """Set time zero from the first packet of the leading track, unless an edit list hides the track's start."""
+        if self._zero is not None or packet.stream is not (self._video_stream or self._audio_stream):
             return
-        heard = start_of(self._audio)
-        shown = heard
-        if self._pictures is not None:
-            shown = start_of(self._video) if packet.is_discard else self._pictures.time_of(packet)
-        if shown is None or (heard is not None and heard < shown - TOLERANCE):
-            shown = heard
-        self._zero = shown or 0
+        audio_start = start_of(self._audio_stream)
+        time = audio_start
+        if self._video_track is not None:
+            time = start_of(self._video_stream) if packet.is_discard else self._video_track.time_of(packet)
+        if time is None or (audio_start is not None and audio_start < time - TOLERANCE):
+            time = audio_start
+        self._zero = time or 0
 
     @property
     def _origin(self) -> int:
-        """When the clip starts."""
+        """The start of the clip."""
         return (self._zero or 0) + self._start
 
     def _is_past(self, packet: Packet) -> bool:
-        """Whether a packet belongs to what comes after the part asked for."""
+        """Whether a packet lies after the requested part."""
         if self._length is None or self._zero is None or packet.dts is None:
             return False
-        time = self._rulers[packet.stream_index].read(packet.dts)
-        return time is not None and time > self._origin + self._length + RUN_OUT
+        time = self._time_bases[packet.stream_index].read(packet.dts)
+        return time is not None and time > self._origin + self._length + TRAIL
 
-    def _see(self, packet: Packet | None) -> Iterator[Frame]:
-        if self._pictures is None:
+    def _decode_video(self, packet: Packet | None) -> Iterator[Frame]:
+        if self._video_track is None:
             return
-        if not self._look:
+        if not self._want_video:
             if packet is not None:
-                self._pictures.pass_over(packet)
+                self._video_track.skip(packet)
             return
-        for time, wanted, frame in self._pictures.add(packet, self._origin):
-            if not self._hurried:
-                yield Frame(time / SECOND, self._viewer.rgb(frame), wanted)
+        for time, wanted, frame in self._video_track.add(packet, self._origin):
+            if not self._skip_frames:
+                yield Frame(time / SECOND, self._converter.rgb(frame), wanted)
 
-    def _listen(self, packet: Packet) -> None:
-        if self._sound is None:
+    def _decode_audio(self, packet: Packet) -> None:
+        if self._audio_track is None:
             return
-        time = self._rulers[packet.stream_index].read(packet.pts)
+        time = self._time_bases[packet.stream_index].read(packet.pts)
         if self._start and time is not None and self._zero is not None and time < self._origin - LEAD_IN:
-            self._sound.pass_over(packet)
+            self._audio_track.skip(packet)
         else:
-            self._sound.add(packet)
+            self._audio_track.add(packet)
 
     def _reached(self) -> int | None:
-        """When the last picture and the last sound so far have ended."""
-        ends = [track.last for track in (self._pictures, self._sound) if track is not None and track.last is not None]
-        return max(ends, default=None)
+        """The latest end of a frame or of audio so far."""
+        tracks = (self._video_track, self._audio_track)
+        return max((track.last for track in tracks if track is not None and track.last is not None), default=None)
 
     def _refuse_too_long(self) -> None:
         reached = self._reached()
@@ -278,66 +281,72 @@ class MediaReader:
         if reached is not None and not within and reached - self._origin > self._longest:
             raise MediaError(
                 f"{self.path.name}: longer than {self._settings.longest_seconds:g} s by its presentation times; "
-                f"cut it, name a part by start and end, or raise media.longest_seconds"
+                f"cut it, select a part with start and end, or raise media.longest_seconds"
             )
 
-    def _conclude(self) -> None:
-        """The file was read: settle its length and its sound, and say what was odd."""
+    def _finish(self) -> None:
+        """After the last packet: determine the length, the audio and the notes."""
         self._read_all = True
-        if self._sound and not self._start and (self._video is None or self._zero is None):
-            self._zero = self._sound.first  # where sound leads, it leads from its first sample
+        if self._audio_track and not self._start and (self._video_stream is None or self._zero is None):
+            self._zero = self._audio_track.first  # audio that leads starts at its first sample
         reached = self._reached()
         if reached is not None and reached <= self._origin:
             whole = (reached - self._origin + self._start) / SECOND
             raise MediaError(
                 f"{self.path.name}: the part from {self._start / SECOND:g} s lies outside the file ({whole:.1f} s long)"
             )
-        if (self._look or self._sound) and not (self._look and self.has_video) and not (self._sound and self.has_sound):
-            complaint = self._pictures.complaint if self._pictures else ""
+        requested = self._want_video or self._audio_track
+        decoded = (self._want_video and self.has_video) or (self._audio_track and self.has_audio)
+        if requested and not decoded:
+            last_error = self._video_track.last_error if self._video_track else ""
             raise MediaError(
-                f"{self.path.name}: nothing in it could be decoded ({complaint or self._broken_off or 'no data'})"
+                f"{self.path.name}: nothing in it could be decoded ({last_error or self._read_error or 'no data'})"
             )
         if reached is None:
             return
         length = reached - self._origin
         self.seconds = (length if self._length is None else min(length, self._length)) / SECOND
-        self.notes += self._oddities(length)
-        if self._sound:
+        self.notes += self._warnings(length)
+        if self._audio_track:
             end = None if self._length is None else self._origin + self._length
-            self._heard = self._sound.between(self._origin, end)
+            self._waveform = self._audio_track.between(self._origin, end)
 
-    def _oddities(self, length: int) -> Iterator[str]:
-        pictures, sound = self._pictures, self._sound
+    def _warnings(self, length: int) -> Iterator[str]:
+        video, audio = self._video_track, self._audio_track
         end = (self._start + length) / SECOND
-        if self._broken_off:
-            yield f"damaged: reading stopped at {end:.1f} s ({self._broken_off})"
-        elif (told := self._told_seconds()) and told - end > max(TRUST * told, TOLERANCE / SECOND):
-            yield f"ends at {end:.1f} s, though its header says {told:.1f} s; cut short?"
+        if self._read_error:
+            yield f"damaged: reading stopped at {end:.1f} s ({self._read_error})"
+        elif (stated := self._header_seconds()) and stated - end > max(TRUST * stated, TOLERANCE / SECOND):
+            yield f"cut short: ends at {end:.1f} s, but its header states {stated:.1f} s"
         if self._length is not None and self._length - length > TOLERANCE:
-            yield f"the part asked for ends at {(self._start + self._length) / SECOND:g} s, but the file at {end:.1f} s"
-        if pictures and self._look:
-            yield from pictures.oddities(self._zero or 0)
-        if sound:
-            yield from sound.oddities(self._zero or 0, beside_pictures=pictures is not None)
-        if sound and (tracks := len(self._container.streams.audio)) > 1:
-            yield f"{tracks} sound tracks: only track {self._audio.index if self._audio else 0} is heard"
+            yield f"the requested part ends at {(self._start + self._length) / SECOND:g} s, but the file at {end:.1f} s"
+        if video and self._want_video:
+            yield from video.warnings(self._zero or 0)
+        if audio:
+            yield from audio.warnings(self._zero or 0, has_video=video is not None)
+        if audio and (tracks := len(self._container.streams.audio)) > 1:
+            yield f"{tracks} audio tracks: only track {self._audio_stream.index if self._audio_stream else 0} is used"
 
-    def _told_seconds(self) -> float | None:
-        """When the tracks that were read end by the header, where all of them were read."""
+    def _header_seconds(self) -> float | None:
+        """The end of the streams in use by the header; ``None`` where only a part was read."""
         if self._length is not None:
             return None
-        tracks = [track for track in (self._video, self._audio if self._sound else None) if track is not None]
-        return told_seconds(self._container, tracks, self._zero or 0)
+        return header_seconds(self._container, self._streams(), self._zero or 0)
+
+    def _streams(self) -> list[VideoStream | AudioStream]:
+        """The streams that are read."""
+        streams = (self._video_stream, self._audio_stream if self._audio_track else None)
+        return [stream for stream in streams if stream is not None]
 
 
-def read_sound(path: Path, settings: MediaSettings | None = None) -> npt.NDArray[np.float32]:
-    """All sound of a file, ``(N,)`` float32 in [-1, 1] at 16 kHz mono.
+def read_audio(path: Path, settings: MediaSettings | None = None) -> npt.NDArray[np.float32]:
+    """All audio of a file, ``(N,)`` float32 in [-1, 1] at 16 kHz mono.
 
     Raises:
-        MediaError: the file cannot be read, or there is no sound in it.
+        MediaError: the file cannot be read, or has no audio.
     """
-    with MediaReader(path, settings or MediaSettings(), rates={}) as recording:
-        sound = recording.sound()
-    if sound is None:
-        raise MediaError(f"{path.name}: no sound in it")
-    return sound
+    with MediaReader(path, settings or MediaSettings(), rates={}) as reader:
+        waveform = reader.audio()
+    if waveform is None:
+        raise MediaError(f"{path.name}: no audio in it")
+    return waveform

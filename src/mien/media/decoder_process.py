@@ -1,9 +1,9 @@
-"""The process that decodes: the only one in which libav meets a stranger's file. ``decoder`` starts and asks it.
+"""The decoder process: the only one in which libav reads untrusted files. ``decoder`` starts and queries it.
 
-Requests come as lines of JSON, each with an open file. A reply is two lengths, a head in JSON and plain bytes (pixels,
-samples): nothing that either side says can name code. The process bounds its own memory and time, has neither network
-nor file system (``sandbox.py``), and leaves when whoever started it is gone. The trade-off: pictures are copied through
-a pipe once, about 2 ms for one of 1280 x 720.
+Requests are lines of JSON, each with an open file. A reply is two lengths, a header in JSON and raw bytes (pixels,
+samples): neither side can send code. The process limits its own memory and time, has no access to the network or the
+file system (``sandbox.py``), and exits when its parent is gone. The trade-off: frames are copied through a pipe once,
+about 2 ms for one of 1280 x 720.
 """
 
 import hashlib
@@ -20,19 +20,19 @@ from pathlib import Path
 from struct import Struct
 from typing import Any, BinaryIO
 
-import av.subtitles.stream  # noqa: F401 - av would load it with the first file, when nothing can be loaded any more
+import av.subtitles.stream  # noqa: F401 - av would import it with the first file, when the sandbox forbids it
 import numpy as np
 import numpy.typing as npt
 
 from mien.config import MediaSettings
 from mien.errors import MediaError
-from mien.media.container import told_as_media_error
+from mien.media.container import as_media_error
 from mien.media.decode import MediaReader
 from mien.media.images import read_image
 from mien.sandbox import deny_files
 
 LENGTHS = Struct(">II")
-"""Of the head and of the bytes after it."""
+"""Lengths of the header and of the payload."""
 
 REQUEST_BYTES = 1 << 16
 
@@ -42,14 +42,14 @@ Reply = tuple[Mapping[str, Any], npt.NDArray[Any] | None]
 
 
 def serve() -> None:
-    """Answer requests until there are no more."""
+    """Answer requests until the connection is closed."""
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints must not get among the replies
-    threading.Thread(target=_leave_when_alone, args=(os.getppid(),), daemon=True).start()
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # output of libraries must not mix with the replies
+    threading.Thread(target=_exit_without_parent, args=(os.getppid(),), daemon=True).start()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     requests = socket.socket(fileno=os.dup(sys.stdin.fileno()))
-    deny_files()  # from here on, only what comes with a request
+    deny_files()  # from here on, only files that come with a request
     while (received := _receive(requests)) is not None:
         request, file = received
         with file:
@@ -62,12 +62,12 @@ def serve() -> None:
                 _send(replies, {"error": str(error)})
             except MemoryError:
                 _send(replies, {"error": f"{Path(request['path']).name}: {_too_large(request['gigabytes'])}"})
-            except Exception as error:  # noqa: BLE001 - whatever a file does to us is said, and the next one is read
+            except Exception as error:  # noqa: BLE001 - any failure is reported, and the next file is read
                 _send(replies, {"error": f"{Path(request['path']).name}: {type(error).__name__}: {error}"})
 
 
 def _receive(requests: socket.socket) -> tuple[Mapping[str, Any], BufferedReader] | None:
-    """The next request and its file; ``None`` when there will be none."""
+    """The next request and its file; ``None`` at the end."""
     line, handles, *_ = socket.recv_fds(requests, REQUEST_BYTES, 1)
     while not line.endswith(b"\n"):
         if not (more := requests.recv(REQUEST_BYTES)):
@@ -77,51 +77,51 @@ def _receive(requests: socket.socket) -> tuple[Mapping[str, Any], BufferedReader
 
 
 def _reply(request: Mapping[str, Any], file: BufferedReader, replies: BinaryIO) -> None:
-    """Send what is asked for; when it returns, nothing is held of it."""
-    answer = {"recording": _recording, "still": _still, "sha256": _sha256}[request["kind"]]
+    """Send the reply to a request; nothing of it is kept in memory."""
+    answer = {"media": _media, "image": _image, "sha256": _sha256}[request["kind"]]
     settings = MediaSettings.model_validate(request["settings"])
     for head, values in answer(Path(request["path"]), file, settings, request):
         _send(replies, head, values)
 
 
-def _recording(path: Path, file: BinaryIO, settings: MediaSettings, request: Mapping[str, Any]) -> Iterator[Reply]:
-    asked = {name: request[name] for name in ("rates", "sound", "start", "end")}
-    with MediaReader(path, settings, **asked, file=file) as recording:
-        yield {"has_video": recording.has_video}, None
-        for frame in recording.frames():
+def _media(path: Path, file: BinaryIO, settings: MediaSettings, request: Mapping[str, Any]) -> Iterator[Reply]:
+    arguments = {name: request[name] for name in ("rates", "audio", "start", "end")}
+    with MediaReader(path, settings, **arguments, file=file) as reader:
+        yield {"has_video": reader.has_video}, None
+        for frame in reader.frames():
             yield {"seconds": frame.seconds, "wanted": sorted(frame.wanted), "shape": frame.rgb.shape}, frame.rgb
-        sound = recording.sound()
-        yield {"length": recording.seconds, "notes": recording.notes, "mute": recording.mute}, sound
+        waveform = reader.audio()
+        yield {"length": reader.seconds, "notes": reader.notes, "no_audio_reason": reader.no_audio_reason}, waveform
 
 
-def _still(path: Path, file: BinaryIO, settings: MediaSettings, _: Mapping[str, Any]) -> Iterator[Reply]:
-    picture = read_image(path, settings, file)
-    yield {"still": True, "shape": picture.shape}, picture
+def _image(path: Path, file: BinaryIO, settings: MediaSettings, _: Mapping[str, Any]) -> Iterator[Reply]:
+    image = read_image(path, settings, file)
+    yield {"image": True, "shape": image.shape}, image
 
 
 def _sha256(path: Path, file: BufferedReader, _: MediaSettings, __: Mapping[str, Any]) -> Iterator[Reply]:
-    with told_as_media_error(path):
+    with as_media_error(path):
         yield {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}, None
 
 
 def _send(replies: BinaryIO, head: Mapping[str, Any], values: npt.NDArray[Any] | None = None) -> None:
-    told = json.dumps(head).encode()
+    header = json.dumps(head).encode()
     payload = b"" if values is None else np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
-    for part in (LENGTHS.pack(len(told), len(payload)), told, payload):
+    for part in (LENGTHS.pack(len(header), len(payload)), header, payload):
         view = memoryview(part)
         while view.nbytes:
             view = view[replies.write(view) :]
 
 
 def _limit(gigabytes: float, seconds: float) -> None:
-    """Bound the memory, and the processor's time for one request, should nobody be left to stop us."""
+    """Limit the memory, and the processor time for one request in case the parent cannot kill this process."""
     used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
     _lower(resource.RLIMIT_AS, round(gigabytes * 1e9))
     _lower(resource.RLIMIT_CPU, round(used + seconds) + 10)
 
 
 def _lower(which: int, wanted: int) -> None:
-    """Set a limit that can be raised again by the next request, within what the system allows us at most."""
+    """Set a soft limit, at most the hard limit; the next request can raise it again."""
     most = resource.getrlimit(which)[1]
     resource.setrlimit(which, (wanted if most == resource.RLIM_INFINITY else min(wanted, most), most))
 
@@ -130,7 +130,7 @@ def _too_large(gigabytes: float) -> str:
     return f"needs more than {gigabytes:g} GB of memory to decode; make it smaller or raise compute.decoder_gigabytes"
 
 
-def _leave_when_alone(parent: int) -> None:
+def _exit_without_parent(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(WATCH_SECONDS)
     os._exit(0)

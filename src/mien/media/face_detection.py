@@ -1,16 +1,16 @@
-"""Which faces are in one picture, what their muscles do, and which way the heads point.
+"""Detects the faces in one image, with their blendshapes and head pose.
 
-Two steps. A detector says where faces are: MediaPipe's short-range one, which shrinks the picture to 128 pixels and so
-misses a face much smaller than a fifth of the picture, and, when that finds nobody, a full-range one (CenterFace).
-Then MediaPipe's landmarker sees each face in a close-up of its own, always at about the same size and in the middle;
-a face counts only when the landmarker confirms it. The close-up costs a quarter more time than showing the landmarker
-the whole picture, and makes the numbers independent of where in the picture, and how large, the face is: moving a
-picture 400 pixels aside turned yaw by 12 degrees without it, and by less than 1 with it.
+There are two steps. A detector finds faces: MediaPipe's short-range one, which scales the image to 128 pixels and so
+misses a face much smaller than a fifth of the image, and, when that finds none, a full-range one (CenterFace). Then
+MediaPipe's landmarker is run on a close-up of each face, in which the face is centred and always of about the same
+size; a face counts only if the landmarker confirms it. Close-ups take a quarter more time than running the landmarker
+on the whole image, and make its output independent of the position and size of the face: moving an image by 400 pixels
+changed yaw by 12 degrees without them, and by less than 1 with them.
 
-Every picture is looked at by itself (MediaPipe's IMAGE mode): what a face does depends on no picture before it. Whoever
-tracks people through time (``face_tracks.py``) passes their last boxes, and nothing is detected while they are there.
+Each image is processed independently (MediaPipe's IMAGE mode). Tracking (``face_tracks.py``) passes the last boxes, and
+the detector is skipped while there are faces in them.
 
-Shapes: ``H, W`` height and width of a picture; 478 landmarks; 52 blendshapes; 6 numbers of head pose.
+Shapes: ``H, W`` height and width of an image; 478 landmarks; 52 blendshapes; 6 numbers of head pose.
 """
 
 import contextlib
@@ -33,26 +33,26 @@ from mien.errors import DependencyMissing, WeightsError, WeightsMissing
 from mien.media.centerface import SAME_FACE, FullRange, overlap
 from mien.media.crops import Box, Image, cut, open_cv
 
-MOST_FACES = 4
-"""Faces looked for in one picture."""
+MAX_FACES = 4
+"""Largest number of faces per image."""
 
-SURE_OF_A_FACE = 0.7
-"""Confidence from which MediaPipe's detectors count. At their default of .5 they see faces in a cartoon rabbit, at .65
-none; real faces stay found up to .8."""
+MIN_CONFIDENCE = 0.7
+"""Lowest confidence of MediaPipe's detectors. At their default of .5 they detect faces in a cartoon rabbit, at .65
+none; real faces are detected up to .8."""
 
 CLOSE_UP_MARGIN = 0.5
-"""Around a face's box in its close-up, as a share of the box's side: the face then fills half of the close-up."""
+"""Margin around a face's box in its close-up, as a share of the box's side: the face fills half of the close-up."""
 
 FIELD_OF_VIEW = 63.0
-"""Vertical angle of the camera that the landmarker assumes, degrees: distances are only as true as this is."""
+"""Vertical field of view that the landmarker assumes, degrees; distances depend on it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """One face in one picture.
+    """A face in an image.
 
     Attributes:
-        box: the smallest upright rectangle around the landmarks, pixels; it may reach over the picture's border.
+        box: the smallest upright rectangle around the landmarks, pixels; it may extend beyond the image.
         landmarks: ``(478, 2)`` float32, x and y in pixels.
         blendshapes: ``(52,)`` float32 in [0, 1], in the landmarker's order, the first of which is ``_neutral``.
         pose: ``(6,)`` float32 as ``mien.schema.HEAD_POSE``; see ``head_pose``.
@@ -65,72 +65,72 @@ class Face:
 
 
 class FaceFinder:
-    """The detectors, loaded once and used for many pictures; close it, or use it in a ``with``.
+    """The detectors, loaded once and used for many images; a context manager, or call ``close``.
 
     Args:
         landmarker: MediaPipe's ``face_landmarker_v2.task``, which holds the short-range detector as well.
-        full_range: CenterFace as ONNX, or ``None`` to look for near faces only.
+        full_range: CenterFace as ONNX, or ``None`` to look for previous_boxes faces only.
         threads: processor threads of OpenCV, which the whole process shares: for the full-range detector and scaling.
-            MediaPipe computes in one thread and offers no choice.
+            MediaPipe always uses one thread.
 
     Raises:
         DependencyMissing: mediapipe or one of its system libraries is missing.
-        WeightsMissing: a weights file is not there.
-        WeightsError: a weights file is not what it should be.
+        WeightsMissing: a weights file does not exist.
+        WeightsError: a weights file is not of the expected model.
     """
 
     def __init__(self, landmarker: Path, full_range: Path | None, threads: int = 1) -> None:
         for file in (landmarker, full_range):
             if file is not None and not file.is_file():
                 raise WeightsMissing(f"{file}: no such file; bring the weights with: mien weights fetch small")
-        self._image, self._detector, self._landmarker = _open_mediapipe(landmarker)
+        self._mp_image, self._detector, self._landmarker = _open_mediapipe(landmarker)
         self._closer = weakref.finalize(self, _close, self._detector, self._landmarker)
         open_cv().setNumThreads(threads)
         self._full_range = None if full_range is None else FullRange(full_range)
 
     def find(
-        self, picture: Image, near: Sequence[Box] = (), *, newcomers: bool = True, thorough: bool = True
+        self, image: Image, previous_boxes: Sequence[Box] = (), *, detect_new: bool = True, use_full_range: bool = True
     ) -> list[Face]:
-        """The faces in one picture, widest first.
+        """The faces in an image, widest first.
 
         Args:
-            picture: ``(H, W, 3)`` uint8 RGB.
-            near: boxes in which faces were a moment ago; close-ups are taken there before anything is detected.
-            newcomers: look for other faces as well, though one is found in each of these boxes.
-            thorough: ask the full-range detector (some 60 ms) when nobody was found by then.
+            image: ``(H, W, 3)`` uint8 RGB.
+            previous_boxes: boxes of faces in the frame before; close-ups are taken there before the detector is run.
+            detect_new: run the detector even if a face is found in each of these boxes.
+            use_full_range: run the full-range detector (about 60 ms) if no face was found otherwise.
         """
-        faces = self._confirmed(picture, near)
-        if newcomers or not faces or len(faces) < len(near):
-            faces = self._confirmed(picture, self._short_range(picture), faces)
-        if not faces and thorough and self._full_range is not None:
-            faces = self._confirmed(picture, self._full_range.boxes(picture))
+        faces = self._confirmed(image, previous_boxes)
+        if detect_new or not faces or len(faces) < len(previous_boxes):
+            faces = self._confirmed(image, self._short_range(image), faces)
+        if not faces and use_full_range and self._full_range is not None:
+            faces = self._confirmed(image, self._full_range.boxes(image))
         return faces
 
-    def _short_range(self, picture: Image) -> list[Box]:
-        found = [detection.bounding_box for detection in self._detector.detect(self._image(picture)).detections]
+    def _short_range(self, image: Image) -> list[Box]:
+        found = [detection.bounding_box for detection in self._detector.detect(self._mp_image(image)).detections]
         edges = [(at.origin_x, at.origin_y, at.origin_x + at.width, at.origin_y + at.height) for at in found]
         return [(float(left), float(top), float(right), float(bottom)) for left, top, right, bottom in edges]
 
-    def _confirmed(self, picture: Image, boxes: Sequence[Box], known: Sequence[Face] = ()) -> list[Face]:
-        """The known faces, and those that the landmarker sees in boxes where none of them is."""
+    def _confirmed(self, image: Image, boxes: Sequence[Box], known: Sequence[Face] = ()) -> list[Face]:
+        """The known faces, and those that the landmarker finds in boxes that do not overlap with them."""
         faces = list(known)
-        free = [box for box in boxes if all(overlap(box, face.box) == 0 for face in known)]
-        for box in sorted(free, key=lambda box: box[0] - box[2])[: MOST_FACES - len(known)]:
-            face = self._close_up(picture, box)
+        new_boxes = [box for box in boxes if all(overlap(box, face.box) == 0 for face in known)]
+        for box in sorted(new_boxes, key=lambda box: box[0] - box[2])[: MAX_FACES - len(known)]:
+            face = self._close_up(image, box)
             if face is not None and all(overlap(face.box, other.box) <= SAME_FACE for other in faces):
                 faces.append(face)
         return sorted(faces, key=lambda face: face.box[0] - face.box[2])
 
-    def _close_up(self, picture: Image, box: Box) -> Face | None:
-        """The face nearest to the middle of the close-up around ``box``, if the landmarker sees one there."""
-        square, corner = cut(picture, box, CLOSE_UP_MARGIN)
-        found = self._landmarker.detect(self._image(square))
+    def _close_up(self, image: Image, box: Box) -> Face | None:
+        """The face that overlaps most with ``box`` in the close-up around it; ``None`` if the landmarker finds none."""
+        square, corner = cut(image, box, CLOSE_UP_MARGIN)
+        found = self._landmarker.detect(self._mp_image(square))
         rows = zip(found.face_landmarks, found.face_blendshapes, found.facial_transformation_matrixes, strict=True)
-        faces = [_face(*row, square.shape[0], corner, picture) for row in rows]
+        faces = [_face(*row, square.shape[0], corner, image) for row in rows]
         return max(faces, key=lambda face: overlap(face.box, box), default=None)
 
     def close(self) -> None:
-        """Give the detectors' memory and threads back."""
+        """Free the detectors' memory and threads."""
         self._closer()
 
     def __enter__(self) -> "FaceFinder":
@@ -143,14 +143,14 @@ class FaceFinder:
 
 
 def head_pose(matrix: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-    """Head pose from the landmarker's 4x4 matrix, which takes the model head to the camera's space.
+    """Head pose from the landmarker's 4x4 matrix, which maps the model head to camera space.
 
-    That space has x to the picture's right, y up and z towards the camera, in centimetres, with the camera at 0. The
-    rotation is read as yaw, then pitch, then roll (``R = Ry(yaw) Rx(pitch) Rz(roll)``).
+    Camera space has x to the image's right, y up and z towards the camera, in centimetres, with the camera at 0. The
+    rotation is decomposed into yaw, then pitch, then roll (``R = Ry(yaw) Rx(pitch) Rz(roll)``).
 
     Returns:
-        ``(6,)`` float32: pitch (positive looks down), yaw (positive looks to the picture's right), roll (positive
-        turns counter-clockwise in the picture), all degrees; x (right), y (up), z (negative: the distance), cm.
+        ``(6,)`` float32: pitch (positive looks down), yaw (positive looks to the image's right), roll (positive
+        turns counter-clockwise in the image), all degrees; x (right), y (up), z (negative: the distance), cm.
 
     >>> turned = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [-1, 0, 0, -50], [0, 0, 0, 1]])  # a quarter turn about y
     >>> head_pose(turned).tolist()
@@ -169,17 +169,17 @@ def _face(
     matrix: npt.NDArray[Any],
     side: int,
     corner: tuple[int, int],
-    picture: Image,
+    image: Image,
 ) -> Face:
-    """What the landmarker saw in a close-up of ``side`` pixels at ``corner``, as a face of the whole picture.
+    """The landmarker's output for a close-up of ``side`` pixels at ``corner``, relative to the whole image.
 
-    The landmarker took the close-up for the camera's whole view. So its head seems nearer by the ratio of the heights,
-    and centred on the close-up; both are put right here. The angles stay those seen along the line of sight.
+    The landmarker assumes that the close-up is the camera's whole view. So the head appears nearer by the ratio of the
+    heights, and centred on the close-up; both are corrected here. The angles stay relative to the line of sight.
     """
     landmarks = np.array([(mark.x, mark.y) for mark in marks], np.float32) * side + np.array(corner, np.float32)
     left, top, right, bottom = (float(edge) for edge in (*landmarks.min(axis=0), *landmarks.max(axis=0)))
     blendshapes = np.array([shape.score for shape in shapes], np.float32)
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     pose = head_pose(matrix)
     cm_per_pixel = -pose[5] * 2 * np.tan(np.radians(FIELD_OF_VIEW / 2)) / side
     pose[3] += cm_per_pixel * (corner[0] + side / 2 - width / 2)
@@ -189,7 +189,7 @@ def _face(
 
 
 def _open_mediapipe(file: Path) -> tuple[Callable[[Image], Any], Any, Any]:
-    """How mediapipe wants its pictures, its short-range detector, and its landmarker."""
+    """The conversion to mediapipe's images, its short-range detector, and its landmarker."""
     try:
         with _without_extras():
             import mediapipe  # noqa: PLC0415
@@ -198,19 +198,19 @@ def _open_mediapipe(file: Path) -> tuple[Callable[[Image], Any], Any, Any]:
         with zipfile.ZipFile(file) as bundle:
             detector_options = vision.FaceDetectorOptions(
                 base_options=BaseOptions(model_asset_buffer=bundle.read("face_detector.tflite")),
-                min_detection_confidence=SURE_OF_A_FACE,
+                min_detection_confidence=MIN_CONFIDENCE,
             )
         landmarker_options = vision.FaceLandmarkerOptions(
             base_options=BaseOptions(model_asset_path=str(file)),
             num_faces=2,
-            min_face_detection_confidence=SURE_OF_A_FACE,
+            min_face_detection_confidence=MIN_CONFIDENCE,
             output_face_blendshapes=True,
             output_facial_transformation_matrixes=True,
         )
         with _quiet_stderr():
             detector = vision.FaceDetector.create_from_options(detector_options)
             landmarker = vision.FaceLandmarker.create_from_options(landmarker_options)
-            detector.detect(_image(mediapipe, np.zeros((64, 64, 3), np.uint8)))  # some greetings come with first use
+            detector.detect(_mp_image(mediapipe, np.zeros((64, 64, 3), np.uint8)))  # some log lines come with first use
     except ModuleNotFoundError as error:
         raise DependencyMissing("faces need mediapipe, which is not installed; pip install 'mien[faces]'") from error
     except (zipfile.BadZipFile, KeyError, RuntimeError, ValueError) as error:
@@ -220,11 +220,11 @@ def _open_mediapipe(file: Path) -> tuple[Callable[[Image], Any], Any, Any]:
             f"faces need a system library that mediapipe could not load ({error}); apt install libegl1 libgles2"
         ) from error
 
-    return partial(_image, mediapipe), detector, landmarker
+    return partial(_mp_image, mediapipe), detector, landmarker
 
 
-def _image(mediapipe: Any, picture: Image) -> Any:
-    return mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(picture))
+def _mp_image(mediapipe: Any, image: Image) -> Any:
+    return mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image))
 
 
 def _close(*tasks: Any) -> None:
@@ -232,21 +232,21 @@ def _close(*tasks: Any) -> None:
         try:
             with _quiet_stderr():
                 task.close()
-        except RuntimeError:  # the interpreter is leaving and took the task's threads along; its __del__ must not try
+        except RuntimeError:  # the interpreter exits and has ended the task's threads; keep __del__ from closing again
             task._handle = None
 
 
 @contextlib.contextmanager
 def _without_extras() -> Iterator[None]:
-    """Import mediapipe without what its recorder and its plots import, and faces do not need.
+    """Import mediapipe without the imports of its audio recorder and its plots.
 
-    ``sounddevice`` looks for its library by running ``ldconfig`` and ``gcc``; ``matplotlib`` runs ``fc-list`` and
-    writes to the home folder. Mediapipe's plots do not work in this process then; both modules themselves do.
+    ``sounddevice`` runs ``ldconfig`` and ``gcc`` to find its library; ``matplotlib`` runs ``fc-list`` and writes to the
+    home folder. Mediapipe's plots then do not work in this process; both modules themselves do.
     """
     extras = {"sounddevice": None, "matplotlib": ModuleType("matplotlib")}
     extras["matplotlib.pyplot"] = extras["matplotlib"]
     put = {name: module for name, module in extras.items() if name not in sys.modules}
-    sys.modules.update(put)  # type: ignore[arg-type] - None is how a module is said not to be there
+    sys.modules.update(put)  # type: ignore[arg-type] - None marks a module as not importable
     try:
         yield
     finally:
@@ -256,9 +256,9 @@ def _without_extras() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet_stderr() -> Iterator[None]:
-    """Swallow what native code writes to file descriptor 2: mediapipe greets and parts with lines no setting stops.
+    """Discard what native code writes to file descriptor 2: no setting turns off some of mediapipe's log lines.
 
-    Faults still come as Python exceptions. What other threads write meanwhile is lost, so it is kept to moments.
+    Errors are still raised as exceptions. Output of other threads is lost too, so use this briefly.
     """
     sys.stderr.flush()
     kept = os.dup(2)

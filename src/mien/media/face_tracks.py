@@ -1,11 +1,10 @@
-"""Frames → one person's face: square crops for vision, movement for motion, through the whole clip.
+"""Tracks one person's face through a clip: square crops for vision, descriptors for motion.
 
-Who the main person is can only be said at the end, so everybody seen is followed and everybody's crops are kept (on
-disk), and then the person with the most face – size summed over frames – is chosen. People are told apart by place
-alone, not by identity: a face continues the person whose face was nearest a moment ago. A person who vanishes for a
-while, or jumps at a cut, becomes a second record that is joined to the first only if the two were never seen together
-and are of similar size. So somebody standing beside the main person is never taken for them, but two people shown in
-turns by cuts may be.
+The main person is known only at the end. So all people are tracked and all crops are kept (on disk), and the person
+with the most face, face size summed over frames, is chosen. Tracking uses position, not identity: a face continues the
+tracklet with the nearest recent face. A person who disappears for a while, or jumps at a cut, becomes a second
+tracklet, which is joined to the first only if the two never appear together and are of similar size. So a bystander is
+never confused with the main person, but two people shown alternately by cuts may be.
 
 Shapes: ``T`` vision frames with a face, ``U`` motion frames with a face, ``S`` side of a crop.
 """
@@ -18,35 +17,35 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.config import FaceSettings
-from mien.media.crops import Box, Chosen, CropSpool, cut, resize
+from mien.media.crops import Box, CropSelection, CropSpool, cut, resize
 from mien.media.decode import Frame
 from mien.media.face_detection import Face, FaceFinder
 from mien.schema import MOTION_WIDTH, FaceTrack
 
 PATIENCE_SECONDS = 1.0
-"""A person unseen for longer is no longer looked for where they were."""
+"""A tracklet without a face for longer is not continued."""
 
-NEWCOMER_SECONDS = 0.25
-"""How often others are looked for while everybody who is followed stays where they were."""
+DETECTION_SECONDS = 0.25
+"""Interval at which the detector looks for new faces while all tracked faces are found again."""
 
 FULL_RANGE_SECONDS = 0.25
-"""Least time between two looks with the full-range detector while it finds nobody."""
+"""Shortest interval between two runs of the full-range detector while it finds no face."""
 
-STEADY_SECONDS = 0.15
-"""Time constant with which the crop follows the face: it neither trembles nor breathes with the jaw."""
+SMOOTHING_SECONDS = 0.15
+"""Time constant of the crop's position, so that it neither jitters nor changes size with the jaw."""
 
 SIMILAR_SIZE = 2.0
-"""Records whose mean face sizes differ by a larger factor are not joined."""
+"""Tracklets with mean face sizes that differ by a larger factor are not joined."""
 
 
 @dataclass(eq=False)
 class FaceTracklet:
-    """Somebody followed from frame to frame; indices point into the spool that everybody shares."""
+    """A face tracked from frame to frame; crops are indices into the shared spool."""
 
     first: float
     last: float
     box: Box
-    steady: Box
+    smoothed_box: Box
     sides: list[float] = field(default_factory=list)
     crops: list[int] = field(default_factory=list)
     crop_seconds: list[float] = field(default_factory=list)
@@ -56,7 +55,7 @@ class FaceTracklet:
 
     @property
     def presence(self) -> float:
-        """How much face there was: its side summed over the frames in which it was seen."""
+        """The face's side, summed over the frames in which it was found."""
         return sum(self.sides)
 
 
@@ -69,63 +68,63 @@ def track_faces(frames: Iterable[Frame], finder: FaceFinder, settings: FaceSetti
         settings: crop size, margin, and whether to use the full-range detector.
 
     Returns:
-        The track; ``boxes`` are the steadied boxes, without margin, that the crops were cut around. With nobody in
+        The track; ``boxes`` are the smoothed boxes, without margin, around which the crops were cut. Without a face in
         the clip it has no crops and no rows, and ``people`` is 0.
     """
     spool = CropSpool(settings.crop_size)
-    everybody: list[FaceTracklet] = []
-    looked = {"vision": 0, "motion": 0}
-    people, next_newcomers, next_full_range = 0, -math.inf, -math.inf
+    tracklets: list[FaceTracklet] = []
+    n_frames = {"vision": 0, "motion": 0}
+    people, next_detection, next_full_range = 0, -math.inf, -math.inf
     for frame in frames:
-        for name in looked:
-            looked[name] += name in frame.wanted
-        recent = [person for person in everybody if frame.seconds - person.last <= PATIENCE_SECONDS]
-        thorough = settings.full_range and frame.seconds >= next_full_range
-        newcomers = frame.seconds >= next_newcomers
-        if newcomers:
-            next_newcomers = frame.seconds + NEWCOMER_SECONDS
-        near = [person.box for person in recent]
-        faces = finder.find(frame.rgb, near, newcomers=newcomers, thorough=thorough)
-        if thorough and not faces:
+        for name in n_frames:
+            n_frames[name] += name in frame.wanted
+        recent = [person for person in tracklets if frame.seconds - person.last <= PATIENCE_SECONDS]
+        use_full_range = settings.full_range and frame.seconds >= next_full_range
+        detect_new = frame.seconds >= next_detection
+        if detect_new:
+            next_detection = frame.seconds + DETECTION_SECONDS
+        previous_boxes = [person.box for person in recent]
+        faces = finder.find(frame.rgb, previous_boxes, detect_new=detect_new, use_full_range=use_full_range)
+        if use_full_range and not faces:
             next_full_range = frame.seconds + FULL_RANGE_SECONDS
         people = max(people, len(faces))
-        for person, face in _recognise(recent, faces):
+        for person, face in _match(recent, faces):
             if person is None:
                 person = FaceTracklet(frame.seconds, frame.seconds, face.box, face.box)
-                everybody.append(person)
+                tracklets.append(person)
             _record(person, face, frame, spool, settings)
-    main = _main(everybody)
+    main = _main_person(tracklets)
     return FaceTrack(
-        crops=Chosen(spool, [index for person in main for index in person.crops]),
+        crops=CropSelection(spool, [index for person in main for index in person.crops]),
         crop_seconds=np.array([at for person in main for at in person.crop_seconds], np.float32),
-        vision_frames=looked["vision"],
+        vision_frames=n_frames["vision"],
         motion=np.array([row for person in main for row in person.motion], np.float32).reshape(-1, MOTION_WIDTH),
         motion_seconds=np.array([at for person in main for at in person.motion_seconds], np.float32),
-        motion_frames=looked["motion"],
+        motion_frames=n_frames["motion"],
         people=people,
         boxes=np.array([box for person in main for box in person.boxes], np.float32).reshape(-1, 4),
     )
 
 
 def _record(person: FaceTracklet, face: Face, frame: Frame, spool: CropSpool, settings: FaceSettings) -> None:
-    weight = -math.expm1((person.last - frame.seconds) / STEADY_SECONDS) if person.sides else 1.0
-    person.steady = _between(person.steady, face.box, weight)
+    weight = -math.expm1((person.last - frame.seconds) / SMOOTHING_SECONDS) if person.sides else 1.0
+    person.smoothed_box = _between(person.smoothed_box, face.box, weight)
     person.box, person.last = face.box, frame.seconds
     person.sides.append(_side(face.box))
     if "vision" in frame.wanted:
-        square, _ = cut(frame.rgb, person.steady, settings.margin)
+        square, _ = cut(frame.rgb, person.smoothed_box, settings.margin)
         person.crops.append(spool.append(resize(square, settings.crop_size)))
         person.crop_seconds.append(frame.seconds)
-        person.boxes.append(person.steady)
+        person.boxes.append(person.smoothed_box)
     if "motion" in frame.wanted:
         person.motion.append(np.concatenate([face.blendshapes, face.pose]))
         person.motion_seconds.append(frame.seconds)
 
 
-def _recognise(people: Sequence[FaceTracklet], faces: Sequence[Face]) -> list[tuple[FaceTracklet | None, Face]]:
-    """Each face with the person it continues, nearest pairs first; ``None`` where it is a newcomer.
+def _match(people: Sequence[FaceTracklet], faces: Sequence[Face]) -> list[tuple[FaceTracklet | None, Face]]:
+    """Each face with the tracklet it continues, nearest pairs first; ``None`` for a new face.
 
-    A face may have moved by its own side since it was last seen, not more.
+    A face can have moved by at most its own side since it was last found.
     """
     pairs = sorted(
         (distance, who, which)
@@ -133,17 +132,17 @@ def _recognise(people: Sequence[FaceTracklet], faces: Sequence[Face]) -> list[tu
         for which, face in enumerate(faces)
         if (distance := _distance(person.box, face.box)) <= 1
     )
-    who_is: dict[int, int] = {}
+    matched: dict[int, int] = {}
     for _, who, which in pairs:
-        if which not in who_is and who not in who_is.values():
-            who_is[which] = who
-    return [(people[who_is[which]] if which in who_is else None, face) for which, face in enumerate(faces)]
+        if which not in matched and who not in matched.values():
+            matched[which] = who
+    return [(people[matched[which]] if which in matched else None, face) for which, face in enumerate(faces)]
 
 
-def _main(everybody: Sequence[FaceTracklet]) -> list[FaceTracklet]:
-    """The most present person's records, in order of time."""
+def _main_person(tracklets: Sequence[FaceTracklet]) -> list[FaceTracklet]:
+    """The main person's tracklets, in order of time."""
     chosen: list[FaceTracklet] = []
-    for person in sorted(everybody, key=lambda person: -person.presence):
+    for person in sorted(tracklets, key=lambda person: -person.presence):
         apart = all(person.last < other.first or other.last < person.first for other in chosen)
         if apart and (not chosen or _similar(person, chosen[0])):
             chosen.append(person)
@@ -160,7 +159,7 @@ def _side(box: Box) -> float:
 
 
 def _distance(one: Box, other: Box) -> float:
-    """Between the boxes' centres, in sides of the larger box."""
+    """Distance of the boxes' centres, in sides of the larger box."""
     across = (one[0] + one[2] - other[0] - other[2]) / 2
     down = (one[1] + one[3] - other[1] - other[3]) / 2
     return math.hypot(across, down) / max(_side(one), _side(other))

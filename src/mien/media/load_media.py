@@ -1,9 +1,9 @@
-"""One clip → what was seen and heard in it: the file is decoded once, whoever wants to look or listen.
+"""Decodes one clip once and runs face tracking and speech recognition on it.
 
-    decoder.Decoder ──frames──▶ face.follow ──▶ FaceTrack      (crops for vision, descriptors for motion)
-                    └─sound───▶ speech.Listener ──▶ Transcript
+    decoder.DecoderClient ──frames──▶ face_tracks.track_faces ──▶ FaceTrack  (crops for vision, descriptors for motion)
+                          └─audio───▶ speech.Transcriber ──▶ Transcript
 
-Only what is asked for is done: without ``vision`` and ``motion`` no picture is decoded.
+Only what is requested is done: without ``vision`` and ``motion`` no video is decoded.
 """
 
 from collections.abc import Callable, Mapping, Set
@@ -33,14 +33,14 @@ EMPTY_TRACK = FaceTrack(
     people=0,
     boxes=np.empty((0, 4), np.float32),
 )
-"""A track on which nobody was seen."""
+"""A track without a face."""
 
 
 class MediaEngines:
-    """The decoder, the face finder and the speech recogniser, each loaded when it is first needed."""
+    """The decoder, the face finder and the speech recogniser, each loaded at first use."""
 
     def __init__(self, weights: Mapping[str, Path], settings: Settings, threads: int = 1) -> None:
-        """Name the weights by role (``landmarker``, ``full_range``, ``vad``, ``asr``); nothing is loaded yet."""
+        """Take the weights by role (``landmarker``, ``full_range``, ``vad``, ``asr``); nothing is loaded yet."""
         self._weights = weights
         self._settings = settings
         self._threads = threads
@@ -48,102 +48,104 @@ class MediaEngines:
 
     @cached_property
     def finder(self) -> FaceFinder:
-        """Finds faces and measures their movement."""
+        """Detects faces and estimates their motion."""
         full_range = self._weights["full_range"] if self._settings.faces.full_range else None
         return FaceFinder(self._weights["landmarker"], full_range, self._threads)
 
     @cached_property
-    def still(self) -> Callable[[Path], Image]:
-        """Reads a picture; OpenCV, which cuts and scales it, keeps to its threads."""
+    def read_image(self) -> Callable[[Path], Image]:
+        """Reads an image file; also sets the number of threads of OpenCV, which crops and scales it."""
         open_cv().setNumThreads(self._threads)
-        return self.decoder.still
+        return self.decoder.read_image
 
     @cached_property
-    def listener(self) -> Transcriber:
-        """Finds speech and writes it down."""
+    def transcriber(self) -> Transcriber:
+        """Finds and transcribes speech."""
         return Transcriber(self._weights["vad"], self._weights.get("asr"), self._settings.speech, threads=self._threads)
 
     def close(self) -> None:
-        """Close the face finder, if there is one, and end the process that decodes."""
+        """Close the face finder, if it was loaded, and end the decoder process."""
         if "finder" in vars(self):
             self.finder.close()
         self.decoder.kill()
 
 
-def load_media(clip: Clip, wanted: Set[str], senses: MediaEngines, settings: Settings) -> Media:
-    """What was seen and heard in a clip.
+def load_media(clip: Clip, wanted: Set[str], engines: MediaEngines, settings: Settings) -> Media:
+    """Decode a clip, track its face and transcribe its speech, as far as requested.
 
     Args:
-        clip: the clip; its own transcript, sound, crops or OpenFace table are used where the settings say so.
-        wanted: senses that something is needed for: ``text``, ``audio``, ``vision``, ``motion``.
-        senses: face finder and recogniser.
-        settings: rates, sources (``auto`` is settled for this clip), limits.
+        clip: the clip; its own transcript, audio, crops or OpenFace table are used as the settings require.
+        wanted: the inputs to prepare: ``text``, ``audio``, ``vision``, ``motion``.
+        engines: decoder, face finder and recogniser.
+        settings: rates, sources (``auto`` is resolved for this clip), limits.
 
     Raises:
-        MediaError: the file cannot be read, and there is nothing beside it for what is wanted.
+        MediaError: the file cannot be read, and no provided data replace it.
     """
     settings = settled(settings, clip)
-    given = Transcript(clip.transcript, "given") if clip.transcript is not None else None
-    listen = "audio" in wanted or ("text" in wanted and given is None)
-    absent: dict[str, str] = {}
-    film = _watch(clip, listen and settings.speech.source == "video", _rates(clip, wanted, settings), senses, settings)
-    absent |= dict.fromkeys(wanted, film.failure)
-    sound, notes = film.sound, list(film.notes)
-    if listen and settings.speech.source == "provided":
-        sound, absent["audio"] = _provided_sound(clip, senses.decoder)
-        absent["text"] = absent["audio"]
-    elif listen and sound is None and not film.failure:
-        absent["audio"] = absent["text"] = film.mute
-    seconds = len(sound) / SAMPLE_RATE if sound is not None and np.isnan(film.seconds) else film.seconds
-    track = film.track
-    if track is None and not film.failure:
-        absent["vision"] = absent["motion"] = "no picture in the file"
+    provided = Transcript(clip.transcript, "given") if clip.transcript is not None else None
+    want_audio = "audio" in wanted or ("text" in wanted and provided is None)
+    missing: dict[str, str] = {}
+    from_video = want_audio and settings.speech.source == "video"
+    decoded = _decode(clip, from_video, _rates(clip, wanted, settings), engines, settings)
+    missing |= dict.fromkeys(wanted, decoded.failure)
+    waveform, notes = decoded.waveform, list(decoded.notes)
+    if want_audio and settings.speech.source == "provided":
+        waveform, missing["audio"] = _provided_audio(clip, engines.decoder)
+        missing["text"] = missing["audio"]
+    elif want_audio and waveform is None and not decoded.failure:
+        missing["audio"] = missing["text"] = decoded.no_audio_reason
+    seconds = len(waveform) / SAMPLE_RATE if waveform is not None and np.isnan(decoded.seconds) else decoded.seconds
+    track = decoded.track
+    if track is None and not decoded.failure:
+        missing["vision"] = missing["motion"] = "no video in the file"
     if "vision" in wanted and settings.faces.source == "provided":
-        track, absent["vision"] = _with_crops(clip, settings, senses, seconds, track, notes)
+        track, missing["vision"] = _with_crops(clip, settings, engines, seconds, track, notes)
     if "motion" in wanted and clip.openface is not None:
-        track, absent["motion"] = _with_openface(clip.openface, track, notes)
-    said = given
-    if "text" in wanted and given is not None:
-        absent["text"] = "the transcript given is empty"
-    elif "text" in wanted and sound is not None:
-        said = senses.listener.transcribe(sound)
-        absent["text"] = _why_silent(said, seconds)
-    heard = "text" in wanted and said is not None and said.text.strip()
-    if film.failure and sound is None and track is None and not heard:
-        raise MediaError(film.failure)
-    return Media(clip, seconds, sound, said, track, {name: why for name, why in absent.items() if why}, tuple(notes))
+        track, missing["motion"] = _with_openface(clip.openface, track, notes)
+    transcript = provided
+    if "text" in wanted and provided is not None:
+        missing["text"] = "the provided transcript is empty"
+    elif "text" in wanted and waveform is not None:
+        transcript = engines.transcriber.transcribe(waveform)
+        missing["text"] = _no_words_reason(transcript, seconds)
+    has_words = "text" in wanted and transcript is not None and transcript.text.strip()
+    if decoded.failure and waveform is None and track is None and not has_words:
+        raise MediaError(decoded.failure)
+    reasons = {name: reason for name, reason in missing.items() if reason}
+    return Media(clip, seconds, waveform, transcript, track, reasons, tuple(notes))
 
 
 @dataclass(frozen=True)
-class _Film:
-    """What one pass over the video gave; ``mute`` says why no sound, ``failure`` why nothing."""
+class _Decoded:
+    """The result of decoding a file; ``failure`` is the reason why it could not be read."""
 
     seconds: float = float("nan")
-    sound: np.ndarray | None = None
+    waveform: np.ndarray | None = None
     track: FaceTrack | None = None
     notes: tuple[str, ...] = ()
-    mute: str = ""
+    no_audio_reason: str = ""
     failure: str = ""
 
 
-def _watch(clip: Clip, listen: bool, rates: Mapping[str, float], senses: MediaEngines, settings: Settings) -> _Film:
-    """The one pass over the video: faces and sound, as far as something is wanted from it."""
-    if not rates and not listen:
-        return _Film()
+def _decode(
+    clip: Clip, want_audio: bool, rates: Mapping[str, float], engines: MediaEngines, settings: Settings
+) -> _Decoded:
+    """Decode the file once: face track and waveform, as far as requested."""
+    if not rates and not want_audio:
+        return _Decoded()
     try:
-        with senses.decoder.recording(
-            clip.path, rates=rates, sound=listen, start=clip.start, end=clip.end
-        ) as recording:
-            picture = rates and recording.has_video
-            track = track_faces(recording.frames(), senses.finder, settings.faces) if picture else None
-            sound = recording.sound() if listen else None
-            return _Film(recording.seconds, sound, track, tuple(recording.notes), recording.mute)
+        with engines.decoder.open(clip.path, rates=rates, audio=want_audio, start=clip.start, end=clip.end) as reader:
+            has_video = rates and reader.has_video
+            track = track_faces(reader.frames(), engines.finder, settings.faces) if has_video else None
+            waveform = reader.audio() if want_audio else None
+            return _Decoded(reader.seconds, waveform, track, tuple(reader.notes), reader.no_audio_reason)
     except MediaError as error:
-        return _Film(failure=str(error))
+        return _Decoded(failure=str(error))
 
 
 def _rates(clip: Clip, wanted: Set[str], settings: Settings) -> dict[str, float]:
-    """The frame rates that the video itself must serve."""
+    """The rates of the frames that are needed from the video."""
     rates = {}
     if "vision" in wanted and settings.faces.source == "video":
         rates["vision"] = settings.media.vision_fps
@@ -152,27 +154,27 @@ def _rates(clip: Clip, wanted: Set[str], settings: Settings) -> dict[str, float]
     return rates
 
 
-def _provided_sound(clip: Clip, decoder: DecoderClient) -> tuple[np.ndarray | None, str]:
-    """The sound beside the data, or why there is none."""
+def _provided_audio(clip: Clip, decoder: DecoderClient) -> tuple[np.ndarray | None, str]:
+    """The waveform of the provided audio file, or the reason why there is none."""
     if clip.sound is None:
-        return None, "no sound beside the data"
+        return None, "no audio file is provided"
     try:
-        sound = decoder.sound(clip.sound)
+        waveform = decoder.read_audio(clip.sound)
     except MediaError as error:
         return None, str(error)
     begin, end = (round((at or 0) * SAMPLE_RATE) for at in (clip.start, clip.end))
-    return sound[begin : end or None], ""
+    return waveform[begin : end or None], ""
 
 
 def _with_crops(
-    clip: Clip, settings: Settings, senses: MediaEngines, seconds: float, track: FaceTrack | None, notes: list[str]
+    clip: Clip, settings: Settings, engines: MediaEngines, seconds: float, track: FaceTrack | None, notes: list[str]
 ) -> tuple[FaceTrack | None, str]:
-    """The track with the face pictures beside the data as its crops, or why there are none."""
+    """The track with the provided face images as its crops, or the reason why there are none."""
     if clip.crops is None:
-        return track, "no face pictures beside the data"
-    at_most = None if np.isnan(seconds) else max(1, round(seconds * settings.media.vision_fps))
+        return track, "no face images are provided"
+    limit = None if np.isnan(seconds) else max(1, round(seconds * settings.media.vision_fps))
     try:
-        found = provided_crops(clip.crops, settings.faces, senses.still, seconds, at_most)
+        found = provided_crops(clip.crops, settings.faces, engines.read_image, seconds, limit)
     except MediaError as error:
         return track, str(error)
     notes += found.notes
@@ -183,7 +185,7 @@ def _with_crops(
 
 
 def _with_openface(table: Path, track: FaceTrack | None, notes: list[str]) -> tuple[FaceTrack | None, str]:
-    """The track with the descriptors of an OpenFace table as its motion, or why there are none."""
+    """The track with the descriptors of an OpenFace table as its motion, or the reason why there are none."""
     try:
         found = read_openface(table)
     except DataError as error:
@@ -193,7 +195,7 @@ def _with_openface(table: Path, track: FaceTrack | None, notes: list[str]) -> tu
     return replace(track, motion=found.motion, motion_seconds=found.seconds, motion_frames=found.frames), ""
 
 
-def _why_silent(said: Transcript, seconds: float) -> str:
-    if not said.speech:
-        return f"no speech in {seconds:.1f} s of sound"
-    return "speech was heard, but no words were understood"
+def _no_words_reason(transcript: Transcript, seconds: float) -> str:
+    if not transcript.speech:
+        return f"no speech in {seconds:.1f} s of audio"
+    return "speech was found, but no words were recognised"

@@ -1,6 +1,6 @@
-"""Which way up a picture is shown: the orientation that a phone or camera writes beside its pixels, applied to them.
+"""Applies the orientation that a phone or camera stores beside the pixels.
 
-Videos carry a display matrix, pictures an EXIF orientation, of which libav makes the same matrix.
+Videos have a display matrix, images an EXIF orientation, which libav converts to the same matrix.
 """
 
 import numpy as np
@@ -10,20 +10,20 @@ from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 
 LAST_KIND = 40
-"""Beyond the kinds of side data (EXIF among them) that any libav knows."""
+"""Larger than any kind of side data (EXIF among them) in libav."""
 
 
 def display_matrix(frame: VideoFrame) -> list[int] | None:
-    """The matrix ``[a b u; c d v; …]`` by which a picture is to be turned and mirrored; ``None`` for one without."""
+    """The matrix ``[a b u; c d v; …]`` that rotates and mirrors a frame; ``None`` without one."""
     try:
         matrix = frame.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # PyAV has no name for something that libav attached, and then shows nothing at all
+    except ValueError:  # PyAV fails on side data of a kind that it does not know
         matrix = _in_known_kinds(frame).side_data.get("DISPLAYMATRIX")
     return None if matrix is None else np.frombuffer(matrix, np.int32).tolist()
 
 
 def turned(rgb: npt.NDArray[np.uint8], matrix: list[int]) -> npt.NDArray[np.uint8]:
-    """A picture after its display matrix, which takes (x, y) to (ax + cy, bx + dy), by quarters and mirrors."""
+    """A frame rotated by quarter turns and mirrored as its display matrix, (x, y) → (ax + cy, bx + dy), states."""
     a, b, _, c, d = matrix[:5]
     if abs(b) > abs(a):
         rgb, a, d = rgb.transpose(1, 0, 2), c, b
@@ -32,7 +32,7 @@ def turned(rgb: npt.NDArray[np.uint8], matrix: list[int]) -> npt.NDArray[np.uint
 
 
 def _in_known_kinds(frame: VideoFrame) -> VideoFrame:
-    """The frame without the side data that PyAV cannot name."""
+    """The frame without side data of kinds that PyAV does not know."""
     graph = Graph()
     graph.threads = 1
     unknown = range(max(kind.value for kind in Type) + 1, LAST_KIND)

@@ -1,8 +1,8 @@
-"""What the owner of the data brings instead of our own face finding: a folder of face pictures, an OpenFace 2 table.
+"""Face images and OpenFace 2 tables that the owner of the data provides in place of our own face tracking.
 
-Both are taken as they are, without looking for faces again; what cannot be used is counted and said in ``notes``.
+Both are used as they are, without another face detection; ``notes`` counts what could not be used.
 
-Shapes: ``T`` pictures, ``S`` side of a crop, ``U`` rows of movement.
+Shapes: ``T`` images, ``S`` side of a crop, ``U`` rows of motion.
 """
 
 import csv
@@ -22,7 +22,7 @@ from mien.media.crops import CropSpool, Image, cut, resize
 from mien.schema import Clip, Crops
 from mien.storage.files import read_bytes_checked
 
-PICTURE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
 OPENFACE_UNITS = ("01", "02", "04", "05", "06", "07", "09", "10", "12", "14", "15", "17", "20", "23", "25", "26", "45")
 """The 17 facial action units whose intensity OpenFace 2 estimates."""
@@ -30,31 +30,30 @@ OPENFACE_UNITS = ("01", "02", "04", "05", "06", "07", "09", "10", "12", "14", "1
 OPENFACE_POSE = ("pose_Rx", "pose_Ry", "pose_Rz", "pose_Tx", "pose_Ty", "pose_Tz")
 
 OPENFACE_COLUMNS = tuple(f"AU{unit}_r" for unit in OPENFACE_UNITS) + OPENFACE_POSE
-"""The columns of a row of movement, in its order."""
+"""The columns of a row of motion, in order."""
 
 OPENFACE_SURE = 0.75
-"""Rows of lower ``confidence`` are left out; OpenFace's own mark of a lost face is lower still."""
+"""Rows of lower ``confidence`` are left out; OpenFace's own threshold of a lost face is lower."""
 
-
-BEYOND = 1e9
-"""No angle, position, time or intensity is as large; nor is what is no number smaller."""
+MAX_ABSOLUTE = 1e9
+"""Larger than any angle, position, time or intensity; comparisons with nan are false, too."""
 
 
 @dataclass(frozen=True)
 class ProvidedCrops:
-    """A clip's face pictures.
+    """A clip's face images.
 
     Attributes:
         crops: ``(T, S, S, 3)``, in the order of the numbers in their names.
-        seconds: ``(T,)`` float32. The files carry no times: spread evenly over the clip, ``nan`` when its length is
-            unknown.
-        pictures: how many picture files there are, readable or not, used or thinned out.
-        notes: what was ignored or unreadable.
+        seconds: ``(T,)`` float32. The files have no times: they are spread evenly over the clip, ``nan`` when its
+            length is unknown.
+        images: number of image files, readable or not, used or skipped.
+        notes: how many files were ignored or unreadable.
     """
 
     crops: Crops
     seconds: npt.NDArray[np.float32]
-    pictures: int
+    images: int
     notes: tuple[str, ...]
 
 
@@ -67,7 +66,7 @@ class OpenFaceMotion:
             rotation about x, y, z in degrees and position x, y, z in centimetres (OpenFace's own axes: x right,
             y down, z away from the camera).
         seconds: ``(U,)`` float32 times of the rows.
-        frames: how many video frames the table covers, with or without a usable face.
+        frames: number of video frames in the table, with or without a usable face.
         notes: how many rows were left out and why.
     """
 
@@ -78,15 +77,15 @@ class OpenFaceMotion:
 
 
 def settled(settings: Settings, clip: Clip) -> Settings:
-    """The settings for one clip, with ``auto`` sources settled: what is provided where the clip has it, else the video.
+    """The settings for one clip, with ``auto`` resolved: provided data where the clip has them, else the video.
 
     >>> settled(Settings.model_validate({"faces": {"source": "auto"}}), Clip("a", Path("a.mp4"))).faces.source
     'video'
     """
-    there = {"faces": clip.crops is not None, "speech": clip.sound is not None}
+    available = {"faces": clip.crops is not None, "speech": clip.sound is not None}
     sections = {
-        name: getattr(settings, name).model_copy(update={"source": "provided" if given else "video"})
-        for name, given in there.items()
+        name: getattr(settings, name).model_copy(update={"source": "provided" if provided else "video"})
+        for name, provided in available.items()
         if getattr(settings, name).source == "auto"
     }
     return settings.model_copy(update=sections) if sections else settings
@@ -95,49 +94,50 @@ def settled(settings: Settings, clip: Clip) -> Settings:
 def provided_crops(
     folder: Path,
     settings: FaceSettings,
-    still: Callable[[Path], Image],
+    read_image: Callable[[Path], Image],
     seconds: float = math.nan,
-    at_most: int | None = None,
+    limit: int | None = None,
 ) -> ProvidedCrops:
-    """The pictures in a folder such as the challenge's ``face_images/{id}/``, squared and resized.
+    """The images in a folder such as the challenge's ``face_images/{id}/``, padded to squares and resized.
 
     Args:
-        folder: holds ``1.jpg``, ``2.jpg`` …; other files (``Thumbs.db``) are ignored and counted.
+        folder: contains ``1.jpg``, ``2.jpg`` …; other files (``Thumbs.db``) are ignored and counted.
         settings: the crop size; no margin is added.
-        still: reads a picture file; its ``MediaError`` leaves that picture out.
+        read_image: reads an image file; an image that raises ``MediaError`` is left out.
         seconds: length of the clip, when known.
-        at_most: take evenly spaced pictures when there are more; the challenge's folders hold up to 2,591.
+        limit: largest number of images; evenly spaced ones if there are more. The challenge
+            has up to 2,591 in a folder.
 
     Raises:
-        MediaError: the folder is missing or unreadable, has no pictures, or none of those taken can be decoded.
+        MediaError: the folder is missing or unreadable, has no images, or none of those taken can be decoded.
     """
-    files, ignored = _pictures(folder)
-    taken = files if at_most is None else [files[at] for at in _evenly(len(files), at_most)]
+    files, ignored = _image_files(folder)
+    taken = files if limit is None else [files[at] for at in _evenly(len(files), limit)]
     spool = CropSpool(settings.crop_size)
     positions: list[int] = []
     unreadable: list[Path] = []
     for position, file in enumerate(taken):
         try:
-            picture = still(file)
+            image = read_image(file)
         except MediaError:
             unreadable.append(file)
             continue
-        height, width = picture.shape[:2]
-        spool.append(resize(cut(picture, (0.0, 0.0, float(width), float(height)), margin=0.0)[0], settings.crop_size))
+        height, width = image.shape[:2]
+        spool.append(resize(cut(image, (0.0, 0.0, float(width), float(height)), margin=0.0)[0], settings.crop_size))
         positions.append(position)
     if not positions:
-        raise MediaError(f"{folder}: none of {len(taken)} pictures can be decoded, for example {taken[0].name}")
-    notes = [_counted(ignored, "ignored: not a picture"), _counted(unreadable, "left out: cannot be decoded")]
+        raise MediaError(f"{folder}: none of {len(taken)} images can be decoded, for example {taken[0].name}")
+    notes = [_count_note(ignored, "ignored: not an image"), _count_note(unreadable, "left out: cannot be decoded")]
     times = (np.array(positions, np.float32) + 0.5) * (seconds / len(taken))
     return ProvidedCrops(spool, times.astype(np.float32), len(files), tuple(note for note in notes if note))
 
 
 def read_openface(file: Path) -> OpenFaceMotion:
-    """Facial movement from a CSV that OpenFace 2's FeatureExtraction wrote.
+    """Facial motion from a CSV of OpenFace 2's FeatureExtraction.
 
     Angles are converted from radians to degrees and positions from millimetres to centimetres, as everywhere in mien.
-    Rows that OpenFace itself calls a failure (``success`` 0), is not sure of, or has no numbers for are left out; of
-    several people (``face_id``), the one with the most usable rows is kept.
+    Rows that OpenFace marks as failed (``success`` 0), with low confidence or without numbers are left out; of several
+    people (``face_id``), the one with the most usable rows is kept.
 
     Raises:
         DataError: the file cannot be read, is not an OpenFace table, or a row does not fit its header.
@@ -166,36 +166,36 @@ def read_openface(file: Path) -> OpenFaceMotion:
     )
 
 
-def _pictures(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The picture files in a folder by the numbers in their names, and everything else in it."""
+def _image_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The image files in a folder, ordered by the numbers in their names, and its other entries."""
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
-        raise MediaError(f"{folder}: cannot be read as a folder of face pictures ({error.strerror})") from error
-    files = [entry for entry in entries if entry.suffix.lower() in PICTURE_ENDINGS and not entry.name.startswith(".")]
+        raise MediaError(f"{folder}: cannot be read as a folder of face images ({error.strerror})") from error
+    files = [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith(".")]
     if not files:
         found = f"{len(entries)} other files, for example {entries[0].name}" if entries else "nothing"
-        raise MediaError(f"{folder}: no face pictures in it, found {found}")
+        raise MediaError(f"{folder}: no face images in it, found {found}")
     files.sort(key=lambda file: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", file.stem)])
     return files, [entry for entry in entries if entry not in set(files)]
 
 
-def _evenly(count: int, at_most: int) -> list[int]:
-    """At most ``at_most`` of ``count`` positions, each the middle of its share.
+def _evenly(count: int, limit: int) -> list[int]:
+    """At most ``limit`` of ``count`` positions, each the middle of its share.
 
     >>> _evenly(10, 3), _evenly(2, 3)
     ([1, 5, 8], [0, 1])
     """
-    taken = min(count, at_most)
+    taken = min(count, limit)
     return [(2 * at + 1) * count // (2 * taken) for at in range(taken)]
 
 
-def _counted(files: Sequence[Path], what: str) -> str:
+def _count_note(files: Sequence[Path], what: str) -> str:
     return f"{files[0].parent.name}: {len(files)} files {what}, for example {files[0].name}" if files else ""
 
 
 def _openface_rows(file: Path) -> Iterator[Mapping[str, float]]:
-    """The columns that are needed, as numbers, row by row."""
+    """The required columns, as numbers, row by row."""
     try:
         lines = read_bytes_checked(file).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -236,5 +236,9 @@ def _number(cell: str, file: Path, line: int, column: str) -> float:
 
 
 def _usable(row: Mapping[str, float]) -> bool:
-    """A face was found with confidence, and every number is one that can be."""
-    return row["success"] == 1 and row["confidence"] >= OPENFACE_SURE and all(abs(row[name]) < BEYOND for name in row)
+    """Whether a face was found with confidence, and every number is plausible."""
+    return (
+        row["success"] == 1
+        and row["confidence"] >= OPENFACE_SURE
+        and all(abs(row[name]) < MAX_ABSOLUTE for name in row)
+    )

@@ -1,10 +1,9 @@
-"""Sound → what is said, and when each word is.
+"""Transcribes speech with word times: voice activity detection, then Whisper.
 
-A recogniser that is given silence or music invents words, so it is never given any: voice activity comes first, and
-only the stretches with speech are transcribed. They are packed, with their pauses shortened, into parcels of at most
-half a minute (the recogniser's own window), so that many short utterances cost few windows and memory does not grow
-with the clip; word times are mapped back. What still looks invented is dropped and counted. Decoding is greedy or by
-beam, never sampled: the same sound gives the same words.
+A recogniser invents words in silence and music, so only segments with voice activity are transcribed. They are packed,
+with shortened pauses, into chunks of at most half a minute (the recogniser's window): many short utterances then need
+few windows, memory does not grow with the clip, and word times are mapped back. Segments that look invented are dropped
+and counted. Decoding is greedy or by beam search, never sampled: the same audio gives the same words.
 
 Shapes: ``N`` samples at 16 kHz.
 """
@@ -27,33 +26,33 @@ from mien.schema import SAMPLE_RATE, Transcript, Word
 Span = tuple[float, float]
 """Start and end in seconds."""
 
-BREATH_SECONDS = 0.2
-"""Sound kept before and after each stretch of speech: onsets and endings that the detector is late for."""
+PAD_SECONDS = 0.2
+"""Audio kept before and after each segment of speech: the detector misses onsets and endings."""
 
-PARCEL_SECONDS = 30.0
+CHUNK_SECONDS = 30.0
 """The recogniser's window."""
 
 TRAILING_SILENCE_FRAMES = 400
-"""Silence that the recogniser is given after a parcel, in frames of its spectrogram, 100 a second.
+"""Silence after a chunk in the recogniser's input, in frames of its spectrogram, 100 per second.
 
-Whisper was trained on 30 s, mostly silence after a short utterance, and reading all that takes most of its time. With
-4 s of it hardly more words are wrong than with all of it, if any; with 1 s it invents words (``bench.md``)."""
+Whisper was trained on 30 s, mostly silence after a short utterance, which takes most of its time. With 4 s hardly more
+words are wrong than with all of it, if any; with 1 s it invents words (``bench.md``)."""
 
 LONGEST_SPAN_SECONDS = 300.0
-"""Speech (or singing) without any pause is cut here, since the recogniser's memory grows with what it is given."""
+"""Longer speech (or singing) without a pause is split, since the recogniser's memory grows with its input."""
 
-DOUBTFUL_NO_SPEECH = 0.5
-DOUBTFUL_LOGPROB = -1.0
-"""A segment is dropped when the recogniser holds it for likelier silence than speech *and* its words for this unlikely
-(mean log-probability of the tokens; Whisper's own mark of a failed decoding)."""
+MAX_NO_SPEECH_PROBABILITY = 0.5
+MIN_LOGPROB = -1.0
+"""A segment is dropped if silence is likelier than speech *and* its mean token log-probability is this low (Whisper's
+own threshold of a failed decoding)."""
 
-REPETITIVE = 2.4
-"""A text that zlib shrinks by more than this loops."""
+MAX_COMPRESSION_RATIO = 2.4
+"""A text with a larger zlib compression ratio is repetitive."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
-    """One segment of a parcel's transcript, its times those of the clip."""
+class _Segment:
+    """One segment of a chunk's transcript, with times of the clip."""
 
     text: str
     words: tuple[Word, ...]
@@ -68,15 +67,15 @@ class Transcriber:
 
     Args:
         vad: Silero's ``silero_vad.onnx``.
-        asr: a CTranslate2 Whisper folder, whose name becomes the transcripts' ``source``; ``None`` finds speech only.
+        asr: a CTranslate2 Whisper folder; its name is the transcripts' ``source``. ``None`` finds speech only.
         settings: language, thresholds, beam.
         threads: processor threads of the recogniser.
 
     Raises:
         DependencyMissing: faster-whisper or onnxruntime is not installed.
-        WeightsMissing: a file or folder of weights is not there.
-        WeightsError: weights are not what they should be.
-        SettingsError: the recogniser does not know ``settings.language``.
+        WeightsMissing: a file or folder of weights does not exist.
+        WeightsError: weights are not of the expected model.
+        SettingsError: the recogniser does not support ``settings.language``.
     """
 
     def __init__(self, vad: Path, asr: Path | None, settings: SpeechSettings, threads: int = 1) -> None:
@@ -86,58 +85,57 @@ class Transcriber:
         self._source = "" if asr is None else asr.name
         self._language = None if self._asr is None else _language(self._asr, self._source, settings)
 
-    def segments(self, sound: npt.NDArray[np.float32]) -> tuple[Span, ...]:
-        """When somebody speaks in ``sound``, ``(N,)``; see ``mien.media.vad.speech_segments``."""
-        return speech_segments(sound, self._vad, self._settings)
+    def segments(self, waveform: npt.NDArray[np.float32]) -> tuple[Span, ...]:
+        """Times of speech in ``waveform``, ``(N,)``; see ``mien.media.vad.speech_segments``."""
+        return speech_segments(waveform, self._vad, self._settings)
 
-    def transcribe(self, sound: npt.NDArray[np.float32]) -> Transcript:
-        """What is said in ``sound``.
+    def transcribe(self, waveform: npt.NDArray[np.float32]) -> Transcript:
+        """Transcribe ``waveform``.
 
         Args:
-            sound: ``(N,)`` float32 in [-1, 1] at 16 kHz, of any length.
+            waveform: ``(N,)`` float32 in [-1, 1] at 16 kHz, of any length.
 
         Returns:
-            The transcript. Without voice activity its text and ``speech`` are empty and nothing was recognised; where
-            speech was found but everything recognised in it was dropped, its text is empty, ``speech`` is not, and
-            ``dropped_segments`` says how many.
+            The transcript. Without voice activity, its text and ``speech`` are empty and the recogniser is not run. If
+            there is speech but all segments were dropped, the text is empty and ``dropped_segments`` is their number.
 
         Raises:
-            WeightsMissing: somebody speaks, and there is no recogniser.
+            WeightsMissing: there is speech, but no recogniser.
         """
-        speech = self.segments(sound)
+        speech = self.segments(waveform)
         if not speech:
             return Transcript("", source=self._source)
         if self._asr is None:
             raise WeightsMissing("a speech recogniser is needed; bring one with: mien weights fetch small")
-        heard: list[_Heard] = []
+        recognised: list[_Segment] = []
         dropped = 0
-        for parcel in chunks(widen(speech, BREATH_SECONDS, len(sound) / SAMPLE_RATE)):
-            for part, segments, language in self._understand(sound, parcel):
+        for chunk in chunks(widen(speech, PAD_SECONDS, len(waveform) / SAMPLE_RATE)):
+            for part, segments, language in self._recognise_chunk(waveform, chunk):
                 kept = [segment for segment in segments if is_plausible(segment)]
                 dropped += len(segments) - len(kept)
-                heard += [_placed(segment, part, language) for segment in kept]
-        return _transcript(heard, self._source, speech, dropped)
+                recognised += [_placed(segment, part, language) for segment in kept]
+        return _transcript(recognised, self._source, speech, dropped)
 
-    def _understand(
-        self, sound: npt.NDArray[np.float32], parcel: Sequence[Span]
+    def _recognise_chunk(
+        self, waveform: npt.NDArray[np.float32], chunk: Sequence[Span]
     ) -> Iterator[tuple[Sequence[Span], list[Any], str]]:
-        """A parcel, or its spans one by one where the whole seems to loop, with its segments and language.
+        """A chunk, or its spans one by one if its transcript is repetitive, with its segments and language.
 
-        People do say the same thing twice; in a single stretch of speech it is likelier the recogniser that does.
+        People repeat themselves across pauses; within one span it is more likely the recogniser that loops.
         """
-        segments, language = self._recognise(sound, parcel)
-        if len(parcel) == 1 or not any(segment.compression_ratio > REPETITIVE for segment in segments):
-            yield parcel, segments, language
+        segments, language = self._recognise(waveform, chunk)
+        if len(chunk) == 1 or not any(segment.compression_ratio > MAX_COMPRESSION_RATIO for segment in segments):
+            yield chunk, segments, language
             return
-        for span in parcel:
-            yield [span], *self._recognise(sound, [span])
+        for span in chunk:
+            yield [span], *self._recognise(waveform, [span])
 
-    def _recognise(self, sound: npt.NDArray[np.float32], parcel: Sequence[Span]) -> tuple[list[Any], str]:
-        """faster-whisper's segments of one parcel, in the parcel's own time, and the language."""
+    def _recognise(self, waveform: npt.NDArray[np.float32], chunk: Sequence[Span]) -> tuple[list[Any], str]:
+        """faster-whisper's segments of a chunk, with times in the chunk, and the language."""
         assert self._asr is not None
-        spoken = [sound[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)] for start, end in parcel]
-        segments, told = self._asr.transcribe(
-            np.concatenate(spoken),
+        pieces = [waveform[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)] for start, end in chunk]
+        segments, info = self._asr.transcribe(
+            np.concatenate(pieces),
             language=self._language,
             beam_size=self._settings.beam_size,
             temperature=0.0,
@@ -148,13 +146,13 @@ class Transcriber:
             no_speech_threshold=None,
             compression_ratio_threshold=None,
         )
-        return list(segments), told.language
+        return list(segments), info.language
 
 
 def chunks(spans: Sequence[Span]) -> list[list[Span]]:
-    """Spans in order, packed so that no parcel holds more than ``PARCEL_SECONDS`` of sound; a longer span is alone.
+    """Spans in order, packed so that no chunk is longer than ``CHUNK_SECONDS`` except for a single longer span.
 
-    >>> parcels([(0.0, 12.0), (20.0, 32.0), (40.0, 52.0), (60.0, 100.0)])
+    >>> chunks([(0.0, 12.0), (20.0, 32.0), (40.0, 52.0), (60.0, 100.0)])
     [[(0.0, 12.0), (20.0, 32.0)], [(40.0, 52.0)], [(60.0, 100.0)]]
     """
     packed: list[list[Span]] = []
@@ -162,92 +160,92 @@ def chunks(spans: Sequence[Span]) -> list[list[Span]]:
     for start, end in (piece for span in spans for piece in _pieces(*span)):
         if end - start > room:
             packed.append([])
-            room = PARCEL_SECONDS
+            room = CHUNK_SECONDS
         packed[-1].append((start, end))
         room -= end - start
     return packed
 
 
 def _pieces(start: float, end: float) -> list[Span]:
-    """A span in equal pieces of at most ``LONGEST_SPAN_SECONDS``."""
+    """A span split into equal pieces of at most ``LONGEST_SPAN_SECONDS``."""
     count = max(1, math.ceil((end - start) / LONGEST_SPAN_SECONDS))
     edges = [start + (end - start) * at / count for at in range(count)] + [end]
     return list(pairwise(edges))
 
 
-def clip_time(seconds: float, parcel: Sequence[Span], at_end: bool) -> float:
-    """The clip's time of a moment in a parcel.
+def clip_time(seconds: float, chunk: Sequence[Span], at_end: bool) -> float:
+    """Convert a time in a chunk to the clip's time.
 
-    A moment at which one span ends and the next begins is the next one's start, or the end of the first if ``at_end``.
+    Where one span ends and the next begins, it is the start of the next, or the end of the first if ``at_end``.
 
-    >>> parcel = [(10.0, 12.0), (20.0, 21.0)]
-    >>> clip_time(0.5, parcel, at_end=False), clip_time(2.0, parcel, at_end=False), clip_time(2.0, parcel, at_end=True)
+    >>> chunk = [(10.0, 12.0), (20.0, 21.0)]
+    >>> clip_time(0.5, chunk, at_end=False), clip_time(2.0, chunk, at_end=False), clip_time(2.0, chunk, at_end=True)
     (10.5, 20.0, 12.0)
     """
-    passed = 0.0
-    for start, end in parcel:
-        inside = seconds - passed
+    offset = 0.0
+    for start, end in chunk:
+        inside = seconds - offset
         if inside < end - start or (at_end and inside == end - start):
             return start + max(inside, 0.0)
-        passed += end - start
-    return parcel[-1][1]
+        offset += end - start
+    return chunk[-1][1]
 
 
 def is_plausible(segment: Any) -> bool:
-    """Whether a recognised segment is kept: it has words, does not loop, and is not doubted twice over.
+    """Whether a recognised segment is kept: it has words, is not repetitive, and silence is not likelier.
 
     Args:
-        segment: with ``text``, ``no_speech_prob``, ``avg_logprob`` and ``compression_ratio``, as faster-whisper gives.
+        segment: with ``text``, ``no_speech_prob``, ``avg_logprob`` and ``compression_ratio``, as of faster-whisper.
     """
-    doubted = segment.no_speech_prob > DOUBTFUL_NO_SPEECH and segment.avg_logprob < DOUBTFUL_LOGPROB
-    loops = segment.compression_ratio > REPETITIVE
-    return any(letter.isalnum() for letter in segment.text) and not doubted and not loops
+    is_silence = segment.no_speech_prob > MAX_NO_SPEECH_PROBABILITY and segment.avg_logprob < MIN_LOGPROB
+    repetitive = segment.compression_ratio > MAX_COMPRESSION_RATIO
+    return any(letter.isalnum() for letter in segment.text) and not is_silence and not repetitive
 
 
-def _placed(segment: Any, parcel: Sequence[Span], language: str) -> _Heard:
+def _placed(segment: Any, chunk: Sequence[Span], language: str) -> _Segment:
     words = tuple(
         Word(
             text=word.word.strip(),
-            start=clip_time(float(word.start), parcel, at_end=False),
-            end=clip_time(float(word.end), parcel, at_end=True),
+            start=clip_time(float(word.start), chunk, at_end=False),
+            end=clip_time(float(word.end), chunk, at_end=True),
             probability=float(word.probability),
         )
         for word in segment.words or ()
     )
     seconds = segment.end - segment.start
-    return _Heard(segment.text.strip(), words, seconds, segment.avg_logprob, segment.no_speech_prob, language)
+    return _Segment(segment.text.strip(), words, seconds, segment.avg_logprob, segment.no_speech_prob, language)
 
 
-def _transcript(heard: Sequence[_Heard], source: str, speech: tuple[Span, ...], dropped: int) -> Transcript:
-    seconds = sum(segment.seconds for segment in heard)
-    weighted = sum(segment.logprob * segment.seconds for segment in heard)
+def _transcript(segments: Sequence[_Segment], source: str, speech: tuple[Span, ...], dropped: int) -> Transcript:
+    seconds = sum(segment.seconds for segment in segments)
+    weighted = sum(segment.logprob * segment.seconds for segment in segments)
     return Transcript(
-        text=" ".join(segment.text for segment in heard),
+        text=" ".join(segment.text for segment in segments),
         source=source,
-        words=tuple(word for segment in heard for word in segment.words),
-        language=heard[0].language if heard else None,
+        words=tuple(word for segment in segments for word in segment.words),
+        language=segments[0].language if segments else None,
         speech=speech,
         average_logprob=weighted / seconds if seconds else math.nan,
-        no_speech_probability=max((segment.no_speech for segment in heard), default=math.nan),
+        no_speech_probability=max((segment.no_speech for segment in segments), default=math.nan),
         dropped_segments=dropped,
     )
 
 
 def without_padding(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """A spectrogram ``(80, T)`` with at most ``TRAILING_SILENCE_FRAMES`` of the zeros that fill it; even ``T``.
+    """A spectrogram ``(80, T)`` with at most ``TRAILING_SILENCE_FRAMES`` of its zero padding; ``T`` is even.
 
     >>> filled = np.zeros((80, 3000), np.float32)
     >>> filled[:, :251] = 1.0
     >>> without_padding(filled).shape
     (80, 652)
     """
-    sounding = int(np.flatnonzero(np.any(features, axis=0)).max(initial=-1)) + 1
-    frames = sounding + TRAILING_SILENCE_FRAMES
+    end = int(np.flatnonzero(np.any(features, axis=0)).max(initial=-1)) + 1
+    frames = end + TRAILING_SILENCE_FRAMES
     return np.ascontiguousarray(features[:, : frames + frames % 2])
 
 
 def _open_asr(folder: Path, threads: int) -> Any:
-    for name in ("model.bin", "tokenizer.json"):  # without its own tokenizer, faster-whisper would go to the network
+    for name in ("model.bin", "tokenizer.json"):  # without a tokenizer, faster-whisper would use the network
         if not (folder / name).is_file():
             raise WeightsMissing(f"{folder / name}: no such file; bring the weights with: mien weights fetch small")
     try:
@@ -256,7 +254,7 @@ def _open_asr(folder: Path, threads: int) -> Any:
         raise DependencyMissing(f"speech needs faster-whisper ({error}); pip install 'mien[speech]'") from error
 
     class Recogniser(WhisperModel):
-        """Reads a window as far as there is sound in it."""
+        """Encodes a window only as far as it has audio, plus some silence."""
 
         def encode(self, features: npt.NDArray[np.float32]) -> Any:
             return super().encode(without_padding(features))
@@ -268,10 +266,10 @@ def _open_asr(folder: Path, threads: int) -> Any:
 
 
 def _language(asr: Any, name: str, settings: SpeechSettings) -> str | None:
-    """What to tell the recogniser to expect; ``None`` lets it decide."""
+    """The language for the recogniser; ``None`` to detect it."""
     if settings.language == "auto":
         return None if asr.model.is_multilingual else "en"
     if settings.language not in asr.supported_languages:
         known = ", ".join(asr.supported_languages)
-        raise SettingsError(f"speech.language: {name} does not know {settings.language!r}; it knows {known}")
+        raise SettingsError(f"speech.language: {name} does not support {settings.language!r}; it supports {known}")
     return settings.language

@@ -1,12 +1,12 @@
-"""When is a picture wanted: exact arithmetic on presentation times, without any decoding.
+"""Which frames are sampled: exact arithmetic on presentation times, without decoding.
 
-A container's frame rate is a rumour (25 to 1000 for the same webcam), so nothing here knows one: every decision is
-made from presentation times. Times are whole numbers of ticks, ``SECOND`` to the second: a number that all time bases
-in use divide, so that nothing is rounded and no rounding moves a picture.
+Frame rates in headers are unreliable (25 to 1000 for the same webcam) and are not used: every decision is based on
+presentation times. Times are integers in ticks, ``SECOND`` to the second: all common time bases divide this number, so
+that times are exact and rounding never selects another frame.
 
-The rule. A rate ``r`` asks for one picture at each of 0, 1/r, 2/r … seconds. Each is served by the first picture whose
-time is at or after it; one picture may serve several rates, and where pictures come more slowly than asked, several
-moments of one rate: it is then handed out once.
+Rule: a rate ``r`` asks for one frame at each of 0, 1/r, 2/r … seconds, namely the first frame at or after that time. A
+frame may serve several rates. Where frames are sparser than requested, a frame serves several times of one rate and is
+returned once.
 """
 
 from bisect import bisect_left, insort
@@ -17,11 +17,11 @@ SECOND = 2**16 * 3**3 * 5**7 * 7**2
 """Ticks in a second: a multiple of 90000, 44100, 48000, 1000000, 65536, 15360, 24000 …"""
 
 RESTART = SECOND // 2
-"""A step back in time longer than this is a clock that started again; a shorter one is disorder."""
+"""A longer step back in time is a restart of the clock; a shorter one is out-of-order data."""
 
 
 def ticks(seconds: float) -> int:
-    """A time that somebody wrote down, as the decimal they meant, to the microsecond.
+    """Seconds in ticks, rounded to the microsecond, so that decimal fractions are exact.
 
     >>> ticks(0.1) * 10 == SECOND
     True
@@ -30,7 +30,7 @@ def ticks(seconds: float) -> int:
 
 
 class TimeBase:
-    """Turns a track's own time stamps into ticks.
+    """Converts a track's timestamps to ticks.
 
     >>> TimeBase(Fraction(1, 25)).read(50) == 2 * SECOND
     True
@@ -40,17 +40,17 @@ class TimeBase:
         self._multiply, self._divide = (time_base.numerator * SECOND, time_base.denominator) if time_base else (0, 0)
 
     def read(self, stamp: int | None) -> int | None:
-        """The time in ticks; ``None`` when none is told."""
+        """The time in ticks; ``None`` without a timestamp."""
         if stamp is None or not self._divide:
             return None
         return (stamp * self._multiply + self._divide // 2) // self._divide
 
 
 class SamplingGrid:
-    """The moments at which pictures are wanted.
+    """The times at which frames are requested.
 
     Args:
-        rates: pictures per second, by name.
+        rates: frames per second, by name.
 
     Raises:
         ValueError: a rate is not positive.
@@ -68,21 +68,21 @@ class SamplingGrid:
         self._served = dict.fromkeys(exact_rates, -1)
 
     def due(self, time: int) -> frozenset[str]:
-        """The rates for which a picture at this time is the next one wanted; they count as served by it."""
+        """The rates for which a frame at this time is the next one; they are then marked as served."""
         reached = {name: time * many // of for name, (many, of) in self._scales.items()}
         due = frozenset(name for name, moment in reached.items() if moment > self._served[name])
         self._served |= {name: reached[name] for name in due}
         return due
 
     def between(self, earlier: int, later: int) -> bool:
-        """Whether any moment lies after ``earlier`` and at or before ``later``."""
+        """Whether a requested time lies after ``earlier`` and at or before ``later``."""
         return any(later * many // of > earlier * many // of for many, of in self._scales.values())
 
 
 class RecentTimestamps:
-    """The presentation times met last, to find the one before any of them whatever the order of decoding.
+    """The most recent presentation times, in order, whatever the order of decoding.
 
-    H.264 and HEVC reorder at most 16 pictures, so a few dozen times are enough to remember.
+    H.264 and HEVC reorder at most 16 frames, so a few dozen times are enough.
     """
 
     def __init__(self, remembered: int = 64) -> None:
@@ -90,12 +90,12 @@ class RecentTimestamps:
         self._remembered = remembered
 
     def before(self, time: int) -> int | None:
-        """The greatest remembered time that is earlier."""
+        """The latest stored time before ``time``."""
         place = bisect_left(self._times, time)
         return self._times[place - 1] if place else None
 
     def add(self, time: int) -> bool:
-        """Remember a time; false if it was there already."""
+        """Store a time; false if it is stored already."""
         place = bisect_left(self._times, time)
         if place < len(self._times) and self._times[place] == time:
             return False
@@ -105,12 +105,12 @@ class RecentTimestamps:
 
 
 class TimestampRepair:
-    """Presentation times as a stream of one track tells them, with what it leaves out filled in.
+    """Presentation times of one track, with missing ones filled in.
 
     Attributes:
-        guessed: how many times were missing, and were counted on from the one before.
-        restarts: how often time jumped back and was made to go on where it had stopped.
-        step: ticks from one picture (or block of sound) to the next, as last known.
+        guessed: number of missing times, which were continued from the one before.
+        restarts: how often the clock restarted; times then continue where they had stopped.
+        step: ticks from one frame (of video or audio) to the next, as last known.
     """
 
     def __init__(self, step: int) -> None:
@@ -120,11 +120,11 @@ class TimestampRepair:
         self._last: int | None = None
         self._shift = 0
 
-    def read(self, told: int | None, step: int | None) -> int:
-        """The time of what was decoded just now, from what the file tells of it and how long it says it lasts."""
-        now = self._next() if told is None else told + self._shift
-        self.guessed += told is None
-        if told is not None and self._last is not None and now < self._last - RESTART:
+    def read(self, stated: int | None, step: int | None) -> int:
+        """The time of a decoded frame, from its timestamp and duration, where the file states them."""
+        now = self._next() if stated is None else stated + self._shift
+        self.guessed += stated is None
+        if stated is not None and self._last is not None and now < self._last - RESTART:
             self.restarts += 1
             self._shift += self._next() - now
             now = self._next()

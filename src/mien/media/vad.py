@@ -1,7 +1,7 @@
-"""Sound → the stretches in which somebody speaks (Silero voice activity detection, version 6).
+"""Voice activity detection (Silero, version 6): waveform → segments of speech.
 
-The ONNX file is run directly, window after window, because its memory runs along with the sound; so an hour takes
-most of a minute of one thread, however many there are. The file's own Python package is not needed.
+The ONNX file is run directly, window by window, since its state is carried along; an hour of audio takes most of a
+minute, in one thread. The model's own Python package is not needed.
 
 Shapes: ``N`` samples at 16 kHz; ``W`` windows of 512 samples (32 ms).
 """
@@ -20,16 +20,16 @@ from mien.schema import SAMPLE_RATE
 
 WINDOW = 512
 CONTEXT = 64
-"""Samples of the window before that the detector wants to see again."""
+"""Samples of the previous window that the detector takes as context."""
 
 HYSTERESIS = 0.15
-"""Speech goes on until activity falls this far below the threshold that began it."""
+"""Speech ends where activity falls this far below the threshold at which it starts."""
 
-SHORTEST_SILENCE_SECONDS = 0.1
-"""A shorter pause does not end a stretch."""
+MIN_SILENCE_SECONDS = 0.1
+"""A shorter pause does not end a segment."""
 
 PAD_SECONDS = 0.03
-"""Added to both ends of a stretch."""
+"""Added to both ends of a segment."""
 
 
 def open_vad(file: Path) -> Any:
@@ -37,7 +37,7 @@ def open_vad(file: Path) -> Any:
 
     Raises:
         DependencyMissing: onnxruntime is not installed.
-        WeightsMissing: the file is not there.
+        WeightsMissing: the file does not exist.
         WeightsError: the file is not the detector.
     """
     if not file.is_file():
@@ -51,49 +51,51 @@ def open_vad(file: Path) -> Any:
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's faults share no base class that it exports
+    except Exception as error:  # onnxruntime exports no common base class of its errors
         raise WeightsError(f"{file}: not an ONNX model; check it with: mien weights verify") from error
     if {entry.name for entry in session.get_inputs()} != {"input", "state", "sr"}:
         raise WeightsError(f"{file}: not Silero's voice activity detector, version 5 or 6")
     return session
 
 
-def voice_activity(sound: npt.NDArray[np.float32], session: Any) -> npt.NDArray[np.float32]:
-    """How likely somebody speaks in each window.
+def voice_activity(waveform: npt.NDArray[np.float32], session: Any) -> npt.NDArray[np.float32]:
+    """The probability of speech in each window.
 
     Args:
-        sound: ``(N,)`` float32 in [-1, 1] at 16 kHz.
+        waveform: ``(N,)`` float32 in [-1, 1] at 16 kHz.
         session: from ``open_vad``.
 
     Returns:
-        ``(W,)`` in [0, 1], ``W = ceil(N / 512)``: the last window is filled up with silence.
+        ``(W,)`` in [0, 1], ``W = ceil(N / 512)``: the last window is padded with silence.
     """
-    count = -(-len(sound) // WINDOW)
+    count = -(-len(waveform) // WINDOW)
     padded = np.zeros(CONTEXT + count * WINDOW, np.float32)
-    padded[CONTEXT : CONTEXT + len(sound)] = sound
+    padded[CONTEXT : CONTEXT + len(waveform)] = waveform
     activity = np.empty(count, np.float32)
     state, rate = np.zeros((2, 1, 128), np.float32), np.array(SAMPLE_RATE, np.int64)
     for window in range(count):
-        heard = padded[None, window * WINDOW : (window + 1) * WINDOW + CONTEXT]
-        probability, state = session.run(None, {"input": heard, "state": state, "sr": rate})
+        samples = padded[None, window * WINDOW : (window + 1) * WINDOW + CONTEXT]
+        probability, state = session.run(None, {"input": samples, "state": state, "sr": rate})
         activity[window] = probability[0, 0]
     return activity
 
 
-def stretches(activity: Sequence[float] | npt.NDArray[np.float32], settings: SpeechSettings) -> list[tuple[int, int]]:
-    """Windows of speech from the activity in each window: ``(first, end)`` with ``end`` just outside.
+def segment_windows(
+    activity: Sequence[float] | npt.NDArray[np.float32], settings: SpeechSettings
+) -> list[tuple[int, int]]:
+    """Segments of speech from the probability in each window: ``(first, end)`` windows, ``end`` exclusive.
 
-    Speech begins where activity reaches the threshold and ends where it falls ``HYSTERESIS`` below it, unless it is
-    back within ``SHORTEST_SILENCE_SECONDS``. Stretches not longer than ``shortest_speech_seconds`` are dropped.
+    Speech starts where the probability reaches the threshold and ends where it falls ``HYSTERESIS`` below it, unless it
+    returns within ``MIN_SILENCE_SECONDS``. Segments not longer than ``shortest_speech_seconds`` are dropped.
 
     Source: the reference implementation's rule (silero-vad 6, ``get_speech_timestamps``).
 
-    Two windows of quiet are bridged, four end the stretch; .4 in the middle is neither speech nor quiet:
+    Two quiet windows are bridged, four end the segment; .4 in between neither starts nor ends speech:
 
-    >>> stretches([.1] + [.9] * 9 + [.1] * 2 + [.4] + [.9] + [.1] * 5, SpeechSettings())
+    >>> segment_windows([.1] + [.9] * 9 + [.1] * 2 + [.4] + [.9] + [.1] * 5, SpeechSettings())
     [(1, 14)]
     """
-    quiet_windows = SHORTEST_SILENCE_SECONDS * SAMPLE_RATE / WINDOW
+    quiet_windows = MIN_SILENCE_SECONDS * SAMPLE_RATE / WINDOW
     shortest = settings.shortest_speech_seconds * SAMPLE_RATE / WINDOW
     end_below = max(settings.vad_threshold - HYSTERESIS, 0.01)
     found: list[tuple[int, int]] = []
@@ -113,22 +115,22 @@ def stretches(activity: Sequence[float] | npt.NDArray[np.float32], settings: Spe
 
 
 def speech_segments(
-    sound: npt.NDArray[np.float32], session: Any, settings: SpeechSettings
+    waveform: npt.NDArray[np.float32], session: Any, settings: SpeechSettings
 ) -> tuple[tuple[float, float], ...]:
-    """When somebody speaks: ``(start, end)`` in seconds, in order, not overlapping; empty for silence.
+    """Segments of speech: ``(start, end)`` in seconds, in order, not overlapping; empty for silence.
 
     Args:
-        sound: ``(N,)`` float32 in [-1, 1] at 16 kHz.
+        waveform: ``(N,)`` float32 in [-1, 1] at 16 kHz.
         session: from ``open_vad``.
-        settings: threshold and shortest speech.
+        settings: threshold and shortest segment.
     """
-    windows = stretches(voice_activity(sound, session), settings)
+    windows = segment_windows(voice_activity(waveform, session), settings)
     seconds = [(first * WINDOW / SAMPLE_RATE, end * WINDOW / SAMPLE_RATE) for first, end in windows]
-    return widen(seconds, PAD_SECONDS, len(sound) / SAMPLE_RATE)
+    return widen(seconds, PAD_SECONDS, len(waveform) / SAMPLE_RATE)
 
 
 def widen(segments: Sequence[tuple[float, float]], by: float, length: float) -> tuple[tuple[float, float], ...]:
-    """Segments with ``by`` seconds more on both ends, as far as their neighbours and the sound's ``length`` allow.
+    """Segments with ``by`` seconds more on both ends, as far as their neighbours and the waveform's ``length`` allow.
 
     >>> widen([(0.1, 1.0), (1.2, 2.0)], by=0.25, length=2.1)  # the pause of .2 s is shared
     ((0.0, 1.1), (1.1, 2.1))
