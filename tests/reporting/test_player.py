@@ -129,7 +129,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     clips = [clip("anna", first), clip("gone", root / "films" / "gone.mp4"), clip("part", second, start=3.0)]
     write_document(scored(*clips), root / "scores.json")
     write_document(scored(clips[0]), root / "one.json")
-    assert "1 clip without a film" in report(root / "scores.json", "--out", root / "pages" / "all.html")
+    assert "1 clip without video" in report(root / "scores.json", "--out", root / "pages" / "all.html")
     report(root / "one.json", "--out", root / "pages" / "one.html")
     return root
 
@@ -144,7 +144,7 @@ def test_a_click_in_the_curves_seeks_and_shows_the_scores_of_that_moment(home: P
     assert one.page.locator("[data-value]").all_inner_texts() == ["0.90", "0.10"]
     assert one.page.locator("[data-whole]").all_inner_texts()[:2] == ["0.40", "0.60"]
     assert one.page.locator(".stretch").inner_text() == "window 2.0–4.0 s"
-    assert one.page.locator("[data-here]").all_inner_texts() == ["absent", "there"]
+    assert one.page.locator("[data-here]").all_inner_texts() == ["missing", "available"]
 
 
 def test_a_drag_follows_the_hand(home: Path, sheet: Any) -> None:
@@ -240,7 +240,7 @@ def test_a_part_of_a_film_begins_where_it_begins_and_stops_where_it_ends(home: P
 def test_without_a_film_the_curves_work_alone(home: Path, sheet: Any) -> None:
     one = sheet(home / "pages" / "all.html")
     one.page.locator(".choose select").select_option("gone")
-    assert one.page.locator(".missing").inner_text() == "Its film was not found."
+    assert one.page.locator(".no-video").inner_text() == "Its video was not found."
     assert not one.page.locator("video").is_visible()
     one.click_at(0.75)
     assert one.moment == pytest.approx(3.0, abs=0.02)
@@ -249,9 +249,16 @@ def test_without_a_film_the_curves_work_alone(home: Path, sheet: Any) -> None:
 
 def test_what_moved_the_scores_is_written_with_its_sign(home: Path, sheet: Any) -> None:
     one = sheet(home / "pages" / "one.html")
-    assert one.page.locator("[data-moved] .amount").all_inner_texts() == ["+0.40", "−0.10", "0.00", "+0.50"]
-    assert one.page.locator("[data-moved] .without").all_inner_texts() == ["(+0.35)", "(−0.15)", "(0.00)", "(+0.50)"]
-    widths = one.page.locator("[data-moved] .bar").evaluate_all("bars => bars.map(bar => parseFloat(bar.style.width))")
+    assert one.page.locator("[data-contribution] .amount").all_inner_texts() == ["+0.40", "−0.10", "0.00", "+0.50"]
+    assert one.page.locator("[data-contribution] .without").all_inner_texts() == [
+        "(+0.35)",
+        "(−0.15)",
+        "(0.00)",
+        "(+0.50)",
+    ]
+    widths = one.page.locator("[data-contribution] .bar").evaluate_all(
+        "bars => bars.map(bar => parseFloat(bar.style.width))"
+    )
     assert widths == [40, 10, 0, 50]
 
 
@@ -303,8 +310,8 @@ def test_a_film_that_was_moved_is_said_and_the_curves_go_on(home: Path, sheet: A
     (tmp_path / "away").mkdir()
     shutil.copy(home / "pages" / "one.html", tmp_path / "away" / "one.html")
     one = sheet(tmp_path / "away" / "one.html")
-    one.page.wait_for_selector(".missing:not([hidden])")
-    said = one.page.locator(".missing").inner_text()
+    one.page.wait_for_selector(".no-video:not([hidden])")
+    said = one.page.locator(".no-video").inner_text()
     assert said == "This browser cannot open anna #1, 50%.mp4. The page looks for it at ../films/anna #1, 50%.mp4."
     one.click_at(0.75)
     assert one.moment == pytest.approx(3.0, abs=0.02)
@@ -355,4 +362,4 @@ def test_clips_that_a_model_scored_are_reported_with_their_films(sheet: Any, tmp
     one.click_at(0.5)
     assert one.film == pytest.approx(1.0, abs=0.02)
     assert one.page.locator(".words").inner_text().strip() == "so happy"
-    assert one.page.locator("[data-strip='1'] .counted").get_attribute("d")
+    assert one.page.locator("[data-strip='1'] .attention").get_attribute("d")

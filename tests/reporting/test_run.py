@@ -62,7 +62,7 @@ def test_the_worst_clips_stand_first_with_what_they_lacked() -> None:
     # Mean errors over what is rated: a (1 + 0) / 2, b 2 (Joy only), c 0, d 0 (Pain only).
     assert [row[0] for row in rows] == ["b", "a", "c", "d"]
     assert rows[0][2:] == (2.0, "Joy, too low", 1.0, 3.0, "text: no speech; motion: no face in 40 frames")
-    assert rows[1][-1] == "nothing"
+    assert rows[1][-1] == "none"
 
 
 def test_reasons_that_differ_in_a_number_count_as_one() -> None:
@@ -185,7 +185,7 @@ def test_the_first_block_says_how_many_people_and_clips_of_what_the_figure_rests
     for shown in (made, page(read_run(bare))):
         facts, told = first_block(shown)
         people = int(facts["participants in them"])
-        assert facts["clips judged, valid"] == "60" and 1 < people < 60
+        assert facts["clips evaluated, valid"] == "60" and 1 < people < 60
         assert told == (
             f"Split valid: 60 rated clips of {people} participants; Admiration, Amusement, Determination, "
             "Empathic Pain, Excitement, Joy; from text, audio, vision, motion, as far as a clip has them"
@@ -211,18 +211,18 @@ def judged_twice(bare: Path, data: Data, tmp_path: Path) -> Path:
 def test_the_split_that_was_judged_last_is_shown_unless_another_is_named(judged_twice: Path, data: Data) -> None:
     run = read_run(judged_twice)
     assert splits_of(judged_twice) == ["train", "valid"]
-    assert first_block(page(run))[0]["clips judged, train"] == "80"
-    assert first_block(page(run, split="valid"))[0]["clips judged, valid"] == "60"
+    assert first_block(page(run))[0]["clips evaluated, train"] == "80"
+    assert first_block(page(run, split="valid"))[0]["clips evaluated, valid"] == "60"
     write_evaluation(read_evaluation(judged_twice, "valid")[0], judged_twice, "x")
-    assert first_block(page(run))[0]["clips judged, valid"] == "60"
+    assert first_block(page(run))[0]["clips evaluated, valid"] == "60"
 
 
 def test_a_split_that_was_never_judged_is_told_with_what_was_and_what_to_do(judged_twice: Path, bare: Path) -> None:
     with pytest.raises(
-        DataError, match=r"not judged on split 'test' \(judged on: train, valid\); judge it with: mien eval"
+        DataError, match=r"not evaluated on split 'test' \(evaluated on: train, valid\); evaluate it with: mien eval"
     ):
         page(read_run(judged_twice), split="test")
-    with pytest.raises(DataError, match=r"not judged on split 'test' \(judged on: none\)"):
+    with pytest.raises(DataError, match=r"not evaluated on split 'test' \(evaluated on: none\)"):
         page(read_run(bare), split="test")
 
 
@@ -232,7 +232,7 @@ def test_evaluations_from_before_they_were_numbered_are_shown_valid_first(judged
         del record["number"], record["modalities"]
         file.write_text(json.dumps(record))
     facts, told = first_block(page(read_run(judged_twice)))
-    assert "clips judged, valid" in facts and "from text" not in told
+    assert "clips evaluated, valid" in facts and "from text" not in told
 
 
 def test_the_command_takes_a_split_of_a_run_and_of_nothing_else(judged_twice: Path, tmp_path: Path) -> None:
@@ -242,5 +242,5 @@ def test_the_command_takes_a_split_of_a_run_and_of_nothing_else(judged_twice: Pa
 
     assert "report of a run" in said(judged_twice, "--split", "valid")
     assert "Split valid: 60 rated clips" in (tmp_path / "r.html").read_text()
-    assert "not judged on split" in said(judged_twice, "--split", "elsewhere")
+    assert "not evaluated on split" in said(judged_twice, "--split", "elsewhere")
     assert said(tmp_path, "--split", "valid").startswith("2: ")

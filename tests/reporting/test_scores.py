@@ -6,18 +6,18 @@ from pathlib import Path
 import pytest
 
 from mien.errors import DataError
-from mien.reporting import videos as films_room
+from mien.reporting import videos as videos_module
 from mien.reporting.blocks import Figure, Notice, Table
 from mien.reporting.player import FINEST, player_of, scale_of, weights_of
-from mien.reporting.scores import MAX_PLAYER_CLIPS, AttributionBars, Collapsible, PlayerBlock, page, played
-from mien.reporting.sparklines import SHOWN, Sparklines, height, spark_of
-from mien.reporting.videos import Films, candidates, find_films, link
+from mien.reporting.scores import MAX_PLAYER_CLIPS, AttributionBars, Collapsible, PlayerBlock, page, player_clips
+from mien.reporting.sparklines import MAX_CLIPS, Sparklines, height, spark_of
+from mien.reporting.videos import Videos, candidates, find_videos, link
 from mien.schema import Prediction, Window
 from mien.scores.document import AttentionNote, ClipNote
 from tests.media.clips import make_clip
 from tests.scores.scored import FAILED, TARGETS, WINDOWED, scored
 
-NONE = Films()
+NONE = Videos()
 
 
 def test_overlapping_windows_speak_up_to_the_middle_of_the_overlap() -> None:
@@ -67,7 +67,7 @@ def test_curves_of_small_multiples_break_where_there_is_no_score() -> None:
     made = scored(Prediction("a", {"Joy": 0.5}, present=("audio",), seconds=4.0, windows=windows))
     spark = spark_of(player_of(made.clips[0], made), None, TARGETS, (0.0, 1.0))
     assert spark.outlines == ("M0.0 50L12.5 50L25.0 50M50.0 0L75.0 0L100.0 0", "M0.0 100L12.5 100L25.0 100")
-    assert spark.says == "4.0 s, most Joy 0.50"
+    assert spark.summary == "4.0 s, highest: Joy 0.50"
 
 
 def test_a_clip_without_windows_is_bars_in_a_small_multiple() -> None:
@@ -91,7 +91,7 @@ def test_the_page_of_a_folder_has_every_clip_and_every_reason() -> None:
     made = page(scored(), NONE)
     assert made.title == "3 clips in videos"
     assert [row[0] for row in table(made, "scores").rows] == ["anna/01", "02", "bad"]
-    assert [row[3] for row in table(made, "scores").rows] == ["everything", "audio", "not scored"]
+    assert [row[3] for row in table(made, "scores").rows] == ["all", "audio", "not scored"]
     assert table(made, "absent").rows == [("text", "nothing is said", 1, 0.5, "02: nothing is said")]
     assert table(made, "reasons").rows == [("02", "text", "nothing is said")]
     assert table(made, "failed").rows == [("bad", "bad.mp4: not a video")]
@@ -135,14 +135,14 @@ def test_what_is_bounded_says_so() -> None:
             for n in range(MAX_PLAYER_CLIPS + 1)]  # fmt: skip
     made = page(scored(*many), NONE)
     (stage,), (sparks,) = blocks(made, PlayerBlock), blocks(made, Sparklines)
-    assert (len(stage.players), len(sparks.sparks), len(played(scored(*many)))) == (
+    assert (len(stage.players), len(sparks.sparks), len(player_clips(scored(*many)))) == (
         MAX_PLAYER_CLIPS,
-        SHOWN,
+        MAX_CLIPS,
         MAX_PLAYER_CLIPS,
     )
     leads = {section.id: section.lead for section in made.sections}
     assert leads["player"].startswith(f"The first {MAX_PLAYER_CLIPS} of {MAX_PLAYER_CLIPS + 1} clips")
-    assert f"The first {SHOWN} of {MAX_PLAYER_CLIPS + 1} clips" in leads["curves"]
+    assert f"The first {MAX_CLIPS} of {MAX_PLAYER_CLIPS + 1} clips" in leads["curves"]
     assert len(table(made, "scores").rows) == MAX_PLAYER_CLIPS + 1
 
 
@@ -155,9 +155,9 @@ def test_films_are_linked_by_the_way_from_the_page_whatever_their_names(tmp_path
     (tmp_path / "raw").mkdir()
     film = make_clip(tmp_path / "raw" / "a b#1?é.mp4", seconds=0.2)
     clips, html = [note("a", film), note("again", film)], tmp_path / "pages" / "r.html"
-    found = find_films(clips, html, tmp_path / "s.json", None, False)
-    assert [(film.link, film.media) for film in found.films] == [("../raw/a%20b%231%3F%C3%A9.mp4", "video/mp4")]
-    assert found.of == {"a": "film-0", "again": "film-0"}
+    found = find_videos(clips, html, tmp_path / "s.json", None, False)
+    assert [(video.link, video.media) for video in found.videos] == [("../raw/a%20b%231%3F%C3%A9.mp4", "video/mp4")]
+    assert found.of == {"a": "video-0", "again": "video-0"}
     assert link(Path("/a/b:c.mp4"), Path("/a/r.html")) == "b%3Ac.mp4"
 
 
@@ -172,26 +172,28 @@ def test_in_another_folder_as_much_of_the_path_counts_as_fits_and_other_endings_
     (tmp_path / "anna").mkdir()
     make_clip(tmp_path / "anna" / "1.mp4", seconds=0.2)
     make_clip(tmp_path / "1.mp4", seconds=0.2)
-    found = find_films([note("a", "/gone/../anna/1.avi")], tmp_path / "r.html", tmp_path / "s.json", tmp_path, False)
-    assert [film.link for film in found.films] == ["anna/1.mp4"]
+    found = find_videos([note("a", "/gone/../anna/1.avi")], tmp_path / "r.html", tmp_path / "s.json", tmp_path, False)
+    assert [video.link for video in found.videos] == ["anna/1.mp4"]
 
 
 def test_films_that_are_missing_or_cannot_be_played_are_counted_and_said(tmp_path: Path) -> None:
     old = make_clip(tmp_path / "it's.mp4", seconds=0.2, codec="mpeg4")
     (tmp_path / "bad.mp4").write_bytes(b"no film")
     clips = [note("old", old), note("bad", tmp_path / "bad.mp4"), note("gone", tmp_path / "gone.mp4")]
-    found = find_films(clips, tmp_path / "r.html", tmp_path / "s.json", None, False)
-    assert not found.films and found.missing == ("gone",)
+    found = find_videos(clips, tmp_path / "r.html", tmp_path / "s.json", None, False)
+    assert not found.videos and found.missing == ("gone",)
     (gone, _), (unplayable, way) = found.notes
-    assert gone.startswith("1 clip without a film") and "first: gone" in gone
-    assert unplayable.startswith("2 clips whose film browsers do not play (MPEG-4 part 2 video: 1; not a video")
+    assert gone.startswith("1 clip without video: file not found") and "first: gone" in gone
+    assert unplayable.startswith(
+        "2 clips with a video that browsers do not play (MPEG-4 part 2 video: 1; not a video"
+    )
     assert way.startswith("""ffmpeg -i 'it'"'"'s.mp4' -c:v libx264""")
-    assert found.says("old") == "Browsers do not play it's.mp4 (MPEG-4 part 2 video)."
+    assert found.why_none("old") == "Browsers do not play it's.mp4 (MPEG-4 part 2 video)."
     assert [n.text for n in blocks(page(scored(WINDOWED), found), Notice)] == [f"{gone}:", f"{unplayable}:"]
 
 
 def test_films_too_large_to_be_put_inside_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     film = make_clip(tmp_path / "a.mp4", seconds=0.2)
-    monkeypatch.setattr(films_room, "LARGEST", film.stat().st_size - 1)
-    with pytest.raises(DataError, match="leave out --embed"):
-        find_films([note("a", film)], tmp_path / "r.html", tmp_path / "s.json", None, True)
+    monkeypatch.setattr(videos_module, "LARGEST", film.stat().st_size - 1)
+    with pytest.raises(DataError, match="without --embed"):
+        find_videos([note("a", film)], tmp_path / "r.html", tmp_path / "s.json", None, True)

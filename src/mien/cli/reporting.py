@@ -79,16 +79,16 @@ def _page(source: Path, title: str, data: Path | None, features: Path | None, sp
 
 def _scores(file: Path, out: Path, title: str, videos: Path | None, embed: bool) -> "Page":
     from mien.reporting import scores
-    from mien.reporting.videos import find_films
+    from mien.reporting.videos import find_videos
     from mien.scores.document import read_document
 
     scored = read_document(file)
-    films = find_films(scores.played(scored), out, file, videos, embed)
-    for text, command in films.notes:
+    found = find_videos(scores.player_clips(scored), out, file, videos, embed)
+    for text, command in found.notes:
         terminal.note(f"{text}:")
         for line in command.splitlines():
             terminal.warn(line)
-    return scores.page(scored, films, title)
+    return scores.page(scored, found, title)
 
 
 def _run(folder: Path, title: str, data: Path | None, features: Path | None, split: str | None) -> "Page":

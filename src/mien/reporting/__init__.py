@@ -1,1 +1,1 @@
-"""Pages about runs, studies and scores: data first (``blocks``), pictures (``charts``), then HTML (``render``)."""
+"""Pages about runs, studies and scores: data first (``blocks``), charts (``charts``), then HTML (``render``)."""

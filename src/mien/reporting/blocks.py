@@ -1,7 +1,7 @@
-"""What a page is made of: plain frozen records that know nothing of HTML. ``render`` sets them, tests read them.
+"""The content of a page as frozen records without HTML; ``render`` makes HTML of them.
 
-A block is shown by the template of its name (``Table`` by ``templates/blocks/table.html``), so a new kind of block is
-a record here or anywhere else, and a template. Every figure carries its numbers: who cannot see it reads the table.
+A block is rendered by the template of its ``kind`` (``templates/blocks/table.html``): a new kind of block is a record
+and a template. Every figure has a table of its numbers and a text alternative.
 """
 
 import math
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 NARROW = 460
-"""Units up to which a single panel leaves room for its caption beside it."""
+"""Width up to which a single panel has its caption beside it, units."""
 
 
 @dataclass(frozen=True)
 class TableCell:
-    """A cell whose text says more than its number: shown as ``text``, sorted and exported by ``value``."""
+    """A cell shown as ``text``, sorted and exported by ``value``."""
 
     text: str
     value: float | str | None = None
@@ -32,8 +32,8 @@ class Column:
 
     Attributes:
         name: its heading.
-        form: how numbers are written, as in ``format()``: ``".3f"``, ``"+.3f"``, ``".0%"``, ``","``; empty for text.
-        note: what the heading means, for those who ask.
+        form: number format, as in ``format()``: ``".3f"``, ``"+.3f"``, ``".0%"``, ``","``; empty for text.
+        note: tooltip of the heading.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Column:
     note: str = ""
 
     def text(self, value: Value) -> str:
-        """What a cell shows; a dash where there is no number.
+        """The text of a cell; a dash for a missing number.
 
         >>> Column("r", ".3f").text(0.25), Column("r", ".3f").text(float("nan")), Column("clip").text("00001")
         ('0.250', '–', '00001')
@@ -55,15 +55,15 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table, sortable by its columns and there for download as CSV.
+    """A table that can be sorted and downloaded as CSV.
 
     Attributes:
         id: unique on the page; also the name of the downloaded file.
-        caption: what it shows.
+        caption: its content.
         columns: headings with their formats.
-        rows: of as many cells as there are columns; the first cell of each heads its row.
-        sortable: whether a reader may sort it.
-        strong: places of rows that sum up the others.
+        rows: a cell per column; the first is the row's heading.
+        sortable: whether it can be sorted.
+        strong: indices of summary rows.
     """
 
     kind: ClassVar[str] = "table"
@@ -86,16 +86,16 @@ class Key:
 
 @dataclass(frozen=True)
 class Figure:
-    """One or several panels of one picture.
+    """A figure of one or several panels.
 
     Attributes:
         id: unique on the page.
         title: a short heading.
-        caption: how to read it, and what was left out or thinned.
-        alt: the finding in words, for those who cannot see it.
-        panels: inline SVG from ``charts``; several stand beside each other where there is room.
+        caption: how to read it.
+        alt: the result in words, for screen readers.
+        panels: inline SVG from ``charts``.
         table: its numbers.
-        legend: what colours and dashes mean, where panels need one.
+        legend: meaning of colours and dashes.
     """
 
     kind: ClassVar[str] = "figure"
@@ -109,19 +109,19 @@ class Figure:
 
     @property
     def columns(self) -> int:
-        """How many panels stand beside each other where there is room."""
+        """Panels side by side on a wide page."""
         return 2 if len(self.panels) == 4 else min(len(self.panels), 3)
 
     @property
     def narrow(self) -> bool:
-        """Whether there is room for words beside its one panel."""
+        """Whether the caption fits beside the panel."""
         width = re.match(r'<svg viewBox="0 0 (\d+)', self.panels[0]) if len(self.panels) == 1 else None
         return width is not None and int(width[1]) <= NARROW
 
 
 @dataclass(frozen=True)
 class Prose:
-    """Paragraphs of plain text; ``points`` follow as a list, of which those after the first ``shown`` are folded."""
+    """Paragraphs of plain text, then ``points`` as a list, collapsed after the first ``shown``."""
 
     kind: ClassVar[str] = "prose"
     paragraphs: Sequence[str] = ()
@@ -131,7 +131,7 @@ class Prose:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something that a reader must not overlook: ``note`` or ``warning``; ``command`` is what to type about it."""
+    """A note or a warning (``level``); ``command`` is what to type about it."""
 
     kind: ClassVar[str] = "notice"
     text: str
@@ -141,7 +141,7 @@ class Notice:
 
 @dataclass(frozen=True)
 class Facts:
-    """Names with their values: few, for a glance (``big``), or many, for the record."""
+    """Names with their values: key figures (``big``) or a list."""
 
     kind: ClassVar[str] = "facts"
     facts: Sequence[tuple[str, str]]
@@ -161,7 +161,7 @@ Block = Table | Figure | Prose | Notice | Facts | Answers
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page; ``blocks`` are those above, or others with a ``kind`` that has a template."""
+    """A section; ``blocks`` are those above, or others with a ``kind`` that has a template."""
 
     id: str
     title: str
@@ -174,10 +174,10 @@ class Page:
     """A whole page.
 
     Attributes:
-        title, subtitle: what it is about, and of what kind it is.
-        about: a paragraph each, below the title.
-        sections: in order; they make the table of contents.
-        head: blocks above the first section: the figures to see at a glance, notices.
+        title, subtitle: heading, and kind of report.
+        about: paragraphs below the title.
+        sections: in order, as in the table of contents.
+        head: blocks above the first section: key figures, notices.
     """
 
     title: str
@@ -188,5 +188,5 @@ class Page:
 
     @property
     def blocks(self) -> list[object]:
-        """All of them, in order."""
+        """All blocks, in order."""
         return [*self.head, *(block for section in self.sections for block in section.blocks)]

@@ -1,7 +1,6 @@
-"""From numbers to inline SVG: each function draws one panel. What it shows in words, and its table, are the caller's.
+"""Draws numbers as inline SVG, a panel per function; text alternatives and tables are up to the caller.
 
-Panels are drawn small (about 260 units wide) and stand beside each other where the page has room, so that a phone gets
-them one below the other with letters that can still be read.
+Panels are small (about 260 units wide): side by side on a wide page, one below the other and legible on a phone.
 """
 
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from mien.reporting.drawing import Sheet, paint, sheet
 Array = npt.NDArray[np.float64]
 
 FEW = 400
-"""Above this many points, a scatter shows how many lie in each square instead of every point."""
+"""Above this many points, a scatter plot shades squares by their number of points."""
 SQUARES = 28
 SHADES = 5
 
@@ -38,7 +37,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar from 0, with the interval around its end where there is one."""
+    """A bar from 0, with an interval around its end unless it is ``nan``."""
 
     name: str
     value: float
@@ -49,7 +48,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Effect:
-    """A difference with two intervals: ``thin`` and its dot, and ``thick``."""
+    """A difference with two intervals: ``thin`` with a dot, and ``thick``."""
 
     name: str
     value: float
@@ -67,14 +66,14 @@ def scatter(
     span: Span,
     diagonal: bool = True,
 ) -> str:
-    """Points, or squares shaded by how many points lie in them when there are more than ``FEW``.
+    """A scatter plot, or squares shaded by their number of points when there are more than ``FEW``.
 
     Args:
         x, y: ``(N,)``; pairs with ``nan`` are left out.
         colour: of ``drawing.TOKENS``.
         labels: of both axes.
         span: of both axes.
-        diagonal: draw the line on which both are equal.
+        diagonal: draw the line of equality.
     """
     x, y = _known(x, y)
     with sheet(260, 250) as made:
@@ -89,7 +88,7 @@ def scatter(
 
 
 def calibration(predicted: Array, rated: Array, colour: str, title: str, labels: tuple[str, str], span: Span) -> str:
-    """Mean rating against mean prediction in bins of equally many clips (``calibrated``), with bars of two errors."""
+    """Mean rating against mean prediction by bin (``calibrated``), with two standard errors."""
     x, y, error, _ = calibrated(predicted, rated)
     with sheet(260, 250) as made:
         _square(made, title, labels, span)
@@ -101,11 +100,11 @@ def calibration(predicted: Array, rated: Array, colour: str, title: str, labels:
 
 
 def calibrated(predicted: npt.ArrayLike, rated: npt.ArrayLike, bins: int = 8) -> tuple[Array, Array, Array, list[int]]:
-    """Clips in order of their prediction, cut into bins of equally many.
+    """Calibration bins of equal size, in order of the prediction.
 
     Returns:
-        By bin: mean prediction, mean rating, standard error of the mean rating (``nan`` for one clip), and clips. Fewer
-        bins than asked when there are fewer than 5 clips for each.
+        By bin: mean prediction, mean rating, standard error of the mean rating (``nan`` for one clip), and clips. At
+        least 5 clips per bin, so there may be fewer than ``bins``.
 
     >>> x, y, error, count = calibrated(np.arange(10) / 10, np.arange(10) / 5, bins=2)
     >>> x.round(2).tolist(), y.round(2).tolist(), count
@@ -121,7 +120,7 @@ def calibrated(predicted: npt.ArrayLike, rated: npt.ArrayLike, bins: int = 8) ->
 
 
 def bars(rows: Sequence[Bar], label: str, width: int = 360, mark: float = float("nan")) -> str:
-    """Lying bars, the first on top, their values written behind them; ``mark`` draws a line to reach."""
+    """Horizontal bars, the first on top, with their values; ``mark`` draws a reference line."""
     ends = [float(np.nanmax([row.value, row.high, 0.0])) for row in rows]
     starts = [float(np.nanmin([row.value, row.low, 0.0])) for row in rows]
     most = max([*ends, mark if np.isfinite(mark) else 0.0], default=0.0) or 1.0
@@ -148,7 +147,7 @@ def bars(rows: Sequence[Bar], label: str, width: int = 360, mark: float = float(
 
 
 def forest(rows: Sequence[Effect], label: str, width: int = 400) -> str:
-    """Every difference as a dot with both its intervals, and the line of no difference."""
+    """A forest plot: differences as dots with both intervals, and the line at 0."""
     with sheet(width, 46 + 22 * len(rows)) as made:
         axes, places = made.axes, np.arange(len(rows))[::-1]
         axes.grid(False, axis="y")
@@ -169,7 +168,7 @@ def lines(
     x: Sequence[float], curves: Sequence[Line], title: str, labels: tuple[str, str], width: int = 260,
     height: int = 220, span: Span | None = None, dots: bool = False, share: bool = False,
 ) -> str:  # fmt: skip
-    """Curves over a common ``x``; shorter ones end earlier. ``share`` writes ``x`` in per cent."""
+    """Curves over a common ``x``; shorter ones end earlier. ``share`` formats ``x`` in per cent."""
     with sheet(width, height) as made:
         axes = made.axes
         for curve in curves:
@@ -201,7 +200,7 @@ def histogram(
     bins: int = 20,
     span: Span | None = None,
 ) -> str:
-    """How many values lie where; ``nan`` is left out."""
+    """A histogram; ``nan`` is left out."""
     known = np.asarray(values, np.float64)
     known = known[np.isfinite(known)]
     with sheet(260, 200) as made:
@@ -215,7 +214,7 @@ def histogram(
 
 
 def memberships(rows: Sequence[Bar], members: Sequence[frozenset[str]], names: Sequence[str], label: str) -> str:
-    """A standing bar for each set of things, and below it which are in it."""
+    """An UpSet plot: a vertical bar for each set, and below it its members as dark dots."""
     with sheet(620, 300, rows=2, sharex=True, height_ratios=(3, 0.28 * len(names))) as made:
         top, bottom = made.all
         places = np.arange(len(rows))
@@ -266,7 +265,7 @@ def _square(made: Sheet, title: str, labels: tuple[str, str], span: Span) -> Non
 
 
 def _density(made: Sheet, x: Array, y: Array, colour: str, span: Span) -> None:
-    """Squares in shades, one path for each shade: as large on the disk as the picture is fine, whatever ``N`` is."""
+    """Shaded squares, one path for each shade, so that the size of the SVG does not depend on ``N``."""
     count, xs, ys = np.histogram2d(x, y, SQUARES, (span, span))
     level = np.ceil(np.log1p(count) / np.log1p(count.max()) * SHADES).astype(int)
     side = xs[1] - xs[0]

@@ -1,7 +1,7 @@
-"""Matplotlib's SVG made fit for a page: small, the same bytes for the same numbers, and coloured by the page's theme.
+"""Matplotlib's SVG for a page: small, deterministic, and coloured by the page's theme.
 
-Colours are sentinels that stand for the page's variables (``"ink"``, ``"series-1"``), so that one picture serves light
-and dark; text stays text, in the page's fonts. What matplotlib writes for other uses (metadata, ids, decimals) goes.
+Matplotlib draws with placeholder colours, which are then replaced by the page's CSS variables (``ink``, ``series-1``):
+one SVG serves the light and the dark theme. Text stays text; metadata, unused ids and surplus decimals are removed.
 """
 
 import io
@@ -51,22 +51,22 @@ _STYLE: Any = {
     "xtick.major.size": 0,
     "ytick.major.size": 0,
     "text.color": _SENTINEL["ink"],
-    "text.parse_math": False,  # names of clips and emotions are no formulas
+    "text.parse_math": False,  # names of clips may contain $
 }
 
 
 def paint(name: str) -> str:
-    """The colour that matplotlib is told for one of ``TOKENS``."""
+    """The placeholder colour of one of ``TOKENS``."""
     return _SENTINEL[name]
 
 
 def series(place: int) -> str:
-    """The colour of the ``place``-th thing of its kind, from 0; the six emotions come first and keep theirs."""
+    """The name of the colour of the ``place``-th series, from 0."""
     return SERIES[place % len(SERIES)]
 
 
 class Sheet:
-    """A panel in the making: ``axes`` to draw on, then ``svg``."""
+    """A panel: ``axes`` to draw on, then ``svg``."""
 
     def __init__(self, width: int, height: int, rows: int = 1, **grid: Any) -> None:
         self.figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
@@ -82,7 +82,7 @@ class Sheet:
 
 @contextmanager
 def sheet(width: int, height: int, rows: int = 1, **grid: Any) -> Iterator[Sheet]:
-    """An empty panel of so many units (about CSS pixels); its ``svg`` is there when the block is left."""
+    """An empty panel of this size in units (about CSS pixels); ``svg`` is set at the end of the block."""
     with mpl.rc_context(_STYLE):
         made = Sheet(width, height, rows, **grid)
         yield made
@@ -92,7 +92,7 @@ def sheet(width: int, height: int, rows: int = 1, **grid: Any) -> Iterator[Sheet
 
 
 def _for_page(text: str) -> str:
-    """Matplotlib's SVG as it stands in a page: one ``svg`` element, coloured by variables."""
+    """One ``svg`` element, coloured by CSS variables."""
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(r'<style type="text/css">.*?</style>', "", text, flags=re.DOTALL)
@@ -108,12 +108,12 @@ def _for_page(text: str) -> str:
 
 
 def _shorter(number: re.Match[str]) -> str:
-    """Two decimals: a hundredth of a pixel."""
+    """A number with two decimals."""
     return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
 
 
 def _unshared(text: str, used: set[str]) -> str:
-    """Ids that no other picture on the page has: they end in a key of this one."""
+    """The same with ids that are unique on the page: they end in a checksum of the SVG."""
     if not used:
         return text
     own = f"{zlib.crc32(text.encode()):x}"

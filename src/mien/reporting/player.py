@@ -1,7 +1,7 @@
-"""What the player of a clip shows, as data: curves over time, what was there when, what counted when, words.
+"""The player of a clip as data: curves over time, available modalities, attention, words.
 
-Every time is seconds from the start of the clip; the film that plays may begin earlier (``Player.start``). A clip that
-was not cut into windows has one, itself: its curves are level.
+Times are seconds from the start of the clip, which may be later than that of its video (``Player.start``). A clip
+without windows is its own only window: its curves are level.
 
 Shapes: ``W`` windows, ``E`` targets in the order of the document.
 """
@@ -24,8 +24,8 @@ Numbers = tuple[float | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A window: ``start`` and ``end`` of what was scored, and what it speaks for (``since`` to ``until``): where
-    windows overlap, each up to the middle of the overlap. ``scores``, ``lower`` and ``upper`` are ``(E,)``."""
+    """A window from ``start`` to ``end``, drawn from ``since`` to ``until``: up to the middle of an overlap with the
+    next. ``scores``, ``lower`` and ``upper`` are ``(E,)``."""
 
     start: float
     end: float
@@ -38,7 +38,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """How much a step, which stands for a stretch of time, counted: ``share`` is 1 for the one that counted most."""
+    """Attention of a step from ``since`` to ``until``: ``share`` is 1 for the largest."""
 
     since: float
     until: float
@@ -50,9 +50,9 @@ class Strip:
     """A modality in time.
 
     Attributes:
-        there: stretches in which it was there.
-        reason: why it was nowhere in the clip; empty when it was.
-        weights: how much each stretch counted, where that is known.
+        there: times at which it is available.
+        reason: why it is missing from the whole clip; else empty.
+        weights: attention over time, where that is known.
     """
 
     modality: str
@@ -63,7 +63,7 @@ class Strip:
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """A word, when it is said, and how sure the recogniser is of it."""
+    """A word with its times and the probability that the recogniser gives it."""
 
     text: str
     since: float
@@ -77,15 +77,15 @@ class Player:
 
     Attributes:
         clip: its name.
-        start: where it begins in its film, seconds.
-        seconds: its length.
-        windowed: it was cut into windows.
-        parts: its windows in order of time, or itself.
+        start: its start in the video, seconds.
+        seconds: its duration.
+        windowed: whether it has windows.
+        parts: its windows in order of time, or the whole clip.
         scores: of the whole clip, ``(E,)``.
         strips: one per modality of the model.
-        words: what is said, with times; ``transcript`` is the text where words have none.
-        shapley, left_out: by modality, ``(E,)``: what it moved; empty when nobody asked.
-        nothing: what the model says of nothing, ``(E,)``; empty when nobody asked.
+        words: words with times; ``transcript`` is the text where words have none.
+        shapley, left_out: by modality, ``(E,)`` contributions; empty when they were not computed.
+        baseline: score without any modality, ``(E,)``; empty when it was not computed.
     """
 
     clip: str
@@ -97,7 +97,7 @@ class Player:
     strips: tuple[Strip, ...]
     words: tuple[Spoken, ...]
     transcript: str
-    nothing: Numbers
+    baseline: Numbers
     shapley: dict[str, Numbers]
     left_out: dict[str, Numbers]
 
@@ -106,7 +106,7 @@ def player_of(clip: ClipNote, scored: ScoresDocument) -> Player:
     """A scored clip in time.
 
     Raises:
-        DataError: its windows are not in order of time, or lie within each other.
+        DataError: its windows are not in order of time, or nested.
     """
     begin, end = extent(clip)
     seconds, targets, why = (end - begin) / 1000, scored.targets, clip.why
@@ -123,10 +123,10 @@ def player_of(clip: ClipNote, scored: ScoresDocument) -> Player:
 
 
 def weights_of(attention: AttentionNote, seconds: float) -> tuple[Weight, ...]:
-    """Attention of steps as a profile over time.
+    """Attention over time.
 
-    A step stands for the time up to the middle between it and its neighbours, but for no more than steps usually do:
-    where there are no steps (no face), nothing counted.
+    A step extends to the middle between it and its neighbours, but at most half the median distance of steps: gaps
+    without steps (no face) stay empty.
 
     >>> note = AttentionNote(seconds=[0.5, 1.5, 5.5], weights=[0.25, 0.25, 0.5])
     >>> [(w.since, w.until, w.share) for w in weights_of(note, 6.0)]
@@ -146,7 +146,7 @@ def weights_of(attention: AttentionNote, seconds: float) -> tuple[Weight, ...]:
 
 
 def scale_of(players: Iterable[Player]) -> tuple[float, float]:
-    """Ends of the axis of scores, one for all curves: from 0 or below to a little above the highest score."""
+    """Limits of the score axis, for all curves: from 0 or below to a little above the highest score."""
     known = [score for player in players for part in (*player.parts, player) for score in part.scores]
     values = [0.0, *(score for score in known if score is not None)]
     room = 0.1 * (max(values) - min(values)) or 1.0
@@ -154,7 +154,7 @@ def scale_of(players: Iterable[Player]) -> tuple[float, float]:
 
 
 def plain(player: Player) -> dict[str, Any]:
-    """A player as what JSON has."""
+    """A player as plain values for JSON."""
     return asdict(player)
 
 
@@ -177,8 +177,8 @@ def _part(
 
 
 def _strip(modality: str, clip: ClipNote, parts: Sequence[Part]) -> Strip:
-    heard = [modality in window.present for window in clip.windows or [clip]]
-    there = tuple((part.since, part.until) for part, here in zip(parts, heard, strict=True) if here)
+    available = [modality in window.present for window in clip.windows or [clip]]
+    there = tuple((part.since, part.until) for part, here in zip(parts, available, strict=True) if here)
     attention = clip.why.attention.get(modality) if clip.why else None
     weights = weights_of(attention, parts[-1].until) if attention else ()
     return Strip(modality, there, clip.absent.get(modality, ""), weights)

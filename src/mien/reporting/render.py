@@ -1,9 +1,8 @@
-"""A page as one HTML file that asks nothing of any network: style, script and pictures are in it.
+"""Renders a page as one self-contained HTML file with its style, script and charts.
 
-The content security policy in its head forbids every request, but for films that lie beside the page; the script is
-allowed by its hash. Text is escaped by the templates; only SVG from ``charts`` and the package's own style and script
-pass as they are. A kind of block may bring style and script of its own (``blocks/KIND.css``, ``blocks/KIND.js``); a
-page holds those of the kinds that it shows.
+The content security policy forbids all requests except for videos beside the page; the script is allowed by its hash.
+Templates escape text; only SVG from ``charts`` and the package's own style and script are inserted as they are. A kind
+of block may have its own style and script (``blocks/KIND.css``, ``blocks/KIND.js``).
 """
 
 import base64
@@ -44,7 +43,7 @@ def render(page: Page) -> str:
 
 
 def policy(script: str) -> str:
-    """The content security policy of a page with this script: it plays films beside it and asks for nothing else."""
+    """The content security policy of a page with this script: no requests except for videos beside it."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data: blob:; "
@@ -67,7 +66,7 @@ def _environment() -> Any:
 
 
 def exact(value: Value, column: Column) -> str:
-    """What a cell is sorted and exported by: six digits of a number, nothing where there is none.
+    """The value by which a cell is sorted and exported: six digits of a number, else empty.
 
     >>> exact(1 / 3, Column("r", ".2f")), exact(None, Column("r", ".2f")), exact(Cell("0.5 ± 0.1", 0.5), Column("r"))
     ('0.333333', '', '0.5')
@@ -81,16 +80,16 @@ def exact(value: Value, column: Column) -> str:
 
 
 def shown(value: Value, column: Column) -> str:
-    """What a cell shows."""
+    """The text of a cell."""
     return column.text(value)
 
 
 def tied(text: str) -> str:
-    """A number and what it is a number of stay on one line."""
+    """Keeps numbers and their units on one line."""
     return text.replace(" %", "\u00a0%").replace("± ", "±\u00a0")
 
 
 def _own(suffix: str, kinds: list[str]) -> str:
-    """Style or script of a page that shows these kinds of blocks."""
+    """Style or script of a page with these kinds of blocks."""
     files = [TEMPLATES / f"report.{suffix}", *(TEMPLATES / "blocks" / f"{kind}.{suffix}" for kind in kinds)]
     return "\n".join(file.read_text(encoding="utf-8").strip() for file in files if file.is_file())

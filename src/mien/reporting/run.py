@@ -1,4 +1,4 @@
-"""A run as a page: how good it is and how sure that is, where it goes wrong, how it was trained, on what."""
+"""The page of a run: results with their intervals, largest errors, training curves, settings and data."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ from mien.reporting.evaluation_blocks import (
     robustness,
     subsets,
 )
-from mien.reporting.evaluation_blocks import worst as worst_clips
+from mien.reporting.evaluation_blocks import worst as largest_errors
 from mien.reporting.rundata import Run, evaluation_of
 from mien.reporting.training_blocks import curves
 from mien.reporting.wording import listed, number, plural
@@ -31,72 +31,72 @@ def page(run: Run, title: str = "", computed: tuple[Evaluation, str] | None = No
     Args:
         run: from ``read_run``.
         title: of the page; the run's name by default.
-        computed: an evaluation and what it was judged on; by default that in the run, else its own predictions.
-        split: of the evaluations in the run; by default the one that was made last.
+        computed: an evaluation and its data; by default the one in the run, else its own validation predictions.
+        split: of the evaluations in the run; by default the latest.
 
     Raises:
-        DataError: the run was not judged on that split.
+        DataError: the run was not evaluated on that split.
     """
-    judged, data, whole = (*computed, True) if computed else evaluation_of(run, split)
+    evaluation, data, whole = (*computed, True) if computed else evaluation_of(run, split)
     settings = run.identity["settings"]
     about = (
-        f"Trained on {plural(run.split['train'], 'clip')} and judged on {plural(judged.clips, 'rated clip')} of {data} "
-        f"({judged.split}), from {listed(list(run.modalities))}. Scores are the mean over "
-        f"{plural(len(judged.seeds), 'model')} that differ in their seed; intervals are 95 %, by resampling "
-        f"{judged.resampled} 10,000 times."
+        f"Trained on {plural(run.split['train'], 'clip')}, evaluated on {plural(evaluation.clips, 'rated clip')} of "
+        f"{data} ({evaluation.split}), from {listed(list(run.modalities))}. Scores are the mean over "
+        f"{plural(len(evaluation.seeds), 'model')} that differ in their seed; intervals are 95 %, by resampling "
+        f"{evaluation.resampled} 10,000 times."
     )
     sections = [
         Section(
-            "result", "How well it follows the ratings",
-            "Pearson's r over all clips of the split at once, by emotion; their plain mean is the challenge's score.",
-            [*result_figure(judged), result_table(judged), models_table(run), *groups(judged)],
+            "result", "Results",
+            "Pearson's r over all clips of the split, by emotion; their mean is the challenge's metric.",
+            [*result_figure(evaluation), result_table(evaluation), models_table(run), *groups(evaluation)],
         ),
         Section(
             "agreement", "Predicted against rated",
-            "Each emotion on the scale of the ratings. On the dashed line, a prediction is what raters said.",
-            [*agreement(judged), *coverage(judged)],
+            "Each emotion on the scale of the ratings. On the dashed line, prediction and rating are equal.",
+            [*agreement(evaluation), *coverage(evaluation)],
         ),
         Section(
-            "modalities", "What each modality brings",
-            "The same model, given only some of its modalities; and each encoder as it was trained alone.",
-            subsets(judged, run),
+            "modalities", "Modalities",
+            "The same model with subsets of its modalities, and each encoder as it was trained alone.",
+            subsets(evaluation, run),
         ),
-        Section("robustness", "When something is missing", "", [*robustness(judged), *missing(judged, whole)]),
+        Section("robustness", "Missing modalities", "", [*robustness(evaluation), *missing(evaluation, whole)]),
         Section(
-            "training", "How training went",
-            "Stage 1 trains each encoder alone, stage 2 all of them under the fusion head.", curves(run),
+            "training", "Training curves",
+            "Stage 1 trains each encoder alone, stage 2 trains all of them with the fusion head.", curves(run),
         ),
         Section(
-            "clips", "Clips furthest off",
-            "Where prediction and rating differ most, averaged over the emotions: the place to look for faults.",
-            [worst_clips(judged)],
+            "clips", "Largest errors",
+            "Clips with the largest mean absolute error over the emotions: the place to look for faults.",
+            [largest_errors(evaluation)],
         ),
-        Section("record", "For the record", "Everything that somebody needs to do it again.", record(run, settings)),
+        Section("record", "Reproduction", "Settings, data and versions to reproduce the run.", record(run, settings)),
     ]  # fmt: skip
     return Page(
         title or run.folder.resolve().name, "report of a run", [about],
-        [section for section in sections if section.blocks], head(run, judged, whole),
+        [section for section in sections if section.blocks], head(run, evaluation, whole),
     )  # fmt: skip
 
 
-def head(run: Run, judged: Evaluation, whole: bool) -> list[Any]:
-    """What to see at a glance, and what must not be overlooked."""
-    known = [target for target in judged.targets if np.isfinite(target.r.value)]
+def head(run: Run, evaluation: Evaluation, whole: bool) -> list[Any]:
+    """Key figures and notices."""
+    known = [target for target in evaluation.targets if np.isfinite(target.r.value)]
     best = max(known, key=lambda target: target.r.value, default=None)
-    people = judged.table["participant"].to_pylist()
+    people = evaluation.table["participant"].to_pylist()
     facts = [
-        ("mean Pearson's r", number(judged.mean_r.value)),
-        ("its 95 % interval", f"{number(judged.mean_r.low, '.2f')} – {number(judged.mean_r.high, '.2f')}"),
+        ("mean Pearson's r", number(evaluation.mean_r.value)),
+        ("its 95 % interval", f"{number(evaluation.mean_r.low, '.2f')} – {number(evaluation.mean_r.high, '.2f')}"),
         *([(f"best emotion: {best.target}", number(best.r.value))] if best else []),
-        (f"clips judged, {judged.split}", f"{judged.clips:,}"),
+        (f"clips evaluated, {evaluation.split}", f"{evaluation.clips:,}"),
         ("participants in them", f"{len(set(people)):,}" if all(people) else "unknown"),
     ]
-    told = [note for note in judged.notes if ": missing from" not in note]  # those have a table of their own
-    warnings = [Notice(note, "warning" if "mean nothing" in note else "note") for note in told]
-    undefined = [f"{t.target}: r is undefined, {t.why_undefined}" for t in judged.targets if t.why_undefined]
+    notes = [note for note in evaluation.notes if ": missing from" not in note]  # those have a table of their own
+    warnings = [Notice(note, "warning" if "mean nothing" in note else "note") for note in notes]
+    undefined = [f"{t.target}: r is undefined, {t.why_undefined}" for t in evaluation.targets if t.why_undefined]
     return [
         Facts(facts, big=True),
-        Prose(points=[_upper(judged.basis)]),
+        Prose(points=[_upper(evaluation.basis)]),
         *warnings,
         *map(Notice, undefined),
         *([] if whole else [_not_evaluated(run)]),
@@ -109,14 +109,14 @@ def _upper(text: str) -> str:
 
 def _not_evaluated(run: Run) -> Notice:
     return Notice(
-        "Judged here are the run's own validation predictions. Subsets of modalities, robustness to missing ones, "
-        "coverage of the intervals, and why something was missing are added by:",
+        "These are the run's own validation predictions. Subsets of modalities, robustness to missing ones, coverage "
+        "of the intervals and the reasons for missing modalities are added by:",
         command=f"mien evaluate {run.folder} DATA --features STORE && mien report {run.folder} --out report.html",
     )
 
 
 def models_table(run: Run) -> Table:
-    """Every model of the run: each encoder alone, the fused models, and the mean of their scores."""
+    """Every model of the run: encoders alone, fused models, and their ensemble."""
     rows, strong = [], []
     for name, r in run.r.items():
         means = mean_defined(r)
@@ -134,7 +134,7 @@ def models_table(run: Run) -> Table:
                Column("± seeds", ".4f", "standard deviation of the mean over seeds")]  # fmt: skip
     return Table(
         "models",
-        "Validation r of every model: alone and fused, the mean over seeds; ensemble, r of the mean score",
+        "Validation r of every model: mean over seeds; ensemble: r of the mean score",
         columns,
         rows,
         strong=strong,
@@ -177,12 +177,12 @@ def _intervals(run: Run) -> str:
 
 
 def settings_table(settings: Mapping[str, Any]) -> Table:
-    """Settings that are not the defaults, with what the default is."""
+    """Settings that differ from the defaults."""
     changed = _changed(settings, read_settings().model_dump(mode="json"))
-    rows = [(name, _said(value), _said(default)) for name, value, default in changed]
+    rows = [(name, _text(value), _text(default)) for name, value, default in changed]
     columns = [Column("setting"), Column("in this run"), Column("default")]
     count = "No setting differs from the defaults" if not rows else "Settings that differ from the defaults"
-    return Table("settings", count, columns, rows or [("all", TableCell("as by default"), "–")])
+    return Table("settings", count, columns, rows or [("all", TableCell("default"), "–")])
 
 
 def _changed(values: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
@@ -196,5 +196,5 @@ def _changed(values: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str
     return found
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else "–" if value is None else str(value)

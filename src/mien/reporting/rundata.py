@@ -1,7 +1,7 @@
-"""What a run folder holds, read back: identity, split, curves, predictions, and the evaluation if there is one.
+"""Reads a run folder: identity, split, curves, predictions, and its evaluations.
 
-Without an evaluation the run's own validation predictions are judged: they lack subsets of modalities, robustness,
-coverage and the reasons why something was absent, and the page says which command brings these.
+Without an evaluation the run's own validation predictions are evaluated, without subsets of modalities, robustness,
+coverage and reasons for missing modalities; the page names the command that adds them.
 """
 
 import json
@@ -26,7 +26,7 @@ from mien.storage.files import as_written, read_bytes_checked, read_json
 Array = npt.NDArray[np.float64]
 
 
-REMEDY = "delete what is damaged and run the mien train that made it again"
+REMEDY = "delete the damaged file and run the same mien train again"
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Run:
         targets: the emotions.
         r: validation Pearson ``(K, E)`` by model: each modality alone, ``fused``, ``ensemble``.
         curves: by training: each modality, then ``fused``.
-        provenance: what the fused model says about its origin.
+        provenance: of the fused model.
     """
 
     folder: Path
@@ -63,7 +63,7 @@ class Run:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """What was trained, in order."""
+        """The modalities, in order."""
         return tuple(read_config(self.folder / "model")["widths"])
 
 
@@ -78,9 +78,9 @@ def read_run(folder: Path) -> Run:
         raise ModelError(f"{folder}: an unfinished run (no results.json); finish it with the mien train that began it")
     with as_written(folder, REMEDY):
         results = read_json(folder / "results.json")
-        rooms = {file.parent.name: file for file in sorted((folder / "stage1").glob("*/epochs.jsonl"))}
+        logs = {file.parent.name: file for file in sorted((folder / "stage1").glob("*/epochs.jsonl"))}
         if (folder / "stage2" / "epochs.jsonl").exists():
-            rooms["fused"] = folder / "stage2" / "epochs.jsonl"
+            logs["fused"] = folder / "stage2" / "epochs.jsonl"
         order = [*results["r"]]
         return Run(
             folder,
@@ -89,38 +89,38 @@ def read_run(folder: Path) -> Run:
             read_json(folder / "split.json"),
             tuple(results["targets"]),
             {name: _array(values) for name, values in results["r"].items()},
-            {name: _curves(rooms[name]) for name in order if name in rooms},
+            {name: _curves(logs[name]) for name in order if name in logs},
             read_json(folder / "model" / "provenance.json"),
         )
 
 
 def evaluation_of(run: Run, split: str | None = None) -> tuple[Evaluation, str, bool]:
-    """How good the run is: the evaluation in it of a split, or else its own predictions for validation.
+    """The run's evaluation on a split, or else one of its own validation predictions.
 
     Args:
         run: from ``read_run``.
-        split: which; by default the one that was judged last.
+        split: which; by default that of the latest evaluation.
 
     Returns:
-        The evaluation, what it was judged on, and whether it is one of ``mien evaluate``.
+        The evaluation, its data, and whether ``mien evaluate`` made it.
 
     Raises:
-        DataError: the run was not judged on that split.
+        DataError: the run was not evaluated on that split.
     """
     known = splits_of(run.folder)
     if split in known or (known and split is None):
-        judged, data = read_evaluation(run.folder, split or known[0])
-        return judged, data, True
+        evaluation, data = read_evaluation(run.folder, split or known[0])
+        return evaluation, data, True
     if split in (None, "valid"):
         return _of_predictions(run), str(run.provenance["data"]["name"]), False
     raise DataError(
-        f"{run.folder}: not judged on split {split!r} (judged on: {', '.join(known) or 'none'}); "
-        f"judge it with: mien evaluate {run.folder} DATA --features STORE --split {split}"
+        f"{run.folder}: not evaluated on split {split!r} (evaluated on: {', '.join(known) or 'none'}); "
+        f"evaluate it with: mien evaluate {run.folder} DATA --features STORE --split {split}"
     )
 
 
 def _of_predictions(run: Run) -> Evaluation:
-    """The run's own validation predictions, judged."""
+    """An evaluation of the run's own validation predictions."""
     table = read_parquet(run.folder / "predictions.parquet")
     names = [name.replace("fused ", "predicted ", 1) for name in table.column_names]
     table = table.rename_columns(names)

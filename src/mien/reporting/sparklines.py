@@ -1,6 +1,6 @@
-"""Small multiples: a clip in a glance, as curves over its time, or as bars where there are no windows.
+"""Sparklines: a small chart per clip, curves over time, or bars for a clip without windows.
 
-All are drawn to one scale, 100 wide and 100 high, and stretched to their place by the page.
+All have one scale, 100 units wide and 100 high; the page stretches them.
 """
 
 from collections.abc import Sequence
@@ -11,60 +11,60 @@ from typing import ClassVar
 from mien.reporting.blocks import Key
 from mien.reporting.player import Part, Player
 
-SHOWN = 60
+MAX_CLIPS = 60
 """Clips that are drawn, at most."""
 
 
 @dataclass(frozen=True)
 class Spark:
-    """A clip in a glance.
+    """The sparkline of a clip.
 
     Attributes:
         clip: its name.
-        place: its place in the player; ``None`` when it is not there.
-        says: its length and its strongest score, in words.
-        outlines: an SVG path per target, empty where there is no score.
+        place: its place in the player; ``None`` when it is not in it.
+        summary: duration and highest score, in words.
+        outlines: an SVG path per target, empty without a score.
         bars: whether the paths are bars.
     """
 
     clip: str
     place: int | None
-    says: str
+    summary: str
     outlines: tuple[str, ...]
     bars: bool
 
 
 @dataclass(frozen=True)
 class Sparklines:
-    """Clips in a glance, beside each other; ``zero`` is where the score 0 lies, from the top."""
+    """The sparklines of clips; ``zero`` is the height of the score 0, from the top."""
 
-    kind: ClassVar[str] = "sparks"
+    kind: ClassVar[str] = "sparklines"
     legend: Sequence[Key]
     sparks: Sequence[Spark]
     zero: float
 
 
 def spark_of(player: Player, place: int | None, targets: Sequence[str], scale: tuple[float, float]) -> Spark:
-    """A clip in a glance."""
+    """The sparkline of a clip."""
     width = 100 / len(targets)
     if player.windowed:
         outlines = [_curve(player, target, scale) for target in range(len(targets))]
     else:
         outlines = [_bar(score, width * at, width, scale) for at, score in enumerate(player.scores)]
-    return Spark(player.clip, place, says(player, targets), tuple(outlines), not player.windowed)
+    return Spark(player.clip, place, summary(player, targets), tuple(outlines), not player.windowed)
 
 
-def says(player: Player, targets: Sequence[str]) -> str:
-    """A clip's length and its strongest score."""
+def summary(player: Player, targets: Sequence[str]) -> str:
+    """A clip's duration and its highest score."""
     known = [(score, name) for score, name in zip(player.scores, targets, strict=True) if score is not None]
     if not known:
         return f"{player.seconds:.1f} s"
     score, name = max(known)
-    return f"{player.seconds:.1f} s, most {name} {_signed(score)}"
+    return f"{player.seconds:.1f} s, highest: {name} {_signed(score)}"
 
 
 def height(score: float, scale: tuple[float, float]) -> float:
-    """Where a score lies, from the top.
+    """The height of a score, from the top.
 
     >>> height(0.25, (0.0, 1.0))
     75.0
@@ -74,9 +74,9 @@ def height(score: float, scale: tuple[float, float]) -> float:
 
 
 def _curve(player: Player, target: int, scale: tuple[float, float]) -> str:
-    """Lines through the middles of what the windows speak for, level at both ends, broken where there is no score."""
+    """Lines through the middles of the windows, level at both ends, broken where a score is missing."""
     known = groupby(player.parts, lambda part: part.scores[target] is not None)
-    return "".join(_line(list(run), target, player.seconds, scale) for there, run in known if there)
+    return "".join(_line(list(run), target, player.seconds, scale) for available, run in known if available)
 
 
 def _line(run: Sequence[Part], target: int, seconds: float, scale: tuple[float, float]) -> str:

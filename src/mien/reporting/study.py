@@ -17,7 +17,7 @@ from mien.study.report import FORMAT, VERSION
 DASHES = ("", "6 3", "2 2", "8 3 2 3")
 NUMBER = re.compile(r"[+−-]?\d+(\.\d+)?(e[+-]?\d+)?")
 VERDICTS = ("better", "worse", "open")
-"""As ``study.json`` stores them; also names of colours."""
+"""As stored in ``study.json``; also names of colours."""
 
 Study = Mapping[str, Any]
 

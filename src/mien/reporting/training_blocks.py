@@ -1,4 +1,4 @@
-"""How trainings went, epoch by epoch."""
+"""Training curves."""
 
 import numpy as np
 
@@ -20,14 +20,13 @@ def curves(run: Run) -> list[Figure]:
     return [
         Figure(
             "curves-r", "Validation r by epoch",
-            "The mean over seeds; the band reaches from the lowest seed to the highest. The best epoch of each seed is "
-            "what is kept.",
+            "Mean over seeds; the band is their range. The best epoch of each seed is kept.",
             f"Best mean r over seeds: {reached}.", [_panel(name, made.r, "r", span) for name, made in named.items()],
             _table(named),
         ),
         Figure(
             "curves-loss", "Training loss by epoch",
-            "What training makes small, weighted as the settings say; each panel has its own scale.",
+            "The minimised loss, weighted as in the settings; each panel has its own scale.",
             f"Mean loss in the first and the last epoch: {fall}.",
             [_panel(name, made.loss, "loss", None) for name, made in named.items()], _table(named, loss=True),
         ),
@@ -35,7 +34,7 @@ def curves(run: Run) -> list[Figure]:
 
 
 def mean_of(values: Array) -> Array:
-    """Mean over the seeds for which there is a number, by epoch."""
+    """Mean over the seeds with a finite value, by epoch."""
     known = np.isfinite(values)
     with np.errstate(invalid="ignore"):
         return np.where(known, values, 0).sum(1) / known.sum(1)

@@ -1,4 +1,4 @@
-"""How numbers are written on a page, and the few sentences that figures share."""
+"""Formats of numbers and names in text."""
 
 import re
 
@@ -9,7 +9,7 @@ from mien.reporting.blocks import TableCell
 
 
 def slug(text: str) -> str:
-    """A name that can be an id.
+    """A name as an id.
 
     >>> slug("Empathic Pain")
     'empathic-pain'
@@ -18,7 +18,7 @@ def slug(text: str) -> str:
 
 
 def between(found: Interval, form: str = ".3f") -> TableCell:
-    """Both ends of an interval, sorted by the lower; a dash where there is none."""
+    """Both ends of an interval, sorted by the lower one; a dash if undefined."""
     if not np.isfinite(found.low):
         return TableCell("–")
     return TableCell(f"{found.low:{form}} to {found.high:{form}}", found.low)
@@ -34,7 +34,7 @@ def number(value: float, form: str = ".3f") -> str:
 
 
 def plural(count: int, thing: str) -> str:
-    """So many of them.
+    """A count with its noun.
 
     >>> plural(1, "clip"), plural(4588, "clip")
     ('1 clip', '4,588 clips')

@@ -23,11 +23,11 @@ FORMAT, VERSION = "mien-study", 1
 """Of ``study.json``, the report as data."""
 
 LIMITS = (
-    "The r of a trained cell is that of its best epoch on the validation clips, for every cell alike; it is a little "
-    "too high for all of them. Nothing else was chosen on these clips.",
-    "A difference that is open is not shown to be zero: its interval says how large it may be.",
-    "A difference holds for these features and these data. On a stand-in corpus it checks the training and the method, "
-    "and says nothing about people.",
+    "The r of a trained cell is that of its best epoch on the validation clips, and so slightly optimistic, for every "
+    "cell alike. Nothing else was chosen on these clips.",
+    "An inconclusive difference need not be zero: its interval says how large it may be.",
+    "A difference holds for these features and data. On synthetic data it validates the training and the method, and "
+    "says nothing about people.",
 )
 
 
@@ -97,8 +97,8 @@ def _about(results: Results) -> list[str]:
     seconds = sum(outcome.seconds for outcome in results.outcomes if not outcome.failed)
     paragraphs = [
         f"{len(plan.cells)} cells ({', '.join(plan.axes)}), {len(plan.reference.settings.seeds)} seeds each, trained "
-        f"on {train} clips and judged on {valid}; {seconds / 60:.0f} minutes of computing. r is Pearson's over "
-        f"the whole split, averaged over {len(results.targets)} emotions. ± is the standard deviation over seeds; "
+        f"on {train} clips and evaluated on {valid}; {seconds / 60:.0f} minutes of computing. r is Pearson's "
+        f"over the whole split, averaged over {len(results.targets)} emotions. ± is the standard deviation over seeds; "
         f"intervals are 95 %, over clips by resampling {results.people} 10,000 times."
     ]
     failed = [f"{outcome.cell.name}: {outcome.failed}" for outcome in results.outcomes if outcome.failed]
@@ -106,7 +106,7 @@ def _about(results: Results) -> list[str]:
 
 
 def statements(results: Results) -> list[str]:
-    """A line per thing that the intervals allow to say."""
+    """The reference and the conclusive differences, a line each."""
     home = results.outcome(results.plan.reference)
     if home.failed:
         return [f"The reference ({home.cell.name}) failed: {home.failed}. Nothing can be compared with it."]
@@ -115,26 +115,27 @@ def statements(results: Results) -> list[str]:
         known = [d for d in row if d.verdict != "open"]
         for label in dict.fromkeys(dict(d.cell.labels)[axis] for d in row):
             mine = [d for d in row if dict(d.cell.labels)[axis] == label]
-            told = [d for d in known if dict(d.cell.labels)[axis] == label]
-            if not told:
+            conclusive = [d for d in known if dict(d.cell.labels)[axis] == label]
+            if not conclusive:
                 continue
-            at_home = [d for d in told if d.other.labels == results.plan.reference.labels]
             if len(mine) == 1:
-                lines.append(_sentence(told[0], results))
+                lines.append(_sentence(conclusive[0], results))
                 continue
-            better = sum(d.verdict == "better" for d in told)
-            line = f"{axis} {label}: better in {better}, worse in {len(told) - better}, open in {len(mine) - len(told)}"
-            lines.append(line + f" of {len(mine)} pairs" + (f"; {_sentence(at_home[0], results)}" if at_home else "."))
+            at_home = [d for d in conclusive if d.other.labels == results.plan.reference.labels]
+            better = sum(d.verdict == "better" for d in conclusive)
+            line = f"{axis} {label}: better in {better}, worse in {len(conclusive) - better}, "
+            line += f"inconclusive in {len(mine) - len(conclusive)} of {len(mine)} pairs"
+            lines.append(line + (f"; {_sentence(at_home[0], results)}" if at_home else "."))
     return lines
 
 
 def openings(results: Results) -> list[str]:
-    """What differs from the reference in one thing, without the intervals allowing to say in which direction."""
+    """Inconclusive differences from the reference along one axis, in one line."""
     rows = [d for d in one_step(results) if d.verdict == "open"]
     if not rows:
         return []
     named = (f"{changed(d)} ({d.clips.value:+.4f} {ends(d.clips)})" for d in rows)
-    return [f"Open, as far as seeds and clips go: {'; '.join(named)}."]
+    return [f"Inconclusive, with these seeds and clips: {'; '.join(named)}."]
 
 
 def _sentence(d: Difference, results: Results) -> str:
@@ -168,7 +169,7 @@ def cells_table(results: Results) -> tuple[Row, list[Row]]:
 
 
 def steps_table(results: Results, axis: str) -> tuple[Row, list[Row]]:
-    """A row per cell that is off the reference's label on an axis, against its twin that is not."""
+    """A row per cell with another label than the reference on an axis, against its twin with the reference's label."""
     header = (*results.plan.axes, "difference, seeds", "difference, clips", "q", "verdict", *results.targets)
     rows: list[Row] = [
         (*(label for _, label in d.cell.labels), *_compared(d), *(f"{value:+.3f}" for value in d.emotions))

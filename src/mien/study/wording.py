@@ -1,4 +1,4 @@
-"""How numbers and differences of a study are written: one way, in tables, text and answers."""
+"""Formats of numbers and differences in the tables, text and answers of a study."""
 
 import math
 
@@ -16,7 +16,7 @@ def spread(outcome: CellResult) -> str:
 
 
 def ends(interval: Interval) -> str:
-    """Both ends of an interval; nothing where it has none.
+    """Both ends of an interval; empty if undefined.
 
     >>> ends(Interval(0.5, 0.4, 0.6))
     '[0.4000, 0.6000]'
@@ -25,13 +25,13 @@ def ends(interval: Interval) -> str:
 
 
 def changed(difference: Difference) -> str:
-    """What a cell has other than the one that it is compared with."""
+    """The labels of a cell that differ from those of the cell it is compared with."""
     other = dict(difference.other.labels)
     return " · ".join(label for axis, label in difference.cell.labels if other[axis] != label)
 
 
 def instead_of(difference: Difference) -> str:
-    """What a cell has, and what stands there in the one that it is compared with."""
+    """The labels that differ, of the cell and of the one that it is compared with."""
     mine = dict(difference.cell.labels)
-    there = " · ".join(label for axis, label in difference.other.labels if mine[axis] != label)
-    return f"{changed(difference)} instead of {there}"
+    theirs = " · ".join(label for axis, label in difference.other.labels if mine[axis] != label)
+    return f"{changed(difference)} instead of {theirs}"

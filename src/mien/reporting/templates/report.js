@@ -1,5 +1,5 @@
 "use strict";
-// Theme, sorting, downloads. Without it the page is whole: only these three are missing.
+// Theme, sorting, downloads. Without this script the page lacks only these three.
 (() => {
   const root = document.documentElement;
   const said = document.getElementById("said");
@@ -34,7 +34,7 @@
     const empty = (text) => text === "" || text === "–";
     rows.sort((one, other) => {
       const [a, b] = [key(one), key(other)];
-      if (empty(a) || empty(b)) return empty(a) - empty(b); // what has no number stays last
+      if (empty(a) || empty(b)) return empty(a) - empty(b); // cells without a number stay last
       return down ? compare(b, a, number) : compare(a, b, number);
     });
     table.tBodies[0].append(...rows);
@@ -69,7 +69,7 @@
     });
   }
 
-  let opened = []; // on paper everything is to be seen
+  let opened = []; // on paper everything is open
   addEventListener("beforeprint", () => {
     opened = [...document.querySelectorAll("details:not([open])")];
     for (const part of opened) part.open = true;

@@ -1,14 +1,14 @@
-// The player: a clip's film, its curves over time, and what is said, all at one moment.
+// The player: a clip's video, its curves over time, and its words, synchronised.
 //
-// The page holds the clips as JSON. A moment is seconds from the start of the clip; the film may begin earlier. The film
-// is the clock while it plays; without one, the slider alone moves the moment.
+// The page holds the clips as JSON. Times are seconds from the start of the clip; the video may begin earlier. While it
+// plays, the video is the clock; without a video, the slider sets the time.
 (() => {
   const root = document.querySelector("[data-player]");
   if (!root) return;
   const one = (name) => root.querySelector(name), all = (name) => [...root.querySelectorAll(name)];
-  const { clips, targets, scale, films } = JSON.parse(one("script.clips").textContent);
+  const { clips, targets, scale, videos } = JSON.parse(one("script.clips").textContent);
   const [low, high] = scale;
-  const film = one("video"), slider = one(".scrub"), chooser = one("select"), words = one(".words");
+  const video = one("video"), slider = one(".scrub"), chooser = one("select"), words = one(".words");
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   const shown = { clip: clips[0], now: 0, part: -1, word: -1, url: "" };
 
@@ -23,7 +23,7 @@
       button.disabled = !clips[index + Number(button.dataset.step)];
     });
     slider.setAttribute("aria-valuemax", shown.clip.seconds.toFixed(1));
-    load(films.find((each) => each.id === shown.clip.film));
+    load(videos.find((each) => each.id === shown.clip.video));
     all("[data-curve]").forEach((track) => draw(track, Number(track.dataset.curve)));
     all("[data-strip]").forEach((track) => lay(track, shown.clip.strips[track.dataset.strip]));
     all("[data-whole]").forEach((cell) => {
@@ -32,25 +32,25 @@
     one(".level").hidden = shown.clip.windowed;
     tick();
     say();
-    move();
+    contributions();
     show(0);
   }
 
   function load(source) {
-    film.pause();
+    video.pause();
     if (shown.url) URL.revokeObjectURL(shown.url);
     shown.url = "";
-    film.hidden = !source;
-    one(".missing").hidden = Boolean(source);
-    one(".missing").textContent = shown.clip.dark;
-    if (!source) return film.removeAttribute("src");
-    film.classList.toggle("sound", source.media.startsWith("audio/"));
-    film.setAttribute("aria-label", `Film of ${shown.clip.clip}`);
-    film.src = source.link || (shown.url = inside(source));
-    film.currentTime = shown.clip.start;
+    video.hidden = !source;
+    one(".no-video").hidden = Boolean(source);
+    one(".no-video").textContent = shown.clip.without;
+    if (!source) return video.removeAttribute("src");
+    video.classList.toggle("sound", source.media.startsWith("audio/"));
+    video.setAttribute("aria-label", `Video of ${shown.clip.clip}`);
+    video.src = source.link || (shown.url = embedded(source));
+    video.currentTime = shown.clip.start;
   }
 
-  function inside(source) {
+  function embedded(source) {
     const text = document.getElementById(source.id).textContent;
     const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
     return URL.createObjectURL(new Blob([bytes], { type: source.media }));
@@ -77,7 +77,7 @@
     whole.setAttribute("d", shown.clip.scores[target] === null ? "" : `M0 ${y(shown.clip.scores[target])}H1000`);
   }
 
-  // The first and the last score hold up to the ends of what they speak for.
+  // The first and the last score extend to the ends of their windows.
   function ends(run, target) {
     const [first, last] = [run[0], run[run.length - 1]];
     return `M${x(first.since)} ${y(first.scores[target])}H${x(middle(first))}` +
@@ -94,7 +94,7 @@
     return `M${edge("upper").join("L")}L${edge("lower").reverse().join("L")}Z`;
   }
 
-  // Neighbours that are all known, as lists.
+  // Runs of consecutive known parts.
   function runs(parts, known) {
     const made = [[]];
     for (const part of parts) known(part) ? made[made.length - 1].push(part) : made.push([]);
@@ -103,9 +103,9 @@
 
   function lay(track, strip) {
     const box = (since, until, top) => `M${x(since)} 100V${top}H${x(until)}V100Z`;
-    track.querySelector(".there").setAttribute("d", strip.there.map(([since, until]) => box(since, until, 0)).join(""));
-    const counted = strip.weights.map((each) => box(each.since, each.until, (100 - 100 * each.share).toFixed(1)));
-    track.querySelector(".counted").setAttribute("d", counted.join(""));
+    track.querySelector(".available").setAttribute("d", strip.there.map(([since, until]) => box(since, until, 0)).join(""));
+    const attention = strip.weights.map((each) => box(each.since, each.until, (100 - 100 * each.share).toFixed(1)));
+    track.querySelector(".attention").setAttribute("d", attention.join(""));
     track.closest("[data-row]").title = strip.reason;
   }
 
@@ -123,16 +123,16 @@
     one(".axis").replaceChildren(...marks);
   }
 
-  // ---- what is said: one stop of the tab key, arrows from word to word --------------------------------------------
+  // ---- the transcript: one stop of the tab key, arrow keys from word to word ---------------------------------------
 
   function say() {
-    const said = shown.clip.words;
-    words.classList.toggle("timed", said.length > 0);
-    if (!said.length) {
+    const timed = shown.clip.words;
+    words.classList.toggle("timed", timed.length > 0);
+    if (!timed.length) {
       const reason = shown.clip.strips.find((strip) => strip.modality === "text")?.reason;
-      return words.replaceChildren(shown.clip.transcript || (reason ? `No words: ${reason}.` : "No words are known."));
+      return words.replaceChildren(shown.clip.transcript || (reason ? `No words: ${reason}.` : "No transcript."));
     }
-    words.replaceChildren(...said.flatMap((word, index) => {
+    words.replaceChildren(...timed.flatMap((word, index) => {
       const button = document.createElement("button");
       Object.assign(button, { type: "button", className: "word", textContent: word.text, tabIndex: index ? -1 : 0 });
       button.classList.toggle("unsure", word.probability < 0.5);
@@ -162,22 +162,22 @@
     });
   }
 
-  // ---- what moved the scores ----------------------------------------------------------------------------------------
+  // ---- modality contributions ---------------------------------------------------------------------------------------
 
-  function move() {
-    const table = one(".moved");
+  function contributions() {
+    const table = one(".of-clip");
     if (!table) return;
-    const { nothing, shapley, left_out: left } = shown.clip;
-    table.hidden = one(".moved-note").hidden = !nothing.length;
+    const { baseline, shapley, left_out: left } = shown.clip;
+    table.hidden = one(".of-clip-note").hidden = !baseline.length;
     const most = Math.max(1e-9, ...Object.values(shapley).flat().map((value) => Math.abs(value)));
-    all("[data-nothing]").forEach((cell) => {
-      cell.textContent = nothing.length ? number(nothing[cell.dataset.nothing]) : "";
+    all("[data-baseline]").forEach((cell) => {
+      cell.textContent = baseline.length ? number(baseline[cell.dataset.baseline]) : "";
     });
-    all("[data-moved]").forEach((cell) => {
-      const [modality, target] = cell.dataset.moved.split(" ");
+    all("[data-contribution]").forEach((cell) => {
+      const [modality, target] = cell.dataset.contribution.split(" ");
       const value = shapley[modality]?.[target] ?? null, out = left[modality]?.[target] ?? null;
       const bar = cell.querySelector(".bar");
-      cell.classList.toggle("nothing", value === null);
+      cell.classList.toggle("none", value === null);
       bar.classList.toggle("less", value < 0);
       bar.style.width = value === null ? "0" : `${(50 * Math.abs(value)) / most}%`;
       cell.querySelector(".amount").textContent = signed(value);
@@ -211,7 +211,7 @@
     all("[data-here]").forEach((cell) => {
       const strip = shown.clip.strips[cell.dataset.here];
       const here = part && strip.there.some(([since, until]) => middle(part) >= since && middle(part) < until);
-      cell.textContent = here ? "there" : "absent";
+      cell.textContent = here ? "available" : "missing";
     });
   }
 
@@ -235,7 +235,7 @@
 
   function seek(moment) {
     const now = Math.min(Math.max(moment, 0), shown.clip.seconds);
-    if (film.hasAttribute("src")) film.currentTime = shown.clip.start + now;
+    if (video.hasAttribute("src")) video.currentTime = shown.clip.start + now;
     show(now);
   }
 
@@ -263,32 +263,32 @@
       PageUp: window(1), PageDown: window(-1), Home: 0, End: clip.seconds,
     };
     if (event.key in moments) seek(moments[event.key]);
-    else if (event.key === " " && film.hasAttribute("src")) film.paused ? play() : film.pause();
+    else if (event.key === " " && video.hasAttribute("src")) video.paused ? play() : video.pause();
     else return;
     event.preventDefault();
   });
 
-  // ---- the film is the clock ----------------------------------------------------------------------------------------
+  // ---- the video is the clock ---------------------------------------------------------------------------------------
 
-  const play = () => film.play().catch(() => {});
+  const play = () => video.play().catch(() => {});
   function follow() {
-    const moment = film.currentTime - shown.clip.start;
-    if (moment >= shown.clip.seconds && !film.paused) film.pause();
+    const moment = video.currentTime - shown.clip.start;
+    if (moment >= shown.clip.seconds && !video.paused) video.pause();
     show(moment);
-    if (!film.paused && !still.matches) requestAnimationFrame(follow);
+    if (!video.paused && !still.matches) requestAnimationFrame(follow);
   }
-  for (const name of ["play", "seeked", "timeupdate"]) film.addEventListener(name, () => film.readyState && follow());
-  film.addEventListener("error", () => {
-    if (!film.hasAttribute("src")) return;
-    const source = films.find((each) => each.id === shown.clip.film);
-    film.hidden = true;
-    one(".missing").hidden = false;
-    one(".missing").textContent = source.link
+  for (const name of ["play", "seeked", "timeupdate"]) video.addEventListener(name, () => video.readyState && follow());
+  video.addEventListener("error", () => {
+    if (!video.hasAttribute("src")) return;
+    const source = videos.find((each) => each.id === shown.clip.video);
+    video.hidden = true;
+    one(".no-video").hidden = false;
+    one(".no-video").textContent = source.link
       ? `This browser cannot open ${source.name}. The page looks for it at ${decodeURIComponent(source.link)}.`
       : `This browser cannot play ${source.name}.`;
   });
 
-  // ---- choosing -----------------------------------------------------------------------------------------------------
+  // ---- clip selection -----------------------------------------------------------------------------------------------
 
   const at = () => clips.indexOf(shown.clip);
   chooser?.addEventListener("change", () => choose(Number(chooser.value)));
@@ -300,7 +300,7 @@
     if (link) choose(Number(link.dataset.clip));
   });
 
-  // Names of clips in tables lead to the player.
+  // Names of clips in tables are links to the player.
   const places = new Map(clips.map((clip, index) => [clip.clip, index]));
   for (const head of document.querySelectorAll("main table tbody th")) {
     const name = head.textContent.trim();
