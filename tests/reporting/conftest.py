@@ -50,7 +50,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
 
 @pytest.fixture(scope="package")
 def bare(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nobody has evaluated."""
+    """A run without an evaluation."""
     folder = tmp_path_factory.mktemp("runs") / "first"
     train(*data, read_settings(overrides=QUICK), folder)
     return folder
@@ -59,7 +59,7 @@ def bare(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="package")
 def run(data: Data, bare: Path) -> Path:
     """The same, evaluated."""
-    folder = bare.parent / "judged"
+    folder = bare.parent / "evaluated"
     shutil.copytree(bare, folder)
     write_evaluation(evaluate(load_bundle(folder), *data, resamples=500), folder, "planted clips")
     return folder

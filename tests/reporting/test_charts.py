@@ -1,4 +1,4 @@
-"""Pictures are small, follow the theme, do not clash on a page, and show what their numbers say."""
+"""Charts are small, follow the theme, do not clash on a page, and show what their numbers say."""
 
 import re
 
@@ -41,7 +41,7 @@ def test_colours_are_variables_of_the_page_and_both_themes_define_them() -> None
         assert css.count(f"--{name}:") >= 2, f"{name} is not defined for light and dark"
 
 
-def test_the_same_numbers_give_the_same_picture_and_ids_do_not_clash() -> None:
+def test_the_same_numbers_give_the_same_svg_and_ids_do_not_clash() -> None:
     points = np.linspace(0, 1, 20)
     first, again = (scatter(points, points, "series-1", "Joy", AXES, (0, 1)) for _ in range(2))
     other = scatter(points, points**2, "series-1", "Joy", AXES, (0, 1))
@@ -84,7 +84,7 @@ def test_the_six_emotions_have_colours_of_their_own_for_every_eye() -> None:
         "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
     }
     css = (TEMPLATES / "report.css").read_text()
-    for theme in range(2):  # light stands first, then dark
+    for theme in range(2):  # light comes first, then dark
         colours = [re.findall(rf"--{name}: (#\w+);", css)[theme] for name in SERIES[:6]]
         for name, matrix in sight.items():
             seen = [_lab(np.array(matrix) @ _linear(colour)) for colour in colours]

@@ -1,4 +1,4 @@
-"""The player in a real browser, opened from a file without a network: film, curves, words and keys go together."""
+"""The player in a real browser, opened from a file without a network: video, curves, words and keys go together."""
 
 import re
 import shutil
@@ -63,8 +63,8 @@ class Sheet:
         raise AssertionError(f"never: {code}")
 
     @property
-    def film(self) -> float:
-        """Where the film is, when it has got there."""
+    def video_time(self) -> float:
+        """The time of the video, after seeking."""
         self.until("!document.querySelector('video').seeking")
         return self.number("document.querySelector('video').currentTime")
 
@@ -103,7 +103,7 @@ def sheet(browser: Any) -> Iterator[Any]:
 
 
 def _failed(asked: Any) -> list[str]:
-    """A film that is left, or sought in, is aborted by the browser; that is no failure."""
+    """The browser aborts the request of a video that is left or sought in; that is not a failure."""
     return [] if asked.failure == "net::ERR_ABORTED" else [f"{asked.url}: {asked.failure}"]
 
 
@@ -119,14 +119,14 @@ def report(*words: str | Path) -> str:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Films in one folder, pages in another: an H.264 film with a name that needs quoting, a VP9 one, none, a part."""
+    """Videos in one folder, pages in another: an H.264 one with a name that needs quoting, a VP9 one, none, a part."""
     root = tmp_path_factory.mktemp("home")
-    (root / "films").mkdir()
+    (root / "videos").mkdir()
     (root / "pages").mkdir()
-    first = make_clip(root / "films" / "anna #1, 50%.mp4", seconds=4.0, size=(320, 240), options={"g": "12"})
-    second = make_clip(root / "films" / "two.webm", seconds=8.0, fps=10, codec="libvpx-vp9", sound=None,
+    first = make_clip(root / "videos" / "anna #1, 50%.mp4", seconds=4.0, size=(320, 240), options={"g": "12"})
+    second = make_clip(root / "videos" / "two.webm", seconds=8.0, fps=10, codec="libvpx-vp9", sound=None,
                        options={"deadline": "realtime", "cpu-used": "8"})  # fmt: skip
-    clips = [clip("anna", first), clip("gone", root / "films" / "gone.mp4"), clip("part", second, start=3.0)]
+    clips = [clip("anna", first), clip("gone", root / "videos" / "gone.mp4"), clip("part", second, start=3.0)]
     write_document(scored(*clips), root / "scores.json")
     write_document(scored(clips[0]), root / "one.json")
     assert "1 clip without video" in report(root / "scores.json", "--out", root / "pages" / "all.html")
@@ -139,7 +139,7 @@ def test_a_click_in_the_curves_seeks_and_shows_the_scores_of_that_moment(home: P
     one = sheet(home / "pages" / "one.html")
     one.ready()
     one.click_at(0.75)
-    assert one.film == pytest.approx(3.0, abs=0.02)
+    assert one.video_time == pytest.approx(3.0, abs=0.02)
     assert one.moment == pytest.approx(3.0, abs=0.02)
     assert one.page.locator("[data-value]").all_inner_texts() == ["0.90", "0.10"]
     assert one.page.locator("[data-whole]").all_inner_texts()[:2] == ["0.40", "0.60"]
@@ -155,7 +155,7 @@ def test_a_drag_follows_the_hand(home: Path, sheet: Any) -> None:
     one.page.mouse.down()
     one.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 90, steps=4)
     one.page.mouse.up()
-    assert one.film == pytest.approx(2.0, abs=0.02)
+    assert one.video_time == pytest.approx(2.0, abs=0.02)
 
 
 def test_words_light_up_when_they_are_said_and_lead_to_their_moment(home: Path, sheet: Any) -> None:
@@ -168,7 +168,7 @@ def test_words_light_up_when_they_are_said_and_lead_to_their_moment(home: Path, 
     assert lit.count() == 0
     one.page.locator(".word", has_text="day").click()
     assert lit.all_inner_texts() == ["day"]
-    assert one.film == pytest.approx(3.0, abs=0.02)
+    assert one.video_time == pytest.approx(3.0, abs=0.02)
     assert one.page.locator(".word.unsure").all_inner_texts() == ["a"]
 
 
@@ -180,7 +180,7 @@ def test_words_are_one_stop_of_the_tab_key_and_arrows_walk_them(home: Path, shee
     one.page.keyboard.press("ArrowRight")
     one.page.keyboard.press("Enter")
     assert one.page.evaluate("document.activeElement.textContent") == "a"
-    assert one.film == pytest.approx(1.0, abs=0.02)
+    assert one.video_time == pytest.approx(1.0, abs=0.02)
 
 
 def test_the_keyboard_seeks_and_the_slider_says_what_is_there(home: Path, sheet: Any) -> None:
@@ -198,7 +198,7 @@ def test_the_keyboard_seeks_and_the_slider_says_what_is_there(home: Path, sheet:
     assert slider.get_attribute("aria-valuetext") == "0.0 seconds: Joy 0.10, Empathic Pain 0.90"
 
 
-def test_while_the_film_plays_the_playhead_goes_with_it(home: Path, sheet: Any) -> None:
+def test_while_the_video_plays_the_playhead_goes_with_it(home: Path, sheet: Any) -> None:
     one = sheet(home / "pages" / "one.html")
     one.ready()
     one.page.get_by_role("slider", name="Time in the clip").focus()
@@ -208,7 +208,7 @@ def test_while_the_film_plays_the_playhead_goes_with_it(home: Path, sheet: Any) 
     assert left >= 100 * 0.6 / 4
     one.page.keyboard.press(" ")
     assert one.page.evaluate("document.querySelector('video').paused")
-    assert one.moment == pytest.approx(one.film, abs=0.15)
+    assert one.moment == pytest.approx(one.video_time, abs=0.15)
 
 
 def test_a_clip_is_chosen_from_the_table_and_the_list(home: Path, sheet: Any) -> None:
@@ -217,27 +217,27 @@ def test_a_clip_is_chosen_from_the_table_and_the_list(home: Path, sheet: Any) ->
     one.page.locator("#scores tbody th a", has_text="part").click()
     assert one.page.locator(".title").inner_text() == "part"
     one.ready()
-    assert one.film == pytest.approx(3.0, abs=0.11)
+    assert one.video_time == pytest.approx(3.0, abs=0.11)
     one.page.locator(".choose select").select_option("anna")
     assert one.page.locator(".title").inner_text() == "anna"
     one.page.get_by_role("button", name="Next clip").click()
     assert one.page.locator(".title").inner_text() == "gone"
 
 
-def test_a_part_of_a_film_begins_where_it_begins_and_stops_where_it_ends(home: Path, sheet: Any) -> None:
-    """The clip is 3-7 s of a film of 8 s: its moment 3.5 is second 6.5 of the film."""
+def test_a_part_of_a_video_begins_where_it_begins_and_stops_where_it_ends(home: Path, sheet: Any) -> None:
+    """The clip is 3-7 s of a video of 8 s: its moment 3.5 is second 6.5 of the video."""
     one = sheet(home / "pages" / "all.html")
     one.page.locator(".choose select").select_option("part")
     one.ready()
     one.click_at(3.5 / 4)
-    assert one.film == pytest.approx(6.5, abs=0.02)
+    assert one.video_time == pytest.approx(6.5, abs=0.02)
     one.page.locator(".scrub").press(" ")
     one.until("document.querySelector('video').paused && document.querySelector('video').currentTime > 6.9")
-    assert one.film < 7.6
+    assert one.video_time < 7.6
     assert one.moment == 4.0
 
 
-def test_without_a_film_the_curves_work_alone(home: Path, sheet: Any) -> None:
+def test_without_a_video_the_curves_work_alone(home: Path, sheet: Any) -> None:
     one = sheet(home / "pages" / "all.html")
     one.page.locator(".choose select").select_option("gone")
     assert one.page.locator(".no-video").inner_text() == "Its video was not found."
@@ -247,7 +247,7 @@ def test_without_a_film_the_curves_work_alone(home: Path, sheet: Any) -> None:
     assert one.page.locator(".word[aria-current]").all_inner_texts() == ["day"]
 
 
-def test_what_moved_the_scores_is_written_with_its_sign(home: Path, sheet: Any) -> None:
+def test_contributions_are_written_with_their_sign(home: Path, sheet: Any) -> None:
     one = sheet(home / "pages" / "one.html")
     assert one.page.locator("[data-contribution] .amount").all_inner_texts() == ["+0.40", "−0.10", "0.00", "+0.50"]
     assert one.page.locator("[data-contribution] .without").all_inner_texts() == [
@@ -298,21 +298,21 @@ def test_films_that_are_embedded_play_from_the_page_alone(home: Path, sheet: Any
     one.ready()
     assert one.page.evaluate("document.querySelector('video').src.slice(0, 5)") == "blob:"
     one.click_at(0.5)
-    assert one.film == pytest.approx(2.0, abs=0.02)
+    assert one.video_time == pytest.approx(2.0, abs=0.02)
     one.page.locator(".scrub").press(" ")
     one.until("document.querySelector('video').currentTime > 2.3")
     one.page.locator(".choose select").select_option("part")
     one.ready()
-    assert one.film == pytest.approx(3.0, abs=0.11)
+    assert one.video_time == pytest.approx(3.0, abs=0.11)
 
 
-def test_a_film_that_was_moved_is_said_and_the_curves_go_on(home: Path, sheet: Any, tmp_path: Path) -> None:
+def test_a_video_that_was_moved_is_said_and_the_curves_go_on(home: Path, sheet: Any, tmp_path: Path) -> None:
     (tmp_path / "away").mkdir()
     shutil.copy(home / "pages" / "one.html", tmp_path / "away" / "one.html")
     one = sheet(tmp_path / "away" / "one.html")
     one.page.wait_for_selector(".no-video:not([hidden])")
     said = one.page.locator(".no-video").inner_text()
-    assert said == "This browser cannot open anna #1, 50%.mp4. The page looks for it at ../films/anna #1, 50%.mp4."
+    assert said == "This browser cannot open anna #1, 50%.mp4. The page looks for it at ../videos/anna #1, 50%.mp4."
     one.click_at(0.75)
     assert one.moment == pytest.approx(3.0, abs=0.02)
     assert [fault for fault in one.faults if "ERR_FILE_NOT_FOUND" not in fault] == []
@@ -339,8 +339,8 @@ def test_who_wants_less_motion_gets_less(home: Path, sheet: Any) -> None:
     assert one.number("window.moves") < 15
 
 
-def test_clips_that_a_model_scored_are_reported_with_their_films(sheet: Any, tmp_path: Path) -> None:
-    """From films to the page by the public calls: a model on random weights, windows, and what moved the scores."""
+def test_clips_that_a_model_scored_are_reported_with_their_videos(sheet: Any, tmp_path: Path) -> None:
+    """From videos to the page by the public calls: a model on random weights, windows, and contributions."""
     settings = read_settings(overrides=["weights=tiny", "modalities=[text, audio]", "seeds=[0]", "stage1.epochs=1",
                                         "stage2.epochs=1", "compute.precision=float32"])  # fmt: skip
     rows = ["path,split,Joy,Awe"]
@@ -360,6 +360,6 @@ def test_clips_that_a_model_scored_are_reported_with_their_films(sheet: Any, tmp
     assert "its scores mean nothing" in one.page.locator(".notice").first.inner_text()
     assert one.page.locator("select option").count() == 8
     one.click_at(0.5)
-    assert one.film == pytest.approx(1.0, abs=0.02)
+    assert one.video_time == pytest.approx(1.0, abs=0.02)
     assert one.page.locator(".words").inner_text().strip() == "so happy"
     assert one.page.locator("[data-strip='1'] .attention").get_attribute("d")

@@ -57,7 +57,7 @@ def test_results_by_hand() -> None:
     assert rows["mean"][2] == pytest.approx(0.75)
 
 
-def test_the_worst_clips_stand_first_with_what_they_lacked() -> None:
+def test_the_largest_errors_come_first_with_the_missing_modalities() -> None:
     rows = worst(by_hand()).rows
     # Mean errors over what is rated: a (1 + 0) / 2, b 2 (Joy only), c 0, d 0 (Pain only).
     assert [row[0] for row in rows] == ["b", "a", "c", "d"]
@@ -79,18 +79,24 @@ def test_calibration_and_scatter_carry_their_numbers() -> None:
 
 
 def test_an_evaluation_is_read_back_as_it_was(run: Path, data: Data, tmp_path: Path) -> None:
-    judged = evaluate(load_bundle(run), *data, resamples=300)
-    write_evaluation(judged, tmp_path, "here")
+    evaluation = evaluate(load_bundle(run), *data, resamples=300)
+    write_evaluation(evaluation, tmp_path, "here")
     again, where = read_evaluation(tmp_path, "valid")
     assert where == "here"
-    assert again.table.equals(judged.table)
-    assert again.modalities == ("text", "audio", "vision", "motion") and again.basis == judged.basis
-    assert again.targets == judged.targets and again.mean_r == judged.mean_r and again.coverage == judged.coverage
-    assert again.subsets == judged.subsets and again.notes == judged.notes
-    assert {name: r.tolist() for name, r in again.missing.items()} == {n: r.tolist() for n, r in judged.missing.items()}
+    assert again.table.equals(evaluation.table)
+    assert again.modalities == ("text", "audio", "vision", "motion") and again.basis == evaluation.basis
+    assert (
+        again.targets == evaluation.targets
+        and again.mean_r == evaluation.mean_r
+        and again.coverage == evaluation.coverage
+    )
+    assert again.subsets == evaluation.subsets and again.notes == evaluation.notes
+    assert {name: r.tolist() for name, r in again.missing.items()} == {
+        n: r.tolist() for n, r in evaluation.missing.items()
+    }
 
 
-def test_a_damaged_evaluation_is_told(run: Path, tmp_path: Path) -> None:
+def test_a_damaged_evaluation_is_refused(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run / "evaluation", tmp_path / "evaluation")
     file = tmp_path / "evaluation" / "valid.json"
     record = json.loads(file.read_text())
@@ -107,8 +113,8 @@ def test_the_page_agrees_with_the_files_of_the_run(run: Path, made: Page) -> Non
     results = json.loads((run / "results.json").read_text())
     ensemble = next(row for row in found["models"].rows if row[0] == "ensemble")
     assert ensemble[1:7] == pytest.approx(results["r"]["ensemble"][0])
-    judged = json.loads((run / "evaluation" / "valid.json").read_text())
-    assert found["results"].rows[-1][2] == judged["mean_r"]["value"]
+    evaluation = json.loads((run / "evaluation" / "valid.json").read_text())
+    assert found["results"].rows[-1][2] == evaluation["mean_r"]["value"]
     assert len(found["subsets-numbers"].rows) == 15
     assert [row[0] for row in found["missing-numbers"].rows] == ["text", "audio", "vision", "motion"]
     lines = (run / "stage2" / "epochs.jsonl").read_text().splitlines()
@@ -116,7 +122,7 @@ def test_the_page_agrees_with_the_files_of_the_run(run: Path, made: Page) -> Non
     assert [row[2] for row in fused] == pytest.approx([np.mean(json.loads(line)["mean_r"]) for line in lines])
     counted = {m: sum(row[2] for row in found["absent"].rows if row[0] == m) for m in ("text", "motion")}
     for name, count in counted.items():
-        assert f"{name}: missing from {count} of 60 clips" in " ".join(judged["notes"])
+        assert f"{name}: missing from {count} of 60 clips" in " ".join(evaluation["notes"])
 
 
 def test_every_figure_has_words_and_numbers_and_ids_are_unique(made: Page) -> None:
@@ -144,7 +150,7 @@ def test_settings_that_were_changed_are_shown_with_their_defaults(bare: Path) ->
     assert set(rows) == {line.split("=")[0] for line in QUICK if not line.startswith("compute")}
 
 
-def test_an_unfinished_run_and_a_strange_folder_are_told(run: Path, tmp_path: Path) -> None:
+def test_an_unfinished_run_and_a_foreign_folder_are_refused(run: Path, tmp_path: Path) -> None:
     shutil.copy(run / "run.json", tmp_path / "run.json")
     with pytest.raises(ModelError, match="unfinished run"):
         read_run(tmp_path)
@@ -154,7 +160,7 @@ def test_an_unfinished_run_and_a_strange_folder_are_told(run: Path, tmp_path: Pa
 
 
 def test_evaluate_leaves_its_result_for_the_report(bare: Path, data: Data, tmp_path: Path) -> None:
-    """The command, from a table of clips as somebody would type it, and the report of what it left."""
+    """The command, from a table of clips as a user types it, and the report of its result."""
     folder, table = tmp_path / "run", tmp_path / "clips.csv"
     shutil.copytree(bare, folder)
     manifest, store = data
@@ -176,17 +182,17 @@ def test_cells_of_an_interval_sort_by_their_lower_end() -> None:
 
 
 def first_block(made: Page) -> tuple[dict[str, str], str]:
-    facts, told = made.head[:2]
-    assert isinstance(facts, Facts) and isinstance(told, Prose)
-    return dict(facts.facts), told.points[0]
+    facts, basis = made.head[:2]
+    assert isinstance(facts, Facts) and isinstance(basis, Prose)
+    return dict(facts.facts), basis.points[0]
 
 
 def test_the_first_block_says_how_many_people_and_clips_of_what_the_figure_rests_on(made: Page, bare: Path) -> None:
     for shown in (made, page(read_run(bare))):
-        facts, told = first_block(shown)
+        facts, basis = first_block(shown)
         people = int(facts["participants in them"])
         assert facts["clips evaluated, valid"] == "60" and 1 < people < 60
-        assert told == (
+        assert basis == (
             f"Split valid: 60 rated clips of {people} participants; Admiration, Amusement, Determination, "
             "Empathic Pain, Excitement, Joy; from text, audio, vision, motion, as far as a clip has them"
         )
@@ -199,8 +205,8 @@ def test_unknown_people_are_said_to_be_unknown() -> None:
 
 
 @pytest.fixture
-def judged_twice(bare: Path, data: Data, tmp_path: Path) -> Path:
-    """A run that was judged on its validation clips, then on its training clips."""
+def evaluated_twice(bare: Path, data: Data, tmp_path: Path) -> Path:
+    """A run that was evaluated on its validation clips, then on its training clips."""
     folder = tmp_path / "run"
     shutil.copytree(bare, folder)
     for split in ("valid", "train"):
@@ -208,39 +214,39 @@ def judged_twice(bare: Path, data: Data, tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_split_that_was_judged_last_is_shown_unless_another_is_named(judged_twice: Path, data: Data) -> None:
-    run = read_run(judged_twice)
-    assert splits_of(judged_twice) == ["train", "valid"]
+def test_the_split_that_was_evaluated_last_is_shown_unless_another_is_named(evaluated_twice: Path, data: Data) -> None:
+    run = read_run(evaluated_twice)
+    assert splits_of(evaluated_twice) == ["train", "valid"]
     assert first_block(page(run))[0]["clips evaluated, train"] == "80"
     assert first_block(page(run, split="valid"))[0]["clips evaluated, valid"] == "60"
-    write_evaluation(read_evaluation(judged_twice, "valid")[0], judged_twice, "x")
+    write_evaluation(read_evaluation(evaluated_twice, "valid")[0], evaluated_twice, "x")
     assert first_block(page(run))[0]["clips evaluated, valid"] == "60"
 
 
-def test_a_split_that_was_never_judged_is_told_with_what_was_and_what_to_do(judged_twice: Path, bare: Path) -> None:
+def test_a_split_that_was_never_evaluated_is_refused_with_what_to_do(evaluated_twice: Path, bare: Path) -> None:
     with pytest.raises(
         DataError, match=r"not evaluated on split 'test' \(evaluated on: train, valid\); evaluate it with: mien eval"
     ):
-        page(read_run(judged_twice), split="test")
+        page(read_run(evaluated_twice), split="test")
     with pytest.raises(DataError, match=r"not evaluated on split 'test' \(evaluated on: none\)"):
         page(read_run(bare), split="test")
 
 
-def test_evaluations_from_before_they_were_numbered_are_shown_valid_first(judged_twice: Path) -> None:
-    for file in (judged_twice / "evaluation").glob("*.json"):
+def test_evaluations_from_before_they_were_numbered_are_shown_valid_first(evaluated_twice: Path) -> None:
+    for file in (evaluated_twice / "evaluation").glob("*.json"):
         record = json.loads(file.read_text())
         del record["number"], record["modalities"]
         file.write_text(json.dumps(record))
-    facts, told = first_block(page(read_run(judged_twice)))
-    assert "clips evaluated, valid" in facts and "from text" not in told
+    facts, basis = first_block(page(read_run(evaluated_twice)))
+    assert "clips evaluated, valid" in facts and "from text" not in basis
 
 
-def test_the_command_takes_a_split_of_a_run_and_of_nothing_else(judged_twice: Path, tmp_path: Path) -> None:
+def test_the_command_takes_a_split_of_a_run_and_of_nothing_else(evaluated_twice: Path, tmp_path: Path) -> None:
     def said(*words: object) -> str:
         done = CliRunner().invoke(app, ["report", *map(str, words), "--out", str(tmp_path / "r.html")])
         return done.output if done.exit_code == 0 else f"{done.exit_code}: {done.output} {done.exception}"
 
-    assert "report of a run" in said(judged_twice, "--split", "valid")
+    assert "report of a run" in said(evaluated_twice, "--split", "valid")
     assert "Split valid: 60 rated clips" in (tmp_path / "r.html").read_text()
-    assert "not evaluated on split" in said(judged_twice, "--split", "elsewhere")
+    assert "not evaluated on split" in said(evaluated_twice, "--split", "elsewhere")
     assert said(tmp_path, "--split", "valid").startswith("2: ")

@@ -107,7 +107,7 @@ def test_reasons_that_differ_in_their_numbers_are_counted_together() -> None:
     ]
 
 
-def test_what_moved_the_scores_is_averaged_by_size_over_clips_that_were_asked() -> None:
+def test_contributions_are_averaged_by_size_over_the_clips_that_have_them() -> None:
     (movers,) = blocks(page(scored(), NONE), AttributionBars)
     assert movers.rows == [("Joy", [0.3, 0.1]), ("Empathic Pain", [0.0, 0.05])]
     assert table(page(scored(), NONE), "left-out").rows[0] == ("anna/01", "text", 0.35, 0.0)
@@ -151,21 +151,21 @@ def note(name: str, path: Path | str | None) -> ClipNote:
     return scored(made).clips[0]
 
 
-def test_films_are_linked_by_the_way_from_the_page_whatever_their_names(tmp_path: Path) -> None:
+def test_videos_are_linked_by_the_way_from_the_page_whatever_their_names(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
-    film = make_clip(tmp_path / "raw" / "a b#1?é.mp4", seconds=0.2)
-    clips, html = [note("a", film), note("again", film)], tmp_path / "pages" / "r.html"
+    video = make_clip(tmp_path / "raw" / "a b#1?é.mp4", seconds=0.2)
+    clips, html = [note("a", video), note("again", video)], tmp_path / "pages" / "r.html"
     found = find_videos(clips, html, tmp_path / "s.json", None, False)
     assert [(video.link, video.media) for video in found.videos] == [("../raw/a%20b%231%3F%C3%A9.mp4", "video/mp4")]
     assert found.of == {"a": "video-0", "again": "video-0"}
     assert link(Path("/a/b:c.mp4"), Path("/a/r.html")) == "b%3Ac.mp4"
 
 
-def test_films_are_looked_for_as_they_were_named_from_here_and_from_the_scores(tmp_path: Path) -> None:
+def test_videos_are_looked_for_as_they_were_named_from_here_and_from_the_scores(tmp_path: Path) -> None:
     assert candidates(note("a", "raw/a.mp4"), Path("/data/scores.json"), None) == [
         Path("raw/a.mp4"), Path("/data/raw/a.mp4")
     ]  # fmt: skip
-    assert candidates(note("a", None), Path("scores.json"), Path("films")) == []
+    assert candidates(note("a", None), Path("scores.json"), Path("videos")) == []
 
 
 def test_in_another_folder_as_much_of_the_path_counts_as_fits_and_other_endings_do(tmp_path: Path) -> None:
@@ -176,9 +176,9 @@ def test_in_another_folder_as_much_of_the_path_counts_as_fits_and_other_endings_
     assert [video.link for video in found.videos] == ["anna/1.mp4"]
 
 
-def test_films_that_are_missing_or_cannot_be_played_are_counted_and_said(tmp_path: Path) -> None:
+def test_videos_that_are_missing_or_cannot_be_played_are_counted_and_said(tmp_path: Path) -> None:
     old = make_clip(tmp_path / "it's.mp4", seconds=0.2, codec="mpeg4")
-    (tmp_path / "bad.mp4").write_bytes(b"no film")
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
     clips = [note("old", old), note("bad", tmp_path / "bad.mp4"), note("gone", tmp_path / "gone.mp4")]
     found = find_videos(clips, tmp_path / "r.html", tmp_path / "s.json", None, False)
     assert not found.videos and found.missing == ("gone",)
@@ -192,8 +192,8 @@ def test_films_that_are_missing_or_cannot_be_played_are_counted_and_said(tmp_pat
     assert [n.text for n in blocks(page(scored(WINDOWED), found), Notice)] == [f"{gone}:", f"{unplayable}:"]
 
 
-def test_films_too_large_to_be_put_inside_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    film = make_clip(tmp_path / "a.mp4", seconds=0.2)
-    monkeypatch.setattr(videos_module, "LARGEST", film.stat().st_size - 1)
+def test_videos_too_large_to_be_put_inside_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video = make_clip(tmp_path / "a.mp4", seconds=0.2)
+    monkeypatch.setattr(videos_module, "LARGEST", video.stat().st_size - 1)
     with pytest.raises(DataError, match="without --embed"):
-        find_videos([note("a", film)], tmp_path / "r.html", tmp_path / "s.json", None, True)
+        find_videos([note("a", video)], tmp_path / "r.html", tmp_path / "s.json", None, True)

@@ -1,4 +1,4 @@
-"""The page of a study says what its folder says, with the numbers of its pictures."""
+"""The page of a study has the content of its folder, with the numbers of its charts."""
 
 import csv
 import json
@@ -21,7 +21,7 @@ def made(study: Path) -> Page:
     return page(read_study(study))
 
 
-def test_pictures_have_the_numbers_of_the_tables(study: Path, made: Page) -> None:
+def test_charts_have_the_numbers_of_the_tables(study: Path, made: Page) -> None:
     figures = {block.id: block for block in made.blocks if isinstance(block, Figure)}
     assert set(figures) == {"forest", "subsets", "missing"}
     rows = list(csv.DictReader((study / "cells.csv").read_text(encoding="utf-8").splitlines()))
@@ -52,7 +52,7 @@ def test_numbers_in_text_are_sorted_as_numbers(made: Page) -> None:
         assert float(row[place].text.split(" ")[0]) == row[place].value
 
 
-def test_a_failed_cell_is_told_with_its_reason(study: Path) -> None:
+def test_a_failed_cell_is_shown_with_its_reason(study: Path) -> None:
     record = read_study(study)
     table = record["tables"][0]
     place = table["header"].index("r ± seeds")
@@ -64,7 +64,7 @@ def test_a_failed_cell_is_told_with_its_reason(study: Path) -> None:
     assert render(page(broken))
 
 
-def test_a_study_without_numbers_of_pictures_says_how_to_get_them(study: Path) -> None:
+def test_a_study_without_numbers_of_charts_says_how_to_get_them(study: Path) -> None:
     record = read_study(study)
     old = {**record, "pictures": [{"file": p["file"], "caption": p["caption"]} for p in record["pictures"]]}
     (notice,) = [block for block in page(old).blocks if isinstance(block, Notice)]
@@ -76,7 +76,7 @@ def test_a_study_without_numbers_of_pictures_says_how_to_get_them(study: Path) -
     [("{}", "not a study of mien"), ('{"format": "mien-study", "version": 7}', "version 7"),
      ('{"format": "mien-study", "version": 1, "title": ""}', "damaged .no about"), ("{", "not valid JSON")],
 )  # fmt: skip
-def test_a_strange_file_is_told(tmp_path: Path, text: str, said: str) -> None:
+def test_a_foreign_file_is_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "study.json").write_text(text)
     with pytest.raises(DataError, match=said):
         read_study(tmp_path)
