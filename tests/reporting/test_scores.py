@@ -184,9 +184,7 @@ def test_videos_that_are_missing_or_cannot_be_played_are_counted_and_said(tmp_pa
     assert not found.videos and found.missing == ("gone",)
     (gone, _), (unplayable, way) = found.notes
     assert gone.startswith("1 clip without video: file not found") and "first: gone" in gone
-    assert unplayable.startswith(
-        "2 clips with a video that browsers do not play (MPEG-4 part 2 video: 1; not a video"
-    )
+    assert unplayable.startswith("2 clips with a video that browsers do not play (MPEG-4 part 2 video: 1; not a video")
     assert way.startswith("""ffmpeg -i 'it'"'"'s.mp4' -c:v libx264""")
     assert found.why_none("old") == "Browsers do not play it's.mp4 (MPEG-4 part 2 video)."
     assert [n.text for n in blocks(page(scored(WINDOWED), found), Notice)] == [f"{gone}:", f"{unplayable}:"]
