@@ -15,7 +15,7 @@ from mien.features.windows import Windows, WindowSpan, cut, window_spans, window
 from mien.features.worker import ClipJob, Extractor, plan
 from mien.media.decoder import DecoderClient
 from mien.modalities.base import Backbone, Output, Prepared
-from mien.modalities.text import spoken
+from mien.modalities.text import cut_transcript
 from mien.schema import Clip, ClipFeatures, Feature, Transcript, Word
 from tests.media.clips import make_clip, tone
 
@@ -102,17 +102,17 @@ def test_cutting_does_not_copy() -> None:
 
 
 def test_all_words_together_are_the_transcript_itself() -> None:
-    assert spoken(SAID, 0, math.inf) == SAID
+    assert cut_transcript(SAID, 0, math.inf) == SAID
 
 
 def test_words_belong_to_the_window_that_holds_their_middle() -> None:
-    assert spoken(SAID, 0.1, 1.0).text == "Well, I"  # .15 and .65; "am" is said around 1.15
-    assert spoken(SAID, 1.7, 2.7).text == "so happy."  # the first "so" has its middle at 1.65, "happy." at 2.65
-    assert spoken(SAID, 2.9, 3.5) == Transcript("", "made up")
+    assert cut_transcript(SAID, 0.1, 1.0).text == "Well, I"  # .15 and .65; "am" is said around 1.15
+    assert cut_transcript(SAID, 1.7, 2.7).text == "so happy."  # the first "so" has its middle at 1.65, "happy." at 2.65
+    assert cut_transcript(SAID, 2.9, 3.5) == Transcript("", "made up")
 
 
 def test_every_word_is_in_one_of_the_adjacent_windows() -> None:
-    parts = [spoken(SAID, span.start, span.until) for span in window_spans(Windows(0.8, 0.8), 4.0)]
+    parts = [cut_transcript(SAID, span.start, span.until) for span in window_spans(Windows(0.8, 0.8), 4.0)]
     assert tuple(word for part in parts for word in part.words) == SAID.words
     assert " ".join(part.text for part in parts if part.text) == SAID.text
 
@@ -162,7 +162,7 @@ def test_no_backbone_runs_again_for_windows(clip: Clip) -> None:
     assert len(outcome.window_spans) == 13  # (4 - 1) / .25 + 1
     assert backbones["audio"].calls == 1
     # the whole text, and no more often than windows have words of their own
-    spoken_texts = {spoken(SAID, s.start, s.until).text for s in outcome.window_spans} - {""}
+    spoken_texts = {cut_transcript(SAID, s.start, s.until).text for s in outcome.window_spans} - {""}
     assert backbones["text"].calls == 1 + len(spoken_texts)
 
 
@@ -170,7 +170,7 @@ def test_a_window_has_the_text_of_its_words_and_none_without_words(clip: Clip) -
     extract, backbones = extractor(Windows(0.8, 0.4))
     outcome = extract(ClipJob(clip))
     for span in outcome.window_spans:
-        part = spoken(SAID, span.start, span.until)
+        part = cut_transcript(SAID, span.start, span.until)
         assert span.text is not None
         if part.text:
             alone = backbones["text"](Prepared(part, np.zeros(0, np.float32)))["text"].values.astype(np.float16)

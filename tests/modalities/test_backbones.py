@@ -30,7 +30,7 @@ def test_an_empty_transcript_is_absent() -> None:
 
 @pytest.mark.parametrize(
     ("sound", "reason"),
-    [(np.zeros(16000, np.float32), "digitally silent"), (np.ones(100, np.float32), "sound of 6 ms is too short")],
+    [(np.zeros(16000, np.float32), "digitally silent"), (np.ones(100, np.float32), "audio of 6 ms is too short")],
 )
 def test_sound_without_anything_in_it_is_absent(sound: np.ndarray, reason: str) -> None:
     absent = MODALITIES["audio"].prepare(replace(media(), sound=sound))

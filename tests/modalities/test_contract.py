@@ -14,7 +14,7 @@ import torch
 
 from mien.config import ModalityName, Section, Settings, read_settings
 from mien.errors import SettingsError
-from mien.modalities import MODALITIES, find_modality, named
+from mien.modalities import MODALITIES, find_modality, get_modalities
 from mien.modalities.base import Absent, Modality, Prepared
 from mien.modalities.encoder import Steps
 from mien.model.network import ModelSpec, Multimodal, Unimodal, variants
@@ -64,7 +64,7 @@ def some_steps(modality: Modality, width: int = 5) -> Steps:
 def test_the_record_fits_the_rest_of_the_package(modality: Modality) -> None:
     (pattern,) = (part.pattern for part in ModalityName.__metadata__[0].metadata)  # type: ignore[attr-defined]
     assert re.fullmatch(pattern, modality.name)
-    assert find_modality(modality.name) is modality and named([modality.name]) == (modality,)
+    assert find_modality(modality.name) is modality and get_modalities([modality.name]) == (modality,)
     assert modality.features[0] == modality.name
     roles = [role for role in (modality.backbone_role, *modality.front_roles) if role]
     assert set(roles) <= set(SETS["small"])

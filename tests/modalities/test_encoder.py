@@ -90,8 +90,8 @@ def test_streams_differ_by_seed_and_purpose_and_continue_from_a_state() -> None:
     draws = [torch.rand(4, generator=seeded(*key)) for key in ((0, "a"), (1, "a"), (0, "b"))]
     assert not torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
-    chance = RngStreams((0, 1), "x")
-    state = chance.state()
-    first = chance.uniform(3)
-    chance.restore(state)
-    assert torch.equal(first, chance.uniform(3))
+    rng = RngStreams((0, 1), "x")
+    state = rng.state()
+    first = rng.uniform(3)
+    rng.restore(state)
+    assert torch.equal(first, rng.uniform(3))

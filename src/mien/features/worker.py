@@ -25,9 +25,9 @@ from mien.features.keys import Keys
 from mien.features.windows import Windows, WindowSpan, window_spans
 from mien.media.decoder import seconds_for
 from mien.media.load_media import MediaEngines, load_media
-from mien.modalities import named
+from mien.modalities import get_modalities
 from mien.modalities.base import Absent, Backbone, Modality
-from mien.modalities.text import TEXT, spoken
+from mien.modalities.text import TEXT, cut_transcript
 from mien.scale import Failed, run
 from mien.schema import Clip, ClipFeatures, Feature, Media
 from mien.weights import SETS, Weights, resolve
@@ -93,7 +93,7 @@ class Extraction:
     @property
     def modalities(self) -> tuple[Modality, ...]:
         """The requested modalities, in the order of the table."""
-        return named(self.settings.modalities)
+        return get_modalities(self.settings.modalities)
 
     @property
     def loads(self) -> "Extraction":
@@ -114,7 +114,7 @@ def plan(settings: Settings, workers: int = 0, windows: Windows | None = None) -
     resolve_compute(settings.compute)  # fails before any worker is started
     roles = {
         role
-        for modality in named(settings.modalities)
+        for modality in get_modalities(settings.modalities)
         for role in (modality.backbone_role, *modality.front_roles)
         if role
     }
@@ -258,7 +258,7 @@ class Extractor:
         texts: dict[str, Feature] = {}  # windows with the same words share a feature
         windows = []
         for span in spans:
-            part = spoken(transcript, span.start, span.until)
+            part = cut_transcript(transcript, span.start, span.until)
             if part.text not in texts:
                 texts[part.text] = self._features(TEXT, replace(media, transcript=part), "")[0]
             windows.append(replace(span, text=texts[part.text]))

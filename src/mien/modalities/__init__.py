@@ -1,4 +1,4 @@
-"""The ways of looking at a person. A modality is one file and one line here; everything else reads ``MODALITIES``."""
+"""The table of modalities. A modality is one file and one line here; everything else reads ``MODALITIES``."""
 
 import difflib
 from collections.abc import Sequence
@@ -14,27 +14,27 @@ MODALITIES: dict[str, Modality] = {modality.name: modality for modality in (TEXT
 
 
 def find_modality(name: str) -> Modality:
-    """The modality of a name.
+    """The modality with this name.
 
     Raises:
-        SettingsError: the table has none; the message names the nearest.
+        SettingsError: there is no such modality; the message names the closest.
 
     >>> find_modality("visoin")
     Traceback (most recent call last):
     mien.errors.SettingsError: modalities: no modality 'visoin'; did you mean 'vision'?
     """
     if name not in MODALITIES:
-        near = difflib.get_close_matches(name, MODALITIES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(MODALITIES)}"
+        close = difflib.get_close_matches(name, MODALITIES, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(MODALITIES)}"
         raise SettingsError(f"modalities: no modality {name!r}; {hint}")
     return MODALITIES[name]
 
 
-def named(names: Sequence[str]) -> tuple[Modality, ...]:
-    """The modalities of these names, in the order of the table.
+def get_modalities(names: Sequence[str]) -> tuple[Modality, ...]:
+    """The modalities with these names, in the order of the table.
 
     Raises:
-        SettingsError: the table has no modality of a name.
+        SettingsError: there is no modality with one of these names.
     """
-    chosen = {find_modality(name).name for name in names}
-    return tuple(modality for modality in MODALITIES.values() if modality.name in chosen)
+    selected = {find_modality(name).name for name in names}
+    return tuple(modality for modality in MODALITIES.values() if modality.name in selected)

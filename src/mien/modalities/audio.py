@@ -1,8 +1,8 @@
-"""Audio: 16 kHz sound → the last hidden states of a speech encoder, 50 steps a second.
+"""Audio: 16 kHz waveform → the last hidden states of a speech encoder, 50 steps a second.
 
-Two families: wav2vec 2.0 (the paper's, affect-tuned) and the encoder of Whisper, which is run on the sound's own
-length instead of on 30 padded seconds. Long sound is read in pieces of 30 s, so that memory does not grow with it;
-a step does not see beyond its piece.
+Two families: wav2vec 2.0 (the paper's, affect-tuned) and the encoder of Whisper, which is run on the true length of the
+waveform instead of on 30 padded seconds. Long audio is encoded in chunks of 30 s, so that memory does not grow with its
+length; a step does not see beyond its chunk.
 """
 
 from collections.abc import Mapping
@@ -27,26 +27,26 @@ from mien.modalities.base import (
 )
 from mien.schema import SAMPLE_RATE, Media
 
-PIECE_SECONDS = 30
+CHUNK_SECONDS = 30
 SHORTEST_SAMPLES = 400
-"""One window of wav2vec 2.0's convolutions, 25 ms; less gives no step."""
+"""One window of the convolutions of wav2vec 2.0, 25 ms; a shorter waveform gives no step."""
 
 STEPS_PER_SECOND = 50
 
 
 def prepare(media: Media) -> Prepared | Absent:
-    """The sound, unless there is none, it is digitally silent, or too short for a single step."""
+    """The waveform, unless there is none, it is digitally silent, or too short for a single step."""
     if media.waveform is None:
-        return Absent(media.absent.get("audio", "no sound"))
+        return Absent(media.absent.get("audio", "no audio"))
     if len(media.waveform) < SHORTEST_SAMPLES:
-        return Absent(f"sound of {1000 * len(media.waveform) / SAMPLE_RATE:.0f} ms is too short")
+        return Absent(f"audio of {1000 * len(media.waveform) / SAMPLE_RATE:.0f} ms is too short")
     if not np.any(media.waveform):
-        return Absent("the sound track is digitally silent")
+        return Absent("the audio track is digitally silent")
     return Prepared(media.waveform, np.zeros(0, np.float32))
 
 
 def load(folder: Path | None, compute: Compute) -> Backbone:
-    """A speech encoder: Whisper's when the folder holds a Whisper, else wav2vec 2.0 or a relative of it."""
+    """The speech encoder in a folder: that of a Whisper model, or wav2vec 2.0 and its relatives."""
     assert folder is not None
     with transformers() as library:
         extractor = library.AutoFeatureExtractor.from_pretrained(folder)
@@ -58,22 +58,22 @@ def load(folder: Path | None, compute: Compute) -> Backbone:
     else:
         encode = compile_backbone(lambda on: States(pretrained("AutoModel", folder, on)), folder, compute, ({1: 4000},))
 
-    def hear(prepared: Prepared) -> Mapping[str, Output]:
-        sound: np.ndarray = prepared.inputs
+    def encode_audio(prepared: Prepared) -> Mapping[str, Output]:
+        waveform: np.ndarray = prepared.inputs
 
-        def steps(piece: slice) -> torch.Tensor:
-            inputs = extractor(sound[piece], sampling_rate=SAMPLE_RATE, return_tensors="pt", padding="longest")
+        def steps(chunk: slice) -> torch.Tensor:
+            inputs = extractor(waveform[chunk], sampling_rate=SAMPLE_RATE, return_tensors="pt", padding="longest")
             return encode(next(iter(inputs.values())))[0]
 
-        pieces = [p for p in slices(len(sound), PIECE_SECONDS * SAMPLE_RATE) if p.stop - p.start >= SHORTEST_SAMPLES]
-        values = stack_rows(map(steps, pieces), len(sound) * STEPS_PER_SECOND // SAMPLE_RATE + len(pieces))
+        chunks = [c for c in slices(len(waveform), CHUNK_SECONDS * SAMPLE_RATE) if c.stop - c.start >= SHORTEST_SAMPLES]
+        values = stack_rows(map(steps, chunks), len(waveform) * STEPS_PER_SECOND // SAMPLE_RATE + len(chunks))
         return {"audio": Output(values, ((np.arange(len(values)) + 0.5) / STEPS_PER_SECOND).astype(np.float32))}
 
-    return hear
+    return encode_audio
 
 
 class _WhisperEncoder(torch.nn.Module):
-    """The encoder by its layers: transformers' own ``forward`` accepts 30 s and nothing else."""
+    """Whisper's encoder, layer by layer: the ``forward`` of transformers accepts exactly 30 s."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()

@@ -3,8 +3,8 @@
     steps (B, T, F) → masked single-query attention → (K, B, F) → LayerNorm → Linear → GELU → Dropout → LayerNorm
                                                                                                     → (K, B, D)
 
-It sits on the outputs of a frozen backbone, so its steps are the same for all K models and are read once. Padding does
-not reach the embedding, and a clip without the modality gets an embedding of zeros.
+Its input is the output of a frozen backbone, the same for all K models and read once. Padding does not influence the
+embedding, and a clip without the modality gets an embedding of zeros.
 
 Source: the unimodal branches of "Two-Stage Multimodal Framework for Emotion Mimicry Intensity Prediction" (2026).
 Shapes: ``K`` models, ``B`` batch, ``T`` steps, ``F`` feature width, ``D`` embedding width.
@@ -36,12 +36,12 @@ class Steps(NamedTuple):
 class AttentionPool(nn.Module):
     """Masked softmax attention with one learned query: ``(B, T, F)`` → ``(K, B, F)``.
 
-    The paper scores steps by a linear layer to one number; its offset cancels in the softmax and is left out.
+    The paper scores steps with a linear layer of one output; its bias cancels in the softmax and is left out.
     """
 
-    def __init__(self, chance: RngStreams, width: int) -> None:
+    def __init__(self, rng: RngStreams, width: int) -> None:
         super().__init__()
-        self.query = nn.Parameter((chance.uniform(width) * 2 - 1) / math.sqrt(width))  # (K, F)
+        self.query = nn.Parameter((rng.uniform(width) * 2 - 1) / math.sqrt(width))  # (K, F)
 
     def forward(self, steps: Steps) -> Float[Tensor, "K B F"]:
         """Average the steps, weighted by their scores; zeros for a clip without steps."""
@@ -49,50 +49,50 @@ class AttentionPool(nn.Module):
         return torch.bmm(weights, steps.values).transpose(0, 1).float()  # (B, K, F) → (K, B, F)
 
     def weights(self, steps: Steps) -> Float[Tensor, "B K T"]:
-        """How much each step counts; the weights of a clip's steps add up to 1, padding has none."""
+        """The attention weights: they sum to 1 over the steps of a clip; padding has weight 0."""
         values, mask = steps
         scores = torch.einsum("btf,kf->bkt", values, self.query.to(values.dtype)).float()
         scores = torch.where(mask[:, None], scores, -torch.inf)
-        scores = torch.where(mask.any(-1)[:, None, None], scores, 0.0)  # a softmax over nothing would be nan
+        scores = torch.where(mask.any(-1)[:, None, None], scores, 0.0)  # a softmax over no step would be nan
         return torch.softmax(scores, -1)
 
 
 def mean_pool(steps: Steps) -> Float[Tensor, "1 B F"]:
-    """The mean of the steps that count, ``(B, T, F)`` → ``(1, B, F)``; zeros for a clip without steps."""
+    """Masked mean over the steps, ``(B, T, F)`` → ``(1, B, F)``; zeros for a clip without steps."""
     count = steps.mask.sum(-1, keepdim=True).clamp(min=1)
     return (steps.values.float().sum(1) / count)[None]
 
 
 class Encoder(nn.Module):
-    """K encoders of one modality: attention (or mean) pooling, then the trunk."""
+    """K encoders of one modality: attention or mean pooling, then the trunk."""
 
-    def __init__(self, chance: RngStreams, width: int, embedding: int, rates: Sequence[float], attention: bool) -> None:
-        """K encoders, one per stream of ``chance``.
+    def __init__(self, rng: RngStreams, width: int, embedding: int, rates: Sequence[float], attention: bool) -> None:
+        """K encoders, one per stream of ``rng``.
 
         Args:
-            chance: where the first weights come from.
-            width: of the features, ``F``.
-            embedding: width of the result, ``D``.
-            rates: dropout of each model.
-            attention: whether steps are weighted; a modality of one step per clip (text) has nothing to weigh.
+            rng: for the initial weights.
+            width: ``F``, of the features.
+            embedding: ``D``, of the result.
+            rates: dropout rate of each model.
+            attention: attention pooling, else mean pooling; a modality with one step per clip (text) needs none.
         """
         super().__init__()
-        models = len(chance.generators)
-        self.pool = AttentionPool(chance, width) if attention else None
+        models = len(rng.generators)
+        self.pool = AttentionPool(rng, width) if attention else None
         self.before = LayerNorm(models, width)
-        self.linear = Linear(chance, width, embedding)
+        self.linear = Linear(rng, width, embedding)
         self.dropout = Dropout(rates)
         self.after = LayerNorm(models, embedding)
 
-    def forward(self, steps: Steps, chance: RngStreams | None = None) -> Float[Tensor, "K B D"]:
+    def forward(self, steps: Steps, rng: RngStreams | None = None) -> Float[Tensor, "K B D"]:
         """Embed a batch: ``(K, B, D)``, zeros for a clip without steps."""
         pooled = self.pool(steps) if self.pool else mean_pool(steps)
-        return self.trunk(pooled, steps.mask.any(-1), chance)
+        return self.trunk(pooled, steps.mask.any(-1), rng)
 
     def trunk(
-        self, pooled: Float[Tensor, "shared B F"], present: Bool[Tensor, " B"], chance: RngStreams | None
+        self, pooled: Float[Tensor, "shared B F"], present: Bool[Tensor, " B"], rng: RngStreams | None
     ) -> Float[Tensor, "K B D"]:
         """``(K or 1, B, F)`` → ``(K, B, D)``; rows that are not ``present`` become zeros."""
         hidden = nn.functional.gelu(self.linear(self.before(pooled)))
-        embedding = self.after(self.dropout(hidden, chance))
+        embedding = self.after(self.dropout(hidden, rng))
         return torch.where(present[:, None], embedding, 0.0)

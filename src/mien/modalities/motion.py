@@ -1,7 +1,7 @@
-"""Motion: facial action and head pose, one row a frame, as the landmarker (or OpenFace) measured them.
+"""Motion: facial action and head pose, one row per frame, as the landmarker (or OpenFace) measures them.
 
-No backbone: the descriptors are the features. They are brought to a common scale by the encoder's LayerNorm, after
-degrees and centimetres are divided to lie near one.
+There is no backbone: the descriptors are the features. Degrees and centimetres are divided to lie near one; the
+encoder's LayerNorm does the rest.
 """
 
 from collections.abc import Mapping
@@ -14,30 +14,32 @@ from mien.modalities.base import Absent, Backbone, Modality, Output, Prepared
 from mien.schema import BLENDSHAPES, MOTION_WIDTH, Media
 
 DEGREES, CENTIMETRES = 30.0, 30.0
-"""What counts as one: a marked turn of the head, and half an arm's length."""
+"""The unit of angles and of lengths: a marked turn of the head, and half an arm's length."""
 
 
 def prepare(media: Media) -> Prepared | Absent:
-    """The descriptors of the frames with a face; those without are counted in the remark."""
+    """The descriptors of the frames with a face; frames without one are counted in the remark."""
     track = media.faces
     if track is None or not len(track.motion):
         return Absent(media.absent.get("motion") or f"no face in {track.motion_frames if track else 0} frames")
-    found, looked = len(track.motion), track.motion_frames
-    return Prepared(track.motion, track.motion_seconds, f"face in {found} of {looked} frames" if found < looked else "")
+    found, searched = len(track.motion), track.motion_frames
+    return Prepared(
+        track.motion, track.motion_seconds, f"face in {found} of {searched} frames" if found < searched else ""
+    )
 
 
 def load(_folder: Path | None, _compute: Compute) -> Backbone:
     """The identity, up to scale."""
 
-    def measure(prepared: Prepared) -> Mapping[str, Output]:
+    def scale_rows(prepared: Prepared) -> Mapping[str, Output]:
         rows: np.ndarray = prepared.inputs
         return {"motion": Output((rows / scale_of(rows.shape[1])).astype(np.float16), prepared.seconds)}
 
-    return measure
+    return scale_rows
 
 
 def scale_of(width: int) -> np.ndarray:
-    """``(width,)`` what each descriptor is divided by: blendshapes as they are, pose by degrees and centimetres.
+    """``(width,)`` divisor of each descriptor: blendshapes 1, pose ``DEGREES`` and ``CENTIMETRES``.
 
     OpenFace rows (17 action unit intensities in [0, 5], then six pose numbers) are recognised by their width.
     """

@@ -1,6 +1,6 @@
-"""Text: transcript → one L2-normalised sentence vector, and the token states it was averaged from.
+"""Text: transcript → one L2-normalised sentence vector, and the token states that it is the mean of.
 
-The sentence vector is what the paper trains on; the token states cost little and let a later model attend to words.
+The paper trains on the sentence vector; the token states cost little and let a later model attend to words.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ LONGEST_TOKENS = 512
 
 
 def prepare(media: Media) -> Prepared | Absent:
-    """The transcript, unless nothing was said."""
+    """The transcript, unless it is empty."""
     if media.transcript is None or not media.transcript.text.strip():
         return Absent(media.absent.get("text", "nothing is said"))
     return Prepared(media.transcript, np.zeros(0, np.float32))
@@ -41,59 +41,63 @@ def load(folder: Path | None, compute: Compute) -> Backbone:
     model = compile_backbone(lambda on: States(pretrained("AutoModel", folder, on)), folder, compute, ({1: 8}, {1: 8}))
 
     def embed(prepared: Prepared) -> Mapping[str, Output]:
-        said: Transcript = prepared.inputs
+        transcript: Transcript = prepared.inputs
         batch = tokenizer(
-            said.text, return_tensors="pt", truncation=True, max_length=LONGEST_TOKENS, return_offsets_mapping=True
+            transcript.text,
+            return_tensors="pt",
+            truncation=True,
+            max_length=LONGEST_TOKENS,
+            return_offsets_mapping=True,
         )
         offsets = batch.pop("offset_mapping")[0].numpy()  # (T, 2) characters
         states = model(batch["input_ids"], batch["attention_mask"])[0]  # (T, F)
-        sentence = torch.nn.functional.normalize(states.mean(0, keepdim=True))  # (1, F); one text: nothing is masked
+        sentence = torch.nn.functional.normalize(states.mean(0, keepdim=True))  # (1, F); a single text has no padding
         cut = f"transcript cut to {LONGEST_TOKENS} tokens" if len(states) == LONGEST_TOKENS else ""
         return {
             "text": Output(to_numpy(sentence), np.zeros(1, np.float32), cut),
-            "tokens": Output(to_numpy(states), token_seconds(said, offsets), cut),
+            "tokens": Output(to_numpy(states), token_seconds(transcript, offsets), cut),
         }
 
     return embed
 
 
-def token_seconds(said: Transcript, offsets: np.ndarray) -> np.ndarray:
-    """``(T,)`` when the word of each token begins; ``nan`` for special tokens and for a transcript without times."""
-    starts = _places(said)
-    return np.array([_start_of(begin, end, starts) for begin, end in offsets], np.float32)
+def token_seconds(transcript: Transcript, offsets: np.ndarray) -> np.ndarray:
+    """``(T,)`` start of each token's word; ``nan`` for special tokens and for a transcript without times."""
+    word_starts = _word_positions(transcript)
+    return np.array([_start_of(begin, end, word_starts) for begin, end in offsets], np.float32)
 
 
-def spoken(said: Transcript, start: float, end: float) -> Transcript:
-    """What is said of a transcript from ``start`` until ``end`` seconds: the words whose middle lies there.
+def cut_transcript(transcript: Transcript, start: float, end: float) -> Transcript:
+    """The part of a transcript from ``start`` to ``end`` seconds: the words with their midpoint in between.
 
-    Its text is cut from the whole text, so that all words together are the transcript itself.
+    The text is cut from the whole text, so that all parts together are the transcript.
 
     >>> words = (Word("so", 0.0, 0.4, 1.0), Word("happy,", 0.5, 1.3, 1.0), Word("really", 1.4, 2.0, 1.0))
-    >>> spoken(Transcript("so happy, really", "tiny", words), 0.5, 1.5).text
+    >>> cut_transcript(Transcript("so happy, really", "tiny", words), 0.5, 1.5).text
     'happy,'
     """
-    places = _places(said)
-    edges = [0, *(place for place, _ in places[1:]), len(said.text)]
-    chosen = [n for n, (_, word) in enumerate(places) if start <= (word.start + word.end) / 2 < end]
-    text = said.text[edges[chosen[0]] : edges[chosen[-1] + 1]] if chosen else ""
-    return replace(said, text=text.strip(), words=tuple(places[n][1] for n in chosen))
+    positions = _word_positions(transcript)
+    edges = [0, *(place for place, _ in positions[1:]), len(transcript.text)]
+    chosen = [n for n, (_, word) in enumerate(positions) if start <= (word.start + word.end) / 2 < end]
+    text = transcript.text[edges[chosen[0]] : edges[chosen[-1] + 1]] if chosen else ""
+    return replace(transcript, text=text.strip(), words=tuple(positions[n][1] for n in chosen))
 
 
-def _places(said: Transcript) -> list[tuple[int, Word]]:
-    """Where in the text each word begins, up to the first that is not in it."""
-    places, position = [], 0
-    for word in said.words:
-        position = said.text.find(word.text.strip(), position)
+def _word_positions(transcript: Transcript) -> list[tuple[int, Word]]:
+    """The position in the text of each word, up to the first word that is not found."""
+    positions, position = [], 0
+    for word in transcript.words:
+        position = transcript.text.find(word.text.strip(), position)
         if position < 0:
             break
-        places.append((position, word))
+        positions.append((position, word))
         position += len(word.text.strip())
-    return places
+    return positions
 
 
-def _start_of(begin: int, end: int, starts: list[tuple[int, Word]]) -> float:
-    spoken = [word.start for place, word in starts if place <= begin]
-    return spoken[-1] if spoken and end > begin else float("nan")
+def _start_of(begin: int, end: int, word_starts: list[tuple[int, Word]]) -> float:
+    before = [word.start for place, word in word_starts if place <= begin]
+    return before[-1] if before and end > begin else float("nan")
 
 
 TEXT = Modality(

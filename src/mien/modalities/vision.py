@@ -1,7 +1,6 @@
 """Vision: face crops → one DINOv2 class token each.
 
-Crops are read from the track in batches and never all at once, so that an hour of video needs no more memory than a
-minute of it.
+Crops are read from the track in batches, so that an hour of video needs no more memory than a minute.
 """
 
 from collections.abc import Mapping
@@ -29,39 +28,41 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def prepare(media: Media) -> Prepared | Absent:
-    """The crops of the main person's face; frames without a face are counted in the remark."""
+    """The crops of the main face; frames without a face are counted in the remark."""
     track = media.faces
     if track is None or not len(track.crops):
         return Absent(media.absent.get("vision") or f"no face in {track.vision_frames if track else 0} frames")
-    found, looked = len(track.crops), track.vision_frames
-    return Prepared(track.crops, track.crop_seconds, f"face in {found} of {looked} frames" if found < looked else "")
+    found, searched = len(track.crops), track.vision_frames
+    return Prepared(
+        track.crops, track.crop_seconds, f"face in {found} of {searched} frames" if found < searched else ""
+    )
 
 
 def load(folder: Path | None, compute: Compute) -> Backbone:
-    """DINOv2: the normalised class token of each picture."""
+    """DINOv2: the normalised class token of each crop."""
     model = compile_backbone(lambda on: _ClassToken(pretrained("AutoModel", folder, on)), folder, compute, ({0: 2},))
     mean, std = (torch.tensor(v, device=compute.device).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
 
-    def look(prepared: Prepared) -> Mapping[str, Output]:
+    def encode_crops(prepared: Prepared) -> Mapping[str, Output]:
         def tokens(part: slice) -> torch.Tensor:
-            pictures = torch.from_numpy(prepared.inputs[part]).to(compute.device).permute(0, 3, 1, 2)  # (B, 3, S, S)
-            return model(pictures.float().div_(255).sub_(mean).div_(std))
+            images = torch.from_numpy(prepared.inputs[part]).to(compute.device).permute(0, 3, 1, 2)  # (B, 3, S, S)
+            return model(images.float().div_(255).sub_(mean).div_(std))
 
         crops = len(prepared.inputs)
         return {"vision": Output(stack_rows(map(tokens, slices(crops, BATCH_CROPS)), crops), prepared.seconds)}
 
-    return look
+    return encode_crops
 
 
 class _ClassToken(torch.nn.Module):
-    """``(B, 3, S, S)`` pictures → ``(B, F)``."""
+    """``(B, 3, S, S)`` images → ``(B, F)``."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        return self.model(pictures).pooler_output
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.model(images).pooler_output
 
 
 VISION = Modality(
