@@ -97,7 +97,7 @@ def train(
         StoreError: features are damaged.
     """
     with EpochBar(progress) as bar:
-        return train_run(as_manifest(data), _open(features), as_settings(settings), Path(out), bar.say, bar.watch)
+        return train_run(as_manifest(data), _open(features), as_settings(settings), Path(out), bar.log, bar.on_epoch)
 
 
 def _open(features: str | Path | Store) -> Store:

@@ -70,7 +70,7 @@ def test_the_card_says_what_must_be_known() -> None:
     for heading in ("Intended use", "Not for", "Data", "Results", "Results by group", "Licences", "Limits", "Law"):
         assert f"## {heading}\n" in text
     assert all(fact in text for fact in NOTICE)
-    assert "80 clips to learn from, 40 for validation; 40 and 20 participants, **1 of them on both sides**" in text
+    assert "80 training clips, 40 for validation; 40 and 20 participants, **1 of them on both sides**" in text
     assert "bootstrap over 20 participants" in text
     assert "| Pain \\| numb |" in text  # a target's name does not break the table
     assert "| Joy | " in text and "| 39 |" in text  # of 40 clips one is not rated for Joy

@@ -19,7 +19,7 @@ from mien.model.heads.cross_attention import Attention
 from mien.model.heads.gated import Gated
 from mien.model.heads.late import Mean, WeightedLate
 from mien.model.heads.lstm import LSTM
-from mien.model.heads.steps import coarse, normal
+from mien.model.heads.steps import downsample, normalized
 from mien.model.heads.temporal import Convolution, Temporal
 from mien.model.modality_mask import FusionSpec
 
@@ -176,7 +176,7 @@ def test_a_planted_signal_is_fitted(name: str) -> None:
     present = torch.ones(48, len(WIDTHS), dtype=torch.bool)
     inputs, model = given(name, present), head(name, rate=0.0)
     known = [
-        normal(Steps((x.values.sum(1) / x.mask.sum(1, keepdim=True))[:, None], x.mask))[:, 0]
+        normalized(Steps((x.values.sum(1) / x.mask.sum(1, keepdim=True))[:, None], x.mask))[:, 0]
         if isinstance(x, Steps)
         else x.values[0]
         for x in (inputs["text"], inputs["vision"])
@@ -203,7 +203,7 @@ def test_segments_by_hand() -> None:
     values = torch.arange(1.0, 8.0).expand(2, -1)[..., None]  # 1 … 7
     has = torch.tensor([[7], [2]])
     mask = torch.arange(7) < has
-    thin = coarse(Steps(values * mask[..., None], mask), 3)
+    thin = downsample(Steps(values * mask[..., None], mask), 3)
     # 7 steps in 3 segments: step i is in segment 3 i // 7, so they are 1 2 3 | 4 5 | 6 7
     torch.testing.assert_close(thin.values[..., 0], torch.tensor([[2.0, 4.5, 6.5], [1.0, 2.0, 0.0]]))
     assert thin.mask.tolist() == [[True] * 3, [True, True, False]]
@@ -211,10 +211,10 @@ def test_segments_by_hand() -> None:
 
 def test_few_steps_stay_as_they_are_and_thinning_twice_is_thinning_once() -> None:
     steps = given("recurrent", torch.ones(6, 4, dtype=torch.bool))
-    short, long = steps["vision"], coarse(steps["audio"])
+    short, long = steps["vision"], downsample(steps["audio"])
     assert long.values.shape[1] == 24
     for once in (short, long):
-        again = coarse(once)
+        again = downsample(once)
         assert torch.equal(again.values, once.values)
         assert torch.equal(again.mask, once.mask)
 
@@ -260,8 +260,8 @@ def test_attention_is_torchs_with_keys_and_values_written_out() -> None:
     for k in range(2):
         asked, keys, answers = (
             x.unflatten(-1, (4, 2)).transpose(1, 2)  # (B, heads, steps, 2)
-            for x in (model.query(query)[k, :, None], normal(steps) @ model.key[k],
-                      normal(steps) @ model.value.weight[k] + model.value.bias[k])
+            for x in (model.query(query)[k, :, None], normalized(steps) @ model.key[k],
+                      normalized(steps) @ model.value.weight[k] + model.value.bias[k])
         )  # fmt: skip
         expected = nn.functional.scaled_dot_product_attention(asked, keys, answers, steps.mask[:, None, None])
         torch.testing.assert_close(result[k], expected.transpose(1, 2).flatten(1))
@@ -312,8 +312,8 @@ def test_a_dropped_modality_leaves_its_weight_to_the_others() -> None:
     for name, parameter in model.named_parameters():
         parameter.data.fill_(float(name.endswith("bias")))
     inputs = given("late", some_absent())
-    for chance in (None, RngStreams(SEEDS, "c")):
-        torch.testing.assert_close(model(inputs, chance), torch.ones(2, 12, TARGETS))
+    for rng in (None, RngStreams(SEEDS, "c")):
+        torch.testing.assert_close(model(inputs, rng), torch.ones(2, 12, TARGETS))
 
 
 def test_auxiliary_heads_leave_the_score_of_fusion_alone() -> None:

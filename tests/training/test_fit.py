@@ -74,9 +74,9 @@ def test_models_trained_at_once_equal_models_trained_alone(make) -> None:
     together = make(VARIANTS)
     seen = curve(list(fit(together)))
     for k, variant in enumerate(VARIANTS):
-        alone = make((variant,))
-        np.testing.assert_allclose(seen[:, k], curve(list(fit(alone)))[:, 0], atol=1e-4)
-        for ours, own in zip(weights(together), weights(alone), strict=True):
+        branch_losses = make((variant,))
+        np.testing.assert_allclose(seen[:, k], curve(list(fit(branch_losses)))[:, 0], atol=1e-4)
+        for ours, own in zip(weights(together), weights(branch_losses), strict=True):
             torch.testing.assert_close(ours[k], own[0], atol=1e-4, rtol=1e-3)
 
 
@@ -93,17 +93,17 @@ def test_a_model_that_has_stopped_leaves_and_the_others_go_on_as_if_alone() -> N
     assert len(set(lasted)) > 1
     assert [bool(epoch.stopped[k]) for k, last in enumerate(lasted) for epoch in epochs[last - 1 : last]] == [True] * 3
     for k, variant in enumerate(VARIANTS):
-        alone = impatient((variant,))
-        own = curve(list(fit(alone)))[:, 0]
+        branch_losses = impatient((variant,))
+        own = curve(list(fit(branch_losses)))[:, 0]
         np.testing.assert_allclose(curve(epochs)[: len(own), k], own, atol=1e-4)
         assert len(own) == lasted[k]
-        for ours, theirs in zip(weights(together), weights(alone), strict=True):
+        for ours, theirs in zip(weights(together), weights(branch_losses), strict=True):
             torch.testing.assert_close(ours[k], theirs[0], atol=1e-4, rtol=1e-3)
 
 
 def test_a_training_killed_after_some_have_stopped_goes_on_to_the_same_bits(tmp_path: Path) -> None:
-    whole = impatient(VARIANTS)
-    expected = list(fit(whole))
+    matrix = impatient(VARIANTS)
+    expected = list(fit(matrix))
     stop = int(np.isfinite(curve(expected)).sum(0).min())
     killed = replace(impatient(VARIANTS), checkpoint=tmp_path / "kept.safetensors", checkpoint_seconds=0.0)
     for epoch in fit(killed):
@@ -112,7 +112,7 @@ def test_a_training_killed_after_some_have_stopped_goes_on_to_the_same_bits(tmp_
     resumed = replace(impatient(VARIANTS), checkpoint=killed.checkpoint, checkpoint_seconds=1e9)
     rest = list(fit(resumed))
     np.testing.assert_array_equal(curve(rest), curve(expected)[stop:])
-    assert all(torch.equal(a, b) for a, b in zip(weights(resumed), weights(whole), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(weights(resumed), weights(matrix), strict=True))
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_gives_others() -> None:
@@ -127,8 +127,8 @@ def test_the_same_seed_gives_the_same_bits_and_another_gives_others() -> None:
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_a_training_that_was_killed_goes_on_to_the_same_bits(tmp_path: Path, ema: float) -> None:
     settings = SETTINGS.model_copy(update={"stage2": SETTINGS.stage2.model_copy(update={"ema": ema})})
-    whole = multimodal(VARIANTS, settings)
-    expected = list(fit(whole))
+    matrix = multimodal(VARIANTS, settings)
+    expected = list(fit(matrix))
     for stop in (1, 4):
         path = tmp_path / f"{stop}.safetensors"
         killed = replace(multimodal(VARIANTS, settings), checkpoint=path, checkpoint_seconds=0.0)
@@ -139,7 +139,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_bits(tmp_path: Path, ema
         rest = list(fit(resumed))
         assert [epoch.number for epoch in rest] == list(range(stop + 1, 7))
         assert np.array_equal(curve(rest), curve(expected)[stop:])
-        assert all(torch.equal(a, b) for a, b in zip(weights(resumed), weights(whole), strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(weights(resumed), weights(matrix), strict=True))
 
 
 @pytest.mark.parametrize("adaptation", ["frozen", "encoder", "joint"])
@@ -211,7 +211,7 @@ def test_plateaus_are_those_of_torch() -> None:
     ours = Progress.start(1)
     for r in np.random.default_rng(0).random(60).cumsum() % 1.3:
         torchs.step(float(r))
-        ours.judge(torch.tensor([r]), settings)
+        ours.update(torch.tensor([r]), settings)
         assert ours.factor.item() == adam.param_groups[0]["lr"]
 
 
@@ -219,7 +219,7 @@ def test_a_model_stops_on_its_own_and_keeps_its_best() -> None:
     settings = SETTINGS.stage1.model_copy(update={"patience": 2})
     progress = Progress.start(2)
     for r in ([0.3, 0.1], [0.2, 0.2], [0.1, 0.3], [0.9, 0.4]):
-        progress.judge(torch.tensor(r), settings)
+        progress.update(torch.tensor(r), settings)
     assert progress.stopped.tolist() == [1, 0]  # the first had no better r in epochs 2 and 3; .9 comes too late
     torch.testing.assert_close(progress.best, torch.tensor([0.3, 0.4], dtype=torch.float64), atol=1e-6, rtol=0)
 
@@ -233,9 +233,9 @@ def test_an_undefined_r_is_an_error_that_says_what_to_look_at() -> None:
 
 def test_a_diverging_model_does_not_touch_its_neighbours() -> None:
     wild = replace(VARIANTS[1], lr=1e30)
-    together, alone = unimodal((VARIANTS[0], wild)), unimodal(VARIANTS[:1])
+    together, branch_losses = unimodal((VARIANTS[0], wild)), unimodal(VARIANTS[:1])
     seen = curve(list(fit(together)))
-    np.testing.assert_allclose(seen[:, 0], curve(list(fit(alone)))[:, 0], atol=1e-4)
+    np.testing.assert_allclose(seen[:, 0], curve(list(fit(branch_losses)))[:, 0], atol=1e-4)
 
 
 def test_an_epoch_holds_every_clip_once_in_batches_of_similar_size() -> None:

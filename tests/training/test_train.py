@@ -115,7 +115,7 @@ def test_a_run_that_stops_between_stages_goes_on_to_the_same_model(run: Trained,
             raise Enough
 
     with pytest.raises(Enough):
-        train(run.manifest, run.store, run.settings, tmp_path / "run", watch=stop)
+        train(run.manifest, run.store, run.settings, tmp_path / "run", on_epoch=stop)
     rest = train(run.manifest, run.store, run.settings, tmp_path / "run")
     for name, r in run.summary.r.items():
         np.testing.assert_array_equal(rest.r[name], r)
@@ -279,9 +279,9 @@ def test_the_mean_of_stage_1_is_where_late_fusion_begins(run: Trained) -> None:
     for name in names:
         fused.encoders[name].load_state_dict(encoders[name].encoder.state_dict())
     valid = sides.clips("valid", names)
-    whole = np.flatnonzero(np.stack([valid.present(name).numpy() for name in names]).all(0))
-    alone = np.mean([predict_all(encoders[name], valid) for name in names], 0)
-    np.testing.assert_allclose(predict_all(fused, valid)[:, whole], alone[:, whole], atol=1e-5)
+    matrix = np.flatnonzero(np.stack([valid.present(name).numpy() for name in names]).all(0))
+    branch_losses = np.mean([predict_all(encoders[name], valid) for name in names], 0)
+    np.testing.assert_allclose(predict_all(fused, valid)[:, matrix], branch_losses[:, matrix], atol=1e-5)
 
 
 def test_a_modality_that_nobody_has_is_left_out_with_a_note(tmp_path: Path) -> None:

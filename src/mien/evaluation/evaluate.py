@@ -59,7 +59,7 @@ class ScoredSplit:
 
     clips: tuple[Clip, ...]
     inputs: ClipDataset
-    rated: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
     present: npt.NDArray[np.bool_]
     absent: tuple[str, ...]
@@ -89,11 +89,11 @@ def score_split(bundle: Bundle, manifest: Manifest, store: Store, split: str) ->
     check_features(bundle, store)
     check_unchanged(store, clips, bundle.modalities)
     ids = [clip.id for clip in clips]
-    rated = labels_of(clips, len(bundle.targets))
-    inputs = bundle.clips({name: store.gather(name, ids) for name in bundle.modalities}, rated)
+    labels = labels_of(clips, len(bundle.targets))
+    inputs = bundle.clips({name: store.gather(name, ids) for name in bundle.modalities}, labels)
     present = np.stack([inputs.present(name).cpu().numpy() for name in bundle.modalities], -1)
     absent = tuple(_absent(store, clip, bundle.modalities, here) for clip, here in zip(ids, present, strict=True))
-    return ScoredSplit(clips, inputs, rated, bundle.score_each(inputs), present, absent)
+    return ScoredSplit(clips, inputs, labels, bundle.score_each(inputs), present, absent)
 
 
 def _absent(store: Store, clip: str, modalities: tuple[str, ...], present: npt.NDArray[np.bool_]) -> str:
@@ -139,7 +139,7 @@ def evaluate(
     """
     scored = score_split(bundle, manifest, store, split)
     mean = scored.scores.mean(0)
-    targets, mean_r = evaluate_targets(bundle.targets, mean, scored.rated, scored.clusters, resamples, seed)
+    targets, mean_r = evaluate_targets(bundle.targets, mean, scored.labels, scored.clusters, resamples, seed)
     r = np.array([target.r.value for target in targets])
     many = subsets and len(bundle.modalities) > 1
     answers = bundle.score_subsets(scored.inputs, all_subsets(bundle.modalities)) if many else {}
@@ -151,16 +151,16 @@ def evaluate(
         mean_r=mean_r,
         defined=int(np.isfinite(r).sum()),
         mean_ccc=float(mean_defined([target.ccc for target in targets])),
-        seeds=mean_defined(pearson(scored.scores, scored.rated)),
+        seeds=mean_defined(pearson(scored.scores, scored.labels)),
         subsets={
-            subset_name(names): float(mean_defined(pearson(answer, scored.rated))) for names, answer in answers.items()
+            subset_name(names): float(mean_defined(pearson(answer, scored.labels))) for names, answer in answers.items()
         },
-        missing=missing_curves(answers, scored.rated, seed) if many else {},
+        missing=missing_curves(answers, scored.labels, seed) if many else {},
         shares=SHARES,
         coverage=_coverage(bundle, scored),
         table=_table(bundle, scored),
         notes=_notes(bundle, scored, r),
-        groups=by_group(mean, scored.rated, scored.clips, resamples, seed),
+        groups=by_group(mean, scored.labels, scored.clips, resamples, seed),
         modalities=bundle.modalities,
     )
 
@@ -168,7 +168,7 @@ def evaluate(
 def evaluate_targets(
     names: Sequence[str],
     scores: npt.ArrayLike,
-    rated: npt.ArrayLike,
+    labels: npt.ArrayLike,
     people: Sequence[str] | None,
     resamples: int = 10_000,
     seed: int = 0,
@@ -181,7 +181,7 @@ def evaluate_targets(
         people: who is in each clip; ``None`` resamples clips.
         resamples, seed: of the bootstrap.
     """
-    mean, known = np.asarray(scores, np.float32), np.asarray(rated, np.float32)
+    mean, known = np.asarray(scores, np.float32), np.asarray(labels, np.float32)
     r, ccc = pearson(mean, known), concordance(mean, known)
     drawn = bootstrap_pearson(mean, known, people, resamples, seed)
     mae, rmse = mean_absolute_error(mean, known), root_mean_square_error(mean, known)
@@ -222,13 +222,13 @@ def compare(
     results = {}
     for e, name in enumerate(first.targets):
         one = [e]
-        results[name] = paired_test(p[:, one], q[:, one], a.rated[:, one], a.clusters, resamples, seed)
-    results["mean"] = paired_test(p, q, a.rated, a.clusters, resamples, seed)
+        results[name] = paired_test(p[:, one], q[:, one], a.labels[:, one], a.clusters, resamples, seed)
+    results["mean"] = paired_test(p, q, a.labels, a.clusters, resamples, seed)
     return results
 
 
 def missing_curves(
-    answers: Mapping[tuple[str, ...], npt.NDArray[np.float32]], rated: npt.NDArray[np.float32], seed: int
+    answers: Mapping[tuple[str, ...], npt.NDArray[np.float32]], labels: npt.NDArray[np.float32], seed: int
 ) -> dict[str, Array]:
     """Mean r when a growing random share of the clips loses a modality, by modality; ``SHARES`` says which shares.
 
@@ -237,13 +237,13 @@ def missing_curves(
         rated: ``(N, E)``.
         seed: of who loses it; a clip that lost it at a smaller share stays without.
     """
-    draw = np.random.default_rng(seed).random(len(rated))
+    draw = np.random.default_rng(seed).random(len(labels))
     every = max(answers, key=len)
     curves = {}
     for name in every:
         without = answers[tuple(other for other in every if other != name)]
         mixed = (np.where((draw < share)[:, None], without, answers[every]) for share in SHARES)
-        curves[name] = np.array([float(mean_defined(pearson(scores, rated))) for scores in mixed])
+        curves[name] = np.array([float(mean_defined(pearson(scores, labels))) for scores in mixed])
     return curves
 
 
@@ -251,8 +251,8 @@ def _coverage(bundle: Bundle, scored: ScoredSplit) -> Coverage | None:
     if not bundle.quantiles:
         return None
     low, high = bundle.intervals(scored.scores.mean(0), scored.present)
-    known = ~np.isnan(scored.rated) & np.isfinite(low)
-    inside = (scored.rated >= low) & (scored.rated <= high) & known
+    known = ~np.isnan(scored.labels) & np.isfinite(low)
+    inside = (scored.labels >= low) & (scored.labels <= high) & known
     count = np.maximum(known.sum(0), 1)
     found = np.where(known.any(0), inside.sum(0) / count, np.nan)
     width = np.where(known, high - low, 0).sum(0) / count
@@ -271,7 +271,7 @@ def _table(bundle: Bundle, scored: ScoredSplit) -> pa.Table:
         ],
         "absent": scored.absent,
     }
-    columns |= {f"rated {target}": scored.rated[:, e] for e, target in enumerate(bundle.targets)}
+    columns |= {f"rated {target}": scored.labels[:, e] for e, target in enumerate(bundle.targets)}
     columns |= {f"predicted {target}": mean[:, e] for e, target in enumerate(bundle.targets)}
     return pa.table(columns)
 
@@ -296,8 +296,8 @@ def _notes(bundle: Bundle, scored: ScoredSplit, r: Array) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _why_undefined(predicted: npt.NDArray[np.float32], rated: npt.NDArray[np.float32]) -> str:
-    known = rated[~np.isnan(rated)]
+def _why_undefined(predicted: npt.NDArray[np.float32], labels: npt.NDArray[np.float32]) -> str:
+    known = labels[~np.isnan(labels)]
     if len(known) < 2:
         return f"only {len(known)} clips are rated"
     if known.min() == known.max():

@@ -37,7 +37,7 @@ class GroupResult:
 
 
 def by_group(
-    scores: npt.ArrayLike, rated: npt.ArrayLike, clips: Sequence[Clip], resamples: int = 10_000, seed: int = 0
+    scores: npt.ArrayLike, labels: npt.ArrayLike, clips: Sequence[Clip], resamples: int = 10_000, seed: int = 0
 ) -> tuple[GroupResult, ...]:
     """Results of each group, in the order of their names; none when no clip has a group.
 
@@ -47,9 +47,9 @@ def by_group(
         clips: whose scores these are.
         resamples, seed: of the bootstrap, within each group: over participants where all are known, else over clips.
     """
-    scores, rated = np.asarray(scores, np.float64), np.asarray(rated, np.float64)
+    scores, labels = np.asarray(scores, np.float64), np.asarray(labels, np.float64)
     names = sorted({clip.group for clip in clips if clip.group})
-    return tuple(_one(name, scores, rated, clips, resamples, seed) for name in names)
+    return tuple(_one(name, scores, labels, clips, resamples, seed) for name in names)
 
 
 def participants_of(clips: Sequence[Clip]) -> list[str] | None:
@@ -59,10 +59,10 @@ def participants_of(clips: Sequence[Clip]) -> list[str] | None:
 
 
 def _one(
-    name: str, scores: npt.NDArray, rated: npt.NDArray, clips: Sequence[Clip], resamples: int, seed: int
+    name: str, scores: npt.NDArray, labels: npt.NDArray, clips: Sequence[Clip], resamples: int, seed: int
 ) -> GroupResult:
     rows = [row for row, clip in enumerate(clips) if clip.group == name]
-    p, y, people = scores[rows], rated[rows], participants_of([clips[row] for row in rows])
+    p, y, people = scores[rows], labels[rows], participants_of([clips[row] for row in rows])
     error = bootstrap_mean(p - y, people, resamples, seed)
     r = bootstrap_pearson(p, y, people, resamples, seed)
     known = ~np.isnan(y)

@@ -1,13 +1,13 @@
-"""A trained model as a folder: it says what it reads, what it gives, where it comes from, and holds no code.
+"""A trained model as a folder of weights and metadata, without code.
 
-    config.json          what it is: targets, modalities, widths, settings, the models in it
-    model.safetensors    the weights of all K models, and the intervals' quantiles
-    provenance.json      what it was trained on and with, and how well it did
-    licences.json        whose weights it builds on, and on what terms
+    config.json          targets, modalities, widths, settings, the models in it
+    model.safetensors    the weights of all K models, and the quantiles of the prediction intervals
+    provenance.json      data, versions and results of the training
+    licences.json        the pretrained weights it builds on, and their licences
     README.md            the model card
-    SHA256SUMS           of all of these; what is read is checked, the card may be edited
+    SHA256SUMS           of all of these; checked when read, except the card, which may be edited
 
-The scores of a bundle are the mean over its K models (seeds), which costs nearly nothing and is steadier than any one.
+The scores of a bundle are the mean over its K models (seeds), which costs little more than one model.
 
 Shapes: ``K`` models, ``N`` clips, ``E`` emotions.
 """
@@ -47,23 +47,23 @@ _CONFIG, _PROVENANCE, _LICENCES, _WEIGHTS = "config.json", "provenance.json", "l
 
 
 LARGEST_RECORD = 10_000_000
-"""Bytes of one of its JSON files."""
+"""Maximum size of one of its JSON files in bytes."""
 
 
 @dataclass
 class Bundle:
-    """A model that can score features.
+    """A model that scores features.
 
     Attributes:
-        module: ``Unimodal`` or ``Multimodal``, K models at once, on the device it runs on.
+        module: ``Unimodal`` or ``Multimodal``, K models at once, on its device.
         targets: names of the scores, in order.
         widths: feature width by modality, in the order of the model.
-        settings: with which it was made; its parts on media, faces, speech and weights say how clips must be prepared.
-        models: how its K models differ.
-        feature_provenance: how the features it was trained on were made, by modality.
-        random_weights: whether those came from random backbones, so that the scores mean nothing.
+        settings: of the training; media, faces, speech and weights also define how clips are prepared.
+        models: hyper-parameters in which the K models differ.
+        feature_provenance: how the training features were made, by modality.
+        random_weights: whether the backbones had random weights, so that scores are meaningless.
         provenance: data and store fingerprints, versions, results.
-        quantiles: half-widths of the prediction intervals ``(E,)`` by the modalities present (``"audio+text"``).
+        quantiles: half-widths of the prediction intervals ``(E,)`` by available modalities (``"audio+text"``).
     """
 
     module: Unimodal | Multimodal
@@ -78,50 +78,50 @@ class Bundle:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """What it reads, in order."""
+        """Its modalities, in order."""
         return tuple(self.widths)
 
     @property
     def device(self) -> torch.device:
-        """What it runs on."""
+        """The device of its parameters."""
         return next(self.module.parameters()).device
 
     def clips(self, packed: Mapping[str, Packed], labels: npt.ArrayLike | None = None) -> ClipDataset:
-        """Features as this model reads them, in memory.
+        """Features in memory, as the input of this model.
 
         Raises:
-            ModelError: a modality has another width than the model reads.
+            ModelError: the feature width of a modality differs from that of the model.
         """
         count = len(next(iter(packed.values())).lengths) if packed else 0
-        rated = np.full((count, len(self.targets)), np.nan, np.float32) if labels is None else labels
+        labels_or_nan = np.full((count, len(self.targets)), np.nan, np.float32) if labels is None else labels
         longest = self.settings.stage1.longest_steps
-        return load_dataset(packed, rated, self.widths, longest, device=self.device)
+        return load_dataset(packed, labels_or_nan, self.widths, longest, device=self.device)
 
     def score(self, packed: Mapping[str, Packed]) -> npt.NDArray[np.float32]:
         """Score clips: ``(N, E)``, the mean over the models.
 
         Args:
-            packed: features by modality, all of the same clips; a modality left out is missing from every clip.
+            packed: features by modality, all of the same clips; a modality without an entry is missing from all.
 
         Returns:
-            Scores in the unit of the labels it was trained on, not clipped. A clip that has no modality at all gets
-            the constant that the model says of nothing; whether that counts is the caller's business.
+            Scores in the unit of the training labels, not clipped. A clip without any modality gets a constant, the
+            output for no input; callers decide whether to use it.
 
         Raises:
-            ModelError: a modality has another width than the model reads.
+            ModelError: the feature width of a modality differs from that of the model.
         """
         return self.score_each(self.clips(packed)).mean(0)
 
     def score_each(self, clips: ClipDataset) -> npt.NDArray[np.float32]:
-        """Score clips with every one of the K models: ``(K, N, E)``, in float32."""
+        """Score clips with each of the K models: ``(K, N, E)``, in float32."""
         return predict_all(self.module, clips)
 
     def score_subsets(
         self, clips: ClipDataset, subsets: Iterable[tuple[str, ...]]
     ) -> dict[tuple[str, ...], npt.NDArray[np.float32]]:
-        """Score clips as if they had no other modalities than those of a subset: ``(N, E)`` by subset.
+        """Score clips with only the modalities of a subset: ``(N, E)`` by subset, the mean over the models.
 
-        Every clip is embedded once, in float32; the mean over the models.
+        Every clip is embedded once, in float32.
         """
         return {subset: scores.mean(0) for subset, scores in subset_scores(self.module, clips, subsets).items()}
 
@@ -132,11 +132,11 @@ class Bundle:
 
         Args:
             scores: ``(N, E)`` of ``score``.
-            present: ``(N, M)`` which of ``modalities`` each clip has.
+            present: ``(N, M)`` bool, the modalities that each clip has.
 
         Returns:
-            Ends that enclose the rating of a new clip with the probability ``level`` of ``provenance["intervals"]``;
-            ``nan`` where the model has none (nothing was left to calibrate on, or the clip has no modality).
+            Ends that enclose the rating of a new clip with probability ``provenance["intervals"]["level"]``; ``nan``
+            where the model has no interval (no calibration clips, or a clip without any modality).
         """
         empty = np.full(len(self.targets), np.nan, np.float32)
         names = [subset_name(itertools.compress(self.modalities, row)) for row in present]
@@ -145,7 +145,7 @@ class Bundle:
 
 
 def save_bundle(bundle: Bundle, folder: Path) -> None:
-    """Write a model folder; what stood there is replaced at once."""
+    """Write a model folder; an existing one is replaced atomically."""
     kind = "multimodal" if isinstance(bundle.module, Multimodal) else "unimodal"
     config = {
         "format": FORMAT,
@@ -171,53 +171,53 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
 def load_bundle(folder: Path, device: str | torch.device | None = None, local: Settings | None = None) -> Bundle:
     """Read a model folder, or the ``model`` folder of a run.
 
-    What it holds is held against what it says before anything is allocated, and its weights have to be finite.
+    Tensor shapes are compared with ``config.json`` before anything is allocated, and weights must be finite.
 
     Args:
         folder: the model or the run.
-        device: where to put it; by default what ``local`` says (``auto``: a GPU when there is one).
-        local: whose limits hold (device, threads, time and memory of a clip, its length and size); by default those of
-            ``Settings()``. What the model says of these is not taken over.
+        device: of the model; by default that of ``local`` (``auto``: a GPU if there is one).
+        local: settings for the limits of this machine (device, threads, time and memory per clip, its length and
+            size), by default ``Settings()``; those in the model are ignored.
 
     Raises:
-        ModelError: there is no model, it is damaged, foreign, or newer than this version of mien.
-        SettingsError: it reads a modality that is not in the table; the message names it.
+        ModelError: there is no model, or it is damaged, of another format, or newer than this version of mien.
+        SettingsError: one of its modalities is not in the table; the message names it.
     """
     folder = resolve_model_dir(folder)
     config = read_config(folder)
     _check(folder, _PROVENANCE, _LICENCES, _WEIGHTS)
     try:
-        said = _described(config)
+        description = _parse_description(config)
         provenance = Provenance.model_validate_json(json.dumps(_read(folder / _PROVENANCE)))
-        tensors, _ = read_safetensors(folder / _WEIGHTS, lambda heads: check_heads(said, heads))
+        tensors, _ = read_safetensors(folder / _WEIGHTS, lambda heads: check_heads(description, heads))
         check_numbers(tensors)
-        module = module_of(said)
+        module = module_of(description)
         weights = {name: torch.from_numpy(v) for name, v in tensors.items() if not name.startswith(QUANTILES)}
         module.load_state_dict(weights)
     except (ValueError, KeyError, RuntimeError, OverflowError, RecursionError, Damaged) as error:
         raise ModelError(
             f"{folder}: damaged model ({' '.join(str(error).split())[:300]}); train or fetch it again"
         ) from error
-    settings = with_local_limits(said.settings, local)
+    settings = with_local_limits(description.settings, local)
     chosen = choose_device(settings.compute) if device is None else torch.device(device)
     return Bundle(
         module=module.to(chosen).requires_grad_(False),
-        targets=said.targets,
-        widths=said.widths,
+        targets=description.targets,
+        widths=description.widths,
         settings=settings,
-        models=said.models,
-        feature_provenance=said.feature_provenance,
-        random_weights=said.random_weights,
+        models=description.models,
+        feature_provenance=description.feature_provenance,
+        random_weights=description.random_weights,
         provenance=provenance.model_dump(exclude_unset=True),
         quantiles={n.removeprefix(QUANTILES): v for n, v in tensors.items() if n.startswith(QUANTILES)},
     )
 
 
-def _described(config: Mapping[str, Any]) -> Description:
-    """What a model says it is, with every part of the kind that it should be.
+def _parse_description(config: Mapping[str, Any]) -> Description:
+    """The validated ``config.json``.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it is not valid.
     """
     return Description.model_validate_json(json.dumps(config))
 
@@ -229,15 +229,15 @@ def _tensors(bundle: Bundle) -> dict[str, Tensor]:
 
 
 def resolve_model_dir(folder: Path) -> Path:
-    """The model folder itself, where a run was named."""
+    """The model folder of a run, or the folder itself."""
     return folder / "model" if (folder / "model" / _CONFIG).exists() else folder
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """What a model says it is, without its weights.
+    """The ``config.json`` of a model folder.
 
     Raises:
-        ModelError: there is no model, it is damaged, foreign, or newer than this version of mien.
+        ModelError: there is no model, or it is damaged, of another format, or newer than this version of mien.
     """
     if not (folder / _CONFIG).exists():
         raise ModelError(f"{folder}: not a model (no config.json); make one with: mien train DATA --features STORE")
@@ -247,7 +247,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     )  # fmt: skip
     _check(folder, _CONFIG)
     try:
-        _described(config)
+        _parse_description(config)
     except (ValueError, RecursionError) as error:
         raise ModelError(
             f"{folder}: damaged model ({' '.join(str(error).split())[:300]}); train or fetch it again"

@@ -1,9 +1,9 @@
-"""The model card: what somebody must know before trusting a score, written from the model's own record.
+"""The model card: what a user must know before relying on a score, from the metadata of the model.
 
-    front matter    what model hubs read: licence, tags, metrics (a YAML head, with a ``model-index``)
+    front matter    for model hubs: licence, tags, metrics (YAML, with a ``model-index``)
     text            use, data, results, licences, limits, law
 
-Only rendering: every number was computed when the model was trained, and stands in ``provenance.json``.
+Rendering only: all numbers are in ``provenance.json``, computed when the model was trained.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,21 +17,21 @@ from mien.weights.licences import UNKNOWN
 
 TASK = "emotion mimicry intensity"
 FEW = 20
-"""Participants below which a bootstrap interval is called rough."""
+"""Number of participants below which a bootstrap interval is called rough."""
 
 USE = (
     "Estimating how strongly raters would say that emotions show in short videos of one person: for research on "
-    "mimicry and expression, for comparing conditions over many clips and people, for annotating material that "
-    "somebody checks.",
+    "mimicry and expression, for comparing conditions over many clips and people, for annotation that is checked by "
+    "a person.",
     "On people, languages, cameras and situations like those of the training data, as far as the results below go.",
 )
 NOT_FOR = (
-    "Telling what a person feels, means or will do, or whether somebody lies.",
+    "Inferring what a person feels, means or will do, or whether a person lies.",
     "Decisions about persons: hiring, schooling, insurance, policing, credit, diagnosis.",
-    "Watching workers, pupils or students, and people who do not know that they are being scored.",
+    "Monitoring workers, pupils or students, and people who do not know that they are being scored.",
 )
 LIMITS = (
-    "A score is an estimate of ratings. Raters see what shows, and disagree; nobody's feelings are measured.",
+    "A score is an estimate of ratings. Raters see expressions, and disagree; feelings are not measured.",
     "The validation clips also stopped the training and set the widths of the prediction intervals, so the figures "
     "here are somewhat too good; how much, only clips of another split can tell.",
     "An emotion that is rare in the training data is scored near its mean.",
@@ -40,12 +40,12 @@ LIMITS = (
 
 
 def card(config: Mapping[str, Any], provenance: Mapping[str, Any], licences: Licences) -> str:
-    """A model card in Markdown, with the head that model hubs read.
+    """A model card in Markdown, with front matter for model hubs.
 
     Args:
-        config: what stands in ``config.json``.
-        provenance: what stands in ``provenance.json``.
-        licences: of what the model builds on.
+        config: ``config.json``.
+        provenance: ``provenance.json``.
+        licences: of the pretrained weights.
     """
     results = provenance.get("results", {})
     sections = [
@@ -69,7 +69,7 @@ def card(config: Mapping[str, Any], provenance: Mapping[str, Any], licences: Lic
 
 
 def front_matter(config: Mapping[str, Any], provenance: Mapping[str, Any], licences: Licences) -> dict[str, Any]:
-    """What model hubs read. The licence of a trained model is its maker's choice, so none is named."""
+    """Front matter for model hubs. The licence of a trained model is its author's choice, so none is named."""
     results = provenance.get("results", {})
     tags = ["affective-computing", "emotion-mimicry-intensity", "video"]
     tags += ["non-commercial-weights"] if licences.non_commercial else []
@@ -111,7 +111,7 @@ def _data(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> list[str]
     known = "participants are unknown" if people is None else f"{people[0]} and {people[1]} participants"
     both = data["participants_on_both_sides"]
     return [
-        f"- {data['name']}: {data['train']} clips to learn from, {data['valid']} for validation; {known}"
+        f"- {data['name']}: {data['train']} training clips, {data['valid']} for validation; {known}"
         + (f", **{both} of them on both sides**" if both else ""),
         f"- Rated for: {', '.join(config['targets'])}",
         f"- Split: {provenance['split']}; fingerprint of both sides `{data['split_fingerprint']}`",
@@ -149,14 +149,14 @@ def _results(results: Mapping[str, Any]) -> list[str]:
 def _groups(results: Mapping[str, Any]) -> list[str]:
     groups = results.get("groups")
     if results and not groups:
-        return ["Groups are unknown: the data's table had no column `group`. Nothing is known of how groups differ."]
+        return ["Groups are unknown: the data had no column `group`. Differences between groups were not evaluated."]
     if not groups:
         return []
     rows = [
         (g["group"], str(g["clips"]), str(g["participants"] or "–"), _ends(g["r"]), _ends(g["error"])) for g in groups
     ]
     return [
-        "Validation clips by the data's own groups. r is the mean over emotions; the error is score minus rating, "
+        "Validation clips by group. r is the mean over emotions; the error is score minus rating, "
         "above 0 where a group is scored too high.",
         "",
         *_table(("group", "clips", "participants", "Pearson's r", "mean error"), rows),
@@ -196,7 +196,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def _ends(ends: Sequence[float | None]) -> str:
-    """Value and interval, as far as they are defined."""
+    """Value and interval, where defined."""
     value, low, high = ends
     if value is None or low is None or high is None:
         return _number(value)

@@ -1,12 +1,12 @@
-"""Prediction intervals that hold what they state, whatever the model is worth: split-conformal prediction.
+"""Prediction intervals with a stated coverage for any model: split-conformal prediction.
 
-The half-width of an interval is an order statistic of the absolute errors on clips that the model did not learn from,
-per emotion and per set of modalities that a clip has. Few clips lack a modality by nature, so every set is calibrated
-on all clips that have at least it, with the others taken away. A clip that has less never gets a narrower interval
-than one that has more: the wider of the two would be valid for both.
+The half-width of an interval is an order statistic of the absolute errors on clips that the model was not trained on,
+per emotion and per set of available modalities. Few clips lack a modality, so every set is calibrated on all clips that
+have at least its modalities, with the others removed. A clip with fewer modalities never gets a narrower interval than
+one with more: the wider of the two is valid for both.
 
-The trade-off: an interval has the same width for all clips with the same modalities. Clips that stopped the training
-(validation) are not quite unseen; with thousands of them the difference is below the sampling error.
+The trade-off: an interval has the same width for all clips with the same modalities. Validation clips, which chose the
+best epoch, are not quite unseen; with thousands of them the difference is below the sampling error.
 
 Source: J. Lei et al., "Distribution-free predictive inference for regression", JASA 113 (2018) 1094, theorem 2.2; one
 calibration per group: V. Vovk, ACML 2012 (Mondrian).
@@ -28,30 +28,30 @@ def calibrate(bundle: Bundle, clips: ClipDataset, level: float = 0.9) -> dict[st
 
     Args:
         bundle: the model.
-        clips: rated ones that it did not learn from.
-        level: share of new clips whose rating the interval shall hold.
+        clips: rated clips that it was not trained on.
+        level: target coverage for new clips.
 
     Returns:
-        ``inf`` where there are too few rated clips for the level: an interval that holds everything. A set that no
-        calibration clip has is left out.
+        ``inf`` where there are too few rated clips for the level, so that the interval contains everything. A set
+        without calibration clips has no entry.
     """
-    rated = clips.labels.cpu().numpy()
+    labels = clips.labels.cpu().numpy()
     present = np.stack([clips.present(name).cpu().numpy() for name in bundle.modalities], -1)
-    half: dict[str, npt.NDArray[np.float32]] = {}
-    answers = bundle.score_subsets(clips, all_subsets(bundle.modalities))
-    for subset in reversed(answers):  # larger sets first
-        have = np.array([name in subset for name in bundle.modalities])
-        able = (present | ~have).all(-1)
-        if not able.any():
+    half_widths: dict[str, npt.NDArray[np.float32]] = {}
+    scores_by_subset = bundle.score_subsets(clips, all_subsets(bundle.modalities))
+    for subset in reversed(scores_by_subset):  # larger sets first
+        in_subset = np.array([name in subset for name in bundle.modalities])
+        has_subset = (present | ~in_subset).all(-1)
+        if not has_subset.any():
             continue
-        own = conformal_quantile(np.abs(answers[subset][able] - rated[able]), level)
-        larger = [half[name] for name in half if set(subset) < set(modalities_of(name))]
-        half[subset_name(subset)] = np.max([own, *larger], 0).astype(np.float32)
-    return half
+        quantile = conformal_quantile(np.abs(scores_by_subset[subset][has_subset] - labels[has_subset]), level)
+        larger = [half_widths[name] for name in half_widths if set(subset) < set(modalities_of(name))]
+        half_widths[subset_name(subset)] = np.max([quantile, *larger], 0).astype(np.float32)
+    return half_widths
 
 
 def conformal_quantile(errors: npt.ArrayLike, level: float) -> npt.NDArray[np.float64]:
-    """The ``ceil((n + 1) level)``-th smallest error of each emotion; ``inf`` when there is no such one.
+    """The ``ceil((n + 1) level)``-th smallest error of each emotion; ``inf`` if ``n`` is too small.
 
     Args:
         errors: ``(N, E)``, ``nan`` where unrated.

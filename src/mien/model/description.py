@@ -1,7 +1,7 @@
-"""What a model folder says of itself, checked before anything is made of it: the folder may be anybody's.
+"""Validation of a model folder, which may come from an untrusted source.
 
-``config.json`` is read into ``Description``, whose counts are bounded; the shapes that follow from it are compared with
-what ``model.safetensors`` says that it holds, before any weight is allocated.
+``config.json`` is read into ``Description``, with bounded counts; the shapes that follow from it are compared with the
+header of ``model.safetensors`` before any weight is allocated.
 
 Shapes: ``K`` models, ``E`` emotions.
 """
@@ -20,7 +20,7 @@ from mien.model.network import ModelSpec, Multimodal, Unimodal
 from mien.storage.bounded import TensorHead
 
 QUANTILES = "quantiles."
-"""How the names of the intervals' half-widths begin, among the weights."""
+"""Prefix of the half-widths of intervals among the names of the weights."""
 
 _Name = Annotated[str, Field(min_length=1, max_length=1000)]
 
@@ -30,7 +30,7 @@ class _Part(BaseModel):
 
 
 class _Intervals(_Part):
-    """How wide intervals are, and what they were calibrated on."""
+    """Level and calibration clips of the prediction intervals."""
 
     level: Annotated[float, Field(gt=0, lt=1)]
     clips: Annotated[int, Field(ge=0)] | None = None
@@ -38,7 +38,7 @@ class _Intervals(_Part):
 
 
 class Provenance(_Part):
-    """What a model says of its origin, as far as anything is made of it; the rest is passed on as it is."""
+    """The part of ``provenance.json`` that is used; the rest is passed on unchanged."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -46,7 +46,7 @@ class Provenance(_Part):
 
 
 class Description(_Part):
-    """What stands in ``config.json``."""
+    """The contents of ``config.json``."""
 
     kind: Literal["unimodal", "multimodal"]
     targets: Annotated[tuple[_Name, ...], Field(min_length=1, max_length=10_000)]
@@ -58,7 +58,7 @@ class Description(_Part):
 
 
 class _ShapesOnly(TorchFunctionMode):
-    """Scaling first weights leaves their shape as it is; on the ``meta`` device it would load a second of modules."""
+    """Skips the scaling of initial weights, which on the ``meta`` device would import modules for a second."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func.__name__.strip("_") in ("mul", "rmul", "sub", "div", "truediv"):
@@ -67,54 +67,54 @@ class _ShapesOnly(TorchFunctionMode):
 
 
 def check_heads(description: Description, heads: Mapping[str, TensorHead]) -> None:
-    """See that a file of weights says that it holds what its description asks for; nothing is allocated.
+    """Check that the header of a weights file matches a description; nothing is allocated.
 
     Raises:
-        ValueError: it does not; the message says which tensor, what was found and what was expected.
+        ValueError: it does not; the message gives the tensor, what was found and what was expected.
     """
     with torch.device("meta"), _ShapesOnly():
         module = module_of(description)
-    wanted = {name: TensorHead("F32", tuple(tensor.shape)) for name, tensor in module.state_dict().items()}
-    half = TensorHead("F32", (len(description.targets),))
-    wanted |= {name: half for name in heads if name.startswith(QUANTILES)}
-    for name in sorted({*wanted, *heads}):
-        found, expected = heads.get(name), wanted.get(name)
-        if found != expected:
-            raise ValueError(f"{name[:200]}: found {_told(found)}, but config.json says {_told(expected)}")
+    expected = {name: TensorHead("F32", tuple(tensor.shape)) for name, tensor in module.state_dict().items()}
+    half_width = TensorHead("F32", (len(description.targets),))
+    expected |= {name: half_width for name in heads if name.startswith(QUANTILES)}
+    for name in sorted({*expected, *heads}):
+        found, wanted = heads.get(name), expected.get(name)
+        if found != wanted:
+            raise ValueError(f"{name[:200]}: found {_shape_text(found)}, but config.json says {_shape_text(wanted)}")
 
 
-def _told(head: TensorHead | None) -> str:
+def _shape_text(head: TensorHead | None) -> str:
     return f"{head.dtype} {head.shape}"[:100] if head else "none"
 
 
 def check_numbers(tensors: Mapping[str, npt.NDArray[Any]]) -> None:
-    """See that weights are finite, and half-widths of intervals not negative.
+    """Check that weights are finite, and half-widths of intervals not negative.
 
-    Half-widths may be ``nan`` (there was nothing to calibrate on) or infinite (too few clips for the level).
+    Half-widths may be ``nan`` (no calibration clips) or infinite (too few clips for the level).
 
     Raises:
-        ValueError: a tensor is not as it should be; the message names it.
+        ValueError: a tensor has invalid values; the message names it.
     """
     for name, values in tensors.items():
-        half = name.startswith(QUANTILES)
-        bad = values < 0 if half else ~np.isfinite(values)
+        is_half_width = name.startswith(QUANTILES)
+        bad = values < 0 if is_half_width else ~np.isfinite(values)
         if bad.any():
-            what = "negative" if half else "not finite"
-            raise ValueError(f"{name}: {int(bad.sum()):,} of {bad.size:,} numbers are {what}")
+            fault = "negative" if is_half_width else "not finite"
+            raise ValueError(f"{name}: {int(bad.sum()):,} of {bad.size:,} numbers are {fault}")
 
 
 def module_of(description: Description) -> Unimodal | Multimodal:
-    """An untrained model as described."""
+    """An untrained model from its description."""
     return make_module(
         description.kind, description.widths, len(description.targets), description.settings, description.models
     )
 
 
 def make_module(
-    kind: str, widths: Mapping[str, int], targets: int, settings: Settings, models: tuple[ModelSpec, ...]
+    kind: str, widths: Mapping[str, int], n_targets: int, settings: Settings, models: tuple[ModelSpec, ...]
 ) -> Unimodal | Multimodal:
     """An untrained model of a kind: ``multimodal``, or ``unimodal`` with the one modality of ``widths``."""
     if kind == "multimodal":
-        return Multimodal(widths, targets, settings, models)
+        return Multimodal(widths, n_targets, settings, models)
     (modality, width), *_ = widths.items()
-    return Unimodal(modality, width, targets, settings.stage1, models)
+    return Unimodal(modality, width, n_targets, settings.stage1, models)

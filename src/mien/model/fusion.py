@@ -1,4 +1,4 @@
-"""Embeddings → intensities: what is missing or dropped (``modality_mask.py``), then the regressor (``regressor.py``).
+"""Embeddings → intensities: masking of missing and dropped modalities (``modality_mask.py``), then a regressor.
 
     embeddings {modality: (K, B, D)} → missing → dropout of whole modalities → concatenation (K, B, sum of D)
         → LayerNorm → Dropout → Linear → GELU → Dropout → Linear → (K, B, E), no sigmoid
@@ -23,7 +23,7 @@ class Embedding(NamedTuple):
     """One modality of a batch, embedded.
 
     Attributes:
-        values: ``(K, B, D)``; zeros where it is absent.
+        values: ``(K, B, D)``; zeros where missing.
         present: ``(B,)`` bool.
     """
 
@@ -34,53 +34,52 @@ class Embedding(NamedTuple):
 class Head(nn.Module):
     """The regressor of one encoder in stage 1: Dropout → Linear, ``(K, B, D)`` → ``(K, B, E)``."""
 
-    def __init__(self, chance: RngStreams, width: int, targets: int, rates: Sequence[float]) -> None:
+    def __init__(self, rng: RngStreams, width: int, n_targets: int, rates: Sequence[float]) -> None:
         super().__init__()
         self.dropout = Dropout(rates)
-        self.linear = Linear(chance, width, targets)
+        self.linear = Linear(rng, width, n_targets)
 
-    def forward(self, embedding: Float[Tensor, "K B D"], chance: RngStreams | None = None) -> Float[Tensor, "K B E"]:
+    def forward(self, embedding: Float[Tensor, "K B D"], rng: RngStreams | None = None) -> Float[Tensor, "K B E"]:
         """Regress intensities."""
-        return self.linear(self.dropout(embedding, chance))
+        return self.linear(self.dropout(embedding, rng))
 
 
 class FusionHead(nn.Module):
-    """K ways in which modalities meet, ``{modality: Embedding}`` or ``{modality: Steps}`` → ``(K, B, E)``.
+    """Base class of K fusion heads, ``{modality: Embedding}`` or ``{modality: Steps}`` → ``(K, B, E)``.
 
-    Made from a ``FusionSpec``, called with what it reads and a source of chance. What the rest of the package asks of a
-    head is answered here; a head that answers otherwise says so itself.
+    Built from a ``FusionSpec``, called with its inputs and ``RngStreams``; methods and attributes here are defaults.
 
     Attributes:
-        reads_steps: whether it reads features step by step, in branches of its own, and not the encoders' embeddings.
+        reads_steps: whether it reads the steps of features, in its own branches, instead of the encoders' embeddings.
     """
 
     reads_steps: ClassVar[bool] = False
 
-    def __init__(self, design: FusionSpec, parts: Mapping[str, int] | None = None) -> None:
-        """K heads, one per stream of chance; ``parts`` are widths of what is dropped or filled, else the design's."""
+    def __init__(self, spec: FusionSpec, parts: Mapping[str, int] | None = None) -> None:
+        """K heads, one per random stream; ``parts`` are the widths of maskable parts, by default ``spec.widths``."""
         super().__init__()
-        self.presence = ModalityMask(design, parts)
+        self.presence = ModalityMask(spec, parts)
 
     def start_from(self, heads: Mapping[str, Head]) -> None:
-        """Begin with the regressors of stage 1, by modality, where a head has something like them; else nothing."""
+        """Copy the regressors of stage 1, by modality, if the head has such parts."""
 
     def auxiliary(
-        self, _inputs: Mapping[str, Any], _chance: RngStreams | None = None, /
+        self, _inputs: Mapping[str, Any], _rng: RngStreams | None = None, /
     ) -> dict[str, Float[Tensor, "K B E"]]:
-        """What each modality says alone, by modality ``(K, B, E)``, where that is to enter the loss; else nothing."""
+        """Scores of each modality alone ``(K, B, E)`` for an auxiliary loss, if the head has one."""
         return {}
 
 
 class Fusion(FusionHead):
     """K regressors over the concatenated embeddings of several modalities."""
 
-    def __init__(self, design: FusionSpec) -> None:
-        """K regressors, one per stream of chance; the design's widths are those of the embeddings."""
-        super().__init__(design)
-        self.regressor = Regressor(design, sum(design.widths.values()))
+    def __init__(self, spec: FusionSpec) -> None:
+        """K regressors, one per random stream; ``spec.widths`` are those of the embeddings."""
+        super().__init__(spec)
+        self.regressor = Regressor(spec, sum(spec.widths.values()))
 
-    def forward(self, embeddings: Mapping[str, Embedding], chance: RngStreams | None = None) -> Float[Tensor, "K B E"]:
-        """Regress intensities from whatever is present: ``(K, B, E)``."""
-        kept = self.presence({name: part.present for name, part in embeddings.items()}, chance)
+    def forward(self, embeddings: Mapping[str, Embedding], rng: RngStreams | None = None) -> Float[Tensor, "K B E"]:
+        """Regress intensities from the available modalities: ``(K, B, E)``."""
+        kept = self.presence({name: part.present for name, part in embeddings.items()}, rng)
         parts = {name: part.values for name, part in embeddings.items()}
-        return self.regressor(self.presence.concatenate(parts, kept, chance is not None), chance)
+        return self.regressor(self.presence.concatenate(parts, kept, rng is not None), rng)

@@ -1,9 +1,8 @@
-"""Features of many clips in memory, and batches cut from them: no file is opened while a model trains.
+"""Features of many clips in memory, and batches from them: no file is read during training.
 
-A modality stays packed, clip after clip, in half precision; a batch is gathered from it into a buffer that is used
-again and again (fresh memory costs several times the copy), and padded only to its own longest clip. The trade-offs:
-everything must fit into memory, about 1 GB for 8,000 clips of 60 steps of 1,024 numbers; and a batch is overwritten by
-the next one.
+A modality is packed, clip after clip, in half precision; a batch is gathered into a reused buffer (allocating costs
+several times the copy) and padded to its own longest clip. The trade-offs: all features must fit into memory, about
+1 GB for 8,000 clips of 60 steps of width 1,024; and a batch is overwritten by the next one.
 
 Shapes: ``N`` clips, ``S`` steps of all clips, ``B`` batch, ``T`` steps of the longest clip in it, ``F`` feature width,
 ``E`` emotions.
@@ -29,7 +28,7 @@ _BATCH_NUMBERS = 32_000_000
 
 @dataclass(frozen=True)
 class PackedSteps:
-    """One modality of all clips: ``values (S, F)``; clip ``i`` ``begins[i]`` there and ``has[i]`` steps."""
+    """One modality of all clips: ``values (S, F)``; clip ``i`` has ``has[i]`` steps from row ``begins[i]``."""
 
     values: Tensor
     begins: Tensor
@@ -37,7 +36,7 @@ class PackedSteps:
     buffers: dict[torch.dtype, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def batch(self, index: Tensor, precision: torch.dtype) -> Steps:
-        """The clips of a batch, padded with zeros to its longest; valid until the next batch is cut."""
+        """The clips at ``index``, padded with zeros to the longest; valid until the next call."""
         begins, has = self.begins[index], self.has[index]
         place = torch.arange(max(1, int(has.max())), device=has.device)
         mask = place < has[:, None]  # (B, T)
@@ -52,21 +51,21 @@ class PackedSteps:
         return Steps(values.view(*mask.shape, -1), mask)
 
     def _buffer(self, rows: int, dtype: torch.dtype) -> Tensor:
-        """``(rows, F)`` of memory that is kept between batches."""
+        """A ``(rows, F)`` buffer that is reused between batches."""
         found = self.buffers.get(dtype)
         if found is None or len(found) < rows:
-            with torch.inference_mode(False):  # else the first batch that is judged would forbid training on the next
+            with torch.inference_mode(False):  # else a buffer allocated in evaluation could not be used in training
                 found = self.values.new_empty((rows, self.values.shape[1]), dtype=dtype)
             self.buffers[dtype] = found
         return found[:rows]
 
 
 class ClipDataset:
-    """Clips that a model reads: features by modality, and ratings where there are any.
+    """The clips of a model: features by modality, and labels.
 
     Attributes:
         labels: ``(N, E)`` float32, ``nan`` where unrated.
-        modalities: by name, packed.
+        modalities: packed features by name.
     """
 
     def __init__(self, modalities: Mapping[str, PackedSteps], labels: Tensor, precision: torch.dtype) -> None:
@@ -79,7 +78,7 @@ class ClipDataset:
 
     @property
     def sizes(self) -> Tensor:
-        """``(N,)`` numbers each clip holds, over all modalities: what a batch costs."""
+        """``(N,)`` feature values of each clip, over all modalities."""
         return sum(
             (steps.has * steps.values.shape[1] for steps in self.modalities.values()),
             torch.zeros_like(self.labels[:, 0]),
@@ -89,21 +88,21 @@ class ClipDataset:
         """The clips at ``index``."""
         return {name: steps.batch(index, self.precision) for name, steps in self.modalities.items()}
 
-    def of_models(self, _: Tensor) -> "ClipDataset":
-        """What some of the models read: the same for all."""
+    def select_models(self, _: Tensor) -> "ClipDataset":
+        """All models read the same."""
         return self
 
     def present(self, modality: str) -> Tensor:
-        """``(N,)`` bool: which clips have a modality."""
+        """``(N,)`` bool: whether each clip has a modality."""
         return self.modalities[modality].has > 0
 
     def only(self, index: Tensor) -> "ClipDataset":
-        """Some of the clips, in the order of ``index``, without copying a feature."""
+        """The clips at ``index``, without copying features."""
         parts = {n: PackedSteps(s.values, s.begins[index], s.has[index]) for n, s in self.modalities.items()}
         return ClipDataset(parts, self.labels[index], self.precision)
 
     def without(self, names: Sequence[str]) -> "ClipDataset":
-        """The same clips as if they lacked some modalities."""
+        """The same clips without some modalities."""
         parts = {
             n: PackedSteps(s.values, s.begins, torch.zeros_like(s.has)) if n in names else s
             for n, s in self.modalities.items()
@@ -111,7 +110,7 @@ class ClipDataset:
         return ClipDataset(parts, self.labels, self.precision)
 
     def by_length(self) -> list[Tensor]:
-        """All clips in batches of similar length that do not outgrow memory; for judging, where order is free."""
+        """All clips in batches of similar length and bounded size, for evaluation."""
         order = torch.argsort(self.sizes.cpu(), stable=True)
         sizes = self.sizes.cpu()[order].tolist()
         batches, begin = [], 0
@@ -131,59 +130,61 @@ def load_dataset(
     precision: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> ClipDataset:
-    """Put features into memory as a model wants them.
+    """Load features into memory.
 
     Args:
-        packed: by modality; a modality that is not there is absent from all clips.
+        packed: by modality; a modality without an entry is missing from all clips.
         labels: ``(N, E)``, ``nan`` where unrated.
-        widths: the feature width of each modality the model reads.
+        widths: feature width of each modality of the model.
         longest: clips with more steps are averaged to this many (``averaged``).
-        precision: what batches come in; narrow modalities always come in float32.
-        device: where everything lives.
+        precision: of batches; narrow modalities are always float32.
+        device: of all tensors.
 
     Raises:
-        ModelError: a modality has another width than the model reads.
+        ModelError: the feature width of a modality differs from that of the model.
     """
-    rated = torch.as_tensor(np.asarray(labels), dtype=torch.float32).to(device)
-    empty = Packed(np.empty((0, 0), np.float16), np.zeros(len(rated) + 1, np.int64))
+    label_tensor = torch.as_tensor(np.asarray(labels), dtype=torch.float32).to(device)
+    empty = Packed(np.empty((0, 0), np.float16), np.zeros(len(label_tensor) + 1, np.int64))
     parts = {}
     for name, width in widths.items():
         found = packed.get(name, empty)
         if found.width not in (0, width):
-            raise ModelError(f"{name}: features are {found.width} wide, but the model reads {width}; extract them anew")
+            raise ModelError(
+                f"{name}: features are {found.width} wide, but the model reads {width}; extract them again"
+            )
         parts[name] = _load(found, width, longest, precision, device)
-    return ClipDataset(parts, rated, precision)
+    return ClipDataset(parts, label_tensor, precision)
 
 
 @runtime_checkable
 class Data(Protocol):
-    """Clips that batches are cut from: ``ClipDataset``, or embeddings that were computed once."""
+    """A data set for training and evaluation: ``ClipDataset``, or precomputed embeddings."""
 
     labels: Tensor
 
     def __len__(self) -> int: ...
     @property
     def sizes(self) -> Tensor:
-        """``(N,)`` what each clip costs."""
+        """``(N,)`` size of each clip."""
         ...
 
     def batch(self, index: Tensor, /) -> Mapping[str, Any]:
-        """The clips at ``index`` as the module takes them."""
+        """The clips at ``index``, as input of the module."""
         ...
 
     def by_length(self) -> list[Tensor]:
-        """All clips in batches for judging."""
+        """All clips in batches for evaluation."""
         ...
 
-    def of_models(self, places: Tensor, /) -> "Data":
-        """What the models at ``places`` read."""
+    def select_models(self, places: Tensor, /) -> "Data":
+        """The input of the models at ``places``."""
         ...
 
 
 def predict_all(
     module: torch.nn.Module, clips: Data, precision: torch.dtype = torch.float32
 ) -> npt.NDArray[np.float32]:
-    """Intensities of all clips by all models, ``(K, N, E)``, in the order of the clips, without anything random."""
+    """Scores of all clips by all models in evaluation mode, ``(K, N, E)``, in the order of the clips."""
     parts, places = [], clips.by_length()
     with torch.inference_mode(), autocast(clips.labels.device, precision):
         for index in places:
@@ -193,12 +194,12 @@ def predict_all(
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
-    """Matrix products in bfloat16 when that is the precision; else nothing."""
+    """Autocast to bfloat16 if that is the precision; else disabled."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == torch.bfloat16)
 
 
 def _load(packed: Packed, width: int, longest: int, precision: torch.dtype, device: torch.device | str) -> PackedSteps:
-    """Clip by clip into memory, averaged and converted on the way, so that nothing large exists twice."""
+    """Load clip by clip, averaging and converting each, so that no large array exists twice."""
     kept = torch.float32 if width < _NARROW else torch.bfloat16 if precision == torch.bfloat16 else torch.float16
     has = np.minimum(packed.lengths, longest)
     begins = np.cumsum(has) - has
@@ -213,7 +214,7 @@ def _load(packed: Packed, width: int, longest: int, precision: torch.dtype, devi
 
 
 def averaged(steps: npt.NDArray[np.floating], longest: int) -> npt.NDArray[np.float32]:
-    """``(T, F)`` → ``(longest, F)``: the means of stretches of consecutive steps, of equal length within one step.
+    """``(T, F)`` → ``(longest, F)``: means over segments of consecutive steps, equally long to within one step.
 
     >>> averaged(np.array([[0], [2], [4], [5], [6]], np.float16), 2).ravel().tolist()
     [1.0, 5.0]

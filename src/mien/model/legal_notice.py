@@ -1,4 +1,4 @@
-"""The notice on emotion-recognition law that accompanies every model: its one place.
+"""The notice on emotion-recognition law that accompanies every model.
 
 Facts with their source, not legal advice. Checked against the text of the Regulation as published on 12 July 2024.
 """
@@ -10,7 +10,7 @@ SOURCE = "https://eur-lex.europa.eu/eli/reg/2024/1689/oj"
 NOTICE = (
     "Article 3(39) calls an AI system that identifies or infers emotions or intentions of natural persons on the "
     "basis of their biometric data an emotion recognition system. Faces and voices are such data; a model that "
-    "scores them may well be one, whatever its maker calls the scores.",
+    "scores them may well be one, whatever the scores are called.",
     "Article 5(1)(f) prohibits placing on the market, putting into service for this purpose, or using AI systems to "
     "infer emotions of a natural person in the areas of workplace and education institutions, except for medical or "
     "safety reasons. It applies from 2 February 2025.",
@@ -23,13 +23,13 @@ NOTICE = (
     "Article 2(6) leaves out systems and models that are developed and put into service for the sole purpose of "
     "scientific research and development.",
 )
-"""One fact per entry, each with its article."""
+"""One fact per entry, with its article."""
 
 
 def notice_markdown() -> list[str]:
     """The notice as lines of Markdown, without a heading."""
     return [
-        f"What [{REGULATION}]({SOURCE}) says of such systems. These are facts, not legal advice; other law may apply.",
+        f"[{REGULATION}]({SOURCE}) on such systems. These are facts, not legal advice; other law may apply.",
         "",
         *(f"- {fact}" for fact in NOTICE),
     ]

@@ -1,7 +1,7 @@
-"""What a model builds on, on whose terms, and what follows: from its ``config.json`` and the table of weights alone.
+"""Licences of the pretrained weights behind a model, from its ``config.json`` and the table of weights.
 
-A model's own weights hold none of the pretrained ones, but it was trained on what those made of clips, and it cannot
-score a clip without them. The record is facts for whoever decides; no licence is chosen for anybody here.
+A model folder contains no pretrained weights, but the model was trained on their features and cannot score a clip
+without them. The record states facts; it does not choose a licence for the model.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,12 +20,12 @@ DATA = (
 
 @dataclass(frozen=True)
 class Licences:
-    """What a model builds on.
+    """Licences behind a model.
 
     Attributes:
-        weights: every set of pretrained weights in use, by role, each once.
-        follows: what that means for the model, in sentences.
-        data: what is known of the data's licence.
+        weights: pretrained weights in use, by role, each once.
+        follows: consequences for the model, in sentences.
+        data: note on the licence of the data.
     """
 
     weights: tuple[WeightLicence, ...]
@@ -34,11 +34,11 @@ class Licences:
 
     @property
     def non_commercial(self) -> bool:
-        """Whether something in use forbids commercial use."""
+        """Whether any of the weights forbids commercial use."""
         return any(one.non_commercial for one in self.weights)
 
     def record(self) -> dict[str, Any]:
-        """Plain values, for ``licences.json``."""
+        """Values for ``licences.json``."""
         return {
             "non_commercial": self.non_commercial,
             "weights": [asdict(one) for one in self.weights],
@@ -48,17 +48,17 @@ class Licences:
 
 
 def licences_of(config: Mapping[str, Any]) -> Licences:
-    """The licences of what a model builds on.
+    """The licences behind a model.
 
     Args:
-        config: what stands in its ``config.json``.
+        config: its ``config.json``.
     """
     weights = tuple({(one.role, one.name): one for one in _in_use(config)}.values())
     return Licences(weights, tuple(_follows(weights)))
 
 
 def _in_use(config: Mapping[str, Any]) -> Iterator[WeightLicence]:
-    """Backbones by what the features' makers are called; what looks and listens before them by the model's set."""
+    """Backbones by the makers of the features; detectors and recognisers by the model's set of weights."""
     entries = SETS[config["settings"]["weights"]]
     for modality, made in config["feature_provenance"].items():
         known = MODALITIES.get(modality)
@@ -67,13 +67,13 @@ def _in_use(config: Mapping[str, Any]) -> Iterator[WeightLicence]:
         role = known.backbone_role or known.front_roles[0] if known and _table_name(made) else modality
         for way in made.split(" + "):
             name = _table_name(way)
-            yield licence_of(role, name) if name else elsewhere(role, way or "nothing is known of them")
+            yield licence_of(role, name) if name else elsewhere(role, way or "unknown")
         fronts = known.front_roles if known and _table_name(made) else ()
         yield from (licence_of(front, entries[front]) for front in fronts if front in entries)
 
 
 def _table_name(made: str) -> str:
-    """The entry that made features, from what their store says of them; empty when it was none of the table.
+    """The table entry that made features, from their provenance; empty if it is not in the table.
 
     >>> _table_name("gte-base float32 v1"), _table_name("challenge vit@1")
     ('gte-base', '')
@@ -86,17 +86,17 @@ def _follows(weights: tuple[WeightLicence, ...]) -> Iterator[str]:
     bound = [one for one in weights if one.non_commercial]
     for one in bound:
         yield (
-            f"{one.name} ({one.licence}) may not be used commercially. The model learned from what it makes of clips "
+            f"{one.name} ({one.licence}) may not be used commercially. The model was trained on its outputs "
             "and cannot score without it: scoring for a commercial purpose needs other terms from its owner."
         )
     alike = [one for one in bound if "SA" in one.licence.split("-")]
     if alike:
         yield (
             f"{', '.join(one.name for one in alike)} is share-alike. Whether a model trained on its outputs is adapted "
-            "material is not settled; giving the model on under the same licence is the careful way."
+            "material is not settled; sharing the model under the same licence is the careful choice."
         )
     foreign = [one.role for one in weights if one.non_commercial is None]
     if foreign:
-        yield f"The licence of the weights behind {', '.join(foreign)} is unknown: ask who made these features."
+        yield f"The licence of the weights behind {', '.join(foreign)} is unknown: ask the maker of these features."
     if not bound and not foreign:
         yield "Nothing in use forbids commercial use; notices of authorship must be kept, as these licences say."

@@ -1,8 +1,7 @@
 """The whole model, K at a time: an encoder alone with its head (stage 1), or all encoders with fusion (stage 2).
 
-Both take what the batches give, ``{modality: Steps}``, and give ``(K, B, E)``. Which parameters learn, and how fast, is
-said by ``parameter_groups`` – the one place of controlled adaptation. The foundation models are not part of this
-model: levels of adaptation that reach into them add their groups there.
+Both map a batch ``{modality: Steps}`` to ``(K, B, E)``. ``groups`` defines which parameters are trained at which
+learning rate: it is where adaptation is implemented. The foundation models are not part of this model.
 
 Shapes: ``K`` models, ``B`` batch, ``T`` steps, ``F`` feature width, ``D`` embedding width, ``E`` emotions.
 """
@@ -26,7 +25,7 @@ Inputs = Mapping[str, Steps]
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What may differ between models that are trained at once."""
+    """Hyper-parameters that may differ between models trained at once."""
 
     seed: int
     lr: float
@@ -42,7 +41,7 @@ class ParamGroup:
     Attributes:
         name: ``encoder.text``, ``fusion`` …
         parameters: with a leading axis of models; in the order of the module.
-        rate: share of the model's learning rate at which they learn; 0 is frozen.
+        rate: share of the model's learning rate; 0 is frozen.
     """
 
     name: str
@@ -51,41 +50,41 @@ class ParamGroup:
 
     @property
     def size(self) -> int:
-        """Numbers per model."""
+        """Parameters per model."""
         return sum(parameter[0].numel() for parameter in self.parameters)
 
 
 def variants(settings: Settings, stage: Stage1Settings | Stage2Settings) -> tuple[ModelSpec, ...]:
-    """One model per seed, alike in everything else."""
+    """One model per seed, with the same other hyper-parameters."""
     drop = stage.modality_dropout if isinstance(stage, Stage2Settings) else 0.0
     return tuple(ModelSpec(seed, stage.lr, stage.weight_decay, stage.dropout, drop) for seed in settings.seeds)
 
 
 class Unimodal(nn.Module):
-    """One modality alone: encoder and head."""
+    """The model of one modality: encoder and head."""
 
     def __init__(
-        self, modality: str, width: int, targets: int, stage: Stage1Settings, models: Sequence[ModelSpec]
+        self, modality: str, width: int, n_targets: int, stage: Stage1Settings, models: Sequence[ModelSpec]
     ) -> None:
-        """Models with first weights drawn from their seeds; ``width`` is that of the features."""
+        """Models with initial weights from their seeds; ``width`` is that of the features."""
         super().__init__()
         self.modality = modality
-        chance = RngStreams([model.seed for model in models], f"{modality} first weights")
+        rng = RngStreams([model.seed for model in models], f"{modality} first weights")
         rates = [model.dropout for model in models]
-        self.encoder = make_encoder(modality, width, stage, rates, chance)
-        self.head = Head(chance, find_modality(modality).embedding(stage), targets, rates)
+        self.encoder = make_encoder(modality, width, stage, rates, rng)
+        self.head = Head(rng, find_modality(modality).embedding(stage), n_targets, rates)
 
-    def forward(self, inputs: Inputs, chance: RngStreams | None = None) -> Float[Tensor, "K B E"]:
-        """Intensities ``(K, B, E)``; those of a clip without the modality are the head's offset."""
-        return self.head(self.encoder(inputs[self.modality], chance), chance)
+    def forward(self, inputs: Inputs, rng: RngStreams | None = None) -> Float[Tensor, "K B E"]:
+        """Intensities ``(K, B, E)``; for a clip without the modality, the bias of the head."""
+        return self.head(self.encoder(inputs[self.modality], rng), rng)
 
     @property
     def pools(self) -> dict[str, AttentionPool]:
-        """What weighs the steps, by modality; empty where a clip has a single vector."""
+        """The attention pooling by modality; empty where a clip has a single vector."""
         return {} if self.encoder.pool is None else {self.modality: self.encoder.pool}
 
     def groups(self) -> tuple[ParamGroup, ...]:
-        """All of it learns at the full rate."""
+        """All parameters, at the full rate."""
         return (
             ParamGroup(f"encoder.{self.modality}", tuple(self.encoder.parameters()), 1.0),
             ParamGroup("head", tuple(self.head.parameters()), 1.0),
@@ -93,41 +92,41 @@ class Unimodal(nn.Module):
 
 
 class Multimodal(nn.Module):
-    """All encoders and the fusion of what they give; a head that reads steps has no encoders below it.
+    """All encoders and the fusion head; a head that reads steps has no encoders below it.
 
     Attributes:
-        modalities: what it reads, in order.
+        modalities: in order.
         fusion: the head.
     """
 
     def __init__(
-        self, widths: Mapping[str, int], targets: int, settings: Settings, models: Sequence[ModelSpec]
+        self, widths: Mapping[str, int], n_targets: int, settings: Settings, models: Sequence[ModelSpec]
     ) -> None:
-        """Models with first weights drawn from their seeds; ``widths`` are those of the features, by modality."""
+        """Models with initial weights from their seeds; ``widths`` are those of the features, by modality."""
         super().__init__()
         stage1, stage2 = settings.stage1, settings.stage2
-        chance = RngStreams([model.seed for model in models], "fusion first weights")
+        rng = RngStreams([model.seed for model in models], "fusion first weights")
         rates = [model.dropout for model in models]
         self.modalities = tuple(widths)
         head = HEADS[stage2.head]
         encoded = {} if head.reads_steps else widths
         self.encoders = nn.ModuleDict(
-            {name: make_encoder(name, width, stage1, rates, chance) for name, width in encoded.items()}
+            {name: make_encoder(name, width, stage1, rates, rng) for name, width in encoded.items()}
         )
-        design = FusionSpec(
-            chance=chance,
+        spec = FusionSpec(
+            rng=rng,
             widths=widths if head.reads_steps else {name: find_modality(name).embedding(stage1) for name in widths},
             hidden=stage2.hidden,
-            targets=targets,
+            n_targets=n_targets,
             rates=rates,
             modality_rates=[model.modality_dropout for model in models],
             missing=stage2.missing,
         )
-        self.fusion = head(design)
+        self.fusion = head(spec)
 
     @property
     def reads_steps(self) -> bool:
-        """Whether the head reads the features themselves."""
+        """Whether the head reads the steps of features."""
         return self.fusion.reads_steps
 
     def encoder(self, modality: str) -> Encoder:
@@ -138,42 +137,40 @@ class Multimodal(nn.Module):
 
     @property
     def pools(self) -> dict[str, AttentionPool]:
-        """What weighs the steps, by modality that is a sequence; empty below a head that reads steps."""
+        """The attention pooling, by modality that is a sequence; empty if the head reads steps."""
         pools = {name: self.encoder(name).pool for name in self.encoders}
         return {name: pool for name, pool in pools.items() if pool is not None}
 
-    def embed(self, inputs: Inputs, chance: RngStreams | None = None) -> dict[str, Embedding]:
-        """Every modality through its encoder."""
+    def embed(self, inputs: Inputs, rng: RngStreams | None = None) -> dict[str, Embedding]:
+        """The embeddings of all modalities."""
         return {
-            name: Embedding(self.encoder(name)(inputs[name], chance), inputs[name].mask.any(-1))
+            name: Embedding(self.encoder(name)(inputs[name], rng), inputs[name].mask.any(-1))
             for name in self.modalities
         }
 
-    def forward(self, inputs: Inputs, chance: RngStreams | None = None) -> Float[Tensor, "K B E"]:
-        """Intensities ``(K, B, E)`` from whatever is present."""
-        return self.fusion(self._below(inputs, chance), chance)
+    def forward(self, inputs: Inputs, rng: RngStreams | None = None) -> Float[Tensor, "K B E"]:
+        """Intensities ``(K, B, E)`` from the available modalities."""
+        return self.fusion(self._head_inputs(inputs, rng), rng)
 
     def with_branches(
-        self, inputs: Inputs, chance: RngStreams | None = None
+        self, inputs: Inputs, rng: RngStreams | None = None
     ) -> tuple[Float[Tensor, "K B E"], dict[str, Float[Tensor, "K B E"]]]:
-        """Intensities, and what each modality says alone where the head learns from it, else nothing."""
-        below = self._below(inputs, chance)
-        return self.fusion(below, chance), self.fusion.auxiliary(below, chance)
+        """Intensities, and scores of each modality alone if the head has an auxiliary loss."""
+        head_inputs = self._head_inputs(inputs, rng)
+        return self.fusion(head_inputs, rng), self.fusion.auxiliary(head_inputs, rng)
 
-    def _below(self, inputs: Inputs, chance: RngStreams | None) -> Inputs | dict[str, Embedding]:
-        """What the head reads."""
-        return inputs if self.reads_steps else self.embed(inputs, chance)
+    def _head_inputs(self, inputs: Inputs, rng: RngStreams | None) -> Inputs | dict[str, Embedding]:
+        """The input of the head."""
+        return inputs if self.reads_steps else self.embed(inputs, rng)
 
     def groups(self, stage: Stage2Settings) -> tuple[ParamGroup, ...]:
-        """Who learns how fast at each level of adaptation."""
+        """Parameter groups with their rates under ``stage.adaptation``."""
         rate = {"frozen": 0.0, "encoder": stage.encoder_rate, "joint": 1.0}[stage.adaptation]
         encoders = (ParamGroup(f"encoder.{name}", tuple(one.parameters()), rate) for name, one in self.encoders.items())
         return (*encoders, ParamGroup("fusion", tuple(self.fusion.parameters()), 1.0))
 
 
-def make_encoder(
-    modality: str, width: int, stage: Stage1Settings, rates: Sequence[float], chance: RngStreams
-) -> Encoder:
-    """The encoder of a modality; where a clip has a single vector, there is nothing to attend to."""
+def make_encoder(modality: str, width: int, stage: Stage1Settings, rates: Sequence[float], rng: RngStreams) -> Encoder:
+    """The encoder of a modality, with attention pooling if it is a sequence."""
     known = find_modality(modality)
-    return Encoder(chance, width, known.embedding(stage), rates, attention=known.sequence)
+    return Encoder(rng, width, known.embedding(stage), rates, attention=known.sequence)

@@ -1,6 +1,6 @@
-"""How much each step counts in the embedding of its modality: the weights of the encoders' attention.
+"""The attention weights of the encoders: the weight of each step in the embedding of its modality.
 
-They say where the encoder looked, not whether what it saw there raised a score.
+They show where the encoder attends, not whether a step raised or lowered a score.
 
 Shapes: ``K`` models, ``N`` clips, ``T`` steps.
 """
@@ -14,14 +14,14 @@ from mien.model.network import Multimodal, Unimodal
 
 
 def step_weights(module: Unimodal | Multimodal, clips: ClipDataset) -> dict[str, list[npt.NDArray[np.float32]]]:
-    """The weight of each step, the mean over the models, for every clip ``(T,)``, by modality whose steps are weighed.
+    """Attention weights of every clip ``(T,)``, the mean over the models, by modality with attention pooling.
 
-    The weights of a clip add up to 1; a clip without the modality has none. Text is one step, and heads that read steps
-    weigh them in ways of their own: neither is among the modalities.
+    The weights of a clip sum to 1; a clip without the modality has none. Text has a single step, and heads that read
+    steps have no attention pooling: neither has an entry.
     """
     weights: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in module.pools}
     with torch.inference_mode():
-        for index in torch.arange(len(clips), device=clips.labels.device).split(1):  # one by one: nothing is padded
+        for index in torch.arange(len(clips), device=clips.labels.device).split(1):  # one by one, without padding
             for name, steps in clips.batch(index).items():
                 if name in weights:
                     mean = module.pools[name].weights(steps)[0].mean(0)  # (K, T) → (T,)
@@ -30,7 +30,7 @@ def step_weights(module: Unimodal | Multimodal, clips: ClipDataset) -> dict[str,
 
 
 def step_seconds(seconds: npt.NDArray[np.float32], longest: int) -> npt.NDArray[np.float32]:
-    """The times of a clip's steps as a model reads them: averaged like the steps where there are more than ``longest``.
+    """The times of a clip's steps, averaged like the steps where there are more than ``longest``.
 
     >>> step_seconds(np.array([0.0, 1.0, 2.0, 3.0], np.float32), 2).tolist()
     [0.5, 2.5]

@@ -258,7 +258,7 @@ class Worker:
                 (part / "encoder.safetensors").write_bytes(weights)
                 np.save(part / "scores.npy", predict_all(module, valid), allow_pickle=False)
                 write_sums(part, "encoder.safetensors", "scores.npy")
-        width, targets = data.widths[work.modality], data.targets
+        width, targets = data.widths[work.modality], data.n_targets
         module = Unimodal(work.modality, width, targets, settings.stage1, models * repeats)
         state = {n: torch.from_numpy(v) for n, v in read_safetensors(folder / "encoder.safetensors")[0].items()}
         module.load_state_dict({n: v.repeat(repeats, *[1] * (v.dim() - 1)) for n, v in state.items()})
@@ -293,7 +293,7 @@ class Worker:
         for index, cell in enumerate(cells):
             own = slice(index * len(cell.settings.seeds), (index + 1) * len(cell.settings.seeds))
             means = {subset: scores[own].mean(0) for subset, scores in predictions.items()}
-            curves = missing_curves(means, data.rated("valid"), seed=0) if len(names) > 1 else {}
+            curves = missing_curves(means, data.labels("valid"), seed=0) if len(names) > 1 else {}
             extra = {
                 "seconds": seconds,
                 "epochs": (1 + np.nan_to_num([epoch.mean_r[own] for epoch in epochs], nan=-1.0).argmax(0)).tolist(),
@@ -312,7 +312,7 @@ class Worker:
                 if (key, part, name) not in self._pooled:
                     self._pooled[key, part, name] = pooled(data.clips(part, (name,)).modalities[name])
             parts[name] = (self._pooled[key, "train", name], self._pooled[key, "valid", name])
-        return ridge_scores(parts, data.rated("train"))[None]
+        return ridge_scores(parts, data.labels("train"))[None]
 
     def _unimodal_mean(self, settings: Settings) -> Scores:
         """Mean prediction of the stage-1 models over the modalities that each clip has."""
@@ -326,7 +326,7 @@ class Worker:
     def _write(self, cell: Cell, scores: Scores | None, record: Mapping[str, Any]) -> None:
         result: dict[str, Any] = {"failed": "", "cell": cell.name, "method": cell.method, **record}
         if scores is not None:
-            labels = self.split_data(cell.settings).rated("valid")
+            labels = self.split_data(cell.settings).labels("valid")
             r = pearson(scores, labels)
             result |= {"r": r.tolist(), "mean_r": mean_defined(r).tolist()}
         result["settings"] = cell.settings.model_dump(mode="json")

@@ -1,15 +1,15 @@
-"""The one training loop: a generator of epochs, for K models at once, whose caller's ``for`` body is the callback.
+"""The training loop: a generator of epochs, for K models at once. The body of the caller's ``for`` is the callback.
 
     for epoch in fit(job):
         log(epoch)        # ``break`` stops early; the best weights so far are then in ``job.module``
 
-Everything random has its own seeded stream: first weights and dropout by the seed of each model, the order of batches
-by the seed of the run. So a model comes out the same whether it is trained alone or beside others, and a run that was
-killed continues from its checkpoint to the same bits. Models that have stopped early leave the module, so that the
-others go on at their own cost; all are back in it at the end.
+Every random stream has its own seed: initial weights and dropout from the seed of each model, the order of batches from
+the seed of the run. So a model is the same whether it is trained alone or with others, and an interrupted run continues
+from its checkpoint to the same bits. Models that have stopped early leave the module, so that they cost nothing; all
+are back in it at the end.
 
-Shapes: ``K`` models, ``A`` of them still learning, ``P`` trainable numbers per model, ``N`` clips, ``B`` batch, ``E``
-emotions.
+Shapes: ``K`` models, ``A`` of them still training, ``P`` trainable parameters per model, ``N`` clips, ``B`` batch,
+``E`` emotions.
 """
 
 import time
@@ -39,22 +39,21 @@ from mien.training.schedule import Progress, step_factor
 
 @dataclass
 class TrainingJob:
-    """What is to be trained, on what, and how.
+    """The module, data and settings of one training.
 
     Attributes:
-        name: says in messages and streams of chance which training this is.
-        module: maps ``(inputs, chance)`` to ``(K, B, E)``; holds the best weights at the end.
+        name: of this training, in messages and as the purpose of random streams.
+        module: maps ``(inputs, rng)`` to ``(K, B, E)``; has the best weights at the end.
         groups: all its parameters, with their share of the learning rate.
-        models: how the K models differ.
-        train, valid: clips; only rated ones count.
-        settings: how.
-        epochs: at most this many.
+        models: hyper-parameters in which the K models differ.
+        train, valid: clips; unrated labels are ignored.
+        settings: of the optimiser, schedule and loss.
+        epochs: maximum number.
         batch_seed: of the order of batches.
-        precision: of matrix products in training; judging the finished model is always done in float32.
-        auxiliary: weight of the loss of what each modality says alone, of a module that has ``with_branches`` (the
-            head decides whether there is any); 0 does not ask.
-        checkpoint: a file to continue from and to save to; ``None`` saves nothing.
-        checkpoint_seconds: at most this much work is lost.
+        precision: of matrix products in training; the finished model is always evaluated in float32.
+        auxiliary: weight of the auxiliary loss of each modality, for a module with ``with_branches``; 0 for none.
+        checkpoint: file to continue from and to save to; ``None`` saves nothing.
+        checkpoint_seconds: seconds between checkpoints.
     """
 
     name: str
@@ -74,7 +73,7 @@ class TrainingJob:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass over the training clips brought; arrays have one entry per model, ``nan`` once it has stopped.
+    """The results of an epoch; arrays have one entry per model, ``nan`` once it has stopped.
 
     Attributes:
         number: counted from 1.
@@ -84,8 +83,8 @@ class Epoch:
         lr: learning rate of the head in the last step.
         gradient: mean norm of the gradient before clipping.
         best: whether this is the best epoch so far.
-        stopped: whether the model has stopped learning.
-        seconds: training and validation.
+        stopped: whether the model has stopped.
+        seconds: of training and validation.
     """
 
     number: int
@@ -99,23 +98,23 @@ class Epoch:
     seconds: float
 
     def record(self) -> dict[str, Any]:
-        """The same as JSON-like values."""
+        """This record as values for JSON."""
         return plain(vars(self))
 
 
 @dataclass
 class _State:
-    """Everything that changes while training, and so everything a checkpoint holds.
+    """The state of training, all of it saved in a checkpoint.
 
     Attributes:
-        learning: ``(A,)`` places of the models that still learn; the next seven hold these alone.
-        best: ``(K, P)``, as ``progress`` of all models.
+        learning: ``(A,)`` indices of the models that have not stopped; the next seven attributes cover only these.
+        best: ``(K, P)`` best weights; like ``progress``, of all models.
     """
 
     learning: Tensor
     matrix: ParameterMatrix
     optimiser: Optimiser
-    chance: RngStreams
+    rng: RngStreams
     moments: Moments
     average: Tensor | None
     train: Data
@@ -129,29 +128,29 @@ class _State:
 
 
 def fit(job: TrainingJob) -> Iterator[Epoch]:
-    """Train until every model has stopped or the epochs are through; then put the best weights into the module.
+    """Train until every model has stopped or ``job.epochs`` is reached; then put the best weights into the module.
 
     Yields:
-        One record per epoch; after resuming, the first has the number at which the checkpoint was taken, plus one.
+        One record per epoch; after resuming, numbers continue from the checkpoint.
 
     Raises:
-        MienError: no model's validation r was ever defined (nothing is rated, or the loss is not finite).
+        MienError: the validation r of every model was undefined (no labels, or the loss is not finite).
         ModelError: the checkpoint is damaged.
     """
-    whole = ParameterMatrix(job.groups)
-    held = [(part, part.data) for part in (*job.module.parameters(), *job.module.buffers())]
-    state = _start(job, whole)
+    matrix = ParameterMatrix(job.groups)
+    tensors_before = [(part, part.data) for part in (*job.module.parameters(), *job.module.buffers())]
+    state = _start(job, matrix)
     if job.checkpoint and job.checkpoint.exists():
         _read_checkpoint(job, state)
     try:
         while state.epoch < job.epochs and len(state.learning):
-            epoch = _epoch(job, state)
-            _save_sometimes(job, state)
+            epoch = _run_epoch(job, state)
+            _save_if_due(job, state)
             yield epoch
     finally:
-        for part, data in held:
+        for part, data in tensors_before:
             part.data = data
-        whole.values.copy_(state.best)
+        matrix.values.copy_(state.best)
     if not bool(torch.isfinite(state.progress.best).any()):
         raise MienError(
             f"{job.name}: no validation r is defined; are the clips rated, and is the loss finite (lower lr)?"
@@ -164,7 +163,7 @@ def _start(job: TrainingJob, matrix: ParameterMatrix) -> _State:
         learning=torch.arange(len(seeds)),
         matrix=matrix,
         optimiser=Optimiser(matrix, job.models),
-        chance=RngStreams(seeds, f"{job.name} dropout", device),
+        rng=RngStreams(seeds, f"{job.name} dropout", device),
         moments=Moments.start(len(seeds), job.train.labels.shape[1], job.settings.loss.memory_clips, device),
         average=matrix.values.clone() if job.settings.ema else None,
         train=job.train,
@@ -175,7 +174,7 @@ def _start(job: TrainingJob, matrix: ParameterMatrix) -> _State:
     )
 
 
-def _epoch(job: TrainingJob, state: _State) -> Epoch:
+def _run_epoch(job: TrainingJob, state: _State) -> Epoch:
     begin = time.monotonic()
     batches = batch_order(job.train.sizes.cpu(), job.settings.batch_size, state.order)
     losses, norms, factor = [], [], np.ones(len(state.learning))
@@ -186,28 +185,28 @@ def _epoch(job: TrainingJob, state: _State) -> Epoch:
         losses.append(value)
         norms.append(norm)
     state.epoch += 1
-    learnt = state.learning.numpy()
+    still_learning = state.learning.numpy()
 
     def all_models(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """One entry per model of what those still learning have."""
-        spread = np.full((len(job.models), *values.shape[1:]), np.nan)
-        spread[learnt] = values
-        return spread
+        """Values of the models still training, ``nan`` for the others."""
+        filled = np.full((len(job.models), *values.shape[1:]), np.nan)
+        filled[still_learning] = values
+        return filled
 
-    r = all_models(_judge(job, state))
+    r = all_models(_validation_r(job, state))
     mean_r = mean_defined(r)
-    better = state.progress.judge(torch.from_numpy(mean_r), job.settings)
+    better = state.progress.update(torch.from_numpy(mean_r), job.settings)
     current = state.matrix.values if state.average is None else state.average
-    fresh = better[state.learning]
-    state.best[state.learning[fresh].to(current.device)] = current[fresh.to(current.device)]
+    improved = better[state.learning]
+    state.best[state.learning[improved].to(current.device)] = current[improved.to(current.device)]
     if bool(state.progress.stopped[state.learning].any()):
-        drop_stopped_models(job, state, state.learning[state.progress.stopped[state.learning] == 0])
+        _drop_stopped_models(job, state, state.learning[state.progress.stopped[state.learning] == 0])
     return Epoch(
         number=state.epoch,
         loss=all_models(torch.stack(losses).double().mean(0).cpu().numpy()),
         r=r,
         mean_r=mean_r,
-        lr=all_models(factor * np.array([job.models[k].lr for k in learnt])),
+        lr=all_models(factor * np.array([job.models[k].lr for k in still_learning])),
         gradient=all_models(torch.stack(norms).double().mean(0).cpu().numpy()),
         best=better.numpy(),
         stopped=state.progress.stopped.numpy() > 0,
@@ -215,14 +214,14 @@ def _epoch(job: TrainingJob, state: _State) -> Epoch:
     )
 
 
-def drop_stopped_models(job: TrainingJob, state: _State, learning: Tensor) -> None:
-    """Go on with the models at the places ``learning`` alone."""
+def _drop_stopped_models(job: TrainingJob, state: _State, learning: Tensor) -> None:
+    """Continue with the models at the indices ``learning`` only."""
     rows = torch.searchsorted(state.learning, learning)
     state.learning = learning
     if not len(learning):
         return
     device = state.matrix.values.device
-    state.chance.generators = [state.chance.generators[row] for row in rows.tolist()]
+    state.rng.generators = [state.rng.generators[row] for row in rows.tolist()]
     rows = rows.to(device)
     moments = {name: value if name == "step" else value[rows] for name, value in state.optimiser.state().items()}
     keep_models(job.module, rows)
@@ -232,23 +231,23 @@ def drop_stopped_models(job: TrainingJob, state: _State, learning: Tensor) -> No
         state.optimiser.restore(moments)
     state.moments.values = state.moments.values[rows]
     state.average = None if state.average is None else state.average[rows]
-    state.train, state.valid = state.train.of_models(rows), state.valid.of_models(rows)
+    state.train, state.valid = state.train.select_models(rows), state.valid.select_models(rows)
 
 
 def _step(job: TrainingJob, state: _State, index: Tensor, factor: list[float]) -> tuple[Tensor, Tensor]:
-    """One batch, all models that learn: ``(A,)`` losses and ``(A,)`` gradient norms."""
-    rated, inputs = state.train.labels[index], state.train.batch(index)
-    with autocast(rated.device, job.precision):
+    """One optimiser step: ``(A,)`` losses and ``(A,)`` gradient norms."""
+    labels, inputs = state.train.labels[index], state.train.batch(index)
+    with autocast(labels.device, job.precision):
         if job.auxiliary:
             assert isinstance(job.module, Multimodal)
-            predicted, branches = job.module.with_branches(inputs, state.chance)
+            predicted, branches = job.module.with_branches(inputs, state.rng)
         else:
-            predicted, branches = job.module(inputs, state.chance), {}
-    value = loss(predicted.float(), rated, state.moments, ramped(job.settings.loss, state.epoch))
+            predicted, branches = job.module(inputs, state.rng), {}
+    value = loss(predicted.float(), labels, state.moments, ramped(job.settings.loss, state.epoch))
     if branches:
         present = {name: steps.mask.any(-1) for name, steps in inputs.items()}
-        alone = branch_loss({name: branch.float() for name, branch in branches.items()}, present, rated)
-        value = value + job.auxiliary * alone
+        branch_losses = branch_loss({name: branch.float() for name, branch in branches.items()}, present, labels)
+        value = value + job.auxiliary * branch_losses
     state.matrix.differentiate(value)
     norm = state.matrix.clip(job.settings.clip_norm)
     state.optimiser.step(factor)
@@ -259,8 +258,8 @@ def _step(job: TrainingJob, state: _State, index: Tensor, factor: list[float]) -
     return value.detach(), norm
 
 
-def _judge(job: TrainingJob, state: _State) -> npt.NDArray[np.float64]:
-    """Validation r ``(A, E)`` of the weights, or of their average where one is kept."""
+def _validation_r(job: TrainingJob, state: _State) -> npt.NDArray[np.float64]:
+    """Validation r ``(A, E)`` of the weights, or of their moving average if there is one."""
     if state.average is None:
         return pearson(predict_all(job.module, state.valid, job.precision), job.valid.labels.cpu().numpy())
     kept = state.matrix.values.clone()
@@ -270,7 +269,7 @@ def _judge(job: TrainingJob, state: _State) -> npt.NDArray[np.float64]:
     return r
 
 
-def _save_sometimes(job: TrainingJob, state: _State) -> None:
+def _save_if_due(job: TrainingJob, state: _State) -> None:
     if job.checkpoint is None or time.monotonic() - state.saved < job.checkpoint_seconds:
         return
     _write_checkpoint(job.checkpoint, state)
@@ -282,7 +281,7 @@ def _write_checkpoint(path: Path, state: _State) -> None:
         "learning": state.learning,
         "values": state.matrix.values,
         "best": state.best,
-        "chance": state.chance.state(),
+        "chance": state.rng.state(),
         "order": state.order.get_state(),
         "moments": state.moments.values,
         "moments.weight": state.moments.weight,
@@ -301,12 +300,12 @@ def _read_checkpoint(job: TrainingJob, state: _State) -> None:
     try:
         tensors = {name: torch.from_numpy(values) for name, values in read_tensors(job.checkpoint)[0].items()}
     except Damaged as error:
-        raise ModelError(f"{error}; delete it and train again: this stage begins anew") from error
+        raise ModelError(f"{error}; delete it and train again: this stage starts over") from error
     if len(tensors["learning"]) < len(state.learning):
-        drop_stopped_models(job, state, tensors["learning"])
+        _drop_stopped_models(job, state, tensors["learning"])
     state.matrix.values.copy_(tensors["values"])
     state.best = tensors["best"].to(device)
-    state.chance.restore(tensors["chance"])
+    state.rng.restore(tensors["chance"])
     state.order.set_state(tensors["order"])
     state.moments.values = tensors["moments"].to(device)
     state.moments.weight = tensors["moments.weight"].to(device)

@@ -1,10 +1,10 @@
 """The trainable parameters of K models as one matrix with a row per model, and AdamW over its rows.
 
-Clipping, averaging, keeping the best and saving are then one line each, model by model, and a frozen parameter is one
-that is not in the matrix. Each row and parameter group is a parameter group of the ordinary fused
-``torch.optim.AdamW``, so every model has its own learning rate and weight decay.
+Clipping, averaging, keeping the best and saving are then one line each, and frozen parameters are those not in the
+matrix. Each row of a parameter group is a parameter group of a fused ``torch.optim.AdamW``, so every model has its own
+learning rate and weight decay.
 
-Shapes: ``K`` models, ``P`` trainable numbers per model.
+Shapes: ``K`` models, ``P`` trainable parameters per model.
 """
 
 from collections.abc import Sequence
@@ -16,16 +16,16 @@ from mien.model.network import ModelSpec, ParamGroup
 
 
 def keep_models(module: nn.Module, places: Tensor) -> None:
-    """Leave in a stacked module only the models at some places; everything that it holds has a row per model."""
-    for held in (*module.parameters(), *module.buffers()):
-        held.data = held.data[places]
+    """Keep only the models at ``places`` in a stacked module; all its parameters and buffers have a row per model."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        tensor.data = tensor.data[places]
 
 
 class ParameterMatrix:
-    """Trainable parameters as ``values (K, P)``, their gradients as ``gradients (K, P)``; the modules see views."""
+    """Trainable parameters ``values (K, P)`` and their gradients ``gradients (K, P)``; modules hold views of them."""
 
     def __init__(self, groups: Sequence[ParamGroup]) -> None:
-        """Move the parameters of all groups that learn into the matrix; freeze the others."""
+        """Move the parameters of trainable groups into the matrix; freeze the others."""
         for group in groups:
             for parameter in group.parameters:
                 parameter.requires_grad_(group.rate > 0)
@@ -51,12 +51,12 @@ class ParameterMatrix:
         return end
 
     def differentiate(self, losses: Tensor) -> None:
-        """Set ``gradients`` to those of each model's own loss ``(K,)``; no model's loss depends on another's row."""
+        """Set ``gradients`` to those of the losses ``(K,)``; no model's loss depends on another's row."""
         parts = torch.autograd.grad(losses.sum(), self._parameters, materialize_grads=True)
         torch.cat([part.flatten(1) for part in parts], 1, out=self.gradients)
 
     def clip(self, norm: float) -> Tensor:
-        """Scale each model's gradient down to ``norm`` (0: leave it); returns the norms before, ``(K,)``."""
+        """Clip each model's gradient to ``norm`` (0: no clipping); returns the norms before, ``(K,)``."""
         before = torch.linalg.vector_norm(self.gradients, dim=1)
         if norm:
             self.gradients *= (norm / (before + 1e-6)).clamp(max=1)[:, None]
@@ -64,7 +64,7 @@ class ParameterMatrix:
 
 
 class Optimiser:
-    """AdamW over the rows of a parameter matrix."""
+    """AdamW over the rows of a ``ParameterMatrix``."""
 
     def __init__(self, matrix: ParameterMatrix, models: Sequence[ModelSpec]) -> None:
         self.matrix = matrix
@@ -81,13 +81,13 @@ class Optimiser:
         self._adamw = torch.optim.AdamW(groups, fused=True)
 
     def step(self, factor: Sequence[float]) -> None:
-        """One step of every model at ``factor[k]`` of its learning rate."""
+        """One step of every model at ``factor[k]`` times its learning rate."""
         for group, (k, rate) in zip(self._adamw.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor[k]
         self._adamw.step()
 
     def state(self) -> dict[str, Tensor]:
-        """Both moments as ``(K, P)`` matrices, and the number of steps."""
+        """Both moments as ``(K, P)``, and the number of steps."""
         if not self._adamw.state:
             return {}
         states = [self._adamw.state[row] for row in self._rows]
@@ -99,7 +99,7 @@ class Optimiser:
         return moments | {"step": states[0]["step"].reshape(1)}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Continue from a ``state``."""
+        """Restore a ``state``."""
         places = [(k, columns) for k in range(len(self.matrix.values)) for columns in self.matrix.columns]
         for row, (k, columns) in zip(self._rows, places, strict=True):
             self._adamw.state[row] = {

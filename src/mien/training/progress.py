@@ -1,4 +1,4 @@
-"""How far a training is: one changing line on the error stream."""
+"""Progress of a training: one status line on stderr."""
 
 from types import TracebackType
 from typing import Self
@@ -11,7 +11,7 @@ from mien.training.fit import Epoch
 
 
 class EpochBar:
-    """One changing line that says how far a training is, and lines that stay."""
+    """A status line for the current epoch, and log lines above it."""
 
     def __init__(self, show: bool = True) -> None:
         self._status = Status(shown("starting"), console=Printer(stderr=True)) if show else None
@@ -24,16 +24,16 @@ class EpochBar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Take the changing line away."""
+        """Remove the status line."""
         if self._status:
             self._status.stop()
 
-    def say(self, line: str) -> None:
-        """Print a line that stays."""
+    def log(self, line: str) -> None:
+        """Print a log line."""
         if self._status:
             self._status.console.print(line)
 
-    def watch(self, name: str, epoch: Epoch) -> None:
+    def on_epoch(self, name: str, epoch: Epoch) -> None:
         """Show an epoch."""
         if self._status:
             running = int((~epoch.stopped).sum())
@@ -41,6 +41,6 @@ class EpochBar:
             self._status.update(
                 shown(
                     f"{name}: epoch {epoch.number}, loss {epoch.loss.mean():.4f}, r {r}, "
-                    f"{running} of {len(epoch.stopped)} models learning, {epoch.seconds:.1f} s per epoch"
+                    f"{running} of {len(epoch.stopped)} models training, {epoch.seconds:.1f} s per epoch"
                 )
             )

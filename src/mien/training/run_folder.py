@@ -1,6 +1,6 @@
-"""The run folder: what was asked for, on what, and what came of it, so that anyone can check or continue it.
+"""The run folder: settings, data and results of a run, so that it can be checked and continued.
 
-run.json               identity of the run: settings, data and store; another identity is refused
+run.json               identity of the run: settings, data and store; a different identity is refused
 environment.json       versions and machine
 split.json             rule, clips of both sides, participants, notes
 stage1/<modality>/     a unimodal model folder, and epochs.jsonl
@@ -8,7 +8,7 @@ stage2/                epochs.jsonl
 model/                 the fused model folder
 predictions.parquet    a row per validation clip: ratings, fused and unimodal predictions
 results.json           r per model and seed
-evaluation/            what ``mien evaluate`` said of it, by split
+evaluation/            results of ``mien evaluate``, by split
 tensorboard/           the same curves as epochs.jsonl
 """
 
@@ -39,22 +39,22 @@ from mien.training.fit import Epoch
 _IDENTITY = "run.json"
 
 LARGEST_LOG = 100_000_000
-"""Bytes of ``epochs.jsonl``."""
+"""Maximum size of ``epochs.jsonl`` in bytes."""
 
 
 @contextmanager
 def open_run(folder: Path, settings: Settings, manifest: Manifest, store: str) -> Iterator[None]:
-    """Make the run folder, or continue the same run in it, as its only writer.
+    """Create the run folder, or continue the same run in it, as its only writer.
 
     Args:
-        folder: where; it may hold an unfinished run of the same settings, data and features.
-        settings: all of them.
+        folder: may contain an unfinished run of the same settings, data and features.
+        settings: of the run.
         manifest: the data.
         store: fingerprint of the features.
 
     Raises:
         InUse: another process is writing to the run.
-        ModelError: the folder holds another run, something else, or a damaged record of what it holds.
+        ModelError: the folder contains another run, other files, or a damaged ``run.json``.
         OutputError: it cannot be written.
     """
     identity = {
@@ -63,7 +63,7 @@ def open_run(folder: Path, settings: Settings, manifest: Manifest, store: str) -
         "features": store,
     }
     if folder.is_dir() and not _is_run(folder) and any(_is_other(name.name) for name in folder.iterdir()):
-        raise ModelError(f"{folder}: a folder with other things in it; name an empty or a new folder with --out")
+        raise ModelError(f"{folder}: contains other files; name an empty or a new folder with --out")
     with exclusive_writer(folder):
         if _is_run(folder):
             known = _identity_of(folder)
@@ -83,7 +83,7 @@ def _is_other(name: str) -> bool:
 
 
 def _without_limits(settings: Any) -> Any:
-    """Settings without those of the machine, which change nothing in what comes out."""
+    """Settings without those of the machine, which do not change the result."""
     if not isinstance(settings, dict) or not isinstance(settings.get("media"), dict):
         return settings
     media = {name: value for name, value in settings["media"].items() if name not in LOCAL_MEDIA}
@@ -98,11 +98,11 @@ def _identity_of(folder: Path) -> dict[str, Any]:
     try:
         return read_checksummed(folder / _IDENTITY)
     except DataError as error:
-        raise ModelError(f"{error}, so nobody knows what the run is; delete {folder} or name another folder") from error
+        raise ModelError(f"{error}, so the run cannot be identified; delete {folder} or name another folder") from error
 
 
 def fingerprint(manifest: Manifest) -> str:
-    """A key of what training reads from a manifest: clips, splits, participants, labels; not where files lie."""
+    """A key of what training reads from a manifest: clips, splits, participants and labels, but not paths."""
     clips = [
         (clip.id, clip.split, clip.participant, None if clip.labels is None else [repr(x) for x in clip.labels])
         for clip in manifest.clips
@@ -111,7 +111,7 @@ def fingerprint(manifest: Manifest) -> str:
 
 
 def environment() -> dict[str, Any]:
-    """Versions and machine, for the record."""
+    """Versions and machine."""
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
@@ -125,7 +125,7 @@ def environment() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
+    """Versions of the packages that results depend on."""
     found = {}
     for name in ("mien", "torch", "numpy", "safetensors", "pyarrow"):
         try:
@@ -136,7 +136,7 @@ def versions() -> dict[str, str]:
 
 
 def write_split(folder: Path, split: Split) -> None:
-    """Record the split and what shows that its sides are disjoint."""
+    """Write ``split.json``: the clips of each side, and the overlap between sides."""
     train, valid = [clip.id for clip in split.train], [clip.id for clip in split.valid]
     record = {
         "rule": split.rule,
@@ -153,25 +153,25 @@ def write_split(folder: Path, split: Split) -> None:
 
 
 class EpochLog:
-    """Epoch records as ``epochs.jsonl``, and as TensorBoard curves where ``tensorboard`` is installed."""
+    """Epoch records in ``epochs.jsonl``, and as TensorBoard curves if ``tensorboard`` is installed."""
 
     def __init__(self, folder: Path, curves: Path, name: str) -> None:
-        """Continue the log in ``folder``; curves go to ``curves`` under ``name``."""
+        """Continue the log in ``folder``; curves are written to ``curves`` under ``name``."""
         self.path = folder / "epochs.jsonl"
         self.name = name
-        self._curves = Curves(curves / name.replace(" ", ".")) if has_tensorboard() else None
+        self._curves = TensorBoardWriter(curves / name.replace(" ", ".")) if has_tensorboard() else None
 
     def add(self, epoch: Epoch) -> None:
-        """Append an epoch; records of epochs that are done again after an interruption are dropped first."""
-        kept = [line for number, line in self._known() if number < epoch.number]
+        """Append an epoch; replaces records of epochs that are repeated after an interruption."""
+        kept = [line for number, line in self._lines() if number < epoch.number]
         with atomic_file(self.path) as part:
             part.write_text("".join(f"{line}\n" for line in [*kept, json.dumps(epoch.record())]))
         if self._curves is not None:
             values = {f"r/{k}": r for k, r in enumerate(epoch.mean_r)}
             self._curves.add(values | {f"loss/{k}": loss for k, loss in enumerate(epoch.loss)}, epoch.number)
 
-    def _known(self) -> list[tuple[int, str]]:
-        """The lines of the log, by the number of the epoch."""
+    def _lines(self) -> list[tuple[int, str]]:
+        """Epoch numbers and lines of the log."""
         try:
             lines = (
                 read_bytes_checked(self.path, LARGEST_LOG).decode("utf-8").splitlines() if self.path.exists() else []
@@ -181,11 +181,11 @@ class EpochLog:
             raise Damaged(f"{self.path}: damaged ({error}); delete it and train again: only the log is lost") from error
 
 
-class Curves:
-    """A TensorBoard event file. The writer that comes with it fails in a thread of its own, late, as a traceback."""
+class TensorBoardWriter:
+    """A TensorBoard event file. TensorBoard's own writer fails late, in a thread, with a traceback."""
 
     def __init__(self, folder: Path) -> None:
-        """Begin a file in ``folder``, beside those of earlier beginnings."""
+        """Start a new file in ``folder``."""
         self.path = folder / f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
         self._append([{"file_version": "brain.Event:2"}])
 
@@ -212,12 +212,12 @@ class Curves:
 
 
 def has_tensorboard() -> bool:
-    """Whether curves can be drawn; ``epochs.jsonl`` holds the same numbers."""
+    """Whether TensorBoard curves can be written; ``epochs.jsonl`` has the same numbers."""
     return find_spec("tensorboard") is not None
 
 
 def provenance(manifest: Manifest, split: Split, store: str, results: Mapping[str, Any]) -> dict[str, Any]:
-    """What a model folder says about its origin."""
+    """The ``provenance.json`` of a model folder."""
     return {
         "trained_on": f"{len(split.train)} clips of {manifest.source.name}, {len(split.valid)} for validation",
         "split": split.rule,

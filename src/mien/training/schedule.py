@@ -1,4 +1,4 @@
-"""How learning rates go, and when a model stops: one small state per model, all in tensors, so it is saved as it is.
+"""Learning-rate schedules and early stopping: a small state per model, all in tensors, so that it can be saved.
 
 Shapes: ``K`` models.
 """
@@ -11,20 +11,20 @@ from torch import Tensor
 
 from mien.config import FitSettings
 
-_MARGIN = 1e-4
+_PLATEAU_THRESHOLD = 1e-4
 
 
 @dataclass
 class Progress:
-    """Where each of K models stands, ``(K,)`` each, float64.
+    """Early stopping and plateau state of K models, ``(K,)`` each, float64.
 
     Attributes:
         best: highest validation r so far; -inf before the first.
-        waited: epochs since then.
-        stopped: whether it has stopped learning.
-        factor: what plateaus have made of the learning rate.
-        plateau_best: highest r as the plateau rule sees it (small gains do not count).
-        plateau_waited: epochs since then.
+        waited: epochs since ``best``.
+        stopped: whether the model has stopped.
+        factor: learning-rate factor after all plateaus.
+        plateau_best: highest r of the plateau rule, which ignores small gains.
+        plateau_waited: epochs since ``plateau_best``.
     """
 
     best: Tensor
@@ -36,14 +36,14 @@ class Progress:
 
     @classmethod
     def start(cls, models: int) -> "Progress":
-        """Nothing has happened yet."""
+        """The state before the first epoch."""
         low, zero, one = (torch.full((models,), v, dtype=torch.float64) for v in (-math.inf, 0.0, 1.0))
         return cls(low, zero, zero.clone(), one, low.clone(), zero.clone())
 
-    def judge(self, r: Tensor, settings: FitSettings) -> Tensor:
-        """Take in the validation r ``(K,)`` of an epoch; returns which models have a new best, bool.
+    def update(self, r: Tensor, settings: FitSettings) -> Tensor:
+        """Update with the validation r ``(K,)`` of an epoch; returns which models have a new best, bool.
 
-        A model whose r is undefined is not better. One that has stopped has no new best any more.
+        An undefined r is never a new best, nor is one after the model has stopped.
         """
         r = torch.where(torch.isnan(r), -torch.inf, r.double())
         better = (r > self.best) & (self.stopped == 0)
@@ -57,7 +57,7 @@ class Progress:
 
     def _plateau(self, r: Tensor, settings: FitSettings) -> None:
         """As ``torch.optim.lr_scheduler.ReduceLROnPlateau(mode="max", threshold=1e-4, threshold_mode="abs")``."""
-        better = r > self.plateau_best + _MARGIN
+        better = r > self.plateau_best + _PLATEAU_THRESHOLD
         self.plateau_best = torch.where(better, r, self.plateau_best)
         self.plateau_waited = torch.where(better, 0.0, self.plateau_waited + 1)
         reduce = self.plateau_waited > settings.plateau_patience
@@ -66,7 +66,7 @@ class Progress:
 
 
 def step_factor(step: int, steps_per_epoch: int, epochs: int, settings: FitSettings) -> float:
-    """What warm-up and cosine make of the learning rate at a step counted from 0, in (0, 1].
+    """Learning-rate factor of warm-up and cosine at a step counted from 0, in (0, 1].
 
     >>> settings = FitSettings(schedule="cosine", warmup_epochs=1)
     >>> [round(step_factor(step, 10, 3, settings), 3) for step in (0, 9, 10, 20)]

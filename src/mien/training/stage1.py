@@ -1,7 +1,7 @@
 """Stage 1: one encoder with a head of its own, trained alone on the features of one modality, K seeds at once.
 
-It learns from the clips that have the modality and is judged on all validation clips: one without it gets the head's
-offset. What comes out is a usable unimodal model, and the encoder that stage 2 starts from.
+It is trained on the clips that have the modality and validated on all validation clips; the score of a clip without it
+is the bias of the head. The result is a usable unimodal model, and the encoder that stage 2 starts from.
 """
 
 from collections.abc import Callable
@@ -16,13 +16,13 @@ from mien.model.inputs import ClipDataset
 from mien.model.network import ModelSpec, Unimodal, variants
 from mien.training.fit import Epoch, TrainingJob, fit
 
-Report = Callable[[str, Epoch], None]
+EpochCallback = Callable[[str, Epoch], None]
 """Called after every epoch with the name of the training and its record."""
 
 
 @dataclass(frozen=True)
 class TrainContext:
-    """Where a stage writes, and what it trains in: checkpoint file, precision, seed of the batches."""
+    """Checkpoint file, precision and batch seed of a stage."""
 
     checkpoint: Path | None
     precision: torch.dtype
@@ -34,39 +34,39 @@ def train_encoder(
     train: ClipDataset,
     valid: ClipDataset,
     settings: Settings,
-    rooms: TrainContext,
-    report: Report,
+    context: TrainContext,
+    on_epoch: EpochCallback,
     models: tuple[ModelSpec, ...] | None = None,
 ) -> Unimodal:
     """Train the encoder of one modality.
 
     Args:
-        modality: which.
+        modality: its name.
         train, valid: clips with at least that modality.
-        settings: ``stage1`` says how.
-        rooms: where and in what precision.
-        report: told of every epoch.
-        models: how the K models differ; by default only in the seeds of the settings.
+        settings: of which ``stage1`` is used.
+        context: checkpoint file, precision, batch seed.
+        on_epoch: called after every epoch.
+        models: hyper-parameters in which the K models differ; by default only the seed.
     """
     stage = settings.stage1
     models = models or variants(settings, stage)
     steps = train.modalities[modality]
     module = Unimodal(modality, steps.values.shape[1], train.labels.shape[1], stage, models)
     module.to(train.labels.device)
-    heard = train.only(torch.nonzero(train.present(modality)).flatten())
+    with_modality = train.only(torch.nonzero(train.present(modality)).flatten())
     job = TrainingJob(
         name=f"stage1 {modality}",
         module=module,
         groups=module.groups(),
         models=models,
-        train=heard,
+        train=with_modality,
         valid=valid,
         settings=stage,
         epochs=find_modality(modality).epochs(stage),
-        batch_seed=rooms.batch_seed,
-        precision=rooms.precision,
-        checkpoint=rooms.checkpoint,
+        batch_seed=context.batch_seed,
+        precision=context.precision,
+        checkpoint=context.checkpoint,
     )
     for epoch in fit(job):
-        report(job.name, epoch)
+        on_epoch(job.name, epoch)
     return module

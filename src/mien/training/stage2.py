@@ -1,4 +1,4 @@
-"""Stage 2: the encoders together. Fusion learns; the encoders stay, follow slowly, or start anew, as adaptation says.
+"""Stage 2: train the fusion head; adaptation keeps the encoders frozen, fine-tunes them, or trains them from scratch.
 
 The trade-off: with frozen encoders every clip is embedded once and the fusion trains on the embeddings, which is many
 times faster; any adaptation needs all steps of all clips in every epoch.
@@ -13,7 +13,7 @@ from mien.model.heads import HEADS
 from mien.model.inputs import ClipDataset
 from mien.model.network import ModelSpec, Multimodal, Unimodal, variants
 from mien.training.fit import TrainingJob, fit
-from mien.training.stage1 import Report, TrainContext
+from mien.training.stage1 import EpochCallback, TrainContext
 
 
 def train_fusion(
@@ -21,22 +21,22 @@ def train_fusion(
     valid: ClipDataset,
     encoders: Mapping[str, Unimodal],
     settings: Settings,
-    rooms: TrainContext,
-    report: Report,
+    context: TrainContext,
+    on_epoch: EpochCallback,
     models: tuple[ModelSpec, ...] | None = None,
 ) -> Multimodal:
     """Train the fused model.
 
     Args:
-        train, valid: clips with all modalities that the model is to read.
-        encoders: the stage-1 models to start from, by modality; not looked at for ``joint``.
-        settings: ``stage2`` says how.
-        rooms: where and in what precision.
-        report: told of every epoch.
-        models: how the K models differ; by default only in the seeds of the settings.
+        train, valid: clips with all modalities of the model.
+        encoders: the stage-1 models to start from, by modality; ignored for ``joint``.
+        settings: of which ``stage1`` (widths) and ``stage2`` are used.
+        context: checkpoint file, precision, batch seed.
+        on_epoch: called after every epoch.
+        models: hyper-parameters in which the K models differ; by default only the seed.
 
     Raises:
-        SettingsError: the head reads steps, and the adaptation wants encoders.
+        SettingsError: the head reads steps, but the adaptation needs encoders.
     """
     stage = settings.stage2
     check_head(settings)
@@ -57,18 +57,18 @@ def train_fusion(
         valid=embed_all(module, valid) if frozen else valid,
         settings=stage,
         epochs=stage.epochs,
-        batch_seed=rooms.batch_seed,
-        precision=rooms.precision,
+        batch_seed=context.batch_seed,
+        precision=context.precision,
         auxiliary=0.0 if frozen else stage.auxiliary,
-        checkpoint=rooms.checkpoint,
+        checkpoint=context.checkpoint,
     )
     for epoch in fit(job):
-        report(job.name, epoch)
+        on_epoch(job.name, epoch)
     return module
 
 
 def check_head(settings: Settings) -> None:
-    """See that the head and the adaptation go together.
+    """Check that the head and the adaptation are compatible.
 
     Raises:
         SettingsError: the head reads steps, so there are no encoders to adapt or freeze.

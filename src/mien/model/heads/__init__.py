@@ -1,8 +1,8 @@
-"""Rivals of the fusion by concatenation, on equal footing: same features, same seeds, same training.
+"""Fusion heads to compare with concatenation: same features, same seeds, same training.
 
-Every head is a ``FusionHead``, is built from a ``FusionSpec`` and gives ``(K, B, E)``. Most read embeddings,
-``{modality: Embedding}``, and the design's widths are those of the embeddings; those that say ``reads_steps`` have
-branches of their own, read ``{modality: Steps}``, and the widths are those of the features.
+Every head is a ``FusionHead`` built from a ``FusionSpec`` and returns ``(K, B, E)``. Most read embeddings,
+``{modality: Embedding}``, and ``spec.widths`` are those of the embeddings; those with ``reads_steps`` have their own
+branches, read ``{modality: Steps}``, and ``spec.widths`` are those of the features.
 
 Reading order: ``gated``, ``late``, ``auxiliary``; for those that read steps ``steps`` and ``lstm``, then
 ``cross_attention``, ``recurrent``, ``temporal``.

@@ -1,13 +1,12 @@
-"""Text asks, the others answer: cross-attention from the clip's text to the steps of every other modality.
+"""Cross-attention: the text of a clip queries the steps of every other modality.
 
     text steps  → mean → normalise → Linear → missing → (K, B, W)   the query
-    other steps → coarse → normalise → attention with 4 heads, by modality → missing → (K, B, W)
+    other steps → downsample → normalise → attention with 4 heads, by modality → missing → (K, B, W)
     concatenation → regressor → (K, B, E), no sigmoid
 
-Where the encoders of stage 1 weigh steps alike for all clips, here what is said decides which moments of voice and
-face count. As published, a learned token stands for a missing modality, and asks in place of a missing text
-(``missing="token"``); with ``"zero"`` a clip without text is asked what the offset of the query asks. Text is what has
-one vector for the whole clip; where no modality is like that, the first of them asks.
+The encoders of stage 1 attend with one query for all clips; here the text of the clip is the query. As published, a
+learned token replaces a missing modality, and is the query if text is missing (``missing="token"``); with ``"zero"``
+the query of a clip without text is a bias. The query is the modality with a single vector per clip, else the first.
 
 Source: "TAEMI", Zhu et al. 2026, arXiv:2603.14976; 512 wide there, ``hidden`` here, without the output projection of
 each attention, which the regressor's first layer makes up for.
@@ -26,7 +25,7 @@ from mien.modalities import find_modality
 from mien.modalities.encoder import Steps, mean_pool
 from mien.modalities.stacked import Linear, RngStreams
 from mien.model.fusion import FusionHead
-from mien.model.heads.steps import Projection, coarse, normal
+from mien.model.heads.steps import Projection, downsample, normalized
 from mien.model.modality_mask import FusionSpec
 from mien.model.regressor import Regressor
 
@@ -34,29 +33,29 @@ _HEADS = 4
 
 
 class Attention(nn.Module):
-    """K attentions with several heads, of one query per clip over its steps.
+    """K multi-head attentions of one query per clip over its steps.
 
-    With a single query, keys need not be made: ``q · (x W) = x · (W q)``, and the average of values is the value of the
-    average. So the steps are read once for all models.
+    With a single query, keys need not be computed: ``q · (x W) = x · (W q)``, and the mean of values is the value of
+    the mean. So the steps are read once for all models.
     """
 
-    def __init__(self, chance: RngStreams, width: int, steps: int) -> None:
-        """``width`` is that of the query and the result, ``steps`` that of the features."""
+    def __init__(self, rng: RngStreams, width: int, steps: int) -> None:
+        """``width`` is that of the query and the output, ``steps`` that of the features."""
         super().__init__()
-        self.query = Linear(chance, width, width)
-        self.key = nn.Parameter((chance.uniform(steps, width) * 2 - 1) / math.sqrt(steps))  # an offset would cancel
-        self.value = Linear(chance, steps, width)
+        self.query = Linear(rng, width, width)
+        self.key = nn.Parameter((rng.uniform(steps, width) * 2 - 1) / math.sqrt(steps))  # a bias would cancel
+        self.value = Linear(rng, steps, width)
 
     def forward(self, query: Float[Tensor, "K B W"], steps: Steps) -> Float[Tensor, "K B W"]:
-        """What the steps answer; the value of nothing, the offset, for a clip without steps."""
-        values = normal(steps)
+        """Attend; for a clip without steps, the bias of the values."""
+        values = normalized(steps)
         query, key, value = (x.unflatten(-1, (_HEADS, -1)) for x in (self.query(query), self.key, self.value.weight))
-        asked = torch.einsum("kbjw,kfjw->kbjf", query, key) / math.sqrt(key.shape[-1])
-        scores = torch.einsum("kbjf,bsf->kbjs", asked, values).float()
+        projected = torch.einsum("kbjw,kfjw->kbjf", query, key) / math.sqrt(key.shape[-1])
+        scores = torch.einsum("kbjf,bsf->kbjs", projected, values).float()
         scores = torch.where(steps.mask[:, None], scores, -torch.inf)
-        scores = torch.where(steps.mask.any(-1)[:, None, None], scores, 0.0)  # a softmax over nothing would be nan
-        answer = torch.einsum("kbjs,bsf->kbjf", torch.softmax(scores, -1), values)
-        return torch.einsum("kbjf,kfjw->kbjw", answer, value).flatten(2) + self.value.bias
+        scores = torch.where(steps.mask.any(-1)[:, None, None], scores, 0.0)  # a softmax over no step would be nan
+        context = torch.einsum("kbjs,bsf->kbjf", torch.softmax(scores, -1), values)
+        return torch.einsum("kbjf,kfjw->kbjw", context, value).flatten(2) + self.value.bias
 
 
 class CrossAttention(FusionHead):
@@ -64,28 +63,28 @@ class CrossAttention(FusionHead):
 
     reads_steps = True
 
-    def __init__(self, design: FusionSpec) -> None:
-        """K heads, one per stream of chance; the design's widths are those of the features, in a fixed order."""
-        chance, widths = design.chance, design.widths
-        width = _HEADS * max(1, design.hidden // _HEADS)
-        super().__init__(design, dict.fromkeys(widths, width))
-        self.asking = next((name for name in widths if not find_modality(name).sequence), next(iter(widths)))
-        self.project = Projection(chance, widths[self.asking], width)
+    def __init__(self, spec: FusionSpec) -> None:
+        """K heads, one per random stream; ``spec.widths`` are those of the features, in a fixed order."""
+        rng, widths = spec.rng, spec.widths
+        width = _HEADS * max(1, spec.hidden // _HEADS)
+        super().__init__(spec, dict.fromkeys(widths, width))
+        self.query_modality = next((name for name in widths if not find_modality(name).sequence), next(iter(widths)))
+        self.project = Projection(rng, widths[self.query_modality], width)
         self.attention = nn.ModuleDict(
-            {name: Attention(chance, width, steps) for name, steps in widths.items() if name != self.asking}
+            {name: Attention(rng, width, steps) for name, steps in widths.items() if name != self.query_modality}
         )
-        self.regressor = Regressor(design, width * len(widths))
+        self.regressor = Regressor(spec, width * len(widths))
 
-    def forward(self, inputs: Mapping[str, Steps], chance: RngStreams | None = None) -> Float[Tensor, "K B E"]:
-        """Regress intensities from whatever is present."""
-        kept = self.presence({name: steps.mask.any(-1) for name, steps in inputs.items()}, chance)
-        parts = {self.asking: self._ask(inputs[self.asking])}
-        query = self.presence.fill(self.asking, parts[self.asking], kept)
-        parts |= {name: attend(query, coarse(inputs[name])) for name, attend in self.attention.items()}
-        return self.regressor(self.presence.concatenate(parts, kept, chance is not None), chance)
+    def forward(self, inputs: Mapping[str, Steps], rng: RngStreams | None = None) -> Float[Tensor, "K B E"]:
+        """Regress intensities from the available modalities."""
+        kept = self.presence({name: steps.mask.any(-1) for name, steps in inputs.items()}, rng)
+        parts = {self.query_modality: self._query(inputs[self.query_modality])}
+        query = self.presence.fill(self.query_modality, parts[self.query_modality], kept)
+        parts |= {name: attention(query, downsample(inputs[name])) for name, attention in self.attention.items()}
+        return self.regressor(self.presence.concatenate(parts, kept, rng is not None), rng)
 
-    def _ask(self, steps: Steps) -> Float[Tensor, "K B W"]:
-        """The mean of the steps, projected."""
+    def _query(self, steps: Steps) -> Float[Tensor, "K B W"]:
+        """The mean over the steps, projected."""
         here = steps.mask.any(-1, keepdim=True)  # (B, 1)
         mean = torch.where(here, mean_pool(steps)[0], 0.0)
         return self.project(Steps(mean[:, None], here)).squeeze(2)

@@ -1,4 +1,4 @@
-"""Steps for heads that read them: thinned to a few per clip, and projected for K models.
+"""Steps for heads that read them: downsampled to a few per clip, and projected for K models.
 
 Shapes: ``K`` models, ``B`` batch, ``T`` steps, ``S`` segments, ``F`` feature width, ``W`` projected width.
 """
@@ -11,30 +11,30 @@ from mien.modalities.encoder import Steps
 from mien.modalities.stacked import Linear, RngStreams
 
 
-def coarse(steps: Steps, most: int = 24) -> Steps:
-    """Average consecutive steps of each clip into at most ``most`` segments.
+def downsample(steps: Steps, max_segments: int = 24) -> Steps:
+    """Average consecutive steps of each clip into at most ``max_segments`` segments.
 
-    A recurrence costs as much as it has steps, one after the other, and a clip of 12 s has up to 600 of sound. With 24
-    segments it costs a twentieth, and the trade-off is that what is faster than a segment, half a second in such a
-    clip, is averaged away; faces, at 4 to 6 per second, lose little and text nothing.
+    The cost of a recurrence grows with the number of steps, and a clip of 12 s has up to 600 audio steps. With 24
+    segments it costs a twentieth; the trade-off is that changes within a segment, half a second in such a clip, are
+    averaged out. Faces, at 4 to 6 per second, lose little and text nothing.
 
     Args:
         steps: ``(B, T, F)``.
-        most: segments of a clip at most.
+        max_segments: maximum number of segments per clip.
 
     Returns:
-        ``(B, S, F)`` float32 with ``S`` at most ``most``. A clip with ``n`` steps, padding not counted, has
-        ``min(n, most)`` segments, which are all of ``n / most`` steps, rounded up or down: the clip alone decides, not
-        its batch. Clips of at most ``most`` steps come out as they are; zeros where the mask is false.
+        ``(B, S, F)`` float32 with ``S`` at most ``max_segments``. A clip with ``n`` steps without padding has
+        ``min(n, max_segments)`` segments of ``n / max_segments`` steps, rounded up or down, whatever the batch. Clips
+        of at most ``max_segments`` steps are unchanged; zeros where the mask is false.
 
     >>> given = Steps(torch.tensor([[[1.0], [2.0], [3.0], [6.0], [0.0]]]), torch.tensor([[True] * 4 + [False]]))
-    >>> coarse(given, 2).values.flatten().tolist()
+    >>> downsample(given, 2).values.flatten().tolist()
     [1.5, 4.5]
     """
     values, mask = steps
-    segments = min(most, mask.shape[1])
+    segments = min(max_segments, mask.shape[1])
     count = mask.sum(-1, keepdim=True)  # (B, 1)
-    rank = mask.long().cumsum(-1) - 1  # (B, T): a step's place among those that count
+    rank = mask.long().cumsum(-1) - 1  # (B, T): index of a step among those of its clip
     segment = torch.where(mask, rank * segments // count.clamp(min=segments), -1)
     place = torch.arange(segments, device=mask.device)
     members = segment[:, None] == place[:, None]  # (B, S, T)
@@ -44,19 +44,19 @@ def coarse(steps: Steps, most: int = 24) -> Steps:
     return Steps(torch.where(kept[..., None], means, 0.0), kept)
 
 
-def normal(steps: Steps) -> Float[Tensor, "B S F"]:
-    """Every step with mean 0 and variance 1 over its features; what gain it needs, the layer after it can learn."""
+def normalized(steps: Steps) -> Float[Tensor, "B S F"]:
+    """Every step with mean 0 and variance 1 over its features, without weight and bias."""
     return nn.functional.layer_norm(steps.values.float(), steps.values.shape[-1:])
 
 
 class Projection(nn.Module):
     """K linear maps of all steps: ``(B, S, F)``, shared by the models, → ``(K, B, S, W)``."""
 
-    def __init__(self, chance: RngStreams, width: int, out: int) -> None:
+    def __init__(self, rng: RngStreams, width: int, out: int) -> None:
         super().__init__()
-        self.linear = Linear(chance, width, out)
+        self.linear = Linear(rng, width, out)
 
     def forward(self, steps: Steps) -> Float[Tensor, "K B S W"]:
-        """Normalise and project; where the mask is false it is the offset."""
-        flat = normal(steps).flatten(0, 1).expand(len(self.linear.weight), -1, -1)
+        """Normalise and project; where the mask is false, the bias."""
+        flat = normalized(steps).flatten(0, 1).expand(len(self.linear.weight), -1, -1)
         return self.linear(flat).unflatten(1, steps.mask.shape)
