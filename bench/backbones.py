@@ -1,7 +1,7 @@
 """The frozen backbones: PyTorch in float32 and bfloat16, OpenVINO in bfloat16 and 8 bits, on real inputs.
 
-Called as extraction calls them, one clip at a time, with whatever belongs to that (tokens, spectrogram). The set
-``small`` with its weights; that of the paper with random ones: its arithmetic is the same, its cosines say little.
+Called as in extraction, one clip at a time, including tokenisation or spectrogram. The set ``small`` has its weights;
+``paper`` has random ones: the arithmetic is the same, but the cosines mean little.
 """
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from material import films, paper_folders
+from material import paper_folders, videos
 from section import Section, Table, Target, at_least
 from timing import in_turns, ratio
 
@@ -42,12 +42,12 @@ def compute_of(way: str) -> ComputeSettings:
 
 
 def prepared_inputs(count: int) -> dict[str, list[Prepared]]:
-    """What the backbones read of this many films, by modality."""
+    """The inputs of the backbones for this many videos, by modality."""
     extraction = plan(Settings())
-    senses = MediaEngines({role: weights.path for role, weights in extraction.weights}, Settings())
+    engines = MediaEngines({role: weights.path for role, weights in extraction.weights}, Settings())
     prepared: dict[str, list[Prepared]] = {role: [] for role in ROLES}
-    for clip in films(max(count, 6))[:count]:
-        media = load_media(clip, set(ROLES), senses, Settings())
+    for clip in videos(max(count, 6))[:count]:
+        media = load_media(clip, set(ROLES), engines, Settings())
         for role in ROLES:
             one = MODALITIES[role].prepare(media)
             if not isinstance(one, Absent):
@@ -61,7 +61,7 @@ def cosine(ours: np.ndarray, plain: np.ndarray) -> np.ndarray:
 
 
 def compare(role: str, folder: Path, inputs: list[Prepared], rounds: int) -> tuple[list[str], Mapping, Mapping]:
-    """A row of the table; by way, the ratio to PyTorch in float32, and the cosines of all steps with it."""
+    """A row of the table; per engine, the speed-up over PyTorch float32 and the cosine with it at every step."""
     loaded = {way: MODALITIES[role].load(folder, resolve_compute(compute_of(way))) for way in WAYS}
     feature = MODALITIES[role].features[-1]
     made = {
@@ -86,7 +86,7 @@ def _all(backbone, inputs: list[Prepared]) -> None:
 def measure(quick: bool) -> Section:
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     if choose_precision(ComputeSettings(), torch.device("cpu")) != torch.bfloat16:
-        text = "This processor does not compute in bfloat16; what is measured here needs one that does."
+        text = "Not measured: this processor does not support bfloat16."
         return Section("Backbones", [text])
     inputs = prepared_inputs(2 if quick else 6)
     small = {role: dict(plan(Settings()).weights)[role].path for role in ROLES}
@@ -100,16 +100,16 @@ def measure(quick: bool) -> Section:
             cosines += [cosines_of] if name == "small" else []
     threads = torch.get_num_threads()
     parts = [
-        "Clips a second in PyTorch float32, then how many times as fast the others are, and in brackets the cosine "
-        f"with float32 that 99 steps in 100 exceed, and the lowest. {threads} threads, one clip at a time, tokens "
-        "and spectrograms included. The set `paper` here has random weights.",
+        "Clips per second in PyTorch float32, then the speed-up of the others, and in brackets the 1st percentile and "
+        f"the minimum over steps of the cosine with float32. {threads} threads, one clip at a time, including tokens "
+        "and spectrograms. The set `paper` has random weights here.",
         Table(("set", "backbone", PLAIN, *AIMS), rows),
     ]
     return Section("Backbones", parts, targets(ratios, cosines))
 
 
 def targets(ratios: list[Mapping[str, float]], cosines: list[Mapping[str, np.ndarray]]) -> list[Target]:
-    """Speed over all six, and closeness of the three with real weights: of nearly all steps, and of all."""
+    """Median speed-up over all six; agreement of the three with real weights, for 99 % of the steps and for all."""
     limit = "spectrograms and tokens, which no engine speeds up, and the weights, read from memory for each clip"
     middle = {way: statistics.median(ratio_of[way] for ratio_of in ratios) for way in AIMS}
     made = [at_least(f"backbones, {way} against {PLAIN}, median of six", AIMS[way], middle[way], limit) for way in AIMS]

@@ -1,7 +1,7 @@
-"""Decoding: 16 evenly spaced exact pictures at 224 pixels and the whole sound, from clips of 12 s.
+"""Decoding: 16 evenly spaced exact frames at 224 pixels and the whole audio, from clips of 12 s.
 
-Beside mien's one pass stand the ways that people take: every picture to RGB and a second opening for the sound; in
-sequence, converting only what is wanted; torchcodec, as its documentation has it, in an environment of its own.
+mien's single pass is compared with common approaches: every frame converted to RGB, with the file opened again for the
+audio; sequential decoding that converts only the wanted frames; torchcodec, used as documented, in its own environment.
 """
 
 import importlib.metadata
@@ -19,7 +19,7 @@ from time import perf_counter
 
 import av
 import numpy as np
-from material import SCRATCH, SECONDS, clips_of_ones_own, streams
+from material import SCRATCH, SECONDS, own_clips, streams
 from section import Section, Table, Target, at_least, at_most
 from timing import in_turns, ratio
 
@@ -28,23 +28,23 @@ from mien.media.decode import MediaReader
 from mien.media.decoder import DecoderClient
 from mien.scale import run
 
-PICTURES, SIDE = 16, 224
-RATES = {"look": PICTURES / SECONDS}
+FRAMES, SIDE = 16, 224
+RATES = {"look": FRAMES / SECONDS}
 TORCHCODEC = "torchcodec==0.13.0"
 ALL_TO_RGB, WANTED_ONLY, TORCH = "all to RGB", "in sequence", "torchcodec"
 HERE, MIEN = "mien, in process", "mien"
 
 
 def in_process(path: Path, side: int = SIDE) -> list[tuple[float, np.ndarray]]:
-    """mien's decoding, here: one pass for the wanted pictures with their times, and the sound."""
+    """mien's decoding in this process: one pass for the wanted frames with their times, and the audio."""
     with MediaReader(path, MediaSettings(largest_side=side), rates=RATES) as reader:
-        pictures = [(frame.seconds, frame.rgb) for frame in reader.frames()]
+        frames = [(frame.seconds, frame.rgb) for frame in reader.frames()]
         reader.audio()
-        return pictures
+        return frames
 
 
 class Ours:
-    """mien as it works: the same in a process of its own, kept from file to file."""
+    """mien's decoding as used: in a separate process that is reused for all files."""
 
     def __init__(self) -> None:
         self.decoder = DecoderClient(MediaSettings(largest_side=SIDE), ComputeSettings())
@@ -57,24 +57,24 @@ class Ours:
 
 
 def all_to_rgb(path: Path) -> tuple[list[np.ndarray], np.ndarray]:
-    """Every picture becomes an array, of which 16 are kept; the sound by a second opening."""
+    """Every frame is converted to an array, of which 16 are kept; the file is opened again for the audio."""
     with av.open(str(path)) as file:
         file.streams.video[0].thread_count = 1
         whole = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
-    kept = [whole[i] for i in np.linspace(0, len(whole) - 1, min(PICTURES, len(whole))).astype(int)]
-    return [_small(av.VideoFrame.from_ndarray(picture, format="rgb24")) for picture in kept], _sound(path)
+    kept = [whole[i] for i in np.linspace(0, len(whole) - 1, min(FRAMES, len(whole))).astype(int)]
+    return [_small(av.VideoFrame.from_ndarray(image, format="rgb24")) for image in kept], _audio(path)
 
 
 def wanted_only(path: Path) -> tuple[list[np.ndarray], np.ndarray]:
-    """Every picture is decoded, and the wanted ones converted."""
-    pictures, due = [], 0.0
+    """Every frame is decoded, and the wanted ones are converted."""
+    frames, due = [], 0.0
     with av.open(str(path)) as file:
         file.streams.video[0].thread_count = 1
         for frame in file.decode(video=0):
             if frame.time is not None and frame.time >= due - 1e-6:
-                pictures.append(_small(frame))
-                due += SECONDS / PICTURES
-    return pictures, _sound(path)
+                frames.append(_small(frame))
+                due += SECONDS / FRAMES
+    return frames, _audio(path)
 
 
 def _small(frame: av.VideoFrame) -> np.ndarray:
@@ -82,7 +82,7 @@ def _small(frame: av.VideoFrame) -> np.ndarray:
     return frame.to_ndarray(width=round(frame.width * scale), height=round(frame.height * scale), format="rgb24")
 
 
-def _sound(path: Path) -> np.ndarray:
+def _audio(path: Path) -> np.ndarray:
     with av.open(str(path)) as file:
         if not file.streams.audio:
             return np.zeros(0, np.float32)
@@ -92,10 +92,10 @@ def _sound(path: Path) -> np.ndarray:
 
 
 class Torchcodec:
-    """A process with torchcodec in it, that decodes a file when told its name and answers with the seconds it took."""
+    """A process with torchcodec that decodes files on request and returns the seconds taken."""
 
     def __init__(self) -> None:
-        """Bring torchcodec into a folder of its own and start it, with the codecs that PyAV brought.
+        """Install torchcodec into its own folder and start it, with PyAV's codecs.
 
         Raises:
             RuntimeError: it cannot be installed or started here.
@@ -130,7 +130,7 @@ class Torchcodec:
 
 
 def _codecs() -> Path:
-    """PyAV's FFmpeg libraries under their ordinary names, so that both decode with the same code."""
+    """PyAV's FFmpeg libraries under their usual names, so that both use the same decoders."""
     folder = SCRATCH / "codecs"
     folder.mkdir(parents=True, exist_ok=True)
     found = importlib.util.find_spec("av")
@@ -143,32 +143,34 @@ def _codecs() -> Path:
     return folder
 
 
-def wrong_pictures(path: Path) -> tuple[int, int]:
-    """How many of mien's pictures look more like another than like the one shown at their time, and of how many."""
+def wrong_frames(path: Path) -> tuple[int, int]:
+    """How many of mien's frames resemble another frame more than the one at their time, and the number of frames."""
     with av.open(str(path)) as file:
-        every = [(float(frame.time or 0), _thin(frame.to_ndarray(format="rgb24"))) for frame in file.decode(video=0)]
-    pictures, wrong = in_process(path, 4000), 0
-    for seconds, picture in pictures:
-        near = [(time - every[0][0], like) for time, like in every if abs(time - every[0][0] - seconds) < 0.2]
-        nearest = min(near, key=lambda one: float(np.abs(one[1] - _thin(picture)).mean()))
+        every = [
+            (float(frame.time or 0), _subsampled(frame.to_ndarray(format="rgb24"))) for frame in file.decode(video=0)
+        ]
+    frames, wrong = in_process(path, 4000), 0
+    for seconds, image in frames:
+        near = [(time - every[0][0], other) for time, other in every if abs(time - every[0][0] - seconds) < 0.2]
+        nearest = min(near, key=lambda one: float(np.abs(one[1] - _subsampled(image)).mean()))
         wrong += abs(nearest[0] - seconds) > 1e-3
-    return wrong, len(pictures)
+    return wrong, len(frames)
 
 
-def _thin(picture: np.ndarray) -> np.ndarray:
-    return picture[::4, ::4].astype(np.int16)
+def _subsampled(image: np.ndarray) -> np.ndarray:
+    return image[::4, ::4].astype(np.int16)
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """Makes the decoder of a worker."""
+    """Creates the decoder of a worker."""
 
     def __call__(self) -> Ours:
         return Ours()
 
 
 def workers_ratio(path: Path, clips: int, rounds: int) -> float:
-    """How many times as many clips two workers decode as one, once they have started."""
+    """Throughput of two workers relative to one, after start-up."""
 
     def seconds(workers: int) -> float:
         begin = 0.0
@@ -190,12 +192,12 @@ def measure(quick: bool) -> Section:
     ours = Ours()
     ways |= ({TORCH: torch} if torch else {}) | {HERE: in_process, MIEN: ours}
     rows, ratios, wrong = [], {}, np.zeros(2, int)
-    for name, path in (streams(2 if quick else 5) | clips_of_ones_own()).items():
-        if not _has_pictures(path):
+    for name, path in (streams(2 if quick else 5) | own_clips()).items():
+        if not _has_video(path):
             continue
         taken = in_turns({way: partial(decode, path) for way, decode in ways.items()}, rounds)
         ratios[name] = {way: ratio(seconds, taken[MIEN]) for way, seconds in taken.items() if way not in (MIEN, HERE)}
-        wrong += wrong_pictures(path)
+        wrong += wrong_frames(path)
         times = [f"{1000 * statistics.median(seconds):.0f}" for seconds in taken.values()]
         rows.append((name, *times, f"{ratios[name][ALL_TO_RGB]:.2f}", f"{min(ratios[name].values()):.2f}"))
     ours.decoder.kill()
@@ -203,13 +205,12 @@ def measure(quick: bool) -> Section:
         torch.close()
     two = workers_ratio(next(iter(streams(1).values())), 8 if quick else 60, 1 if quick else 3)
     parts = [
-        f"{PICTURES} evenly spaced pictures at {SIDE} pixels and the whole sound at 16 kHz; streams of {SECONDS} s, "
-        f"1280 × 720, 30 fps, one thread. Milliseconds a clip, median of {rounds}; then how many times as fast mien is "
-        "as all to RGB, and as the best other way. torchcodec: `VideoDecoder.get_frames_played_at` and "
-        "`AudioDecoder`, with the FFmpeg that PyAV brings. mien decodes in a process of its own, "
-        "`in process` is the same without that.",
+        f"{FRAMES} evenly spaced frames at {SIDE} pixels and the whole audio at 16 kHz; streams of {SECONDS} s, "
+        f"1280 × 720, 30 fps, one thread. Milliseconds per clip, median of {rounds}; then the speed-up of mien over "
+        "all to RGB, and over the best alternative. torchcodec: `VideoDecoder.get_frames_played_at` and "
+        "`AudioDecoder`, with PyAV's FFmpeg. mien decodes in a separate process; `in process` is the same without it.",
         Table(("stream", *ways, "× all", "× best"), rows),
-        f"Exact by time: {wrong[0]} of {wrong[1]} pictures are not the one shown at their time. Two workers decode "
+        f"Accuracy: {wrong[0]} of {wrong[1]} frames are not the one at their time. Two workers decode "
         f"{two:.2f} times as many clips as one.",
         *[why] * bool(why),
     ]
@@ -219,7 +220,7 @@ def measure(quick: bool) -> Section:
 def targets(ratios: dict[str, dict[str, float]], two: float, why: str, wrong: int) -> list[Target]:
     first = ratios[next(iter(ratios))]
     worst, where = min((min(values.values()), name) for name, values in list(ratios.items())[1:])
-    every = "the decoder itself: every picture of such a stream is needed for the next one, whoever decodes it"
+    every = "the decoder itself: every frame of such a stream depends on the previous ones"
     beside = (
         at_least("decode, H.264 with B-frames, against torchcodec", 1.4, first[TORCH], "the decoder itself")
         if TORCH in first
@@ -228,12 +229,12 @@ def targets(ratios: dict[str, dict[str, float]], two: float, why: str, wrong: in
     return [
         at_least("decode, H.264 with B-frames, against all to RGB", 2.2, first[ALL_TO_RGB], "the decoder itself"),
         beside,
-        at_least(f"decode, other streams, against the best other way ({where})", 0.95, worst, every),
-        at_least("decode, two workers against one", 1.75, two, "memory and caches that two cores share"),
-        at_most("decode, pictures that are not those of their time", 0, wrong, ""),
+        at_least(f"decode, other streams, against the best alternative ({where})", 0.95, worst, every),
+        at_least("decode, two workers against one", 1.75, two, "memory and caches shared by the cores"),
+        at_most("decode, frames that are not the one at their time", 0, wrong, ""),
     ]
 
 
-def _has_pictures(path: Path) -> bool:
+def _has_video(path: Path) -> bool:
     with av.open(str(path)) as file:
         return bool(file.streams.video)

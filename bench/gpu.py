@@ -1,8 +1,8 @@
-"""Backbones of the set ``paper`` on a GPU, in bfloat16, with random weights: clips a second, and how much of the
-GPU's own speed at matrix products that is. Not part of ``make bench``; it needs CUDA.
+"""Backbones of the set ``paper`` on a GPU, in bfloat16, with random weights: clips per second, and the fraction of the
+GPU's speed at matrix products. Not part of ``make bench``; it needs CUDA.
 
     python bench/gpu.py                        # prints Markdown
-    python bench/gpu.py --device cpu --tiny    # the same lines, to see that they run
+    python bench/gpu.py --device cpu --tiny    # a dry run
 """
 
 import argparse
@@ -15,18 +15,20 @@ from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 from transformers import BertConfig, BertModel, Dinov2Config, Dinov2Model, Wav2Vec2Config, Wav2Vec2Model
 
 SECONDS, CROPS, TOKENS = 12, 48, 32
-"""A clip: its length, its pictures at 4 a second, and its words."""
+"""A clip: its length, its frames at 4 fps, and its tokens."""
 
 TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 LARGE = {"hidden_size": 1024, "num_hidden_layers": 12, "num_attention_heads": 16, "intermediate_size": 4096}
 
 
 def models(tiny: bool) -> dict[str, torch.nn.Module]:
-    hearing = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
+    preprocessing = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
     small = TINY if tiny else {}
     return {
         "text": BertModel(BertConfig(**small)),
-        "audio": Wav2Vec2Model(Wav2Vec2Config(**(TINY | {"intermediate_size": 128} if tiny else LARGE), **hearing)),
+        "audio": Wav2Vec2Model(
+            Wav2Vec2Config(**(TINY | {"intermediate_size": 128} if tiny else LARGE), **preprocessing)
+        ),
         "vision": Dinov2Model(Dinov2Config(image_size=518, patch_size=14, **small)),
     }
 
@@ -40,7 +42,7 @@ def inputs(clips: int, device: torch.device) -> dict[str, torch.Tensor]:
 
 
 def plain(model: torch.nn.Module) -> torch.nn.Module:
-    """The model with its normalised weights multiplied out: they are frozen."""
+    """The model with weight normalisation folded into its frozen weights."""
     for module in model.modules():
         if is_parametrized(module):
             remove_parametrizations(module, "weight")
@@ -48,7 +50,7 @@ def plain(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def seconds(call: Callable[[], object], device: torch.device, times: int) -> float:
-    """The least of some calls, each waited for."""
+    """The minimum over several synchronised calls."""
     taken = []
     for _ in range(times + 1):
         begin = time.perf_counter()
@@ -80,22 +82,22 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--clips", type=int, default=16, help="clips in a batch")
-    asked = parser.parse_args()
-    if asked.device == "cuda" and not torch.cuda.is_available():
-        parser.error("there is no CUDA here; --device cpu --tiny shows that this runs")
-    device, clips = torch.device(asked.device), 1 if asked.tiny else asked.clips
-    fastest = peak(device, 256 if asked.tiny else 8192)
+    args = parser.parse_args()
+    if args.device == "cuda" and not torch.cuda.is_available():
+        parser.error("CUDA is not available; --device cpu --tiny is a dry run")
+    device, clips = torch.device(args.device), 1 if args.tiny else args.clips
+    fastest = peak(device, 256 if args.tiny else 8192)
     rows, whole = [], 0.0
-    for name, model in models(asked.tiny).items():
+    for name, model in models(args.tiny).items():
         model = plain(model).eval().to(device, torch.bfloat16)
-        given = inputs(clips, device)[name]
-        taken = seconds(lambda model=model, given=given: model(given), device, 1 if asked.tiny else 10)
-        speed = work(model, given) / taken
+        batch = inputs(clips, device)[name]
+        taken = seconds(lambda model=model, batch=batch: model(batch), device, 1 if args.tiny else 10)
+        speed = work(model, batch) / taken
         whole += taken
         rows.append((name, f"{clips / taken:.1f}", f"{speed / 1e12:.3g}", f"{100 * speed / fastest:.0f} %"))
     rows.append(("all three", f"{clips / whole:.1f}", "", ""))
-    where = torch.cuda.get_device_name() if device.type == "cuda" else "processor"
-    print(f"{where}, matrix products {fastest / 1e12:.3g} TFLOP/s, {clips} clips of {SECONDS} s a batch\n")
+    where = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
+    print(f"{where}, matrix products {fastest / 1e12:.3g} TFLOP/s, {clips} clips of {SECONDS} s per batch\n")
     print(table(("backbone", "clips/s", "TFLOP/s", "of the peak"), rows))
 
 

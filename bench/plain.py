@@ -1,7 +1,7 @@
-"""Features as challenge code makes them: a script per modality, each opening the film itself, one clip and one picture
-at a time, one process, float32. The same weights and rates as mien's.
+"""Features as typical challenge code computes them: one script per modality, each opening the video itself, one clip
+and one frame at a time, one process, float32. The same weights and rates as mien.
 
-    python bench/plain.py FILMS OUT
+    python bench/plain.py VIDEOS OUT
 """
 
 import sys
@@ -22,7 +22,7 @@ FPS_VISION, FPS_MOTION, SIDE = 4, 10, 224
 MEAN, STD = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 
 
-def read_sound(path: Path) -> np.ndarray:
+def read_audio(path: Path) -> np.ndarray:
     with av.open(str(path)) as file:
         if not file.streams.audio:
             return np.zeros(0, np.float32)
@@ -31,7 +31,7 @@ def read_sound(path: Path) -> np.ndarray:
         return np.concatenate([*parts, *(part.to_ndarray()[0] for part in resampler.resample(None))])
 
 
-def read_pictures(path: Path, fps: float) -> list[np.ndarray]:
+def read_frames(path: Path, fps: float) -> list[np.ndarray]:
     with av.open(str(path)) as file:
         if not file.streams.video:
             return []
@@ -50,66 +50,65 @@ def open_landmarker() -> FaceLandmarker:
     )
 
 
-def landmarks(landmarker: FaceLandmarker, picture: np.ndarray):
-    image = mediapipe.Image(mediapipe.ImageFormat.SRGB, np.ascontiguousarray(picture))
-    return landmarker.detect(image)
+def landmarks(landmarker: FaceLandmarker, frame: np.ndarray):
+    return landmarker.detect(mediapipe.Image(mediapipe.ImageFormat.SRGB, np.ascontiguousarray(frame)))
 
 
-def text(films: list[Path], out: Path) -> None:
+def text(videos: list[Path], out: Path) -> None:
     recogniser = Recogniser(str(locate("whisper-tiny.en")), device="cpu", compute_type="float32")
     folder = str(locate("all-minilm-l6-v2"))
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
-    for path in films:
-        sound = read_sound(path)
-        if not len(sound):
+    for path in videos:
+        waveform = read_audio(path)
+        if not len(waveform):
             continue
-        said = " ".join(part.text for part in recogniser.transcribe(sound, language="en", vad_filter=True)[0])
-        batch = tokenizer(said, return_tensors="pt", truncation=True)
+        transcript = " ".join(part.text for part in recogniser.transcribe(waveform, language="en", vad_filter=True)[0])
+        batch = tokenizer(transcript, return_tensors="pt", truncation=True)
         states = model(**batch).last_hidden_state
         np.save(out / f"{path.stem}.text.npy", states.mean(1).numpy())
 
 
-def audio(films: list[Path], out: Path) -> None:
+def audio(videos: list[Path], out: Path) -> None:
     folder = locate("whisper-tiny.en-hf")
     extractor = AutoFeatureExtractor.from_pretrained(folder)
     encoder = WhisperModel.from_pretrained(folder).eval().encoder
-    for path in films:
-        sound = read_sound(path)
-        if not len(sound):
+    for path in videos:
+        waveform = read_audio(path)
+        if not len(waveform):
             continue
-        mel = extractor(sound, sampling_rate=16_000, return_tensors="pt").input_features
+        mel = extractor(waveform, sampling_rate=16_000, return_tensors="pt").input_features
         np.save(out / f"{path.stem}.audio.npy", encoder(mel).last_hidden_state[0].numpy())
 
 
-def vision(films: list[Path], out: Path) -> None:
+def vision(videos: list[Path], out: Path) -> None:
     model = AutoModel.from_pretrained(locate("vit-s14-focus")).eval()
     with open_landmarker() as landmarker:
-        for path in films:
+        for path in videos:
             tokens = []
-            for picture in read_pictures(path, FPS_VISION):
-                found = landmarks(landmarker, picture).face_landmarks
+            for image in read_frames(path, FPS_VISION):
+                found = landmarks(landmarker, image).face_landmarks
                 if found:
-                    crop = face_crop(picture, found[0])
+                    crop = face_crop(image, found[0])
                     tokens.append(model(((crop - MEAN) / STD)[None]).pooler_output[0].numpy())
             np.save(out / f"{path.stem}.vision.npy", np.array(tokens))
 
 
-def face_crop(picture: np.ndarray, points) -> torch.Tensor:
-    height, width = picture.shape[:2]
+def face_crop(image: np.ndarray, points) -> torch.Tensor:
+    height, width = image.shape[:2]
     xs, ys = [p.x * width for p in points], [p.y * height for p in points]
     half = 0.8 * max(max(xs) - min(xs), max(ys) - min(ys))
     x, y = (max(xs) + min(xs)) / 2, (max(ys) + min(ys)) / 2
-    part = picture[max(0, int(y - half)) : int(y + half), max(0, int(x - half)) : int(x + half)]
+    part = image[max(0, int(y - half)) : int(y + half), max(0, int(x - half)) : int(x + half)]
     pixels = torch.from_numpy(part.copy()).permute(2, 0, 1)[None].float() / 255
     return torch.nn.functional.interpolate(pixels, size=(SIDE, SIDE), mode="bilinear", antialias=True)[0]
 
 
-def motion(films: list[Path], out: Path) -> None:
+def motion(videos: list[Path], out: Path) -> None:
     with open_landmarker() as landmarker:
-        for path in films:
+        for path in videos:
             rows = []
-            for picture in read_pictures(path, FPS_MOTION):
-                found = landmarks(landmarker, picture)
+            for image in read_frames(path, FPS_MOTION):
+                found = landmarks(landmarker, image)
                 if found.face_blendshapes:
                     shapes = [shape.score for shape in found.face_blendshapes[0]]
                     rows.append([*shapes, *found.facial_transformation_matrixes[0].ravel()])
@@ -117,11 +116,11 @@ def motion(films: list[Path], out: Path) -> None:
 
 
 def main() -> None:
-    films, out = sorted(Path(sys.argv[1]).glob("*.mp4")), Path(sys.argv[2])
+    videos, out = sorted(Path(sys.argv[1]).glob("*.mp4")), Path(sys.argv[2])
     out.mkdir(parents=True, exist_ok=True)
     with torch.inference_mode():
         for modality in (text, audio, vision, motion):
-            modality(films, out)
+            modality(videos, out)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""torchcodec as its documentation has it; run by decode.py in an environment that holds it."""
+"""torchcodec used as documented; run by decode.py in an environment that has it."""
 
 import contextlib
 import sys
@@ -19,6 +19,6 @@ for line in sys.stdin:
     height, width = frames.shape[-2:]
     size = [round(side * 224 / max(height, width)) for side in (height, width)]
     torch.nn.functional.interpolate(frames.float(), size=size, mode="bilinear", antialias=True).to(torch.uint8)
-    with contextlib.suppress(ValueError):  # no sound in it
+    with contextlib.suppress(ValueError):  # no audio
         AudioDecoder(path, sample_rate=16_000, num_channels=1).get_all_samples()
     print(perf_counter() - began, flush=True)

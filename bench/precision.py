@@ -1,7 +1,7 @@
-"""What the engines do to the scores: a model trained on float32 features, judged on those of every engine.
+"""Effect of the engines on the scores: a model trained on float32 features, evaluated on those of every engine.
 
-Each film is observed once and given to the backbones of all engines, so that nothing differs but the arithmetic. What
-is made stays in ``build/bench``, so an interrupted run goes on.
+Each video is decoded once for the backbones of all engines, so that only the arithmetic differs. Results are kept in
+``build/bench``, so an interrupted run continues.
 """
 
 from collections.abc import Callable
@@ -28,28 +28,28 @@ from mien.scale import Failed, run
 from mien.schema import Clip, ClipFeatures, Feature, Media
 
 VERSIONS = "-".join(f"{name}{modality.version}" for name, modality in MODALITIES.items())
-"""Features that other code made are not taken for ours."""
+"""Features of other versions of the code are not reused."""
 
 QUICK = ["stage1.epochs=5", "stage1.motion_epochs=5", "stage2.epochs=5"]
 
 
 @dataclass(frozen=True)
 class AllWays:
-    """Makes the function that turns a clip into its features by every engine."""
+    """Creates the function that computes the features of a clip with every engine."""
 
     extraction: Extraction
 
     def __call__(self) -> Callable[[Clip], dict[str, ClipFeatures]]:
         torch.set_num_threads(self.extraction.threads)
         settings, weights = self.extraction.settings, dict(self.extraction.weights)
-        senses = MediaEngines({role: one.path for role, one in weights.items()}, settings, self.extraction.threads)
+        engines = MediaEngines({role: one.path for role, one in weights.items()}, settings, self.extraction.threads)
         loaded = {way: _loaded(way, weights) for way in WAYS}
 
-        def understand(clip: Clip) -> dict[str, ClipFeatures]:
-            media = load_media(clip, set(MODALITIES), senses, settings)
+        def compute(clip: Clip) -> dict[str, ClipFeatures]:
+            media = load_media(clip, set(MODALITIES), engines, settings)
             return {way: _features(media, backbones) for way, backbones in loaded.items()}
 
-        return understand
+        return compute
 
 
 def _loaded(way: str, weights: dict) -> dict[str, Backbone]:
@@ -75,14 +75,14 @@ def _feature(modality: Modality, backbone: Backbone, media: Media) -> list[Featu
     ]
 
 
-def understood(folder: Path, stores: dict[str, Path]) -> None:
-    """Fill a store for each engine with the clips that it lacks."""
+def extract(folder: Path, stores: dict[str, Path]) -> None:
+    """Add the missing clips to the store of each engine."""
     manifest = read_manifest(folder)
     with ExitStack() as stack:
         names = [clip.id for clip in manifest.clips]
         writers = {way: stack.enter_context(StoreWriter(store, names)) for way, store in stores.items()}
-        lacking = [clip for clip in manifest.clips if not all(writer.known(clip.id) for writer in writers.values())]
-        for clip, made in run(AllWays(plan(Settings(), WORKERS)), lacking, workers=WORKERS):
+        missing = [clip for clip in manifest.clips if not all(writer.known(clip.id) for writer in writers.values())]
+        for clip, made in run(AllWays(plan(Settings(), WORKERS)), missing, workers=WORKERS):
             if isinstance(made, Failed):
                 raise RuntimeError(f"{clip.id}: {made.reason}")
             for way, writer in writers.items():
@@ -93,16 +93,18 @@ def measure(quick: bool) -> Section:
     clips = 12 if quick else 160
     folder, home = corpus(clips), SCRATCH / f"precision-{clips}" / VERSIONS
     stores = {way: home / way.replace(" ", "-") for way in WAYS}
-    understood(folder, stores)
+    extract(folder, stores)
     api.train(folder, stores[PLAIN], home / "run", read_settings(overrides=QUICK if quick else []), progress=False)
-    judged = {way: api.evaluate(home / "run", folder, store) for way, store in stores.items()}
-    plain = judged[PLAIN]
-    away = {way: abs(one.mean_r.value - plain.mean_r.value) for way, one in judged.items()}
-    rows = [(way, f"{one.mean_r.value:.4f}", f"{away[way]:.4f}") for way, one in judged.items()]
-    limit = f"{plain.clips} rated clips, on which one clip weighs much"
-    targets = [at_most(f"scores, {way}: change of mean r", 0.002, away[way], "", limit) for way in WAYS if way != PLAIN]
+    evaluated = {way: api.evaluate(home / "run", folder, store) for way, store in stores.items()}
+    plain = evaluated[PLAIN]
+    change = {way: abs(one.mean_r.value - plain.mean_r.value) for way, one in evaluated.items()}
+    rows = [(way, f"{one.mean_r.value:.4f}", f"{change[way]:.4f}") for way, one in evaluated.items()]
+    limit = f"{plain.clips} rated clips, so that one clip has a large effect"
+    targets = [
+        at_most(f"scores, {way}: change of mean r", 0.002, change[way], "", limit) for way in WAYS if way != PLAIN
+    ]
     text = (
-        f"Mean r of one model (five seeds, trained on {PLAIN} features of {clips} films of the stand-in) on the "
-        f"{plain.clips} validation films, by who made their features."
+        f"Mean r of one model (five seeds, trained on {PLAIN} features of {clips} stand-in videos) on the "
+        f"{plain.clips} validation videos, by the engine that computed their features."
     )
-    return Section("Scores", [text, Table(("features by", "mean r", "change"), rows)], targets)
+    return Section("Scores", [text, Table(("engine", "mean r", "change"), rows)], targets)

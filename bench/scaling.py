@@ -1,8 +1,6 @@
-"""Time and peak memory against the length of a clip, and against the number of clips: both have to be straight lines,
-the second a level one.
+"""Time and peak memory by length of a clip and by number of clips: both should be linear, memory by number constant.
 
-Each point is a process of its own (`python bench/scaling.py clip FILM`, `… clips N STORE`), so that
-its peak is its own.
+Each point is a separate process (`python bench/scaling.py clip VIDEO`, `… clips N STORE`), so that peaks are independent.
 """
 
 import json
@@ -15,7 +13,7 @@ from typing import Self
 
 import numpy as np
 import psutil
-from material import SCRATCH, long_film
+from material import SCRATCH, long_video
 from section import Section, Table, at_most, draw
 from timing import python
 
@@ -30,30 +28,30 @@ def measure(quick: bool) -> Section:
     script = str(Path(__file__))
     clip, corpus = [], []
     for seconds in lengths:
-        clip.append((seconds, *json.loads(python(script, "clip", str(long_film(seconds))).printed)))
+        clip.append((seconds, *json.loads(python(script, "clip", str(long_video(seconds))).printed)))
     for count in counts:
         with tempfile.TemporaryDirectory(dir=SCRATCH) as scratch:
             corpus.append((count, *json.loads(python(script, "clips", str(count), f"{scratch}/store").printed)))
     rows = [(f"{s} s", f"{taken:.1f}", f"{taken / s:.2f}", f"{peak:.0f}") for s, taken, peak in clip]
-    filed = [(f"{n:,}", f"{taken:.1f}", f"{n / taken:.0f}", f"{peak:.0f}") for n, taken, peak in corpus]
-    minute = lengths.index(60)  # from two of the pieces on, in which long sound is heard
+    stored = [(f"{n:,}", f"{taken:.1f}", f"{n / taken:.0f}", f"{peak:.0f}") for n, taken, peak in corpus]
+    minute = lengths.index(60)  # from two of the chunks on, in which long audio is processed
     growth = (clip[-1][2] - clip[minute][2]) / (clip[-1][0] / 60 - 1)
     slower = (clip[-1][1] / clip[-1][0]) / (clip[-2][1] / clip[-2][0])
     heavier = corpus[-1][2] - corpus[-2][2]
     slower_store = (corpus[-1][1] / corpus[-1][0]) / (corpus[-2][1] / corpus[-2][0])
-    sound = "the sound of a clip is held whole, 3.8 MB a minute, and its states are 2.3"
+    limit = "the audio of a clip is held in memory, 3.8 MB per minute, and its hidden states are 2.3"
     targets = [
-        at_most("memory, from one minute on, per minute of clip", 10, growth, "MB", sound),
+        at_most("memory, from one minute on, per minute of clip", 10, growth, "MB", limit),
         at_most("time per second of clip, longest against second longest", 1.15, slower, "×", "other load"),
         at_most(f"memory of {corpus[-1][0]:,} stored clips above {corpus[-2][0]:,}", 60, heavier, "MB", "the index"),
         at_most("time per stored clip, most against second most", 1.15, slower_store, "×", "the disk"),
     ]
     parts = [
-        "One film again and again up to a length, all four modalities, one worker, loading of weights not counted. "
-        "Memory is that of the process and the one that decodes, without mapped files, which the system takes back:",
+        "One video repeated up to a length, all four modalities, one worker, without loading of weights. Memory is that of "
+        "the process and the decoder process, without memory-mapped files, which the system can reclaim:",
         Table(("clip", "s", "s per second", "peak MB"), rows),
-        "Features of clips of seven seconds written one by one, as extraction does, and the store opened and read:",
-        Table(("clips", "s", "clips/s", "peak MB"), filed),
+        "Features of clips of seven seconds written one by one, as in extraction, and the store opened and read:",
+        Table(("clips", "s", "clips/s", "peak MB"), stored),
     ]
     plot = draw("scaling-quick" if quick else "scaling", lambda axes: _plot(axes, clip, corpus))
     return Section("Long clips and many clips", parts, targets, plots=[plot])
@@ -70,11 +68,11 @@ def _plot(axes, clip: list, corpus: list) -> None:
 
 
 class Peak:
-    """The most memory (MB) of this process and its children while in ``with``, looked at every 20 ms."""
+    """Peak memory (MB) of this process and its children within ``with``, sampled every 20 ms."""
 
     def __enter__(self) -> Self:
         self.megabytes, self._left = 0.0, threading.Event()
-        self._thread = threading.Thread(target=self._look)
+        self._thread = threading.Thread(target=self._sample)
         self._thread.start()
         return self
 
@@ -82,7 +80,7 @@ class Peak:
         self._left.set()
         self._thread.join()
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         while not self._left.wait(0.02):
             own = psutil.Process()
             parts = [_anonymous(one.pid) for one in (own, *own.children(recursive=True))]
@@ -90,7 +88,7 @@ class Peak:
 
 
 def _anonymous(process: int) -> float:
-    """Kilobytes that are the process's own; 0 when it has just ended."""
+    """Anonymous memory of a process in kilobytes; 0 if it has just ended."""
     try:
         lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
     except (FileNotFoundError, ProcessLookupError):
@@ -98,22 +96,22 @@ def _anonymous(process: int) -> float:
     return sum(float(line.split()[1]) for line in lines if line.startswith("RssAnon"))
 
 
-def _one_clip(film: Path) -> float:
-    """Seconds that the features of one clip take, once everything is loaded."""
-    from mien.config import Settings  # noqa: PLC0415 - the parent shall stay small
+def _one_clip(video: Path) -> float:
+    """Seconds to compute the features of one clip, once everything is loaded."""
+    from mien.config import Settings  # noqa: PLC0415 - keeps the parent process small
     from mien.features.worker import ClipJob, plan  # noqa: PLC0415
     from mien.schema import Clip  # noqa: PLC0415
 
     extractor = plan(Settings(), workers=1)()
-    extractor(ClipJob(Clip("first", long_film(5))))
+    extractor(ClipJob(Clip("first", long_video(5))))
     begin = perf_counter()
-    outcome = extractor(ClipJob(Clip("clip", film)))
+    outcome = extractor(ClipJob(Clip("clip", video)))
     assert outcome.failure is None, outcome.failure
     return perf_counter() - begin
 
 
 def _many_clips(count: int, root: Path) -> float:
-    """Seconds that writing, opening and reading a store takes."""
+    """Seconds to write, open and read a store."""
     from mien.features.store import Store  # noqa: PLC0415
     from mien.features.writer import StoreWriter  # noqa: PLC0415
     from mien.schema import ClipFeatures, Feature  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""What a section of the bench says: data first (JSON), rendered as Markdown afterwards."""
+"""A section of the benchmark: data (JSON), rendered as Markdown."""
 
 import json
 import os
@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Target:
-    """What was aimed at, and what came out; ``limit`` says what stands in the way where it was missed."""
+    """A target and its measurement; ``limit`` explains a target that is not met."""
 
     what: str
     aim: str
@@ -30,7 +30,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """One section: sentences, tables and plots in order, and the targets that it answers."""
+    """One section: text, tables and plots in order, and its targets."""
 
     title: str
     parts: Sequence[str | Table]
@@ -49,7 +49,7 @@ def at_most(what: str, aim: float, measured: float, unit: str, limit: str = "") 
 
 
 def machine() -> str:
-    """Processor, cores, memory and load, as they were when a section began."""
+    """Processor, cores, memory and load at the start of a section."""
     model = next((line for line in _cpuinfo() if line.startswith("model name")), "unknown").partition(":")[2].strip()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     cores = len(os.sched_getaffinity(0))
@@ -87,16 +87,16 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in (head, ["---"] * len(head), *rows))
 
 
-def draw(name: str, pictures: Callable[[Any], None]) -> str:
+def draw(name: str, plot: Callable[[Any], None]) -> str:
     """Draw an SVG of two panels side by side, the same bytes for the same numbers; returns its file name."""
-    import matplotlib  # noqa: PLC0415 - only where something is drawn
+    import matplotlib  # noqa: PLC0415 - only needed for plots
 
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "mien"
     from matplotlib import pyplot  # noqa: PLC0415
 
     figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-    pictures(axes)
+    plot(axes)
     (HERE / "plots").mkdir(exist_ok=True)
     figure.savefig(HERE / "plots" / f"{name}.svg", metadata={"Date": None})
     pyplot.close(figure)

@@ -1,4 +1,4 @@
-"""How long before anything happens: ``import mien`` and ``mien --help``."""
+"""Start-up time: ``import mien`` and ``mien --help``."""
 
 import statistics
 

@@ -14,7 +14,7 @@ from mien.schema import ClipFeatures, Feature
 
 CLIPS = 12_660
 WIDTH = 8
-"""Narrow: the index is as large as ever, and only reading would take longer."""
+"""Narrow: the index has its full size, only the arrays are smaller."""
 STEPS = {"text": 1, "tokens": 12, "audio": 350, "vision": 28, "motion": 70}
 
 
@@ -35,9 +35,9 @@ def measure(quick: bool) -> Section:
         store.gather("audio", names)
         gathered.append(perf_counter() - begin)
     rows = [
-        ("opened: every (clip, modality) known", f"{statistics.median(opened):.2f}"),
-        ("and transcripts and notes", f"{statistics.median(known):.2f}"),
-        ("audio of all clips gathered", f"{statistics.median(gathered):.2f}"),
+        ("open: the index of (clip, modality)", f"{statistics.median(opened):.2f}"),
+        ("open, with transcripts and notes", f"{statistics.median(known):.2f}"),
+        ("gather audio of all clips", f"{statistics.median(gathered):.2f}"),
     ]
     text = f"{count:,} clips with five features each, median of {rounds}, in the page cache."
     limit = "a Python object for each clip and feature"

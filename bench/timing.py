@@ -1,4 +1,4 @@
-"""Measuring on a machine that may be busy: ways side by side in turns, medians, and processes of their own."""
+"""Timing on a machine that may be busy: methods in turns, medians, separate processes."""
 
 import os
 import statistics
@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 MIEN = str(Path(sys.executable).with_name("mien"))
-"""The command that belongs to this Python."""
+"""The ``mien`` command of this Python installation."""
 
 
 def in_turns(ways: Mapping[str, Callable[[], Any]], rounds: int, warm: bool = True) -> dict[str, list[float]]:
-    """Seconds of each way in each round. The ways take turns (A B C A B C …), so that what else runs hits all alike."""
+    """Seconds of each method in each round. They take turns (A B C A B C …), so that other load affects all alike."""
     if warm:
         for way in ways.values():
             way()
@@ -23,13 +23,13 @@ def in_turns(ways: Mapping[str, Callable[[], Any]], rounds: int, warm: bool = Tr
     for _ in range(rounds):
         for name, way in ways.items():
             begin = time.perf_counter()
-            told = way()
-            taken[name].append(told if isinstance(told, float) else time.perf_counter() - begin)
+            result = way()
+            taken[name].append(result if isinstance(result, float) else time.perf_counter() - begin)
     return taken
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
-    """How many times as fast: the median over rounds of the ratio within a round."""
+    """Speed-up: the median over rounds of the ratio within a round."""
     return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
 
 
@@ -46,7 +46,7 @@ def process(*arguments: str, **environment: str) -> Ran:
     """Run a command to its end.
 
     Raises:
-        subprocess.CalledProcessError: it failed; what it complained of is on the error stream.
+        subprocess.CalledProcessError: it failed; its messages are on stderr.
     """
     begin = time.perf_counter()
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=os.environ | environment) as child:
@@ -60,5 +60,5 @@ def process(*arguments: str, **environment: str) -> Ran:
 
 
 def python(*arguments: str, **environment: str) -> Ran:
-    """Run Python with these arguments, its complaints of nothing suppressed."""
+    """Run Python with these arguments."""
     return process(sys.executable, *arguments, **environment)

@@ -1,7 +1,7 @@
-"""How fast training is: data path, models at once, both stages, bootstrap; about 3 GB of scratch at full size.
+"""Training speed: data loading, many models at once, both stages, bootstrap; about 3 GB of scratch space at full size.
 
-Random features of published widths: only speed is measured here. What accuracy bucketing, bfloat16 and shared batches
-cost is measured on the stand-in corpus and noted in docs/log.md.
+Random features of published widths: only speed is measured here. docs/log.md has the effect of bucketing, bfloat16 and
+shared batches on accuracy, measured on the stand-in corpus.
 """
 
 import itertools
@@ -30,7 +30,7 @@ WIDTH, STEPS, HIDDEN = 768, 58, 256
 
 
 class Files(Dataset):
-    """One .npy per clip, as challenge code does it."""
+    """One .npy per clip, as in typical challenge code."""
 
     def __init__(self, folder: Path, labels: np.ndarray) -> None:
         self.folder, self.labels = folder, labels
@@ -43,7 +43,7 @@ class Files(Dataset):
 
 
 class Plain(nn.Module):
-    """The same encoder and head, written as everybody would."""
+    """The same encoder and head, written in the usual way."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,8 +72,8 @@ def plain_epoch(folder: Path, labels: np.ndarray) -> float:
     module = Plain()
     adamw = torch.optim.AdamW(module.parameters(), lr=5e-4)
     begin = time.perf_counter()
-    for x, mask, rated in DataLoader(Files(folder, labels), 64, shuffle=True, collate_fn=padded):
-        value = nn.functional.mse_loss(module(x, mask), rated)
+    for x, mask, targets in DataLoader(Files(folder, labels), 64, shuffle=True, collate_fn=padded):
+        value = nn.functional.mse_loss(module(x, mask), targets)
         adamw.zero_grad()
         value.backward()
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
@@ -111,7 +111,7 @@ class AllFiles(Dataset):
 
 
 class PlainStages(nn.Module):
-    """Encoders and fusion as everybody would write them; with one modality, the encoder and its head."""
+    """Encoders and fusion written in the usual way; with one modality, the encoder and its head."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         super().__init__()
@@ -157,8 +157,8 @@ def plain_stage(folder: Path, names: tuple[str, ...], labels: np.ndarray) -> flo
     module = PlainStages(names)
     adamw = torch.optim.AdamW(module.parameters(), lr=5e-4)
     begin = time.perf_counter()
-    for batch, rated in DataLoader(AllFiles(folder, names, labels), 64, shuffle=True, collate_fn=padded_all):
-        value = nn.functional.mse_loss(module(batch), rated)
+    for batch, targets in DataLoader(AllFiles(folder, names, labels), 64, shuffle=True, collate_fn=padded_all):
+        value = nn.functional.mse_loss(module(batch), targets)
         adamw.zero_grad()
         value.backward()
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
@@ -206,7 +206,7 @@ def stages(count: int, rng: np.random.Generator) -> Table:
             plain = SEEDS * plain_stage(Path(scratch), names, labels)
             ours = median(lambda names=names: our_stage(clips, names, precision))
             whole += plain, ours
-            what = f"stage 1 {names[0]}" if len(names) == 1 else "stage 2, encoders following"
+            what = f"stage 1 {names[0]}" if len(names) == 1 else "stage 2, encoders adapted"
             rows.append((what, f"{plain:.1f}", f"{ours:.2f}", f"{plain / ours:.1f}"))
     rows.append(("together", f"{whole[0]:.1f}", f"{whole[1]:.2f}", f"{whole[0] / whole[1]:.1f}"))
     what = f"an epoch of {SEEDS} seeds, {count} clips, published widths"
@@ -266,7 +266,7 @@ def data_path(packed: Packed, labels: np.ndarray) -> tuple[Table, float]:
 
 
 def at_once(count: int, labels: np.ndarray, rng: np.random.Generator) -> Table:
-    """Thirty small models together against one alone."""
+    """Thirty small models at once against one alone."""
     vectors = Packed(rng.standard_normal((count, 256), np.float32).astype(np.float16), np.arange(count + 1))
     clips, rows = load_dataset({"audio": vectors}, labels, {"audio": 256}, 1500), []
     few = clips.only(torch.arange(2))
@@ -281,21 +281,21 @@ def at_once(count: int, labels: np.ndarray, rng: np.random.Generator) -> Table:
 
 def bootstrap(rng: np.random.Generator) -> Table:
     """The clustered bootstrap against the plain loop."""
-    rated = rng.random((4588, 6))
-    predicted = rated + rng.normal(size=rated.shape)
+    labels = rng.random((4588, 6))
+    predicted = labels + rng.normal(size=labels.shape)
     person = rng.integers(0, 557, 4588)
     clusters = [f"{p:03d}" for p in person]
 
     def ours() -> float:
         begin = time.perf_counter()
-        bootstrap_pearson(predicted, rated, clusters)
+        bootstrap_pearson(predicted, labels, clusters)
         return time.perf_counter() - begin
 
     rows_of = [np.flatnonzero(person == p) for p in range(557)]
     begin = time.perf_counter()
     for _ in range(100):
         picked = np.concatenate([rows_of[p] for p in rng.integers(0, 557, 557)])
-        pearson(predicted[picked], rated[picked])
+        pearson(predicted[picked], labels[picked])
     plain = 100 * (time.perf_counter() - begin)
     fast = median(ours, 5)
     rows = [
