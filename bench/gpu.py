@@ -22,13 +22,11 @@ LARGE = {"hidden_size": 1024, "num_hidden_layers": 12, "num_attention_heads": 16
 
 
 def models(tiny: bool) -> dict[str, torch.nn.Module]:
-    preprocessing = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
+    options = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
     small = TINY if tiny else {}
     return {
         "text": BertModel(BertConfig(**small)),
-        "audio": Wav2Vec2Model(
-            Wav2Vec2Config(**(TINY | {"intermediate_size": 128} if tiny else LARGE), **preprocessing)
-        ),
+        "audio": Wav2Vec2Model(Wav2Vec2Config(**(TINY | {"intermediate_size": 128} if tiny else LARGE), **options)),
         "vision": Dinov2Model(Dinov2Config(image_size=518, patch_size=14, **small)),
     }
 

@@ -49,9 +49,9 @@ def measure(quick: bool, recogniser: str = "whisper-tiny.en") -> Section:
     low, high = np.quantile(100 * more[draws].sum(1) / words[draws].sum(1), [0.025, 0.975])
     shift = 100 * more.sum() / words.sum()
     text = (
-        f"Whisper reads a window of 30 s, however short the speech. mien pads the speech with {usual} s of silence only: "
-        f"{times[WHOLE] / times[usual]:.1f} times as fast, including speech detection, one thread. The table has the word "
-        f"error rate ({words.sum():,} words in {len(waveforms)} stand-in videos) by padding; with {usual} s it is "
+        f"Whisper reads a window of 30 s, however short the speech. mien pads it with only {usual} s of silence: "
+        f"{times[WHOLE] / times[usual]:.1f} times as fast, including speech detection, one thread. The table has the "
+        f"word error rate ({words.sum():,} words in {len(waveforms)} stand-in videos) by padding; with {usual} s it is "
         f"{shift:+.1f} points above that of 30 s, 95 % interval over videos [{low:+.1f}, {high:+.1f}]. The transcripts "
         f"of {100 * same:.0f} % of the videos are identical."
     )

@@ -1,6 +1,6 @@
 """Time and peak memory by length of a clip and by number of clips: both should be linear, memory by number constant.
 
-Each point is a separate process (`python bench/scaling.py clip VIDEO`, `… clips N STORE`), so that peaks are independent.
+Each point is a separate process (`python bench/scaling.py clip VIDEO`, `… clips N STORE`), with its own peak.
 """
 
 import json
@@ -47,8 +47,8 @@ def measure(quick: bool) -> Section:
         at_most("time per stored clip, most against second most", 1.15, slower_store, "×", "the disk"),
     ]
     parts = [
-        "One video repeated up to a length, all four modalities, one worker, without loading of weights. Memory is that of "
-        "the process and the decoder process, without memory-mapped files, which the system can reclaim:",
+        "One video repeated up to a length, all four modalities, one worker, without loading of weights. Memory is "
+        "that of the process and the decoder process, without memory-mapped files, which the system can reclaim:",
         Table(("clip", "s", "s per second", "peak MB"), rows),
         "Features of clips of seven seconds written one by one, as in extraction, and the store opened and read:",
         Table(("clips", "s", "clips/s", "peak MB"), stored),

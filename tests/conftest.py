@@ -1,4 +1,4 @@
-"""What tests of several rooms share."""
+"""Fixtures shared by several test packages."""
 
 import os
 
@@ -10,9 +10,9 @@ from mien.weights import SETS, Weights, fetch, resolve
 
 @pytest.fixture(scope="session")
 def small_weights() -> dict[str, Weights]:
-    """The set ``small`` by role, fetched into the ordinary cache when it is not there.
+    """The set ``small`` by role, downloaded into the default cache if needed.
 
-    With ``MIEN_NO_NETWORK`` set, what is cached is used, and the test is skipped when something is missing.
+    With ``MIEN_NO_NETWORK`` set, only the cache is used, and the test is skipped if something is missing.
     """
     try:
         return resolve("small")

@@ -1,4 +1,4 @@
-"""The bench's own parts: what needs no quiet machine to be tested."""
+"""Parts of the benchmark that can be tested on any machine."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ def run(*arguments: str) -> str:
     return subprocess.run([sys.executable, *arguments], check=True, capture_output=True, text=True).stdout
 
 
-def test_the_gpu_bench_runs_dry_on_a_processor() -> None:
+def test_dry_run_of_the_gpu_benchmark_on_cpu() -> None:
     lines = run(str(BENCH / "gpu.py"), "--device", "cpu", "--tiny").splitlines()
     assert [line.split("|")[1].strip() for line in lines[4:]] == ["text", "audio", "vision", "all three"]
     assert all(float(line.split("|")[2]) > 0 for line in lines[4:])
@@ -28,7 +28,7 @@ print(render([load(Path(sys.argv[2]))], quick=False))
 """
 
 
-def test_a_section_is_rendered_from_its_data_with_the_limit_of_what_was_missed(tmp_path: Path) -> None:
+def test_a_section_is_rendered_from_its_data_with_the_limit_of_missed_targets(tmp_path: Path) -> None:
     page = run("-c", SECTION, str(BENCH), str(tmp_path / "section.json"))
     assert "1 of 2 targets are met." in page
     assert "| x | ≥ 2 × | 3.00 × | met |" in page

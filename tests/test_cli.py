@@ -1,4 +1,4 @@
-"""The command line: quick to answer, plain when something is wrong."""
+"""The command line: fast start, one-line errors."""
 
 import os
 import re
@@ -39,8 +39,8 @@ def mien(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Complete
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=120)
 
 
-def test_help_is_quick() -> None:
-    """In seconds of the processor, which do not depend on what else the machine is doing."""
+def test_help_is_fast() -> None:
+    """In CPU seconds, which do not depend on other load."""
     mien("--help")
     spent = []
     for _ in range(5):
@@ -65,29 +65,29 @@ def test_every_command_is_listed_and_has_help_with_an_example() -> None:
     [["nonsense"], ["extract"], ["extract", "x"], ["settings", "--set", "media.vison_fps=2"],
      ["settings", "--set", "weights=big"], ["predict", "m", "c", "--out", "scores.xls"]],
 )  # fmt: skip
-def test_wrong_use_leaves_with_two(arguments: list[str], tmp_path: Path) -> None:
+def test_incorrect_usage_exits_with_2(arguments: list[str], tmp_path: Path) -> None:
     done = mien(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("arguments", "message"),
     [
         (["extract", "nowhere", "--out", "s"], "nowhere: no such file or folder"),
         (["predict", "no-model", "clip.mp4"], "no-model"),
         (["settings", "--config", "none.yaml"], "none.yaml: cannot be read"),
     ],
 )
-def test_a_fault_of_data_is_one_line(arguments: list[str], complaint: str, tmp_path: Path) -> None:
+def test_a_data_error_is_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
     done = mien(*arguments, cwd=tmp_path)
     assert done.returncode in (1, 2)
-    assert complaint in done.stderr
+    assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("mien: ")
 
 
-def test_settings_that_are_printed_are_read_back(tmp_path: Path) -> None:
+def test_printed_settings_can_be_read_back(tmp_path: Path) -> None:
     first = mien("settings", "--set", "stage2.lr=1e-4", "--out", tmp_path / "a.yaml")
     assert first.returncode == 0
     again = mien("settings", "--config", tmp_path / "a.yaml")

@@ -1,4 +1,4 @@
-"""Settings: strict, frozen, one file and dotted overrides; a mistake names the setting that was meant."""
+"""Settings: strict, frozen, one file and dotted overrides; an error suggests the intended setting."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def test_settings_are_frozen_and_can_be_hashed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "complaint"),
+    ("override", "message"),
     [
         ("media.vison_fps=2", "media.vison_fps: no such setting; did you mean 'vision_fps'"),
         ("medai.vision_fps=2", "medai: no such setting; did you mean 'media'"),
@@ -38,8 +38,8 @@ def test_settings_are_frozen_and_can_be_hashed() -> None:
         ("media=3", "media"),
     ],
 )
-def test_a_wrong_override_is_one_line_that_helps(override: str, complaint: str) -> None:
-    with pytest.raises(SettingsError, match=complaint) as caught:
+def test_a_wrong_override_is_one_line_that_helps(override: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message) as caught:
         read_settings(overrides=[override])
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
@@ -54,7 +54,7 @@ def test_a_wrong_file_is_named(tmp_path: Path) -> None:
             read_settings(tmp_path / "bad.yaml")
 
 
-def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+def test_written_settings_can_be_read_back(tmp_path: Path) -> None:
     import yaml
 
     settings = read_settings(overrides=["media.motion_fps=5"])

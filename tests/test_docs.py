@@ -1,4 +1,4 @@
-"""Docs cannot rot: what they name exists, what exists is named, what they link to is there, what they show runs."""
+"""The documentation matches the code: names exist, commands are documented, links resolve, examples run."""
 
 import ast
 import importlib.util
@@ -32,7 +32,7 @@ WHOLE = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 
 
 def _generated() -> ModuleType:
-    """``docs/generated.py``, which makes the reference."""
+    """``docs/generated.py``, which generates the reference."""
     spec = importlib.util.spec_from_file_location("generated", ROOT / "docs" / "generated.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -55,18 +55,18 @@ def test_every_command_of_a_group_is_in_the_docs(command: str) -> None:
 
 
 @pytest.mark.parametrize("name", mien.__all__)
-def test_every_public_name_is_in_the_library_page_and_says_what_it_is(name: str) -> None:
+def test_every_public_name_is_in_the_library_page_and_has_a_docstring(name: str) -> None:
     assert re.search(rf"\bmien\.{name}\b", LIBRARY)
     assert name == "EMOTIONS" or getattr(mien, name).__doc__
 
 
-def test_the_table_of_export_formats_is_that_of_the_code() -> None:
-    """A format that is added or changed is in the docs, and in the help of the commands that write it."""
-    made = GENERATED.formats_table()
-    assert made in TABLES, f"docs/tables.md must hold this table:\n{made}"
+def test_the_table_of_export_formats_matches_the_code() -> None:
+    """Every format is in the docs, and in the help of the commands that write it."""
+    expected = GENERATED.formats_table()
+    assert expected in TABLES, f"docs/tables.md must contain this table:\n{expected}"
     for command in ("export", "predict"):
-        said = re.split(r"\s--format\s", COMMANDS[command])[1]
-        assert all(re.search(rf"\b{name}\b", said) for name in FORMATS), command
+        options = re.split(r"\s--format\s", COMMANDS[command])[1]
+        assert all(re.search(rf"\b{name}\b", options) for name in FORMATS), command
 
 
 SHELL = [block for page in PAGES for block in blocks_of(page) if block.language == "sh"]
@@ -74,7 +74,7 @@ SHELL = [block for page in PAGES for block in blocks_of(page) if block.language 
 
 @pytest.mark.parametrize("block", SHELL, ids=lambda block: block.place)
 def test_every_command_in_the_docs_parses(block: Block) -> None:
-    """Also those that are not run: the command exists, and so do its options, with nothing missing."""
+    """Including those that are not run: command and options exist, and nothing is missing."""
     command = typer.main.get_command(app)
     for words in commands_of(block):
         one, rest = command, words
@@ -83,7 +83,7 @@ def test_every_command_in_the_docs_parses(block: Block) -> None:
             one, rest = one.commands[rest[0]], rest[1:]
         try:
             one.make_context(words[0], rest)
-        except typer.BadParameter as error:  # a file or folder that a reader has and this machine has not
+        except typer.BadParameter as error:  # a file or folder that does not exist here
             assert error.message.endswith("does not exist."), f"{block.place}: {error.message}"
 
 
@@ -93,8 +93,8 @@ EXPLAINED = [
 
 
 @pytest.mark.parametrize("page", EXPLAINED, ids=lambda page: page.stem)
-def test_examples_run_and_print_what_they_promise(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that need a corpus or a model are run by test_tutorials.py."""
+def test_examples_run_and_print_the_stated_output(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """test_tutorials.py runs those that need a corpus or a model."""
     monkeypatch.chdir(tmp_path)
     run_python(page)
 
@@ -109,7 +109,7 @@ def test_yaml_in_the_docs_is_a_study_or_settings(text: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_resolve(page: Path) -> None:
     for target, anchor in re.findall(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)", _prose(page)):
         path = (page.parent / target).resolve() if target else page
         assert path.exists(), f"{page.name} links to {target}"
@@ -122,13 +122,13 @@ def _prose(page: Path) -> str:
 
 
 def _anchors(page: Path) -> set[str]:
-    """Anchors of a page's headings that both this site and GitHub give."""
+    """Anchors of a page's headings that are the same on the site and on GitHub."""
     titles = [re.sub(r"[`*]", "", title) for title in re.findall(r"^#+ (.+)$", _prose(page), re.MULTILINE)]
     ours = {slugify(title, "-") for title in titles}
     return ours & {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-def test_every_setting_is_in_the_reference_with_its_meaning() -> None:
+def test_every_setting_is_in_the_reference_with_a_description() -> None:
     rows = {name: meaning for name, _, _, meaning in GENERATED.settings()}
     assert set(rows) == set(_names(Settings().model_dump()))
     assert all(rows.values()), [name for name, meaning in rows.items() if not meaning]
@@ -151,7 +151,7 @@ def test_settings_named_in_the_docs_exist() -> None:
     assert {name for name in named if not files.search(name)} <= known
 
 
-def test_the_site_builds_strictly_and_fetches_nothing_from_elsewhere(tmp_path: Path) -> None:
+def test_the_site_builds_strictly_and_loads_nothing_from_other_servers(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path / "site"]
     quiet = os.environ | {"NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, env=quiet)
@@ -163,7 +163,7 @@ def test_the_site_builds_strictly_and_fetches_nothing_from_elsewhere(tmp_path: P
         assert not re.search(r"<(?:script|img|link|iframe)[^>]+(?:src|href)=\"?(?:https?:)?//", text), page.name
 
 
-def test_the_page_on_law_has_the_facts_of_the_notice() -> None:
+def test_the_page_on_law_contains_the_legal_notice() -> None:
     law = " ".join((ROOT / "docs" / "explanation" / "law.md").read_text(encoding="utf-8").split())
     assert all(fact in law for fact in NOTICE)
 
@@ -189,7 +189,7 @@ def _defined(file: Path) -> set[str]:
     return names
 
 
-def test_files_of_the_code_that_the_docs_name_exist() -> None:
+def test_source_files_named_in_the_docs_exist() -> None:
     places = [ROOT, ROOT / "src" / "mien", ROOT / "docs"]
     for page in PAGES:
         for name in re.findall(r"`((?:[a-z_0-9]+/)+[a-z_0-9]+\.(?:py|yaml))`", page.read_text(encoding="utf-8")):
@@ -197,7 +197,7 @@ def test_files_of_the_code_that_the_docs_name_exist() -> None:
 
 
 def test_nothing_is_pickled() -> None:
-    """No pickle, no torch.load, no shell strings anywhere."""
+    """No pickle, no torch.load, no shell strings."""
     for file in (ROOT / "src").rglob("*.py"):
         text = file.read_text(encoding="utf-8")
         assert not re.search(r"^\s*(import|from) (pickle|dill|joblib)\b", text, re.MULTILINE), file

@@ -1,7 +1,7 @@
-"""Every reader of somebody's file gives a value, or a ``MienError`` in one line: never another exception.
+"""Every file reader returns a value or raises a one-line ``MienError``, never another exception.
 
-Whole files are spoilt by strategies that know the format a little (its separators, its numbers, its words), so that the
-damage gets past the first check. A few examples in every run, thousands with ``-m soak``.
+Valid files are damaged by strategies that know the separators, numbers and words of the format, so that the damage
+passes the first check. A few examples in every run, thousands with ``-m soak``.
 """
 
 import json
@@ -31,7 +31,7 @@ from tests.scores.scored import scored
 
 QUICK, SOAK = 25, 400
 MOST_BYTES = 30_000_000
-"""Memory that reading a file of a few kilobytes may take."""
+"""Memory limit for reading a file of a few kilobytes."""
 
 CSV = (
     b"id,path,start,end,split,participant,group,transcript,Joy,Empathic Pain\n"
@@ -77,8 +77,8 @@ WORD = re.compile(rb"[\w.@+-]+")
 
 
 @st.composite
-def spoilt(draw: st.DrawFn, whole: bytes) -> bytes:
-    """A whole file after a few changes: parts replaced by a word or by another part of it, left out, or said twice."""
+def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
+    """A valid file after a few changes: parts replaced by a word or another part of it, removed, or repeated."""
     content = whole
     for _ in range(draw(st.integers(1, 4))):
         words = [found.span() for found in WORD.finditer(content[:5000])]
@@ -95,15 +95,15 @@ def spoilt(draw: st.DrawFn, whole: bytes) -> bytes:
 
 
 def reads(read: Callable[[], Any]) -> None:
-    """It gives a value or one legible line, and takes no more memory than it should."""
+    """It returns a value or raises a one-line error, within the memory limit."""
     tracemalloc.start()
     try:
         read()
     except MienError as error:
-        told = str(error)
-        assert told
-        assert ("\n" not in told and told.isprintable()) or not any(ord(each) < 32 for each in told)
-        assert len(told) < 1500, told[:200]
+        message = str(error)
+        assert message
+        assert ("\n" not in message and message.isprintable()) or not any(ord(each) < 32 for each in message)
+        assert len(message) < 1500, message[:200]
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -200,14 +200,14 @@ READERS: dict[str, tuple[str, Callable[[Path], bytes], Callable[[Path, bytes], N
 }
 
 
-def spoil(name: str, folder: Path, examples: int) -> None:
+def damage(name: str, folder: Path, examples: int) -> None:
     file, whole, read = READERS[name]
     content = whole(folder)
-    read(folder / file, content)  # the whole one is read: what follows is about the damage
+    read(folder / file, content)  # the undamaged file can be read
 
     @settings(max_examples=examples, deadline=None, database=None, derandomize=True,
               suppress_health_check=list(HealthCheck))  # fmt: skip
-    @given(spoilt(content))
+    @given(damaged(content))
     def each(damaged: bytes) -> None:
         reads(lambda: read(folder / file, damaged))
 
@@ -215,15 +215,15 @@ def spoil(name: str, folder: Path, examples: int) -> None:
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_spoilt_file_is_read_or_refused_in_one_line(name: str, tmp_path: Path) -> None:
-    spoil(name, tmp_path, QUICK)
+def test_a_damaged_file_is_read_or_refused_in_one_line(name: str, tmp_path: Path) -> None:
+    damage(name, tmp_path, QUICK)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", READERS)
-def test_thousands_of_spoilt_files_are_read_or_refused_in_one_line(name: str, tmp_path: Path) -> None:
-    spoil(name, tmp_path, SOAK)
+def test_thousands_of_damaged_files_are_read_or_refused_in_one_line(name: str, tmp_path: Path) -> None:
+    damage(name, tmp_path, SOAK)
 
 
 JSON = st.recursive(
@@ -235,10 +235,10 @@ JSON = st.recursive(
 
 @settings(max_examples=60, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.data())
-def test_scores_with_a_value_of_another_kind_are_refused(
+def test_scores_with_a_value_of_another_type_are_refused(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    """One value, anywhere in the document, replaced by any other JSON."""
+    """One value, anywhere in the document, replaced by arbitrary JSON."""
     folder = tmp_path_factory.getbasetemp()
     whole = json.loads(document_bytes(folder))
     at: Any = whole
@@ -254,7 +254,7 @@ def test_scores_with_a_value_of_another_kind_are_refused(
 
 @settings(max_examples=60, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), min_size=1, max_size=4))
-def test_any_name_of_a_label_is_taken_or_refused(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
+def test_any_label_name_is_accepted_or_refused(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
     file = tmp_path_factory.getbasetemp() / "labels.csv"
     header = ",".join('"' + name.replace('"', '""') + '"' for name in names)
     reads(lambda: table(file, f"path,{header}\na.mp4{',0.5' * len(names)}\n".encode()))
@@ -266,7 +266,7 @@ LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
 
 
 @pytest.mark.parametrize("text", [LAUGHS, "seeds: &a [*a]\n", "a: " + "[" * 5000, "a: 2020-99-99", "a: " + "9" * 9999])
-def test_settings_that_would_grow_are_refused(tmp_path: Path, text: str) -> None:
+def test_settings_that_would_expand_are_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "a.yaml"
     with pytest.raises(MienError, match=r"a\.yaml"):
         yaml(file, text.encode())
@@ -284,7 +284,7 @@ def test_an_entity_is_never_expanded(tmp_path: Path, entity: str) -> None:
         elan(tmp_path / "a.eaf", content.replace(b">0.5<", b">&x;<"))
 
 
-def test_a_chain_of_annotations_takes_no_quadratic_time(tmp_path: Path) -> None:
+def test_a_chain_of_annotations_is_read_in_linear_time(tmp_path: Path) -> None:
     links = "".join(
         f'<ANNOTATION><REF_ANNOTATION ANNOTATION_ID="r{n}" ANNOTATION_REF="{f"r{n - 1}" if n else "a1"}">'
         "<ANNOTATION_VALUE>1</ANNOTATION_VALUE></REF_ANNOTATION></ANNOTATION>"
@@ -295,7 +295,7 @@ def test_a_chain_of_annotations_takes_no_quadratic_time(tmp_path: Path) -> None:
         elan(tmp_path / "a.eaf", content)
 
 
-def test_a_parquet_table_of_claims_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+def test_an_oversized_parquet_table_is_refused_by_its_header(tmp_path: Path) -> None:
     """Twenty million equal paths, in a few kilobytes."""
     file = tmp_path / "bomb.parquet"
     same = pa.DictionaryArray.from_arrays(pa.array(np.zeros(20_000_000, np.int8)), pa.array(["a.mp4"]))
@@ -308,7 +308,7 @@ def test_a_parquet_table_of_claims_is_refused_before_it_is_unpacked(tmp_path: Pa
 @pytest.mark.parametrize(
     "read", [read_rows, read_json, read_openface, read_array, lambda file: read_elan(file, ["Joy"]), read_manifest]
 )
-def test_what_never_ends_is_not_read(tmp_path: Path, read: Callable[[Path], Any]) -> None:
+def test_endless_files_are_not_read(tmp_path: Path, read: Callable[[Path], Any]) -> None:
     file = tmp_path / "endless.csv"
     file.symlink_to("/dev/zero")
     with pytest.raises(MienError, match="not a regular file"):

@@ -1,8 +1,7 @@
-"""Nothing leaves and nothing is left behind: watched in the kernel, under whatever libraries do natively.
+"""No network access and no stray files, traced at the level of system calls, including native libraries.
 
-Every command runs under strace, in a network namespace that is empty, so that what an unguarded command tries goes
-nowhere. Counted over all its processes and threads: sockets that were opened, connections that were tried, addresses
-that were sent to, programs that were started, and files that were written outside of the folders that mien names.
+Every command runs under strace in an empty network namespace. Counted over all its processes and threads: sockets,
+connection attempts, addresses sent to, programs started, and files written outside the stated folders.
 """
 
 import os
@@ -41,7 +40,7 @@ MADE = re.compile(r'\b(?:mkdir|rename|symlink|link)[a-z0-9]*\(.*"([^"]+)"[^"]*= 
 
 @dataclass(frozen=True)
 class Seen:
-    """What the kernel was asked for by a command and all that it started."""
+    """System calls of a command and its child processes."""
 
     network: list[str]
     started: set[str]
@@ -49,8 +48,8 @@ class Seen:
     home: list[Path]
 
 
-class Room:
-    """A folder with clips, a model, and a home that should stay empty; runs commands in it under watch."""
+class Workspace:
+    """A folder with clips, a model, and a home that should stay empty; runs traced commands in it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -83,8 +82,8 @@ class Room:
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory: pytest.TempPathFactory, small_weights: dict[str, Weights]) -> Room:
-    """Clips with pictures and sound, one of them of a person who speaks where there is one, and a small model."""
+def workspace(tmp_path_factory: pytest.TempPathFactory, small_weights: dict[str, Weights]) -> Workspace:
+    """Clips with video and audio, one with speech if available, and a small model."""
     root = tmp_path_factory.mktemp("private")
     rows = ["id,path,split,Joy"]
     for number in range(8):
@@ -97,7 +96,7 @@ def room(tmp_path_factory: pytest.TempPathFactory, small_weights: dict[str, Weig
         make_clip(folder / "tone.mp4", seconds=1)
         shutil.copy(SHARED / "speech_mpeg4.mp4" if SHARED.is_dir() else folder / "tone.mp4", folder / "said.mp4")
     (root / "new" / "text" / "said.txt").write_text("random weights recognise nothing")
-    made = Room(root)
+    made = Workspace(root)
     made.run("extract", "clips.csv", "--out", "features", "--quiet", "--workers", "0", "--weights", "tiny")
     quick = ["--set", "weights=tiny", "--set", "seeds=[0]", "--set", "stage1.epochs=1", "--set", "stage2.epochs=1"]
     made.run("train", "clips.csv", "--features", "features", "--out", "run", "--quiet", *quick)
@@ -119,10 +118,10 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_reaches_nobody_and_writes_where_it_says(name: str, room: Room) -> None:
-    seen = room.run(*COMMANDS[name])
+def test_a_command_opens_no_connection_and_writes_only_to_the_stated_folders(name: str, workspace: Workspace) -> None:
+    seen = workspace.run(*COMMANDS[name])
     assert seen.network == []
-    assert seen.started <= {shutil.which("fc-list")}  # matplotlib asks it once for fonts, and keeps the answer
+    assert seen.started <= {shutil.which("fc-list")}  # matplotlib calls it once for fonts, and caches the result
     assert seen.written == set()
     assert seen.home == []
 
@@ -133,13 +132,13 @@ mien.extract("new", "library", mien.read_settings(overrides=["weights=tiny"]), p
 table = mien.load("run").predict("new", workers=int(sys.argv[1]))
 assert all(error == "" for error in table["error"].to_pylist()), table["error"]
 if sys.argv[1] == "2":
-    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()  # the program itself has kept what it had
+    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()  # the program itself has kept its network
 """
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_a_program_that_uses_the_library_keeps_its_network_and_mien_does_not_use_it(room: Room, workers: str) -> None:
-    seen = room.run(workers, program=("-c", LIBRARY))
+def test_a_program_using_the_library_keeps_its_network_unused_by_mien(workspace: Workspace, workers: str) -> None:
+    seen = workspace.run(workers, program=("-c", LIBRARY))
     sockets = [line for line in seen.network if "socket(AF_INET" in line]
     assert len(sockets) == len(seen.network) == (1 if workers == "2" else 0)
     assert seen.started == set()
@@ -147,21 +146,21 @@ def test_a_program_that_uses_the_library_keeps_its_network_and_mien_does_not_use
     assert seen.home == []
 
 
-def test_the_watch_sees_a_socket_where_the_guard_is_taken_away(room: Room) -> None:
-    """MediaPipe opens one as soon as it looks at a picture; whether it is used or not, with the guard there is none."""
-    assert any("AF_INET" in line for line in room.run(*PREDICT, sandbox="off").network)
+def test_the_trace_sees_a_socket_without_the_sandbox(workspace: Workspace) -> None:
+    """MediaPipe opens one with its first image; with the sandbox there is none."""
+    assert any("AF_INET" in line for line in workspace.run(*PREDICT, sandbox="off").network)
 
 
-def test_the_patterns_know_what_telemetry_looks_like(room: Room) -> None:
+def test_the_patterns_recognise_telemetry(workspace: Workspace) -> None:
     code = (
         "import socket, os, subprocess; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.setblocking(False); "
         "open('/tmp/mien-privacy-probe', 'w').close(); os.remove('/tmp/mien-privacy-probe'); subprocess.run(['true']); "
         "s.sendto(b'query', ('127.0.0.1', 53))"
     )
-    log = room.root / "probe.log"
+    log = workspace.root / "probe.log"
     run = [*SPACES, "strace", "-f", "-qq", "--seccomp-bpf", "-e", CALLS, "-o", str(log), sys.executable, "-c", code]
-    subprocess.run(run, check=False, capture_output=True)  # nothing can be sent in an empty namespace, and that is said
-    seen = room._seen(log.read_text().splitlines())
-    assert len(seen.network) == 2  # the socket, and what was sent
+    subprocess.run(run, check=False, capture_output=True)  # nothing can be sent in an empty namespace
+    seen = workspace._seen(log.read_text().splitlines())
+    assert len(seen.network) == 2  # the socket and the transmission
     assert seen.started
     assert seen.written == {Path("/tmp/mien-privacy-probe")}

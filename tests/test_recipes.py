@@ -1,4 +1,4 @@
-"""Every recipe is read, and says what it claims."""
+"""Every recipe can be read, and has the stated values."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes").glob("*.yaml"
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
-def test_every_recipe_is_read(recipe: Path) -> None:
+def test_every_recipe_can_be_read(recipe: Path) -> None:
     assert isinstance(read_settings(recipe), Settings)
 
 
@@ -19,7 +19,7 @@ def test_the_default_recipe_is_the_default() -> None:
     assert read_settings(default) == Settings()
 
 
-def test_the_papers_recipe_holds_the_papers_numbers() -> None:
+def test_the_papers_recipe_has_the_papers_hyperparameters() -> None:
     paper = read_settings(next(path for path in RECIPES if path.name == "paper.yaml"))
     for stage in (paper.stage1, paper.stage2):
         assert (stage.lr, stage.weight_decay, stage.batch_size) == (2e-4, 1e-2, 16)

@@ -1,4 +1,4 @@
-"""No pickle, no code from data, no connection: read in the source, and watched while everything runs."""
+"""No pickle, no code from data, no connection: checked in the source and at run time."""
 
 import ast
 import json
@@ -23,7 +23,7 @@ FORBIDDEN_CALLS = {
     "yaml.unsafe_load", "yaml.full_load", "subprocess.getoutput", "tempfile.mktemp",
 }  # fmt: skip
 NEEDS = {"np.load": ("allow_pickle", False), "numpy.load": ("allow_pickle", False), "np.save": ("allow_pickle", False)}
-"""Calls that are safe with this argument, and not without."""
+"""Calls that are safe only with this argument."""
 
 
 def calls() -> Iterator[tuple[str, str, ast.Call]]:
@@ -37,7 +37,7 @@ def argument(call: ast.Call, name: str) -> object:
     return next((ast.literal_eval(each.value) for each in call.keywords if each.arg == name), None)
 
 
-def test_the_source_unpickles_nothing_and_runs_no_strings() -> None:
+def test_the_source_unpickles_nothing_and_executes_no_strings() -> None:
     called = list(calls())
     assert len(called) > 3000
     assert not [(where, name) for where, name, _ in called if name in FORBIDDEN_CALLS]
@@ -63,7 +63,7 @@ def test_yaml_is_read_by_the_safe_loader_alone() -> None:
     assert "class StrictLoader(yaml.SafeLoader)" in (SOURCE / "config" / "yaml_file.py").read_text()
 
 
-def test_no_module_that_makes_code_of_data_is_imported() -> None:
+def test_no_module_that_creates_code_from_data_is_imported() -> None:
     for file in sorted(SOURCE.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
@@ -72,7 +72,7 @@ def test_no_module_that_makes_code_of_data_is_imported() -> None:
 
 
 HOMES = frozenset({"mien", "pebble", "multiprocessing", "pathlib", "numpy", "builtins", "collections", "copyreg"})
-"""Whose words the pickles between processes may hold."""
+"""Modules whose names may appear in pickles between processes."""
 
 WATCH = """
 import json, os, sys
@@ -85,13 +85,13 @@ EVENTS = {"pickle.find_class", "socket.connect", "socket.bind", "socket.sendto",
           "socket.gethostbyname", "os.system", "os.exec", "os.posix_spawn", "subprocess.Popen"}
 sys.addaudithook(watch)
 """
-"""Put where every Python process of a run imports it at its start: what Python's audit tells goes to one file."""
+"""Imported at start-up by every Python process of a run: writes audit events to one file."""
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory: pytest.TempPathFactory, small_weights: dict[str, Weights]) -> Path:
-    """A model of random weights, and clips to score: a film, a sound, and a pickle and a playlist with wrong names."""
-    root = tmp_path_factory.mktemp("room")
+def workspace(tmp_path_factory: pytest.TempPathFactory, small_weights: dict[str, Weights]) -> Path:
+    """A model of random weights, and clips to score: a video, an audio file, and a misnamed pickle and playlist."""
+    root = tmp_path_factory.mktemp("workspace")
     (root / "watch").mkdir()
     (root / "watch" / "sitecustomize.py").write_text(WATCH)
     (root / "text").mkdir()
@@ -118,7 +118,7 @@ def room(tmp_path_factory: pytest.TempPathFactory, small_weights: dict[str, Weig
 
 @dataclass(frozen=True)
 class Run:
-    """What a command printed, and what its processes did: who, what, with which arguments."""
+    """Output of a command, and the audit events of its processes: who, what, arguments."""
 
     printed: str
     did: list[tuple[str, str, list[str]]]
@@ -127,50 +127,50 @@ class Run:
         return [arguments for _, event, arguments in self.did if event.startswith(start)]
 
 
-def mien(room: Path, *words: str) -> Run:
-    path = os.pathsep.join([str(room / "watch"), *(place for place in sys.path if place)])
-    environment = os.environ | {"PYTHONPATH": path, "WATCH_LOG": str(room / "log"), "PYTHONUTF8": "1"}
-    (room / "log").write_text("")
+def mien(workspace: Path, *words: str) -> Run:
+    path = os.pathsep.join([str(workspace / "watch"), *(place for place in sys.path if place)])
+    environment = os.environ | {"PYTHONPATH": path, "WATCH_LOG": str(workspace / "log"), "PYTHONUTF8": "1"}
+    (workspace / "log").write_text("")
     run = [sys.executable, "-m", "mien.cli", *words]
-    done = subprocess.run(run, cwd=room, env=environment, capture_output=True, timeout=280)
+    done = subprocess.run(run, cwd=workspace, env=environment, capture_output=True, timeout=280)
     assert done.returncode == (3 if "new" in words else 0), done.stderr.decode(errors="replace")  # 3: some clips failed
-    return Run(done.stdout.decode(), [json.loads(line) for line in (room / "log").read_text().splitlines()])
+    return Run(done.stdout.decode(), [json.loads(line) for line in (workspace / "log").read_text().splitlines()])
 
 
 @pytest.fixture(scope="module")
-def predicted(room: Path) -> Run:
-    return mien(room, "predict", "run", "new", "--out", "scores.json", "--quiet")
+def predicted(workspace: Path) -> Run:
+    return mien(workspace, "predict", "run", "new", "--out", "scores.json", "--quiet")
 
 
 @pytest.fixture(scope="module")
-def extracted(room: Path) -> Run:
+def extracted(workspace: Path) -> Run:
     tiny = ["--weights", "tiny", "--modalities", "audio,motion", "--workers", "0"]
-    return mien(room, "extract", "new", "--out", "store", "--quiet", *tiny)
+    return mien(workspace, "extract", "new", "--out", "store", "--quiet", *tiny)
 
 
 @pytest.mark.weights
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["predicted", "extracted"])
 def test_scoring_unpickles_nothing_and_opens_no_connection(
-    command: str, room: Path, request: pytest.FixtureRequest
+    command: str, workspace: Path, request: pytest.FixtureRequest
 ) -> None:
-    """In all its processes, also what decodes. A pickle of plain values would not show, but can do nothing."""
+    """In all processes, including the decoder. A pickle of plain values is not seen, but is harmless."""
     run: Run = request.getfixturevalue(command)
     assert any(NAME in started[1] for started in run.events("subprocess.Popen"))
     assert run.events("pickle.find_class") == []
     assert run.events("socket.") == []
     assert run.events("os.system") == []
-    assert not list(room.rglob("pwned"))
+    assert not list(workspace.rglob("pwned"))
 
 
 @pytest.mark.weights
 @pytest.mark.slow
-def test_workers_unpickle_what_we_sent_them_and_nothing_else(room: Path) -> None:
-    """Processes that share the work talk in pickles, over pipes of their own: only words of ours and of the standard.
+def test_workers_unpickle_only_messages_of_mien(workspace: Path) -> None:
+    """Workers exchange pickles over their own pipes, with classes of mien and the standard library only.
 
-    What decodes is not one of them: it sits below them, and is never unpickled from.
+    The output of the decoder process is never unpickled.
     """
-    run = mien(room, "predict", "run", "new", "--workers", "2", "--quiet")
+    run = mien(workspace, "predict", "run", "new", "--workers", "2", "--quiet")
     words = {(module, name) for module, name in run.events("pickle.find_class")}
     assert words
     assert {module.partition(".")[0] for module, _ in words} <= HOMES, words
@@ -181,15 +181,15 @@ def test_workers_unpickle_what_we_sent_them_and_nothing_else(room: Path) -> None
 
 @pytest.mark.weights
 @pytest.mark.slow
-def test_a_name_cannot_command_a_terminal_or_break_a_table(room: Path, predicted: Run) -> None:
+def test_a_name_cannot_control_a_terminal_or_break_a_table(workspace: Path, predicted: Run) -> None:
     name = r"[red]\x1b[31m\udcff"
     assert "\x1b" not in predicted.printed
     assert name in predicted.printed
-    clips = {clip["clip"]: clip for clip in json.loads((room / "scores.json").read_text())["clips"]}
+    clips = {clip["clip"]: clip for clip in json.loads((workspace / "scores.json").read_text())["clips"]}
     assert clips[name]["error"] is None
 
 
-def test_the_watch_would_see_both(tmp_path: Path) -> None:
+def test_the_audit_would_detect_both(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(WATCH)
     code = "import pickle, socket; pickle.loads(b'cos\\ngetcwd\\n.'); socket.getaddrinfo('localhost', 9)"
     environment = os.environ | {"PYTHONPATH": str(tmp_path), "WATCH_LOG": str(tmp_path / "log")}

@@ -1,4 +1,4 @@
-"""The page on licences says what is installed: everything that is not permissive stands on it."""
+"""The page on licences lists every installed package that is not permissively licensed."""
 
 import importlib.metadata
 import re
@@ -20,16 +20,16 @@ def name_of(text: str) -> str:
 
 
 def installed(name: str, extras: frozenset[str], seen: set[tuple[str, frozenset[str]]]) -> Iterator[str]:
-    """A distribution and all that it asks for, as far as it is installed."""
+    """A distribution and its installed dependencies."""
     if (name, extras) in seen:
         return
     seen.add((name, extras))
     try:
-        asked = importlib.metadata.requires(name) or []
+        required = importlib.metadata.requires(name) or []
     except importlib.metadata.PackageNotFoundError:
         return
     yield name
-    for requirement in map(Requirement, asked):
+    for requirement in map(Requirement, required):
         ways = [{"extra": extra} for extra in extras or {""}]
         if requirement.marker is None or any(requirement.marker.evaluate(way) for way in ways):
             yield from installed(name_of(requirement.name), frozenset(requirement.extras), seen)
@@ -41,7 +41,7 @@ def licence_of(name: str) -> str:
     return about.get("License-Expression") or " ".join(classes) or (about.get("License") or "")[:200]
 
 
-def test_everything_installed_is_permissive_or_named_on_the_page() -> None:
+def test_every_installed_package_is_permissive_or_listed_on_the_page() -> None:
     names = sorted(set(installed("mien", frozenset({"all"}), set())))
     assert len(names) > 40
     licences = {name: licence_of(name) for name in names}
@@ -53,7 +53,7 @@ def test_everything_installed_is_permissive_or_named_on_the_page() -> None:
     assert unnamed == {}
 
 
-def test_what_the_page_says_of_ffmpeg_is_in_the_wheel() -> None:
+def test_the_wheel_contains_the_ffmpeg_described_on_the_page() -> None:
     built = av._core.library_meta["libavcodec"]
     assert built["license"] == "LGPL version 3 or later"
     assert all(f"--enable-{name}" in built["configuration"] for name in ("libx264", "libx265", "gnutls"))

@@ -1,4 +1,4 @@
-"""The public surface: a dozen names, fetched when they are used, and nothing heavy before that."""
+"""The public API: a dozen names, imported lazily, and nothing heavy before that."""
 
 import subprocess
 import sys
@@ -36,7 +36,7 @@ def test_importing_loads_nothing() -> None:
     assert not loaded_by("import mien") & {*HEAVY, "numpy", "pydantic"}
 
 
-def test_the_floors_below_the_modalities_run_without_torch() -> None:
+def test_the_layers_below_modalities_run_without_torch() -> None:
     below = "import mien.data.manifest, mien.media.load_media, mien.metrics, mien.config, mien.scale, mien.weights"
     assert not loaded_by(below) & {"torch", "transformers", "mediapipe", "faster_whisper", "matplotlib"}
 
@@ -50,7 +50,7 @@ def test_the_command_line_is_imported_without_anything_heavy() -> None:
 
 
 def test_paths_may_be_text(tmp_path: Path) -> None:
-    """As people type them; every public function that takes a path."""
+    """In every public function that takes a path."""
     (tmp_path / "clips.csv").write_text("path,Joy\na.mp4,50\n")
     (tmp_path / "mine.yaml").write_text("seeds: [7]\n")
     assert mien.read_manifest(str(tmp_path / "clips.csv"), label_scale=100).clips[0].labels == (0.5,)
@@ -60,7 +60,7 @@ def test_paths_may_be_text(tmp_path: Path) -> None:
             opens(str(tmp_path / "nowhere"))
 
 
-def test_the_documented_place_of_exports_still_works_and_says_where_it_is_now() -> None:
+def test_the_old_import_path_of_exports_still_works_with_a_warning() -> None:
     sys.modules.pop("mien.serving.exports", None)
     with pytest.warns(DeprecationWarning, match=r"mien\.scores\.exports"):
         from mien.serving.exports import write_scores

@@ -1,4 +1,4 @@
-"""The tutorials are true: what they tell a reader to type runs, in order, on a small corpus."""
+"""The commands and the Python code of the tutorials run, in order, on a small corpus."""
 
 import contextlib
 import os
@@ -13,8 +13,8 @@ from mien.config import read_settings
 from tests.tutorials import PAGES, blocks_of, run_block, run_python
 
 ROOT = Path(__file__).resolve().parents[1]
-STORY = ("challenge", "own-data", "report", "air-gapped")
-"""Tutorials that go on in one folder, in this order."""
+SEQUENCE = ("challenge", "own-data", "report", "air-gapped")
+"""Tutorials that share one folder, in this order."""
 
 README = ROOT / "README.md"
 CALLS = [page for page in (README, *sorted(ROOT.glob("docs/how-to/*.md")), *sorted(ROOT.glob("docs/*.md")))
@@ -27,7 +27,7 @@ QUIET = (
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory, small_weights: object) -> Path:
-    """The folder in which the tutorials happen, after the first of them."""
+    """The folder of the tutorials, after the first one."""
     folder = tmp_path_factory.mktemp("story")
     with contextlib.chdir(folder):
         for block in blocks_of(PAGES / "challenge.md"):
@@ -38,7 +38,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, small_weights: object) -> Pa
 
 @pytest.mark.weights
 @pytest.mark.slow
-@pytest.mark.parametrize("page", STORY)
+@pytest.mark.parametrize("page", SEQUENCE)
 def test_a_tutorial_runs_from_top_to_bottom(page: str, story: Path) -> None:
     if page != "challenge":
         with contextlib.chdir(story):
@@ -51,7 +51,7 @@ def test_a_tutorial_runs_from_top_to_bottom(page: str, story: Path) -> None:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A copy of the package and of the contract tests, so that the table can be edited as a tutorial says."""
+    """A copy of the package and the contract tests, so that the tutorial can edit the table."""
     for part in ("src", "examples", "tests/modalities"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
     for part in ("pyproject.toml", "tests/__init__.py", "tests/conftest.py", "tests/tutorials.py"):
@@ -60,8 +60,8 @@ def clone(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def follow(folder: Path, *words: str) -> str:
-    """Run a tutorial in a clone, in a process of its own; what it printed."""
+def run_tutorial(folder: Path, *words: str) -> str:
+    """Run a tutorial in a clone, in a separate process; returns its output."""
     environment = os.environ | {"PYTHONPATH": f"{folder / 'src'}{os.pathsep}{folder}"}
     run = [sys.executable, "-m", "tests.tutorials", *words]
     done = subprocess.run(run, cwd=folder, env=environment, capture_output=True, text=True)
@@ -69,9 +69,9 @@ def follow(folder: Path, *words: str) -> str:
     return done.stdout
 
 
-def test_the_encoder_of_the_tutorial_is_entered_and_passes_what_the_tutorial_promises(clone: Path) -> None:
-    """All of the page but what needs a corpus: that is below."""
-    follow(clone, "own-encoder", "--without-mien")
+def test_the_modality_of_the_tutorial_is_registered_and_passes_the_contract_tests(clone: Path) -> None:
+    """The part of the page that needs no corpus."""
+    run_tutorial(clone, "own-encoder", "--without-mien")
     code = "from mien.modalities import MODALITIES as table; print(*table, table['prosody'].prepare.__module__)"
     environment = os.environ | {"PYTHONPATH": str(clone / "src")}
     shown = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
@@ -80,10 +80,10 @@ def test_the_encoder_of_the_tutorial_is_entered_and_passes_what_the_tutorial_pro
 
 @pytest.mark.weights
 @pytest.mark.slow
-def test_an_encoder_of_ones_own_is_one_file_and_one_entry(story: Path, clone: Path) -> None:
+def test_a_custom_modality_is_one_file_and_one_table_entry(story: Path, clone: Path) -> None:
     shutil.copytree(story / "stand-in", clone / "stand-in")
     shutil.copy(story / "quick.yaml", clone)
-    follow(clone, "own-encoder")
+    run_tutorial(clone, "own-encoder")
     assert (clone / "runs" / "voice" / "stage1" / "prosody" / "model" / "model.safetensors").is_file()
     refused = mien("predict", clone / "runs" / "voice", story / "stand-in" / "raw" / "00000.mp4", cwd=story)
     assert refused.returncode == 2 and "no modality 'prosody'; known are text, audio" in refused.stderr
@@ -92,7 +92,7 @@ def test_an_encoder_of_ones_own_is_one_file_and_one_entry(story: Path, clone: Pa
 @pytest.mark.weights
 @pytest.mark.slow
 def test_scoring_opens_no_connection(story: Path) -> None:
-    """Python's own audit of sockets; where the system lets us, in a network namespace that has no way out, too."""
+    """By Python's audit of sockets and, where permitted, in an isolated network namespace."""
     alone = ["unshare", "--net"]
     prefix = alone if subprocess.run([*alone, "true"], capture_output=True).returncode == 0 else []
     words = ["mien", "predict", "runs/first", "stand-in/raw/00001.mp4"]
@@ -102,25 +102,25 @@ def test_scoring_opens_no_connection(story: Path) -> None:
     assert "00001" in done.stdout
 
 
-def test_the_watch_for_connections_would_see_one() -> None:
+def test_the_audit_would_detect_a_connection() -> None:
     code = f"{QUIET}; import socket; socket.create_connection(('127.0.0.1', 9))"
-    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert seen.returncode == 1 and "socket." in seen.stderr
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1 and "socket." in done.stderr
 
 
 @pytest.mark.weights
 @pytest.mark.slow
 @pytest.mark.parametrize("page", CALLS, ids=lambda page: page.stem)
 def test_the_python_of_a_page_runs(page: Path, story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the names in it stand for something: a trained run, a store, tables, a clip and a folder of clips."""
+    """In a folder with a trained run, a store, tables, a clip and a folder of clips, named as in the docs."""
     (tmp_path / "stand-in").symlink_to(story / "stand-in")
     shutil.copytree(story / "features", tmp_path / "features")
     shutil.copytree(story / "runs" / "first", tmp_path / "runs" / ("before" if page == README else "first"))
-    films = sorted((story / "stand-in" / "raw").glob("*.mp4"))
-    shutil.copy(films[0], tmp_path / "clip.mp4")
+    videos = sorted((story / "stand-in" / "raw").glob("*.mp4"))
+    shutil.copy(videos[0], tmp_path / "clip.mp4")
     (tmp_path / "folder").mkdir()
-    shutil.copy(films[1], tmp_path / "folder")
-    rows = [f"{film.stem},stand-in/raw/{film.name},{'valid' if n % 3 else 'train'}" for n, film in enumerate(films)]
+    shutil.copy(videos[1], tmp_path / "folder")
+    rows = [f"{video.stem},stand-in/raw/{video.name},{'valid' if n % 3 else 'train'}" for n, video in enumerate(videos)]
     for table, top in (("clips.csv", 1), ("ratings.csv", 100)):
         cells = [f"{row},{n % 4 / 4 * top:g},{n % 3 / 3 * top:g}" for n, row in enumerate(rows)]
         (tmp_path / table).write_text("\n".join(["id,path,split,Warmth,Tension", *cells]) + "\n")

@@ -1,9 +1,9 @@
-"""Tutorials as programs: their blocks are run in order, as a reader would.
+"""Run the code blocks of a tutorial in order.
 
-A line that is one ``mien`` command is run in this process, which saves starting Python each time; everything else is
+A line with a single ``mien`` command runs in this process, which saves starting Python each time; everything else is
 run by ``sh``. A block below a line ``*Not run by the tests: why.*`` is not run; its commands must still parse.
 
-    python -m tests.tutorials PAGE                    in the folder where the tutorial is to happen
+    python -m tests.tutorials PAGE                    in the working folder of the tutorial
     python -m tests.tutorials PAGE --without-mien     only the blocks without a mien command
 """
 
@@ -28,7 +28,7 @@ _BLOCK = re.compile(
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: ``sh`` or ``python``; ``why`` it is not run, or empty; where it stands."""
+    """A fenced block: ``sh`` or ``python``; ``why`` it is not run, or empty; ``place`` is its page and line."""
 
     language: str
     text: str
@@ -48,7 +48,7 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 def commands_of(block: Block) -> list[list[str]]:
-    """The ``mien`` commands in a shell block as words, without ``mien`` and without variables set before it."""
+    """The ``mien`` commands in a shell block as words, without ``mien`` and leading variable assignments."""
     words = [shlex.split(line, comments=True) for line in _lines(block.text)]
     plain = [[w for n, w in enumerate(line) if n or "=" not in w] for line in words]
     return [line[1:] for line in plain if line[:1] == ["mien"]]
@@ -58,7 +58,7 @@ def run_block(block: Block) -> None:
     """Run a block in the working directory.
 
     Raises:
-        AssertionError: something in it failed; the message holds what it printed.
+        AssertionError: it failed; the message contains its output.
     """
     if block.language == "python":
         exec(compile(block.text, block.place, "exec"), {"__name__": "__main__"})
@@ -70,9 +70,9 @@ def run_block(block: Block) -> None:
 
 
 def run_python(page: Path) -> None:
-    """Run the Python blocks of a page, one after another in one namespace, in the working directory.
+    """Run the Python blocks of a page in order in one namespace, in the working directory.
 
-    What stands behind ``# →`` must be what is printed, line by line, by a block that has any.
+    The text after ``# →`` must equal the printed lines of the block.
 
     Raises:
         AssertionError: something else was printed.
@@ -82,8 +82,8 @@ def run_python(page: Path) -> None:
         if block.language == "python" and not block.why:
             with contextlib.redirect_stdout(io.StringIO()) as printed:
                 exec(compile(block.text, block.place, "exec"), names)
-            promised = re.findall(r"# → (.*)", block.text)
-            assert not promised or printed.getvalue().splitlines() == promised, f"{block.place}: {printed.getvalue()}"
+            expected = re.findall(r"# → (.*)", block.text)
+            assert not expected or printed.getvalue().splitlines() == expected, f"{block.place}: {printed.getvalue()}"
 
 
 def _lines(text: str) -> list[str]:
