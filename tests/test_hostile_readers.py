@@ -291,7 +291,7 @@ def test_a_chain_of_annotations_is_read_in_linear_time(tmp_path: Path) -> None:
         for n in range(20_000)
     )
     content = EAF.replace(b"</TIER>", links.encode() + b"</TIER>", 1)
-    with pytest.raises(MienError, match="hangs on more than"):
+    with pytest.raises(MienError, match="more than 100 parent annotations"):
         elan(tmp_path / "a.eaf", content)
 
 

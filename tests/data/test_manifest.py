@@ -45,6 +45,12 @@ def test_the_challenge_folder_is_read_as_it_is(tmp_path: Path) -> None:
     assert second.sound is None
 
 
+def test_a_clip_name_too_long_for_a_file_has_no_companion_files(tmp_path: Path) -> None:
+    write(challenge(tmp_path) / "train_split.csv", f"{HEADER}\n{'a' * 300},0.5,0,0,0,0.25,0\n")
+    first = read_manifest(tmp_path).clips[0]
+    assert (first.transcript, first.sound, first.crops) == (None, None, None)
+
+
 def test_participants_come_from_their_companion_table(tmp_path: Path) -> None:
     challenge(tmp_path)
     write(tmp_path / "participants.csv", "Filename,Participant,Seed\n00000,p7,s1\n00042,p9,s1\n")

@@ -6,6 +6,7 @@ raw/{id}.mp4  text/{id}.txt  face_images/{id}/      and audio/{id}.mp3, or anoth
 test_data/raw/ …                                    the same for test clips, where they are in a folder of their own
 """
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ class _MediaFolder:
             transcript=read_text(self.root / "text" / f"{name}.txt"),
             labels=labels,
             sound=self.audio.get(name),
-            crops=crops if crops.is_dir() else None,
+            crops=crops if os.path.isdir(crops) else None,  # noqa: PTH112 - False for names too long for a file
         )
 
 
