@@ -18,6 +18,9 @@ import numpy.typing as npt
 EMOTIONS = ("Admiration", "Amusement", "Determination", "Empathic Pain", "Excitement", "Joy")
 """The six targets of the EMI challenge, in the order of its CSV files. A default: targets come from data."""
 
+RATING_SCALE = (0.0, 1.0)
+"""Range of the labels of every manifest; ratings on other scales are divided by ``label_scale`` when they are read."""
+
 SAMPLE_RATE = 16_000
 """Samples per second of every waveform in mien (mono, float32 in [-1, 1])."""
 
@@ -233,7 +236,8 @@ class Window:
 
     Attributes:
         start, end: seconds from the start of the clip.
-        scores, intervals, present: as in ``Prediction``; ``present`` is empty where a window has no features at all.
+        scores, intervals, present, clipped: as in ``Prediction``; ``present`` is empty where a window has no features
+            at all.
     """
 
     start: float
@@ -241,6 +245,7 @@ class Window:
     scores: Mapping[str, float]
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     present: tuple[str, ...] = ()
+    clipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -293,6 +298,8 @@ class Prediction:
         transcript: the words said, when the model uses text.
         windows: its windows in order of time, when they were requested.
         why: contributions of the modalities, when requested.
+        notes: remarks on the file (damage, guessed times, several audio tracks), one line each.
+        clipped: targets with a score outside the rating scale, which was clipped to its nearest end.
     """
 
     clip: str
@@ -308,3 +315,5 @@ class Prediction:
     windows: tuple[Window, ...] = ()
     why: Attribution | None = None
     start: float = 0.0
+    notes: tuple[str, ...] = ()
+    clipped: tuple[str, ...] = ()

@@ -20,6 +20,8 @@ from mien.features.store import Packed
 from mien.inference.score import pack
 from mien.model.bundle import save_bundle
 from mien.schema import ClipFeatures, Feature
+from mien.scores.document import read_document
+from mien.scores.exports import write_scores
 from mien.scores.tables import check_suffix, write_table
 from tests.media.clips import make_clip, tone
 
@@ -96,7 +98,7 @@ def test_prediction_equals_scoring_the_store(model: mien.Model, data: Path, tmp_
     store = mien.Store(tmp_path)
     ids = [clip.id for clip in manifest.clips]
     by_store = model.bundle.score({name: store.gather(name, ids) for name in model.modalities})
-    by_file = model.predict(data / "clips.csv")
+    by_file = model.predict(data / "clips.csv", raw=True)
     assert np.abs(np.stack([by_file["Joy"], by_file["Awe"]], 1) - by_store).max() < 1e-5
 
 
@@ -161,3 +163,92 @@ def test_the_limits_of_this_machine_can_be_set_and_what_comes_with_a_model_canno
     theirs = CliRunner().invoke(app, [*words, "media.vision_fps=2"])
     assert isinstance(theirs.exception, SettingsError)
     assert "media.vision_fps: comes with the model" in str(theirs.exception)
+
+
+def test_a_model_of_the_stand_in_says_so_wherever_its_scores_go(data: Path, tmp_path: Path) -> None:
+    """The folder is recognised by the file that mien synth leaves in it; the tones themselves do not matter here."""
+    shutil.copytree(data, tmp_path / "corpus")
+    (tmp_path / "corpus" / "corpus.json").write_text('{"version": 3, "clips": 16, "seed": 0, "dirt": 0.0}')
+    mien.extract(tmp_path / "corpus" / "clips.csv", tmp_path / "features", SETTINGS, progress=False)
+    mien.train(tmp_path / "corpus" / "clips.csv", tmp_path / "features", tmp_path / "run", SETTINGS, progress=False)
+    out = tmp_path / "scores.json"
+    done = CliRunner().invoke(app, ["predict", str(tmp_path / "run"), str(data / "03.mkv"), "-q", "-o", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "note: the model was trained on synthetic people: for trying out" in done.output
+    made = read_document(out)
+    assert made.model.banner is not None and "for trying out" in made.model.banner
+    assert made.model.trained_on is not None
+    assert made.model.trained_on.model_dump() == {"name": "clips.csv", "clips": 12, "synthetic": True}
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert "**Trained on synthetic people: for trying out." in card.partition("## ")[0]
+    assert "synthetic-data" in card.partition("# ")[0]
+
+
+def test_scores_name_their_model_its_data_and_the_version(model: mien.Model, data: Path, tmp_path: Path) -> None:
+    """The hash is the one that sha256sum gives of the model's weights."""
+    made = model.document(model.predictions(data / "03.mkv", windows=0.2), windows=0.2)
+    weights = model.bundle  # loaded from home/run; its file is found again by its hash
+    assert made.model.banner is None
+    assert made.model.trained_on is not None and made.model.trained_on.synthetic is False
+    assert made.provenance is not None and made.provenance.windows is not None
+    assert (made.provenance.windows.seconds, made.provenance.windows.hop) == (0.2, 0.05)
+    assert made.provenance.mien == mien.__version__
+    save_bundle(weights, tmp_path / "copy")
+    sums = (tmp_path / "copy" / "SHA256SUMS").read_text().splitlines()
+    (listed,) = (line.split()[0] for line in sums if line.endswith("  model.safetensors"))
+    assert made.model.sha256 == mien.load(tmp_path / "copy").sha256 == listed
+    metadata = model.predict(data / "03.mkv").schema.metadata
+    assert json.loads(metadata[b"mien"])["model"]["sha256"] == listed
+
+
+def test_notes_on_a_file_reach_the_terminal_the_table_and_the_document(
+    model: mien.Model, data: Path, tmp_path: Path
+) -> None:
+    """A file that was cut off while it was copied: scored from what is left, and said everywhere."""
+    whole = (data / "03.mkv").read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) * 6 // 10])
+    save_bundle(model.bundle, tmp_path / "model")
+    for out in ("s.json", "s.csv"):
+        words = ["predict", str(tmp_path / "model"), str(tmp_path / "cut.mkv"), "-q", "-o", str(tmp_path / out)]
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, done.output
+    (clip,) = read_document(tmp_path / "s.json").clips
+    assert clip.error is None and clip.notes
+    (row,) = pyarrow.csv.read_csv(tmp_path / "s.csv").to_pylist()
+    assert row["notes"] == "; ".join(clip.notes)
+    assert f"note: cut: {clip.notes[0]}" in done.output
+
+
+def test_scores_lie_on_the_rating_scale_unless_raw_ones_are_asked_for(
+    model: mien.Model, data: Path, tmp_path: Path
+) -> None:
+    """This model scores Awe about 1.6 where ratings end at 1: every format has 1, and the count is said once."""
+    save_bundle(model.bundle, tmp_path / "model")
+    words = ["predict", str(tmp_path / "model"), str(data / "clips.csv"), "-q", "--windows", "0.2s", "--why"]
+    raw = CliRunner().invoke(app, [*words, "--raw", "-o", str(tmp_path / "raw.json")])
+    assert raw.exit_code == 0, raw.output
+    assert "rating scale" not in raw.output
+    awe = [clip.scores["Awe"] or 0.0 for clip in read_document(tmp_path / "raw.json").clips]
+    outside = sum(value > 1 for value in awe)
+    assert outside > 0  # or this would test nothing
+    done = CliRunner().invoke(app, [*words, "-o", str(tmp_path / "s.json")])
+    assert done.exit_code == 0, done.output
+    joy_outside = sum(not 0 <= (c.scores["Joy"] or 0.0) <= 1 for c in read_document(tmp_path / "raw.json").clips)
+    assert done.output.count(f"note: {outside + joy_outside} of 32 scores were outside the rating scale [0, 1]") == 1
+    made = read_document(tmp_path / "s.json")
+    assert made.provenance is not None and not made.provenance.raw and made.provenance.scale == (0.0, 1.0)
+    for clip, was in zip(made.clips, awe, strict=True):
+        assert clip.scores["Awe"] == pytest.approx(min(1.0, max(0.0, was)), abs=1e-5)
+        assert ("Awe" in clip.clipped) == (not 0 <= was <= 1)
+        ends = [*clip.lower.values(), *clip.upper.values()]
+        inside = [*clip.scores.values(), *ends, *(score for window in clip.windows for score in window.scores.values())]
+        assert all(value is None or 0 <= value <= 1 for value in inside)
+    write_scores(made, tmp_path / "h.json", "hume")
+    emotions = [
+        emotion["score"]
+        for source in json.loads((tmp_path / "h.json").read_text())
+        for group in source["results"]["predictions"][0]["models"]["prosody"]["grouped_predictions"]
+        for prediction in group["predictions"]
+        for emotion in prediction["emotions"]
+    ]
+    assert emotions and all(0 <= score <= 1 for score in emotions)

@@ -90,7 +90,8 @@ def check_eaf(root: ElementTree.Element) -> None:
 
 
 def made(prediction: Prediction, folder: Path = Path("out")) -> ElementTree.Element:
-    return ElementTree.fromstring(eaf(scored(prediction).clips[0], TARGETS, "first", folder))
+    document = scored(prediction)
+    return ElementTree.fromstring(eaf(document, document.clips[0], folder))
 
 
 def spans_of(file: str | Path, tier: str) -> list[tuple[float, float, str]]:
@@ -161,10 +162,12 @@ def test_praat_reads_the_grid(tmp_path: Path) -> None:
 )
 def test_any_text_can_be_said(text: str, tmp_path: Path) -> None:
     said = replace(WINDOWED, transcript=Transcript(text, "asr", (Word(text, 0, 1, 1.0),)), participant=text)
-    clip = scored(said).clips[0]
-    root = ElementTree.fromstring(eaf(clip, TARGETS, text, tmp_path))
+    document = scored(said)
+    document = document.model_copy(update={"model": document.model.model_copy(update={"name": text})})
+    (clip,) = document.clips
+    root = ElementTree.fromstring(eaf(document, clip, tmp_path))
     check_eaf(root)
-    (tmp_path / "a.TextGrid").write_bytes(textgrid(clip, TARGETS).encode())
+    (tmp_path / "a.TextGrid").write_bytes(textgrid(document, clip).encode())
     (_, _, label), *_ = spans_of(tmp_path / "a.TextGrid", "words")
     if text.isprintable():
         assert label == text

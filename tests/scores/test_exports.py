@@ -15,11 +15,11 @@ from mien.scores.exports.format import FolderFormat, TableFormat, file_names
 from tests.scores.scored import FAILED, PLAIN, WINDOWED, scored
 
 ROOT = Path(__file__).resolve().parents[2]
-PUBLISHED = ROOT / "docs" / "schema" / "mien-scores-1.json"
+PUBLISHED = ROOT / "docs" / "schema" / "mien-scores-2.json"
 
 
 def test_the_published_schema_is_that_of_the_code() -> None:
-    assert json.loads(PUBLISHED.read_text()) == json_schema(), "run: mien schema --out docs/schema/mien-scores-1.json"
+    assert json.loads(PUBLISHED.read_text()) == json_schema(), "run: mien schema --out docs/schema/mien-scores-2.json"
 
 
 def test_a_document_is_valid_by_its_published_schema_and_reads_back(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_a_wide_table_has_a_row_per_clip_and_its_parts_add_up() -> None:
 def test_a_wide_table_has_no_columns_of_what_nobody_asked_for() -> None:
     assert tabular.wide(scored(PLAIN)).column_names == [
         "clip", "participant", "seconds", "Joy", "Empathic Pain", "Joy lower", "Empathic Pain lower", "Joy upper",
-        "Empathic Pain upper", "present", "absent", "error",
+        "Empathic Pain upper", "present", "absent", "error", "notes",
     ]  # fmt: skip
 
 
@@ -176,9 +176,9 @@ def _filled(column: str, parts: dict[str, list[str]]) -> list[str]:
 
 def test_another_version_or_file_is_no_document(tmp_path: Path) -> None:
     write_scores(scored(FAILED, WINDOWED), tmp_path / "s.json")
-    other = json.loads((tmp_path / "s.json").read_text()) | {"version": 2}
+    other = json.loads((tmp_path / "s.json").read_text()) | {"version": 3}
     (tmp_path / "s.json").write_text(json.dumps(other))
-    with pytest.raises(DataError, match="version 2, but this mien reads version 1"):
+    with pytest.raises(DataError, match="version 3, but this mien reads version 2"):
         read_document(tmp_path / "s.json")
     (tmp_path / "s.json").write_text("[]")
     with pytest.raises(DataError, match="not a document of scores"):

@@ -50,6 +50,9 @@ def predict(
     clip_seconds: ClipSecondsOption = None,
     faces: Annotated[str | None, typer.Option("--faces", metavar="SOURCE", help=SOURCE_HELP)] = None,
     sound: Annotated[str | None, typer.Option("--sound", metavar="SOURCE", help=SOURCE_HELP)] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="The model's own numbers, not clipped to the rating scale.")
+    ] = False,
     overrides: LocalSetOption = None,
     raw_cells: RawCellsOption = False,
     quiet: QuietOption = False,
@@ -59,6 +62,7 @@ def predict(
     from mien.features.windows import windows_of
     from mien.inference.partial import PartialScores
     from mien.inference.predict import load, manifest_of_paths
+    from mien.inference.provenance import media_notes
     from mien.inference.windows import window_notes
     from mien.scores.exports import check_form
 
@@ -71,16 +75,16 @@ def predict(
     try:
         made = loaded.predictions(
             manifest, windows=windows, hop=hop, why=why, workers=worker_count(workers, len(manifest.clips)),
-            clip_seconds=clip_seconds, faces=faces, sound=sound, progress=not quiet, kept=kept,
+            clip_seconds=clip_seconds, faces=faces, sound=sound, raw=raw, progress=not quiet, kept=kept,
         )  # fmt: skip
     except KeyboardInterrupt:
         raise Interrupted(_interrupted(kept, len(manifest.clips))) from None
-    scored = loaded.document(made)
+    scored = loaded.document(made, windows=windows, hop=hop, raw=raw)
     if kept is not None and kept.reused:
         terminal.note(f"{kept.reused} of {len(made)} clips reused from the interrupted run")
-    random = ["the model was trained on random weights; its scores are meaningless"] * loaded.bundle.random_weights
+    sources = loaded.source_notes(manifest.clips, made, faces, sound)
     of_windows = window_notes(made) if windows is not None else ()
-    for note in (*random, *loaded.source_notes(manifest.clips, made, faces, sound), *of_windows):
+    for note in (*_warnings(scored), *sources, *of_windows, *loaded.clipping_notes(made), *media_notes(made)):
         terminal.note(note)
     files = {} if out is None else _write(scored, out, form, windows is not None, raw_cells)
     if kept is not None:
@@ -91,16 +95,23 @@ def predict(
     leave(sum(one.error is not None for one in made), len(made))
 
 
+def _warnings(scored: "ScoresDocument") -> "list[str]":
+    random = ["the model was trained on random weights; its scores are meaningless"] * scored.model.random_weights
+    return [*random, *([f"the model was {scored.model.banner}"] if scored.model.banner else [])]
+
+
 def _show(scored: "ScoresDocument", made: "list[Prediction]", why: bool, windows: bool) -> None:
     """Print the scores, and contributions and windows if requested."""
     from mien.cli.printing import print_scores, print_why, print_windows
     from mien.scores.exports import tabular
+    from mien.scores.provenance import provenance_line
 
     print_scores(tabular.wide(scored), scored.targets)
     if why:
         print_why(made, scored.targets)
     if windows:
         print_windows(tabular.windows(scored), scored.targets)
+    terminal.say(provenance_line(scored))
 
 
 def _interrupted(kept: "PartialScores | None", clips: int) -> str:

@@ -28,13 +28,17 @@ SubsetScores = Mapping[frozenset[str], npt.NDArray[np.floating]]
 """Scores ``(E,)`` by the set of available modalities."""
 
 
-def explain(bundle: Bundle, features: ClipFeatures, packed: PackedClips | None = None) -> Attribution:
+def explain(
+    bundle: Bundle, features: ClipFeatures, packed: PackedClips | None = None, raw: bool = False
+) -> Attribution:
     """Modality contributions to the scores of a clip, exact: every subset of its modalities is scored.
 
     Args:
         bundle: the model.
         features: of the clip.
         packed: the same clip, if it is packed already.
+        raw: contributions to the regression's own numbers; by default to the clipped scores (``score_packed``): the
+            scores of every subset are clipped, so that contributions add up to what is shown.
 
     Raises:
         ModelError: features are of another width than the model was trained on.
@@ -42,7 +46,8 @@ def explain(bundle: Bundle, features: ClipFeatures, packed: PackedClips | None =
     packed = packed or pack_clips(bundle, [features])
     clips, (present,) = packed.clips, packed.present
     scored = bundle.score_subsets(clips, [(), *all_subsets(present)])
-    by_subset = {frozenset(subset): scores[0].astype(np.float64) for subset, scores in scored.items()}
+    bounded = {subset: scores if raw else bundle.bounded(scores) for subset, scores in scored.items()}
+    by_subset = {frozenset(subset): scores[0].astype(np.float64) for subset, scores in bounded.items()}
     full = by_subset[frozenset(present)]
     leave_one_out = {name: full - by_subset[frozenset(present) - {name}] for name in present}
 

@@ -26,6 +26,9 @@ from mien.model.bundle import Bundle
 from mien.schema import Clip, Prediction
 from mien.storage.files import key_of, open_regular, writing
 
+_LINES = 2
+"""Version of the lines."""
+
 _PREDICTIONS = TypeAdapter(Prediction)
 _CLIP_FIELDS = {"clip", "path", "participant", "start"}
 """Fields that come from the clip and are not stored: names may hold bytes that JSON cannot."""
@@ -46,9 +49,9 @@ class PartialScores:
         self._known: dict[str, Any] = {}
         self.reused = self.stored = 0
 
-    def begin(self, bundle: Bundle, extraction: Extraction, why: bool) -> None:
+    def begin(self, bundle: Bundle, extraction: Extraction, why: bool, raw: bool = False) -> None:
         """Read what is stored for the same model and the same options."""
-        self._key = key_of(_model_key(bundle), _extraction_key(extraction), why)
+        self._key = key_of(_LINES, _model_key(bundle), _extraction_key(extraction), why, raw)
         self._known = dict(self._read())
 
     def take(self, clips: Sequence[Clip]) -> Iterator[tuple[Clip, Prediction | None]]:

@@ -25,15 +25,17 @@ from mien.features.windows import Windows, windows_of
 from mien.features.worker import ClipJob, ClipOutcome, outcomes, plan
 from mien.inference.explain import explain
 from mien.inference.partial import PartialScores
+from mien.inference.provenance import clipping_notes, describe_model, describe_scoring
 from mien.inference.score import pack_clips, score_packed
 from mien.inference.session import Session
 from mien.inference.sources import settings_for, source_notes
 from mien.inference.windows import score_windows
-from mien.model.bundle import Bundle, load_bundle
+from mien.model.bundle import Bundle, load_bundle, weights_file
 from mien.progress import counted
 from mien.schema import Clip, Manifest, Prediction
-from mien.scores.document import ModelNote, ScoresDocument, document
+from mien.scores.document import ScoresDocument, document
 from mien.scores.exports.tabular import wide
+from mien.storage.files import sha256_of
 
 Source = str | Path | Manifest | Iterable[str | Path]
 """A video file, a folder, a table of clips (see ``mien.read_manifest``), several of them, or a manifest."""
@@ -53,10 +55,12 @@ class Model:
     Attributes:
         bundle: encoders, fusion head, and the settings for preparing clips.
         name: the model's name in its outputs.
+        sha256: hash of the file of its weights; ``None`` if it was never in a file.
     """
 
     bundle: Bundle
     name: str = "model"
+    sha256: str | None = None
     _session: Session = field(default_factory=Session, init=False)
 
     def __repr__(self) -> str:
@@ -96,6 +100,7 @@ class Model:
         clip_seconds: float | None = None,
         faces: str | None = None,
         sound: str | None = None,
+        raw: bool = False,
         progress: bool = False,
     ) -> pa.Table:
         """Score clips.
@@ -108,33 +113,46 @@ class Model:
             faces: ``video``, ``provided``, or ``auto``: provided faces if a clip has them, else those of the video.
                 By default as in training, and ``auto`` if that was ``provided``.
             sound: likewise, for audio. ``source_notes`` reports clips whose source differs from training.
+            raw: the regression's own numbers; by default scores and intervals are clipped to the rating scale
+                (``clipping_notes`` counts them).
             progress: show a progress bar.
 
         Returns:
             A row per clip, as from ``wide`` (``mien.scores.exports.tabular``): ``clip``, a column per target, its
             ``lower`` and ``upper`` ends, with ``why`` the modality contributions, the ``present`` and ``absent``
-            modalities (with reasons), and ``error`` if it could not be scored.
+            modalities (with reasons), ``error`` if it could not be scored, and ``notes`` on its file. The schema's
+            metadata has the provenance (``mien``).
 
         Raises:
             DataError: a named file does not exist.
             WeightsMissing: pretrained weights that the model needs are not in the cache.
         """
         made = self.predictions(
-            clips, why=why, workers=workers, clip_seconds=clip_seconds, faces=faces, sound=sound, progress=progress
-        )
-        return wide(self.document(made))
+            clips, why=why, workers=workers, clip_seconds=clip_seconds, faces=faces, sound=sound, raw=raw,
+            progress=progress,
+        )  # fmt: skip
+        return wide(self.document(made, raw=raw))
 
-    def document(self, predictions: Iterable[Prediction]) -> ScoresDocument:
-        """Predictions with a description of this model, as one document."""
-        intervals = self.bundle.provenance.get("intervals", {})
-        note = ModelNote(
-            name=self.name,
-            weights=self.bundle.settings.weights,
-            modalities=list(self.modalities),
-            interval_level=intervals.get("level"),
-            random_weights=self.bundle.random_weights,
-        )
-        return document(predictions, self.targets, note)
+    def document(
+        self,
+        predictions: Iterable[Prediction],
+        *,
+        windows: float | None = None,
+        hop: float | None = None,
+        raw: bool = False,
+    ) -> ScoresDocument:
+        """Predictions with a description of this model and of the scoring, as one document.
+
+        Args:
+            predictions: from ``predictions``.
+            windows, hop, raw: as they were given to it.
+        """
+        model = describe_model(self.bundle, self.name, self.sha256)
+        return document(predictions, self.targets, model, describe_scoring(self.bundle, windows_of(windows, hop), raw))
+
+    def clipping_notes(self, predictions: Sequence[Prediction]) -> list[str]:
+        """How many scores were outside the rating scale and were clipped to it, in words."""
+        return clipping_notes(predictions, self.bundle.scale)
 
     def predictions(
         self,
@@ -147,6 +165,7 @@ class Model:
         clip_seconds: float | None = None,
         faces: str | None = None,
         sound: str | None = None,
+        raw: bool = False,
         progress: bool = False,
         kept: PartialScores | None = None,
     ) -> list[Prediction]:
@@ -156,7 +175,7 @@ class Model:
             clips: as for ``predict``.
             windows: also score windows of this many seconds.
             hop: seconds from one window to the next; by default a quarter of their length.
-            why, workers, clip_seconds, faces, sound, progress: as for ``predict``.
+            why, workers, clip_seconds, faces, sound, raw, progress: as for ``predict``.
             kept: stores predictions as they are made and holds those of an interrupted run; the caller removes it
                 once the output is written.
 
@@ -177,6 +196,7 @@ class Model:
             clip_seconds=clip_seconds,
             faces=faces,
             sound=sound,
+            raw=raw,
             kept=kept,
         )
         by_clip = {one.clip: one for one in counted(made, "scoring", len(manifest.clips), progress)}
@@ -192,6 +212,7 @@ class Model:
         clip_seconds: float | None = None,
         faces: str | None = None,
         sound: str | None = None,
+        raw: bool = False,
         kept: PartialScores | None = None,
     ) -> Iterator[Prediction]:
         """Score clips one by one: stored ones first, then in order of completion."""
@@ -200,14 +221,14 @@ class Model:
             settings = with_changes(settings, {"compute.clip_seconds": float(clip_seconds)}, "clip_seconds")
         extraction = plan(settings, workers, windows)
         if kept is not None:
-            kept.begin(self.bundle, extraction, why)
+            kept.begin(self.bundle, extraction, why, raw)
             known = list(kept.take(clips))
             clips = [clip for clip, made in known if made is None]
             yield from (made for _, made in known if made is not None)
         jobs = (ClipJob(clip) for clip in clips)
         extracted = outcomes(extraction, jobs, workers) if workers else self._session.outcomes(extraction, jobs)
         for job, outcome in extracted:
-            made = self._prediction(outcome, why)
+            made = self._prediction(outcome, why, raw)
             if kept is not None:
                 kept.add(job.clip, made)
             yield made
@@ -223,12 +244,12 @@ class Model:
         trained = self.bundle.settings
         return source_notes(trained, settings_for(trained, faces, sound), clips, predictions)
 
-    def _prediction(self, outcome: ClipOutcome, why: bool) -> Prediction:
+    def _prediction(self, outcome: ClipOutcome, why: bool, raw: bool) -> Prediction:
         if outcome.failure is not None:
             return replace(self._unscored(outcome.clip), error=outcome.failure)
         made = outcome.made
         packed = pack_clips(self.bundle, [made])
-        (whole,) = score_packed(self.bundle, packed)
+        (whole,) = score_packed(self.bundle, packed, raw)
         reasons = {feature.modality: feature.reason for feature in made.features}
         absent = {name: reasons[name] for name in self.modalities if name not in whole.present}
         known = replace(
@@ -237,6 +258,7 @@ class Model:
             absent=absent,
             seconds=made.seconds,
             transcript=made.transcript,
+            notes=tuple(escape_control(note) for note in made.notes),
         )
         if not whole.present:
             listed = "; ".join(f"{name}: {reason}" for name, reason in absent.items())
@@ -245,8 +267,9 @@ class Model:
             known,
             scores=whole.scores,
             intervals=whole.intervals,
-            windows=score_windows(self.bundle, made, outcome.window_spans),
-            why=explain(self.bundle, made, packed) if why else None,
+            windows=score_windows(self.bundle, made, outcome.window_spans, raw),
+            clipped=whole.clipped,
+            why=explain(self.bundle, made, packed, raw) if why else None,
         )
 
     def _unscored(self, clip: Clip) -> Prediction:
@@ -266,7 +289,8 @@ def load(folder: str | Path, local: Settings | None = None) -> Model:
     Raises:
         ModelError: the folder holds no model, a damaged one, or one of a newer version.
     """
-    return Model(load_bundle(Path(folder), local=local), Path(folder).resolve().name)
+    bundle = load_bundle(Path(folder), local=local)
+    return Model(bundle, Path(folder).resolve().name, sha256_of(weights_file(Path(folder))))
 
 
 def manifest_of_paths(clips: Source) -> Manifest:

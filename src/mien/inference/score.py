@@ -6,6 +6,7 @@ Shapes: ``N`` clips, ``M`` modalities, ``E`` emotions.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 
@@ -18,11 +19,15 @@ from mien.schema import ClipFeatures
 
 @dataclass(frozen=True)
 class ClipScores:
-    """Scores and intervals by target, and the available modalities; all ``nan`` if there are none."""
+    """Scores and intervals by target, and the available modalities; all ``nan`` if there are none.
+
+    ``clipped`` names the targets with a score outside the rating scale.
+    """
 
     scores: Mapping[str, float]
     intervals: Mapping[str, tuple[float, float]]
     present: tuple[str, ...]
+    clipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,29 +48,39 @@ def pack_clips(bundle: Bundle, clips: Sequence[ClipFeatures]) -> PackedClips:
     return PackedClips(bundle.clips(packed), [present_in(clip, bundle.modalities) for clip in clips])
 
 
-def score_packed(bundle: Bundle, clips: PackedClips) -> list[ClipScores]:
-    """Score clips in one batch, each with the intervals for its available modalities."""
+def score_packed(bundle: Bundle, clips: PackedClips, raw: bool = False) -> list[ClipScores]:
+    """Score clips in one batch, each with the intervals for its available modalities.
+
+    Args:
+        bundle: the model.
+        clips: the clips.
+        raw: keep the regression's own numbers; by default scores, and then the ends of their intervals, are clipped
+            to the rating scale. That loses no coverage: ratings lie in the scale.
+    """
     has = np.array([[name in names for name in bundle.modalities] for names in clips.present])  # (N, M)
-    scores = bundle.score_each(clips.clips).mean(0)  # (N, E)
-    scores = np.where(has.any(-1, keepdims=True), scores, np.float32(math.nan))
-    lower, upper = (ends.tolist() for ends in bundle.intervals(scores, has))
+    found = bundle.score_each(clips.clips).mean(0)  # (N, E)
+    found = np.where(has.any(-1, keepdims=True), found, np.float32(math.nan))
+    scores = found if raw else bundle.bounded(found)
+    lower, upper = (ends if raw else bundle.bounded(ends) for ends in bundle.intervals(scores, has))
+    clipped = (scores != found) & ~np.isnan(found)
     return [
         ClipScores(
-            dict(zip(bundle.targets, row, strict=True)),
-            dict(zip(bundle.targets, zip(low, high, strict=True), strict=True)),
+            dict(zip(bundle.targets, scores[n].tolist(), strict=True)),
+            dict(zip(bundle.targets, zip(lower[n].tolist(), upper[n].tolist(), strict=True), strict=True)),
             names,
+            tuple(compress(bundle.targets, clipped[n])),
         )
-        for row, low, high, names in zip(scores.tolist(), lower, upper, clips.present, strict=True)
+        for n, names in enumerate(clips.present)
     ]
 
 
-def score_features(bundle: Bundle, clips: Sequence[ClipFeatures]) -> list[ClipScores]:
-    """Pack clips and score them.
+def score_features(bundle: Bundle, clips: Sequence[ClipFeatures], raw: bool = False) -> list[ClipScores]:
+    """Pack clips and score them; ``raw`` as for ``score_packed``.
 
     Raises:
         ModelError: features are of another width than the model was trained on.
     """
-    return score_packed(bundle, pack_clips(bundle, clips))
+    return score_packed(bundle, pack_clips(bundle, clips), raw)
 
 
 def present_in(clip: ClipFeatures, modalities: Iterable[str]) -> tuple[str, ...]:

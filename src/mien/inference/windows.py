@@ -12,13 +12,16 @@ _BATCH = 64
 """Windows per batch; an hour has thousands of overlapping windows, too many to hold in memory."""
 
 
-def score_windows(bundle: Bundle, features: ClipFeatures, spans: Sequence[WindowSpan]) -> tuple[Window, ...]:
+def score_windows(
+    bundle: Bundle, features: ClipFeatures, spans: Sequence[WindowSpan], raw: bool = False
+) -> tuple[Window, ...]:
     """Score the windows of a clip, in order of time.
 
     Args:
         bundle: the model.
         features: of the whole clip.
         spans: its windows.
+        raw: as for ``score_packed``.
 
     Returns:
         A scored window per span, with the intervals for its modalities; scores are ``nan`` if none is available.
@@ -26,9 +29,9 @@ def score_windows(bundle: Bundle, features: ClipFeatures, spans: Sequence[Window
     windows: list[Window] = []
     for begin in range(0, len(spans), _BATCH):
         batch = spans[begin : begin + _BATCH]
-        scored = score_features(bundle, [cut(features, span, bundle.modalities) for span in batch])
+        scored = score_features(bundle, [cut(features, span, bundle.modalities) for span in batch], raw)
         windows += [
-            Window(span.start, span.end, one.scores, one.intervals, one.present)
+            Window(span.start, span.end, one.scores, one.intervals, one.present, one.clipped)
             for span, one in zip(batch, scored, strict=True)
         ]
     return tuple(windows)

@@ -35,6 +35,7 @@ from mien.model.embeddings import subset_scores
 from mien.model.inputs import ClipDataset, load_dataset, predict_all
 from mien.model.licences import licences_of
 from mien.model.network import ModelSpec, Multimodal, Unimodal
+from mien.schema import RATING_SCALE
 from mien.storage.bounded import read_safetensors
 from mien.storage.checksums import check_sums, write_sums
 from mien.storage.documents import check_document
@@ -82,6 +83,12 @@ class Bundle:
         return tuple(self.widths)
 
     @property
+    def scale(self) -> tuple[float, float]:
+        """Range of the ratings that it was trained on."""
+        low, high = self.provenance.get("scale", RATING_SCALE)
+        return low, high
+
+    @property
     def device(self) -> torch.device:
         """The device of its parameters."""
         return next(self.module.parameters()).device
@@ -115,6 +122,10 @@ class Bundle:
     def score_each(self, clips: ClipDataset) -> npt.NDArray[np.float32]:
         """Score clips with each of the K models: ``(K, N, E)``, in float32."""
         return predict_all(self.module, clips)
+
+    def bounded(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Scores clipped to the rating scale, as users get them; ``nan`` stays."""
+        return np.clip(scores, *np.float32(self.scale))
 
     def score_subsets(
         self, clips: ClipDataset, subsets: Iterable[tuple[str, ...]]
@@ -231,6 +242,11 @@ def _tensors(bundle: Bundle) -> dict[str, Tensor]:
 def resolve_model_dir(folder: Path) -> Path:
     """The model folder of a run, or the folder itself."""
     return folder / "model" if (folder / "model" / _CONFIG).exists() else folder
+
+
+def weights_file(folder: Path) -> Path:
+    """The file with the weights of a model, given its folder or its run."""
+    return resolve_model_dir(folder) / _WEIGHTS
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def card(config: Mapping[str, Any], provenance: Mapping[str, Any], licences: Lic
     """
     results = provenance.get("results", {})
     sections = [
-        ("", _about(config)),
+        ("", [*_banner(provenance), *_about(config)]),
         ("Intended use", _list(USE)),
         ("Not for", _list(NOT_FOR)),
         ("Data", _data(config, provenance)),
@@ -78,7 +78,9 @@ def front_matter(config: Mapping[str, Any], provenance: Mapping[str, Any], licen
         "license": "other",
         "license_name": "not-chosen",
         "license_link": "licences.json",
-        "tags": tags + (["random-weights"] if config["random_weights"] else []),
+        "tags": tags
+        + (["random-weights"] if config["random_weights"] else [])
+        + (["synthetic-data"] if provenance.get("data", {}).get("synthetic") else []),
     }
     metrics = [
         {"type": "pearsonr", "name": f"Pearson's r, {row['target']}", "value": row["r"][0]}
@@ -91,6 +93,13 @@ def front_matter(config: Mapping[str, Any], provenance: Mapping[str, Any], licen
         one = {"task": {"type": "video-classification", "name": TASK}, "dataset": dataset, "metrics": metrics}
         head["model-index"] = [{"name": f"mien {config['kind']}", "results": [one]}]
     return head
+
+
+def _banner(provenance: Mapping[str, Any]) -> list[str]:
+    synthetic = provenance.get("data", {}).get("synthetic")
+    return ["**Trained on synthetic people: for trying out. Its scores say nothing about real ones.**", ""] * bool(
+        synthetic
+    )
 
 
 def _about(config: Mapping[str, Any]) -> list[str]:

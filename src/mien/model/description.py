@@ -43,6 +43,7 @@ class Provenance(_Part):
     model_config = ConfigDict(extra="allow")
 
     intervals: _Intervals | None = None
+    scale: tuple[float, float] | None = None
 
 
 class Description(_Part):

@@ -3,9 +3,9 @@
 A table has a row per clip, which is enough for most uses. The document also holds windows, words with their times, and
 modality contributions. Reports and exports are made from it, and other programs can read it.
 
-    {"format": "mien-scores", "version": 1, "model": {...}, "targets": [...], "clips": [{...}, ...]}
+    {"format": "mien-scores", "version": 2, "model": {...}, "targets": [...], "clips": [{...}, ...], "provenance": ...}
 
-``nan`` is null. An added optional field keeps the version; a changed field raises it.
+``nan`` is null. Version 2 added optional fields to version 1, which is still read.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ from mien.storage.documents import check_document, plain
 from mien.storage.files import read_json, write_json
 
 FORMAT: Literal["mien-scores"] = "mien-scores"
-VERSION: Literal[1] = 1
+VERSION: Literal[2] = 2
 
 Scores = dict[str, float | None]
 """By target."""
@@ -29,6 +29,17 @@ Scores = dict[str, float | None]
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class TrainingDataNote(_Part):
+    """The data that a model was trained on."""
+
+    name: str
+    """Name of the data set's file or folder."""
+    clips: int | None
+    """Number of training clips; null if unknown."""
+    synthetic: bool | None
+    """Whether some of the people in it are synthetic (``mien synth``); null if unknown."""
 
 
 class ModelNote(_Part):
@@ -44,6 +55,12 @@ class ModelNote(_Part):
     """Target coverage of the prediction intervals; null if it has none."""
     random_weights: bool
     """The backbones have random weights: the scores are meaningless."""
+    sha256: str | None = None
+    """SHA-256 of the model's ``model.safetensors``; null if it was never in a file."""
+    trained_on: TrainingDataNote | None = None
+    """Null if unknown."""
+    banner: str | None = None
+    """A warning to be shown with every score; null if there is none."""
 
 
 class WordNote(_Part):
@@ -64,6 +81,8 @@ class WindowNote(_Part):
     lower: Scores
     upper: Scores
     present: list[str]
+    clipped: list[str] = Field(default_factory=list)
+    """Targets with a score outside the rating scale, which was clipped to its nearest end."""
 
 
 class AttentionNote(_Part):
@@ -111,22 +130,56 @@ class ClipNote(_Part):
     why: WhyNote | None = None
     start: float = 0.0
     """Start of the clip in its file, seconds; all other times are relative to it."""
+    notes: list[str] = Field(default_factory=list)
+    """Remarks on the file: damage, guessed times, several audio tracks."""
+    clipped: list[str] = Field(default_factory=list)
+    """Targets with a score outside the rating scale, which was clipped to its nearest end."""
+
+
+class WindowingNote(_Part):
+    """Length of windows, and time from one window to the next, seconds."""
+
+    seconds: float
+    hop: float
+
+
+class ProvenanceNote(_Part):
+    """How and when the scores were made."""
+
+    mien: str
+    """Version of mien."""
+    created: str
+    """Date and time (UTC, ISO 8601)."""
+    windows: WindowingNote | None = None
+    """Null without windows."""
+    scale: tuple[float, float]
+    """Range of the ratings that the model was trained on."""
+    raw: bool = False
+    """Scores are the regression's own numbers, which may lie outside ``scale``; else they were clipped to it."""
 
 
 class ScoresDocument(_Part):
     """Scored clips, with the model that scored them."""
 
     format: Literal["mien-scores"] = FORMAT
-    version: Literal[1] = VERSION
+    version: Literal[2] = VERSION
     model: ModelNote
     targets: list[str]
     """Names of the scores, in order."""
     clips: list[ClipNote]
+    provenance: ProvenanceNote | None = None
+    """Null in documents of version 1."""
 
 
-def document(predictions: Iterable[Prediction], targets: Iterable[str], model: ModelNote) -> ScoresDocument:
+def document(
+    predictions: Iterable[Prediction],
+    targets: Iterable[str],
+    model: ModelNote,
+    provenance: ProvenanceNote | None = None,
+) -> ScoresDocument:
     """Predictions as a document."""
-    return ScoresDocument(model=model, targets=list(targets), clips=[_clip(made) for made in predictions])
+    clips = [_clip(made) for made in predictions]
+    return ScoresDocument(model=model, targets=list(targets), clips=clips, provenance=provenance)
 
 
 def json_schema() -> dict[str, Any]:
@@ -146,13 +199,16 @@ def as_json(made: ScoresDocument) -> dict[str, Any]:
 
 
 def read_document(file: Path) -> ScoresDocument:
-    """Read a document.
+    """Read a document of this version, or of version 1.
 
     Raises:
         DataError: not a document of scores, damaged, or of another version.
     """
     remedy = f"make one with: mien predict MODEL CLIPS --out {file.name}"
-    values = check_document(file, read_json(file), FORMAT, VERSION, noun="document of scores", remedy=remedy)
+    found = read_json(file)
+    if isinstance(found, dict) and found.get("version") == 1:
+        found = {**found, "version": VERSION}
+    values = check_document(file, found, FORMAT, VERSION, noun="document of scores", remedy=remedy)
     try:
         return ScoresDocument.model_validate(values)
     except ValidationError as error:
@@ -176,12 +232,19 @@ def _clip(made: Prediction) -> ClipNote:
         words=[WordNote(**asdict(word)) for word in (transcript.words if transcript else ())],
         windows=[
             WindowNote(
-                start=w.start, end=w.end, scores=_scores(w.scores), **_ends(w.intervals), present=list(w.present)
+                start=w.start,
+                end=w.end,
+                scores=_scores(w.scores),
+                **_ends(w.intervals),
+                present=list(w.present),
+                clipped=list(w.clipped),
             )
             for w in made.windows
         ],
         why=_why(made),
         start=made.start,
+        notes=list(made.notes),
+        clipped=list(made.clipped),
     )
 
 

@@ -29,8 +29,9 @@ import torch
 
 from mien.config import LOCAL_MEDIA, Settings
 from mien.data.splits import Split
+from mien.data.synthetic import count_synthetic
 from mien.errors import Damaged, DataError, ModelError
-from mien.schema import Manifest
+from mien.schema import RATING_SCALE, Manifest
 from mien.storage.checksums import read_checksummed, write_checksummed
 from mien.storage.exclusive import LOCK, exclusive_writer
 from mien.storage.files import atomic_file, is_part, key_of, read_bytes_checked, write_json, writing
@@ -221,10 +222,12 @@ def provenance(manifest: Manifest, split: Split, store: str, results: Mapping[st
     return {
         "trained_on": f"{len(split.train)} clips of {manifest.source.name}, {len(split.valid)} for validation",
         "split": split.rule,
+        "scale": list(RATING_SCALE),
         "data": {
             "name": manifest.source.name,
             "train": len(split.train),
             "valid": len(split.valid),
+            "synthetic": count_synthetic((*split.train, *split.valid)) > 0,
             "participants": split.participants,
             "participants_on_both_sides": len(split.shared),
             "split_fingerprint": key_of([clip.id for clip in split.train], [clip.id for clip in split.valid]),

@@ -19,6 +19,7 @@ from xml.etree import ElementTree
 from mien.scores.document import ClipNote, ScoresDocument
 from mien.scores.exports.format import FolderFormat
 from mien.scores.exports.tiers import Tier, TierInterval, tiers
+from mien.scores.provenance import provenance_line
 
 SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
@@ -27,41 +28,49 @@ NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML cannot hold; they become U+FFFD."""
 
 
-def eaf(clip: ClipNote, targets: Sequence[str], annotator: str, folder: Path) -> bytes:
+def eaf(scored: ScoresDocument, clip: ClipNote, folder: Path) -> bytes:
     """The annotation file of a clip.
 
     Args:
-        clip: a scored clip.
-        targets: names of the scores, one tier each.
-        annotator: annotator of the tiers: the model's name.
+        scored: the document; its model is the annotator of the tiers.
+        clip: a scored clip of it.
         folder: folder of the annotation file; the path of the video is relative to it.
 
     Returns:
-        XML in UTF-8: a tier per target with scores as text, and ``transcript`` and ``words`` if known.
+        XML in UTF-8: a tier per target with scores as text, and ``transcript`` and ``words`` if known. Provenance and
+        notes on the file are properties in its head, ``mien`` and ``mien.notes``.
 
     Raises:
         DataError: windows are not in order of time, or nested.
     """
-    made = tiers(clip, targets)
+    made = tiers(clip, scored.targets)
     numbered = {part: place for place, part in enumerate(_parts(made), 1)}
     root = ElementTree.Element(
         "ANNOTATION_DOCUMENT",
-        {"AUTHOR": "mien", "DATE": datetime.now(UTC).isoformat(timespec="seconds"), "FORMAT": "3.0", "VERSION": "3.0",
+        {"AUTHOR": "mien", "DATE": _date(scored), "FORMAT": "3.0", "VERSION": "3.0",
          "xmlns:xsi": INSTANCE, "xsi:noNamespaceSchemaLocation": SCHEMA},
     )  # fmt: skip
     header = ElementTree.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
     if clip.path is not None:
         ElementTree.SubElement(header, "MEDIA_DESCRIPTOR", _media(Path(clip.path), folder))
     ElementTree.SubElement(header, "PROPERTY", NAME="lastUsedAnnotationId").text = str(len(numbered))
+    for name, text in (("mien", provenance_line(scored)), ("mien.notes", "; ".join(clip.notes))):
+        if text:
+            ElementTree.SubElement(header, "PROPERTY", NAME=name).text = clean(text)
     slots = _time_order(root, list(numbered))
     for tier in made:
-        _tier(root, tier, numbered, slots, {"ANNOTATOR": annotator, "PARTICIPANT": clip.participant or ""})
+        _tier(root, tier, numbered, slots, {"ANNOTATOR": scored.model.name, "PARTICIPANT": clip.participant or ""})
     for kind in KINDS:
         ElementTree.SubElement(
             root, "LINGUISTIC_TYPE", GRAPHIC_REFERENCES="false", LINGUISTIC_TYPE_ID=kind, TIME_ALIGNABLE="true"
         )
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="UTF-8", xml_declaration=True) + b"\n"
+
+
+def _date(scored: ScoresDocument) -> str:
+    """When the scores were made; today for a document that does not know it."""
+    return scored.provenance.created if scored.provenance else datetime.now(UTC).isoformat(timespec="seconds")
 
 
 Part = tuple[str, TierInterval]
@@ -120,13 +129,9 @@ def clean(text: str) -> str:
     return NOT_XML.sub("\ufffd", text)
 
 
-def _of_clip(scored: ScoresDocument, clip: ClipNote, folder: Path) -> bytes:
-    return eaf(clip, scored.targets, scored.model.name, folder)
-
-
 EAF = FolderFormat(
     name="eaf",
     about="an ELAN file per clip, with a tier per target, and the words: for annotators",
     suffix=".eaf",
-    make=_of_clip,
+    make=eaf,
 )

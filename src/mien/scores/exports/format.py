@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from mien.errors import SettingsError
 from mien.scores.document import ClipNote, ScoresDocument
+from mien.scores.provenance import provenance_line
 from mien.scores.tables import SUFFIXES, check_suffix, write_table
 from mien.storage.files import atomic_file, write_json
 
@@ -72,8 +73,11 @@ class TableFormat(Format):
         check_suffix(out)
 
     def write(self, scored: ScoresDocument, out: Path, raw_cells: bool) -> tuple[str, ...]:
-        """See ``Format``."""
-        write_table(self.make(scored), out, raw_cells=raw_cells)
+        """See ``Format``; files that hold no metadata get a column ``provenance``."""
+        table = self.make(scored)
+        if out.suffix.lower() != ".parquet":
+            table = table.append_column("provenance", pa.array([provenance_line(scored)] * len(table), pa.string()))
+        write_table(table, out, raw_cells=raw_cells)
         return ()
 
 

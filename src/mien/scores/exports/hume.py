@@ -8,9 +8,10 @@ the types of its Python client (``hume`` 0.13, ``expression_measurement.batch``)
   ``prosody``: its records have a ``time`` with ``begin`` and ``end`` and need no face box or text position, which fused
   scores do not have. The other models are null.
 - A prediction is a window, or the whole clip if there are no windows. Times are from the start of the file.
-- ``emotions`` holds the model's targets under their own names; there are not 48 of them, and they are not clipped.
+- ``emotions`` holds the model's targets under their own names; there are not 48 of them.
 - ``md5sum`` is empty, since media are not read again; ``id`` is the participant, or ``unknown`` as in Hume.
 - A clip that could not be scored is in ``results.errors`` with its reason.
+- Each source also has a key ``mien``, which the service did not have: provenance, and notes on the file.
 """
 
 from pathlib import Path
@@ -19,11 +20,13 @@ from typing import Any
 from mien.data.manifest import AUDIO_SUFFIXES
 from mien.scores.document import ClipNote, ScoresDocument, WindowNote
 from mien.scores.exports.format import JsonFormat
+from mien.scores.provenance import provenance_values
 
 
 def hume(scored: ScoresDocument) -> list[dict[str, Any]]:
     """One source per clip, in the order of the document."""
-    return [_source(clip, scored.targets) for clip in scored.clips]
+    about = provenance_values(scored)
+    return [{**_source(clip, scored.targets), "mien": {**about, "notes": clip.notes}} for clip in scored.clips]
 
 
 def _source(clip: ClipNote, targets: list[str]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A scored clip as a Praat TextGrid: interval tiers in the long text format, UTF-8.
 
-In Praat an interval tier covers all of its time without a gap, so what lies between stretches is an interval without
-text. The grid's time is that of the file: a clip that begins at 12.5 s in its file gives a grid that begins at 12.5 s.
+In Praat an interval tier covers all of its time without a gap, so gaps between windows are intervals without text. The
+grid's time is that of the file: a clip that begins at 12.5 s in its file gives a grid that begins at 12.5 s.
 
 Source: P. Boersma, D. Weenink, Praat manual, "TextGrid file formats".
 """
@@ -11,18 +11,23 @@ from pathlib import Path
 
 from mien.scores.document import ClipNote, ScoresDocument
 from mien.scores.exports.format import FolderFormat
-from mien.scores.exports.tiers import Tier, TierInterval, extent, tiers
+from mien.scores.exports.tiers import Tier, TierInterval, extent, free_name, tiers
+from mien.scores.provenance import provenance_line
 
 
-def textgrid(clip: ClipNote, targets: Sequence[str]) -> str:
+def textgrid(scored: ScoresDocument, clip: ClipNote) -> str:
     """The TextGrid of a clip: a tier per target with scores as text, ``transcript`` and ``words`` if known.
+
+    Its last tier, ``mien``, has the provenance and notes on the file: TextGrids have no header for them.
 
     Raises:
         DataError: windows are not in order of time, or nested.
     """
     begin, end = extent(clip)
-    made = tiers(clip, targets)
+    made = tiers(clip, scored.targets)
     end = max([end, *(tier.intervals[-1].end for tier in made if tier.intervals)])
+    about = "; ".join([provenance_line(scored), *clip.notes])
+    made += (Tier(free_name("mien", [tier.name for tier in made]), "about", (TierInterval(begin, end, about),)),)
     lines = [
         'File type = "ooTextFile"', 'Object class = "TextGrid"', "", f"xmin = {_seconds(begin)}",
         f"xmax = {_seconds(end)}", "tiers? <exists>", f"size = {len(made)}", "item []:",
@@ -73,7 +78,7 @@ def _quoted(text: str) -> str:
 
 
 def _of_clip(scored: ScoresDocument, clip: ClipNote, folder: Path) -> bytes:  # noqa: ARG001
-    return textgrid(clip, scored.targets).encode("utf-8")
+    return textgrid(scored, clip).encode("utf-8")
 
 
 TEXTGRID = FolderFormat(

@@ -3,9 +3,10 @@
 Each function makes a table of a document; the formats ``WIDE`` … ``WHY`` at the end describe their purpose.
 
 The trade-off: a missing number is null, not ``nan``, so that one bad clip does not make a column's mean ``nan``.
-Times are seconds from the start of the clip.
+Times are seconds from the start of the clip. The metadata ``mien`` of a table's schema has the provenance.
 """
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 
 from mien.scores.document import ClipNote, ScoresDocument, WindowNote
 from mien.scores.exports.format import TableFormat
+from mien.scores.provenance import provenance_values
 
 TEXT, NUMBER = pa.string(), pa.float64()
 
@@ -22,14 +24,15 @@ def wide(scored: ScoresDocument) -> pa.Table:
 
     Returns:
         ``clip``, ``participant``, ``seconds``, a column per target, its ``lower`` and ``upper`` ends, ``present``
-        (modalities, separated by spaces), ``absent`` (with reasons), ``error``. If contributions were computed, also
-        ``<target> from nothing`` (baseline) and ``<target> from <modality>``: they add up to the score.
+        (modalities, separated by spaces), ``absent`` (with reasons), ``error``, ``notes`` (on the file). If
+        contributions were computed, also ``<target> from nothing`` (baseline) and ``<target> from <modality>``: they
+        add up to the score.
     """
     sources = _contributors(scored)
     kinds = {"clip": TEXT, "participant": TEXT, "seconds": NUMBER, **_score_kinds(scored.targets)}
     kinds |= {f"{target} from {source}": NUMBER for target in scored.targets for source in sources}
-    kinds |= dict.fromkeys(("present", "absent", "error"), TEXT)
-    return _table((_wide_row(clip, scored.targets, sources) for clip in scored.clips), kinds)
+    kinds |= dict.fromkeys(("present", "absent", "error", "notes"), TEXT)
+    return _table(scored, (_wide_row(clip, scored.targets, sources) for clip in scored.clips), kinds)
 
 
 def long(scored: ScoresDocument) -> pa.Table:
@@ -37,17 +40,18 @@ def long(scored: ScoresDocument) -> pa.Table:
 
     Returns:
         ``clip``, ``participant``, ``unit`` (``clip`` or ``window``), ``start``, ``end``, ``target``, ``score``,
-        ``lower``, ``upper``, ``present``, ``error``. A whole clip ends at its length, if known.
+        ``lower``, ``upper``, ``present``, ``error``, ``notes``. A whole clip ends at its length, if known.
     """
     kinds = {"clip": TEXT, "participant": TEXT, "unit": TEXT, "start": NUMBER, "end": NUMBER, "target": TEXT,
-             "score": NUMBER, "lower": NUMBER, "upper": NUMBER, "present": TEXT, "error": TEXT}  # fmt: skip
+             "score": NUMBER, "lower": NUMBER, "upper": NUMBER, "present": TEXT, "error": TEXT,
+             "notes": TEXT}  # fmt: skip
     rows = (
         {**_named(clip), "unit": unit, "start": start, "end": end, "target": target, "score": part.scores.get(target),
          "lower": part.lower.get(target), "upper": part.upper.get(target), "present": " ".join(part.present),
-         "error": clip.error or ""}
+         "error": clip.error or "", "notes": _notes(clip)}
         for clip in scored.clips for unit, start, end, part in _parts(clip) for target in scored.targets
     )  # fmt: skip
-    return _table(rows, kinds)
+    return _table(scored, rows, kinds)
 
 
 def windows(scored: ScoresDocument) -> pa.Table:
@@ -59,7 +63,7 @@ def windows(scored: ScoresDocument) -> pa.Table:
          "present": " ".join(window.present)}
         for clip in scored.clips for window in clip.windows
     )  # fmt: skip
-    return _table(rows, kinds)
+    return _table(scored, rows, kinds)
 
 
 def words(scored: ScoresDocument) -> pa.Table:
@@ -69,7 +73,7 @@ def words(scored: ScoresDocument) -> pa.Table:
         {**_named(clip), "word": word.text.strip(), **word.model_dump(include={"start", "end", "probability"})}
         for clip in scored.clips for word in clip.words
     )  # fmt: skip
-    return _table(rows, kinds)
+    return _table(scored, rows, kinds)
 
 
 def why(scored: ScoresDocument) -> pa.Table:
@@ -80,7 +84,7 @@ def why(scored: ScoresDocument) -> pa.Table:
          "left_out": clip.why.left_out.get(name, {}).get(target)}
         for clip in scored.clips if clip.why for name, values in clip.why.shapley.items() for target in scored.targets
     )  # fmt: skip
-    return _table(rows, kinds)
+    return _table(scored, rows, kinds)
 
 
 def _wide_row(clip: ClipNote, targets: list[str], sources: list[str]) -> dict[str, Any]:
@@ -93,7 +97,12 @@ def _wide_row(clip: ClipNote, targets: list[str], sources: list[str]) -> dict[st
     row["present"] = " ".join(clip.present)
     row["absent"] = "; ".join(f"{name}: {reason}" for name, reason in clip.absent.items())
     row["error"] = clip.error or ""
+    row["notes"] = _notes(clip)
     return row
+
+
+def _notes(clip: ClipNote) -> str:
+    return "; ".join(clip.notes)
 
 
 def _score_kinds(targets: list[str]) -> dict[str, pa.DataType]:
@@ -121,8 +130,10 @@ def _parts(clip: ClipNote) -> list[tuple[str, float, float | None, ClipNote | Wi
     return [("clip", 0.0, clip.seconds, clip), *windows]
 
 
-def _table(rows: Iterable[dict[str, Any]], kinds: dict[str, pa.DataType]) -> pa.Table:
-    return pa.Table.from_pylist(list(rows), schema=pa.schema(list(kinds.items())))
+def _table(scored: ScoresDocument, rows: Iterable[dict[str, Any]], kinds: dict[str, pa.DataType]) -> pa.Table:
+    """A table with the provenance in its metadata, which Parquet keeps."""
+    about = {"mien": json.dumps(provenance_values(scored), ensure_ascii=False)}
+    return pa.Table.from_pylist(list(rows), schema=pa.schema(list(kinds.items()), metadata=about))
 
 
 _CLIP = ("clip", "participant")
@@ -132,14 +143,15 @@ WIDE = TableFormat(
     name="wide",
     about="a row per clip, a column per target: for a spreadsheet",
     columns=(
-        *_CLIP, "seconds", *_SCORE, "<target> from nothing", "<target> from <modality>", "present", "absent", "error"
+        *_CLIP, "seconds", *_SCORE, "<target> from nothing", "<target> from <modality>", "present", "absent", "error",
+        "notes",
     ),
     make=wide,
 )  # fmt: skip
 LONG = TableFormat(
     name="long",
     about="a row per clip or window and target: for R, pandas and plots",
-    columns=(*_CLIP, "unit", "start", "end", "target", "score", "lower", "upper", "present", "error"),
+    columns=(*_CLIP, "unit", "start", "end", "target", "score", "lower", "upper", "present", "error", "notes"),
     make=long,
 )
 WINDOWS = TableFormat(

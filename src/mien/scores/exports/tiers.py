@@ -26,7 +26,7 @@ class TierInterval:
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """Intervals in order of time, without overlap; ``kind`` is ``score`` or ``speech``."""
+    """Intervals in order of time, without overlap; ``kind`` is ``score``, ``speech`` or ``about``."""
 
     name: str
     kind: str
@@ -51,9 +51,9 @@ def tiers(clip: ClipNote, targets: Sequence[str]) -> tuple[Tier, ...]:
         parts = [((begin, end), clip.scores)]
     made = [Tier(target, "score", _scored(parts, target)) for target in targets]
     if clip.transcript:
-        made.append(Tier(_free("transcript", targets), "speech", (TierInterval(begin, end, clip.transcript),)))
+        made.append(Tier(free_name("transcript", targets), "speech", (TierInterval(begin, end, clip.transcript),)))
     if clip.words:
-        made.append(Tier(_free("words", targets), "speech", _word_intervals(clip)))
+        made.append(Tier(free_name("words", targets), "speech", _word_intervals(clip)))
     return tuple(made)
 
 
@@ -105,8 +105,8 @@ def _word_intervals(clip: ClipNote) -> tuple[TierInterval, ...]:
     return tuple(made)
 
 
-def _free(name: str, taken: Sequence[str]) -> str:
-    """A tier name that is not a target's."""
+def free_name(name: str, taken: Sequence[str]) -> str:
+    """A tier name that is not taken: ``words_`` if there is a ``words``."""
     while name in taken:
         name += "_"
     return name

@@ -1,0 +1,94 @@
+"""How scores were made: the model, the data that it was trained on, and what changed scores on their way out."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from mien.features.windows import Windows
+from mien.model.bundle import Bundle
+from mien.schema import Prediction
+from mien.scores.document import ModelNote, ProvenanceNote, TrainingDataNote, WindowingNote
+
+SYNTHETIC = "trained on synthetic people: for trying out, its scores say nothing about real ones"
+"""Banner of a model that was trained on the stand-in corpus."""
+
+
+def describe_model(bundle: Bundle, name: str, sha256: str | None) -> ModelNote:
+    """A model as its scores name it.
+
+    Args:
+        bundle: the model.
+        name: of its folder.
+        sha256: of its weights' file; ``None`` if it was never in a file.
+    """
+    data = bundle.provenance.get("data", {})
+    trained_on = TrainingDataNote(name=data["name"], clips=data.get("train"), synthetic=data.get("synthetic"))
+    return ModelNote(
+        name=name,
+        weights=bundle.settings.weights,
+        modalities=list(bundle.modalities),
+        interval_level=bundle.provenance.get("intervals", {}).get("level"),
+        random_weights=bundle.random_weights,
+        sha256=sha256,
+        trained_on=trained_on if data else None,
+        banner=SYNTHETIC if data.get("synthetic") else None,
+    )
+
+
+def describe_scoring(bundle: Bundle, windows: Windows | None, raw: bool) -> ProvenanceNote:
+    """When and how clips were scored: now, with this version of mien."""
+    return ProvenanceNote(
+        mien=version("mien"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        windows=None if windows is None else WindowingNote(seconds=windows.seconds, hop=windows.hop),
+        scale=bundle.scale,
+        raw=raw,
+    )
+
+
+def clipping_notes(predictions: Sequence[Prediction], scale: tuple[float, float]) -> list[str]:
+    """How many scores of clips, and of windows, were outside the rating scale and were clipped, with the first."""
+    scored = [made for made in predictions if made.error is None]
+    low, high = scale
+    notes = []
+    for clipped, total, of in (
+        ([(made, made.clipped) for made in scored], sum(len(made.scores) for made in scored), "scores"),
+        ([(made, window.clipped) for made in scored for window in made.windows],
+         sum(len(window.scores) for made in scored for window in made.windows), "scores of windows"),
+    ):  # fmt: skip
+        found = [(made.clip, targets[0]) for made, targets in clipped if targets]
+        if found:
+            count = sum(len(targets) for _, targets in clipped)
+            notes.append(
+                f"{count:,} of {total:,} {of} were outside the rating scale [{low:g}, {high:g}] and were clipped to it "
+                f"(first: {found[0][0]}, {found[0][1]}); --raw keeps the model's own numbers"
+            )
+    return notes
+
+
+def media_notes(predictions: Iterable[Prediction], at_most: int = 10) -> list[str]:
+    """What is odd about the files: a line per kind of note, with the number of clips and the first, the common first.
+
+    Args:
+        predictions: of the clips.
+        at_most: lines; the rest is counted in one more.
+    """
+    found = [(_kind(note), made.clip, note) for made in predictions for note in made.notes]
+    counts = Counter(kind for kind, _, _ in found)
+    first: dict[str, tuple[str, str]] = {}
+    for kind, clip, note in found:
+        first.setdefault(kind, (clip, note))
+    lines = [
+        f"{clip}: {note}" if count == 1 else f"{count:,} clips: {note} (first: {clip})"
+        for kind, count in counts.most_common()
+        for clip, note in [first[kind]]
+    ]
+    left = len(lines) - at_most
+    return lines if left <= 0 else [*lines[:at_most], f"and {left} more kinds of notes; the column notes has them all"]
+
+
+def _kind(note: str) -> str:
+    """A note without its numbers, so that equal notes can be counted."""
+    return re.sub(r"\d+(\.\d+)?", "#", note)
