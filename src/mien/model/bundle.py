@@ -125,7 +125,8 @@ class Bundle:
 
     def bounded(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Scores clipped to the rating scale, as users get them; ``nan`` stays."""
-        return np.clip(scores, *np.float32(self.scale))
+        low, high = self.scale
+        return np.clip(scores, np.float32(low), np.float32(high))
 
     def score_subsets(
         self, clips: ClipDataset, subsets: Iterable[tuple[str, ...]]
