@@ -1,8 +1,8 @@
 """How good a model is, said so that a statistician accepts it. Plain records first; rendering is somebody else's work.
 
 Everything is over all rated clips of a split at once. Intervals are bootstrap intervals over whole participants where
-participants are known, else over clips (and then too narrow, which the record says). The scores judged are those that
-``predict`` gives: the mean over the model's seeds.
+participants are known, else over clips (and then too narrow, which the record says). The scores evaluated are those that
+``predict`` gives: the mean over the model's seeds, clipped to the rating scale.
 
 Shapes: ``K`` models, ``N`` clips, ``M`` modalities, ``E`` emotions.
 """
@@ -52,7 +52,8 @@ class ScoredSplit:
         clips: in the order of the manifest.
         inputs: their features in memory.
         rated: ``(N, E)``.
-        scores: ``(K, N, E)``.
+        scores: ``(K, N, E)``, the regression's own numbers.
+        mean: ``(N, E)`` the scores that users get: the mean over the models, clipped to the rating scale.
         present: ``(N, M)``.
         absent: by clip, each modality that it lacks with the reason (``"text: no speech; motion: no face"``).
     """
@@ -61,6 +62,7 @@ class ScoredSplit:
     inputs: ClipDataset
     labels: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
+    mean: npt.NDArray[np.float32]
     present: npt.NDArray[np.bool_]
     absent: tuple[str, ...]
 
@@ -93,7 +95,8 @@ def score_split(bundle: Bundle, manifest: Manifest, store: Store, split: str) ->
     inputs = bundle.clips({name: store.gather(name, ids) for name in bundle.modalities}, labels)
     present = np.stack([inputs.present(name).cpu().numpy() for name in bundle.modalities], -1)
     absent = tuple(_absent(store, clip, bundle.modalities, here) for clip, here in zip(ids, present, strict=True))
-    return ScoredSplit(clips, inputs, labels, bundle.score_each(inputs), present, absent)
+    scores = bundle.score_each(inputs)
+    return ScoredSplit(clips, inputs, labels, scores, bundle.bounded(scores.mean(0)), present, absent)
 
 
 def _absent(store: Store, clip: str, modalities: tuple[str, ...], present: npt.NDArray[np.bool_]) -> str:
@@ -138,11 +141,11 @@ def evaluate(
         DataError, ModelError: as ``score_split``.
     """
     scored = score_split(bundle, manifest, store, split)
-    mean = scored.scores.mean(0)
-    targets, mean_r = evaluate_targets(bundle.targets, mean, scored.labels, scored.clusters, resamples, seed)
+    targets, mean_r = evaluate_targets(bundle.targets, scored.mean, scored.labels, scored.clusters, resamples, seed)
     r = np.array([target.r.value for target in targets])
     many = subsets and len(bundle.modalities) > 1
-    answers = bundle.score_subsets(scored.inputs, all_subsets(bundle.modalities)) if many else {}
+    subset_scores = bundle.score_subsets(scored.inputs, all_subsets(bundle.modalities)) if many else {}
+    answers = {names: bundle.bounded(scores) for names, scores in subset_scores.items()}
     return Evaluation(
         split=split,
         clips=len(scored.clips),
@@ -151,7 +154,7 @@ def evaluate(
         mean_r=mean_r,
         defined=int(np.isfinite(r).sum()),
         mean_ccc=float(mean_defined([target.ccc for target in targets])),
-        seeds=mean_defined(pearson(scored.scores, scored.labels)),
+        seeds=mean_defined(pearson(bundle.bounded(scored.scores), scored.labels)),
         subsets={
             subset_name(names): float(mean_defined(pearson(answer, scored.labels))) for names, answer in answers.items()
         },
@@ -160,7 +163,7 @@ def evaluate(
         coverage=_coverage(bundle, scored),
         table=_table(bundle, scored),
         notes=_notes(bundle, scored, r),
-        groups=by_group(mean, scored.labels, scored.clips, resamples, seed),
+        groups=by_group(scored.mean, scored.labels, scored.clips, resamples, seed),
         modalities=bundle.modalities,
     )
 
@@ -218,7 +221,7 @@ def compare(
         DataError, ModelError: as ``score_split``.
     """
     a, b = (score_split(model, manifest, store, split) for model, store in zip((first, second), stores, strict=True))
-    p, q = a.scores.mean(0), b.scores.mean(0)
+    p, q = a.mean, b.mean
     results = {}
     for e, name in enumerate(first.targets):
         one = [e]
@@ -250,8 +253,9 @@ def missing_curves(
 def _coverage(bundle: Bundle, scored: ScoredSplit) -> Coverage | None:
     if not bundle.quantiles:
         return None
-    low, high = bundle.intervals(scored.scores.mean(0), scored.present)
-    known = ~np.isnan(scored.labels) & np.isfinite(low)
+    ends = bundle.intervals(scored.mean, scored.present)
+    known = ~np.isnan(scored.labels) & np.isfinite(ends[0])
+    low, high = map(bundle.bounded, ends)
     inside = (scored.labels >= low) & (scored.labels <= high) & known
     count = np.maximum(known.sum(0), 1)
     found = np.where(known.any(0), inside.sum(0) / count, np.nan)
@@ -262,7 +266,6 @@ def _coverage(bundle: Bundle, scored: ScoredSplit) -> Coverage | None:
 
 def _table(bundle: Bundle, scored: ScoredSplit) -> pa.Table:
     """What anyone needs to compute every number again."""
-    mean = scored.scores.mean(0)
     columns: dict[str, object] = {
         "clip": [clip.id for clip in scored.clips],
         "participant": [clip.participant for clip in scored.clips],
@@ -272,7 +275,7 @@ def _table(bundle: Bundle, scored: ScoredSplit) -> pa.Table:
         "absent": scored.absent,
     }
     columns |= {f"rated {target}": scored.labels[:, e] for e, target in enumerate(bundle.targets)}
-    columns |= {f"predicted {target}": mean[:, e] for e, target in enumerate(bundle.targets)}
+    columns |= {f"predicted {target}": scored.mean[:, e] for e, target in enumerate(bundle.targets)}
     return pa.table(columns)
 
 
@@ -280,6 +283,15 @@ def _notes(bundle: Bundle, scored: ScoredSplit, r: Array) -> tuple[str, ...]:
     notes = []
     if bundle.random_weights:
         notes.append("made with random backbones: these numbers mean nothing")
+    if bundle.provenance.get("data", {}).get("synthetic"):
+        notes.append("trained on synthetic people: for trying out")
+    raw = scored.scores.mean(0)
+    if outside := int((raw != scored.mean).sum()):
+        low, high = bundle.scale
+        notes.append(
+            f"{outside} of {raw.size} scores were outside the rating scale [{low:g}, {high:g}] and were clipped to it, as "
+            "in mien predict"
+        )
     if scored.clusters is None:
         notes.append("participants are unknown: intervals resample clips and may be too narrow")
     if (undefined := int(np.isnan(r).sum())) > 0:

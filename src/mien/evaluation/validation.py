@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from mien.evaluation.subgroups import by_group, participants_of
 from mien.metrics import Interval, bootstrap_mean, bootstrap_pearson, interval, mean_defined, pearson
-from mien.schema import Clip
+from mien.schema import RATING_SCALE, Clip
 from mien.storage.documents import plain
 
 LEVEL = 0.95
@@ -31,7 +31,7 @@ def results_record(
     """What a model folder says about its worth.
 
     Args:
-        scores: ``(K, N, E)``; the mean over the models is judged, as it is what the model will answer.
+        scores: ``(K, N, E)``; the mean over the models is evaluated, clipped to the rating scale, as users get it.
         rated: ``(N, E)``, ``nan`` where unrated.
         clips: the ``N`` validation clips.
         targets: names of the emotions.
@@ -41,7 +41,7 @@ def results_record(
         ``r`` as rows of numbers with their mean; ``scores``: r and mean absolute error per emotion and over all, with
         bootstrap intervals over participants where all are known, else over clips; ``groups``, where there are some.
     """
-    mean, people = scores.mean(0), participants_of(clips)
+    mean, people = np.clip(scores.mean(0), *RATING_SCALE), participants_of(clips)
     drawn = bootstrap_pearson(mean, rated, people, RESAMPLES)
     off = np.abs(mean - rated)  # nan where unrated
     spread, point = bootstrap_mean(off, people, RESAMPLES), pearson(mean, rated)
