@@ -1,8 +1,8 @@
 """How good a model is, said so that a statistician accepts it. Plain records first; rendering is somebody else's work.
 
 Everything is over all rated clips of a split at once. Intervals are bootstrap intervals over whole participants where
-participants are known, else over clips (and then too narrow, which the record says). The scores evaluated are those that
-``predict`` gives: the mean over the model's seeds, clipped to the rating scale.
+participants are known, else over clips (and then too narrow, which the record says). The scores evaluated are those of
+``predict``: the mean over the model's seeds, clipped to the rating scale.
 
 Shapes: ``K`` models, ``N`` clips, ``M`` modalities, ``E`` emotions.
 """
@@ -289,8 +289,8 @@ def _notes(bundle: Bundle, scored: ScoredSplit, r: Array) -> tuple[str, ...]:
     if outside := int((raw != scored.mean).sum()):
         low, high = bundle.scale
         notes.append(
-            f"{outside} of {raw.size} scores were outside the rating scale [{low:g}, {high:g}] and were clipped to it, as "
-            "in mien predict"
+            f"{outside} of {raw.size} scores were outside the rating scale [{low:g}, {high:g}] and were clipped to it, "
+            "as in mien predict"
         )
     if scored.clusters is None:
         notes.append("participants are unknown: intervals resample clips and may be too narrow")

@@ -96,10 +96,9 @@ def front_matter(config: Mapping[str, Any], provenance: Mapping[str, Any], licen
 
 
 def _banner(provenance: Mapping[str, Any]) -> list[str]:
-    synthetic = provenance.get("data", {}).get("synthetic")
-    return ["**Trained on synthetic people: for trying out. Its scores say nothing about real ones.**", ""] * bool(
-        synthetic
-    )
+    if not provenance.get("data", {}).get("synthetic"):
+        return []
+    return ["**Trained on synthetic people: for trying out. Its scores say nothing about real ones.**", ""]
 
 
 def _about(config: Mapping[str, Any]) -> list[str]:
