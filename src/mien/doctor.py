@@ -82,8 +82,8 @@ def _libraries() -> Iterator[Finding]:
     versions = {name: importlib.metadata.version(name) for name in ("mien", "torch", "transformers", "av")}
     for name, version in versions.items():
         yield Finding(name, True, version)
-    ffmpeg = ", ".join(f"{name} {'.'.join(map(str, v))}" for name, v in sorted(av.library_versions.items()))
-    yield Finding("ffmpeg", True, ffmpeg)
+    versions = ", ".join(f"{name} {'.'.join(map(str, v))}" for name, v in sorted(av.library_versions.items()))
+    yield Finding("codecs of av", True, versions)
 
 
 def _extras() -> Iterator[Finding]:

@@ -306,6 +306,23 @@ def test_films_that_are_embedded_play_from_the_page_alone(home: Path, sheet: Any
     assert one.video_time == pytest.approx(3.0, abs=0.11)
 
 
+def test_a_converted_video_plays_and_seeks(sheet: Any, tmp_path: Path) -> None:
+    """An AVI file that no browser plays; the note names the option that converts it."""
+    old = make_clip(tmp_path / "old.avi", seconds=4.0, size=(321, 241), codec="mpeg4", sound="mp3")
+    write_document(scored(clip("old", old)), tmp_path / "s.json")
+    assert "mien report SCORES.json --convert FOLDER" in report(tmp_path / "s.json", "--out", tmp_path / "s.html")
+    said = report(tmp_path / "s.json", "--out", tmp_path / "s.html", "--convert", tmp_path / "converted", "--embed")
+    assert "--convert" not in said
+    one = sheet(tmp_path / "s.html")
+    one.ready()
+    one.click_at(0.75)
+    assert one.video_time == pytest.approx(3.0, abs=0.02)
+    size = one.page.evaluate(
+        "[document.querySelector('video').videoWidth, document.querySelector('video').videoHeight]"
+    )
+    assert size == [322, 242]
+
+
 def test_a_video_that_was_moved_is_said_and_the_curves_go_on(home: Path, sheet: Any, tmp_path: Path) -> None:
     (tmp_path / "away").mkdir()
     shutil.copy(home / "pages" / "one.html", tmp_path / "away" / "one.html")

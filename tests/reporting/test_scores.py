@@ -1,11 +1,16 @@
 """The page about scores as data: what it counts, bounds and links, from documents made by hand."""
 
 import math
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from mien.config import MediaSettings
 from mien.errors import DataError
+from mien.media.browser_support import why_unplayable
+from mien.media.decode import MediaReader
 from mien.reporting import videos as videos_module
 from mien.reporting.blocks import Figure, Notice, Table
 from mien.reporting.player import FINEST, player_of, scale_of, weights_of
@@ -155,7 +160,7 @@ def test_videos_are_linked_by_the_way_from_the_page_whatever_their_names(tmp_pat
     (tmp_path / "raw").mkdir()
     video = make_clip(tmp_path / "raw" / "a b#1?é.mp4", seconds=0.2)
     clips, html = [note("a", video), note("again", video)], tmp_path / "pages" / "r.html"
-    found = find_videos(clips, html, tmp_path / "s.json", None, False)
+    found = find_videos(clips, html, tmp_path / "s.json")
     assert [(video.link, video.media) for video in found.videos] == [("../raw/a%20b%231%3F%C3%A9.mp4", "video/mp4")]
     assert found.of == {"a": "video-0", "again": "video-0"}
     assert link(Path("/a/b:c.mp4"), Path("/a/r.html")) == "b%3Ac.mp4"
@@ -172,7 +177,7 @@ def test_in_another_folder_as_much_of_the_path_counts_as_fits_and_other_endings_
     (tmp_path / "anna").mkdir()
     make_clip(tmp_path / "anna" / "1.mp4", seconds=0.2)
     make_clip(tmp_path / "1.mp4", seconds=0.2)
-    found = find_videos([note("a", "/gone/../anna/1.avi")], tmp_path / "r.html", tmp_path / "s.json", tmp_path, False)
+    found = find_videos([note("a", "/gone/../anna/1.avi")], tmp_path / "r.html", tmp_path / "s.json", folder=tmp_path)
     assert [video.link for video in found.videos] == ["anna/1.mp4"]
 
 
@@ -180,12 +185,12 @@ def test_videos_that_are_missing_or_cannot_be_played_are_counted_and_said(tmp_pa
     old = make_clip(tmp_path / "it's.mp4", seconds=0.2, codec="mpeg4")
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     clips = [note("old", old), note("bad", tmp_path / "bad.mp4"), note("gone", tmp_path / "gone.mp4")]
-    found = find_videos(clips, tmp_path / "r.html", tmp_path / "s.json", None, False)
+    found = find_videos(clips, tmp_path / "r.html", tmp_path / "s.json")
     assert not found.videos and found.missing == ("gone",)
     (gone, _), (unplayable, way) = found.notes
     assert gone.startswith("1 clip without video: file not found") and "first: gone" in gone
     assert unplayable.startswith("2 clips with a video that browsers do not play (MPEG-4 part 2 video: 1; not a video")
-    assert way.startswith("""ffmpeg -i 'it'"'"'s.mp4' -c:v libx264""")
+    assert way == "mien report SCORES.json --convert FOLDER"
     assert found.why_none("old") == "Browsers do not play it's.mp4 (MPEG-4 part 2 video)."
     assert [n.text for n in blocks(page(scored(WINDOWED), found), Notice)] == [f"{gone}:", f"{unplayable}:"]
 
@@ -194,4 +199,52 @@ def test_videos_too_large_to_be_put_inside_are_refused(tmp_path: Path, monkeypat
     video = make_clip(tmp_path / "a.mp4", seconds=0.2)
     monkeypatch.setattr(videos_module, "LARGEST", video.stat().st_size - 1)
     with pytest.raises(DataError, match="without --embed"):
-        find_videos([note("a", video)], tmp_path / "r.html", tmp_path / "s.json", None, True)
+        find_videos([note("a", video)], tmp_path / "r.html", tmp_path / "s.json", embed=True)
+
+
+def test_a_video_that_is_not_in_the_named_folder_is_shown_from_its_own_place(tmp_path: Path) -> None:
+    """Only one of two was converted into the folder: the other still plays from where it was scored."""
+    (tmp_path / "converted").mkdir()
+    old = make_clip(tmp_path / "a.avi", seconds=0.2, codec="mpeg4", sound="mp3")
+    make_clip(tmp_path / "converted" / "a.mp4", seconds=0.2)
+    fine = make_clip(tmp_path / "b.mp4", seconds=0.2)
+    clips = [note("a", old), note("b", fine), note("broken", tmp_path / "c.mp4")]
+    (tmp_path / "c.mp4").write_bytes(b"no video")
+    found = find_videos(clips, tmp_path / "r.html", tmp_path / "s.json", folder=tmp_path / "converted")
+    assert {clip: next(v.link for v in found.videos if v.id == id) for clip, id in found.of.items()} == {
+        "a": "converted/a.mp4", "b": "b.mp4"
+    }  # fmt: skip
+    assert list(found.unplayable) == ["broken"] and found.unplayable["broken"][1].startswith("not a video")
+
+
+def test_videos_are_converted_once_each_and_the_reason_is_given_where_that_fails(tmp_path: Path) -> None:
+    """An MPEG-4 video of odd height in AVI, cut into two clips, its audio alone, and a file that is no video."""
+    old = make_clip(tmp_path / "a.avi", seconds=1.2, size=(161, 121), codec="mjpeg", pix_fmt="yuvj444p", sound="mp3")
+    tone = make_clip(tmp_path / "b.mka", seconds=1.0, codec=None, sound="flac")
+    (tmp_path / "c.mp4").write_bytes(b"no video")
+    clips = [note("one", old), note("two", old), note("tone", tone), note("broken", tmp_path / "c.mp4")]
+    into = tmp_path / "converted"
+
+    def find() -> Videos:
+        return find_videos(clips, tmp_path / "r.html", tmp_path / "s.json", convert_into=into)
+
+    found = find()
+    assert found.of == {"one": "video-0", "two": "video-0", "tone": "video-1"}
+    assert [video.media for video in found.videos] == ["video/mp4", "audio/mp4"]
+    assert list(found.unplayable) == ["broken"] and found.unplayable["broken"][1].startswith("not a video")
+    first, second = (into / video.name for video in found.videos)
+    assert why_unplayable(first) is None and why_unplayable(second) is None
+    times, loudness = [], []
+    for file in (old, first):
+        with MediaReader(file, MediaSettings(), rates={"all": 1000}) as reader:
+            times.append([frame.seconds for frame in reader.frames()])
+            waveform = reader.audio()
+        assert waveform is not None
+        loudness.append(np.sqrt(np.mean(waveform[4000:16000] ** 2)))
+    assert len(times[0]) == 30 and times[1] == pytest.approx(times[0], abs=0.001)
+    assert loudness[1] == pytest.approx(loudness[0], rel=0.03) and loudness[0] > 0.05
+    made = first.stat().st_mtime_ns
+    assert find() == found and first.stat().st_mtime_ns == made
+    os.utime(old, ns=(made + 10**9, made + 10**9))  # replaced since
+    find()
+    assert first.stat().st_mtime_ns > made

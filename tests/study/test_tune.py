@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from mien.cli import app
 from mien.config import read_settings
 from mien.errors import SettingsError
+from mien.reporting.study_files import write_study_files
 from mien.schema import Manifest
 from mien.storage.files import read_json
 from mien.study import run_study
@@ -133,6 +134,7 @@ def test_a_ray_is_varied_at_the_reference_only_and_reviewer_questions_are_answer
     assert plan.reference.name == "adapted · text+audio+vision+motion"
     assert plan.cells[-1].name == "adapted · text+audio+vision+motion · without"
     run_study(plan, *data, tmp_path / "out")
+    write_study_files(tmp_path / "out")
     report = read_json(tmp_path / "out" / "study.json")
     answers = {row["question"]: row["answer"] for row in report["referee"]}
     assert len(answers) == 7

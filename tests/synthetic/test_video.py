@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from mien.synthetic.video import Video, write_video
+from mien.media.encode import Video, write_video
 
 RATE = 22_050
 

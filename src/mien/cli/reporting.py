@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien import terminal
+from mien.cli.options import QuietOption
 from mien.errors import DataError
 from mien.storage.files import as_written
 
@@ -39,7 +40,12 @@ def report(
         ),
     ] = None,
     embed: Annotated[bool, typer.Option("--embed", help="For scores: embed the videos in the page.")] = False,
+    convert: Annotated[
+        Path | None,
+        typer.Option("--convert", metavar="DIR", help="For scores: convert videos that browsers do not play into DIR."),
+    ] = None,
     title: Annotated[str, typer.Option("--title", help="Title of the page.")] = "",
+    quiet: QuietOption = False,
 ) -> None:
     """Make one HTML file of a run, a study or scores: figures with their numbers; opens without network."""
     from mien.reporting.render import write_page
@@ -51,9 +57,10 @@ def report(
     if split is not None and not (source / "run.json").is_file():
         raise typer.BadParameter(f"--split is for runs; {source} is not a run folder")
     if source.is_file() and data is None:
-        page = _scores(source, out, title, videos, embed)
-    elif videos is not None or embed:
-        raise typer.BadParameter(f"--videos and --embed are for scores; {source} is not a scores file")
+        shown = convert is not None and not quiet
+        page = _scores(source, out, title, shown, folder=videos, embed=embed, convert_into=convert)
+    elif videos is not None or embed or convert is not None:
+        raise typer.BadParameter(f"--videos, --embed and --convert are for scores; {source} is not a scores file")
     else:
         page = _page(source, title, data, features, split)
     write_page(page, out)
@@ -77,17 +84,21 @@ def _page(source: Path, title: str, data: Path | None, features: Path | None, sp
     )
 
 
-def _scores(file: Path, out: Path, title: str, videos: Path | None, embed: bool) -> "Page":
+def _scores(
+    file: Path, out: Path, title: str, progress: bool, *, folder: Path | None, embed: bool, convert_into: Path | None
+) -> "Page":
+    from mien.progress import counted
     from mien.reporting import scores
     from mien.reporting.videos import find_videos
     from mien.scores.document import read_document
 
     scored = read_document(file)
-    found = find_videos(scores.player_clips(scored), out, file, videos, embed)
+    clips = scores.player_clips(scored)
+    watched = counted(clips, "converting videos", len(clips), progress)
+    found = find_videos(watched, out, file, folder=folder, embed=embed, convert_into=convert_into)
     for text, command in found.notes:
         terminal.note(f"{text}:")
-        for line in command.splitlines():
-            terminal.warn(line)
+        terminal.warn(command)
     return scores.page(scored, found, title)
 
 

@@ -5,6 +5,7 @@ a report must not play for its author and stay dark for a reader.
 """
 
 from pathlib import Path
+from typing import BinaryIO
 
 from mien.config import MediaSettings
 from mien.media.container import audio_stream, open_container, video_stream
@@ -25,15 +26,19 @@ def media_type(path: Path) -> str:
     return TYPES[path.suffix.lower()]
 
 
-def why_unplayable(path: Path) -> str | None:
+def why_unplayable(path: Path, file: BinaryIO | None = None) -> str | None:
     """Why browsers do not play a file, in a few words that many files can share; ``None`` when they do.
+
+    Args:
+        path: the file.
+        file: the same file, if it is already open for reading.
 
     Raises:
         MediaError: it is missing, cannot be read, or is not a video or audio file.
     """
     if path.suffix.lower() not in TYPES:
         return f"{path.suffix or 'no ending'} files"
-    file, container = open_container(path, MediaSettings())
+    file, container = open_container(path, MediaSettings(), file=file)
     with file, container:
         video, audio = video_stream(container), audio_stream(container)
         if video is not None:

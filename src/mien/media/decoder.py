@@ -39,7 +39,7 @@ from mien.storage.files import open_regular
 
 PIPE_BYTES = 1 << 20
 MAX_HEAD_BYTES = 1 << 20
-FINAL_KEYS = frozenset({"error", "length", "image", "sha256"})
+FINAL_KEYS = frozenset({"error", "length", "image", "sha256", "unplayable"})
 """Keys of the last header of a reply."""
 
 START = "from mien.sandbox import deny_network; deny_network(); from mien.media.decoder_process import serve; serve()"
@@ -169,6 +169,15 @@ class DecoderClient:
         """
         head, _ = self._request("sha256", path, open_regular(path)).next()
         return str(head["sha256"])
+
+    def why_unplayable(self, path: Path) -> str | None:
+        """Why browsers do not play a file; ``None`` when they do.
+
+        Raises:
+            MediaError: as for ``browser_support.why_unplayable``; it took too long, or the process died.
+        """
+        head, _ = self._request("unplayable", path, open_file(path)).next()
+        return None if head["unplayable"] is None else str(head["unplayable"])
 
     @property
     def max_bytes(self) -> int:

@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from mien.config import MediaSettings
 from mien.errors import MediaError
+from mien.media.browser_support import why_unplayable
 from mien.media.container import as_media_error
 from mien.media.decode import MediaReader
 from mien.media.images import read_image
@@ -78,7 +79,7 @@ def _receive(requests: socket.socket) -> tuple[Mapping[str, Any], BufferedReader
 
 def _reply(request: Mapping[str, Any], file: BufferedReader, replies: BinaryIO) -> None:
     """Send the reply to a request; nothing of it is kept in memory."""
-    answer = {"media": _media, "image": _image, "sha256": _sha256}[request["kind"]]
+    answer = {"media": _media, "image": _image, "sha256": _sha256, "unplayable": _unplayable}[request["kind"]]
     settings = MediaSettings.model_validate(request["settings"])
     for head, values in answer(Path(request["path"]), file, settings, request):
         _send(replies, head, values)
@@ -102,6 +103,11 @@ def _image(path: Path, file: BinaryIO, settings: MediaSettings, _: Mapping[str, 
 def _sha256(path: Path, file: BufferedReader, _: MediaSettings, __: Mapping[str, Any]) -> Iterator[Reply]:
     with as_media_error(path):
         yield {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}, None
+
+
+def _unplayable(path: Path, file: BinaryIO, _: MediaSettings, __: Mapping[str, Any]) -> Iterator[Reply]:
+    with as_media_error(path):
+        yield {"unplayable": why_unplayable(path, file)}, None
 
 
 def _send(replies: BinaryIO, head: Mapping[str, Any], values: npt.NDArray[Any] | None = None) -> None:

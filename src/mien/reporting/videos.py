@@ -5,22 +5,28 @@ that browsers do not play are listed in ``Videos`` with the reason.
 """
 
 import base64
+import functools
 import os
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+from mien.config import ComputeSettings, MediaSettings
 from mien.errors import DataError, MediaError
-from mien.media.browser_support import TYPES, media_type, why_unplayable
+from mien.media.browser_support import TYPES, media_type
+from mien.media.convert import SUFFIXES, convert
+from mien.media.decoder import DecoderClient
 from mien.reporting.wording import plural
 from mien.scores.document import ClipNote
-from mien.storage.files import read_bytes_checked
+from mien.storage.files import key_of, read_bytes_checked
 
 LARGEST = 400_000_000
 """Bytes of embedded videos in a page, at most; browsers fail at texts that are not much longer."""
+
+SIDE = 640
+"""Longest side of converted videos, pixels."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +77,9 @@ class Videos:
             name, _ = next(iter(self.unplayable.values()))
             kinds = Counter(reason for _, reason in self.unplayable.values())
             what = "; ".join(f"{reason}: {count}" for reason, count in kinds.items())
-            text = (
-                f"{plural(len(self.unplayable), 'clip')} with a video that browsers do not play ({what}; first: {name})"
-            )
-            way = f"ffmpeg -i {shlex.quote(name)} -c:v libx264 -pix_fmt yuv420p -c:a aac {{}}"
-            to = shlex.quote(str(Path("videos") / Path(name).with_suffix(".mp4")))
-            made.append((f"{text}. Convert them into a folder and name it", f"{way.format(to)}\n"
-                         "mien report SCORES.json --videos videos"))  # fmt: skip
+            clips = plural(len(self.unplayable), "clip")
+            text = f"{clips} with a video that browsers do not play ({what}; first: {name}). Convert them into a folder"
+            made.append((text, "mien report SCORES.json --convert FOLDER"))
         return made
 
     def why_none(self, clip: str) -> str:
@@ -88,32 +90,48 @@ class Videos:
         return f"Browsers do not play {name} ({reason})." if name else "Its video was not found."
 
 
-def find_videos(clips: Iterable[ClipNote], page: Path, scores: Path, folder: Path | None, embed: bool) -> Videos:
+def find_videos(
+    clips: Iterable[ClipNote],
+    page: Path,
+    scores: Path,
+    *,
+    folder: Path | None = None,
+    embed: bool = False,
+    convert_into: Path | None = None,
+) -> Videos:
     """Find the videos of clips.
 
     Args:
         clips: the clips of the player.
         page: the page's file.
         scores: the scores' file; paths of videos are relative to the working directory or to its folder.
-        folder: where to look instead, by the longest matching end of the path; other extensions match, too.
+        folder: where to look first, by the longest matching end of the path; other extensions match, too.
         embed: embed the videos in the page.
+        convert_into: a folder into which videos that browsers do not play are converted, unless that was done before.
 
     Raises:
         DataError: they are too large to be embedded.
+        OutputError: ``convert_into`` cannot be written.
     """
     found: dict[Path, Video] = {}
     of, missing, unplayable = {}, [], {}
-    for clip in clips:
-        files = [path for path in candidates(clip, scores, folder) if path.is_file()]
-        reasons = [_why_not(path) for path in files]
-        if None in reasons:
-            path = _absolute(files[reasons.index(None)])
-            video = found.setdefault(path, Video(f"video-{len(found)}", path.name, media_type(path), link(path, page)))
-            of[clip.clip] = video.id
-        elif files:
-            unplayable[clip.clip] = files[0].name, str(reasons[0])
-        else:
-            missing.append(clip.clip)
+    decoder = DecoderClient(MediaSettings(largest_side=SIDE), ComputeSettings())
+    check = functools.cache(lambda path: _checked(path, decoder, convert_into))
+    try:
+        for clip in clips:
+            files = [path for path in candidates(clip, scores, folder) if os.path.isfile(path)]  # noqa: PTH113 - no error
+            checked = (check(_absolute(path)) for path in files)
+            if file := next((made for made, _ in checked if made), None):
+                video = found.setdefault(
+                    file, Video(f"video-{len(found)}", file.name, media_type(file), link(file, page))
+                )
+                of[clip.clip] = video.id
+            elif files:
+                unplayable[clip.clip] = files[0].name, check(_absolute(files[0]))[1]
+            else:
+                missing.append(clip.clip)
+    finally:
+        decoder.kill()
     return Videos(_embedded(found) if embed else tuple(found.values()), of, tuple(missing), unplayable)
 
 
@@ -122,11 +140,13 @@ def candidates(clip: ClipNote, scores: Path, folder: Path | None) -> list[Path]:
     if clip.path is None:
         return []
     path = Path(clip.path)
+    original = [path, scores.parent / path]
     if folder is None:
-        return [path, scores.parent / path]
+        return original
     parts = [part for part in path.parts if part not in (path.anchor, "..")]
     tails = [folder.joinpath(*parts[first:]) for first in range(len(parts))]
-    return [*tails, *(tail.with_suffix(suffix) for tail in tails for suffix in TYPES if suffix != path.suffix)]
+    others = (tail.with_suffix(suffix) for tail in tails for suffix in TYPES if suffix != path.suffix)
+    return [*tails, *others, *original]
 
 
 def link(video: Path, page: Path) -> str:
@@ -143,11 +163,23 @@ def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow them
 
 
-def _why_not(path: Path) -> str | None:
+def _checked(path: Path, decoder: DecoderClient, convert_into: Path | None) -> tuple[Path | None, str]:
+    """The file to show: ``path`` or its conversion; else ``None`` and the reason."""
     try:
-        return why_unplayable(path)
+        reason = decoder.why_unplayable(path)
+        if reason is None:
+            return path, ""
+        return (None, reason) if convert_into is None else (_converted(path, decoder, convert_into), "")
     except MediaError as error:
-        return str(error).removeprefix(f"{path.name}: ")
+        return None, str(error).removeprefix(f"{path.name}: ")
+
+
+def _converted(path: Path, decoder: DecoderClient, folder: Path) -> Path:
+    """The conversion of a file: an earlier one, if it is not older than the file."""
+    name = f"{path.stem}-{key_of(str(path))[:8]}"
+    earlier = (folder / f"{name}{suffix}" for suffix in SUFFIXES)
+    made = next((file for file in earlier if file.is_file() and file.stat().st_mtime >= path.stat().st_mtime), None)
+    return _absolute(made or convert(path, folder, name, decoder))
 
 
 def _embedded(found: dict[Path, Video]) -> tuple[Video, ...]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.synthetic.video import Image, Video, Waveform
+from mien.media.encode import Image, Video, Waveform
 from mien.synthetic.voice import VOICE_RATE
 
 LONGEST_SECONDS = 1249.92

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mien.errors import DataError
+from mien.media.encode import Codec, Video, write_video
 from mien.schema import EMOTIONS
 from mien.storage.files import atomic_file, read_json
 from mien.synthetic.acting import act, emotional_voice, own_voice
@@ -38,7 +39,6 @@ from mien.synthetic.drawing import draw_frames, face_box, head_of
 from mien.synthetic.identity import Identity, draw_identity
 from mien.synthetic.labels import CORPUS, Labels, claim_folder, draw_labels, write_challenge, write_table
 from mien.synthetic.provided import save_face_crops, write_mp3
-from mien.synthetic.video import Codec, Video, write_video
 from mien.synthetic.voice import VOICE_RATE, Voice, envelope, speak
 from mien.synthetic.words import as_sentences, choose_clauses
 

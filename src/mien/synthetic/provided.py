@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from av.audio.stream import AudioStream
 
+from mien.media.encode import Image, Waveform, write_audio
 from mien.storage.files import atomic_file
-from mien.synthetic.video import Image, Waveform, write_audio
 
 FACE_SIDE = 112
 FACES_EVERY = 5

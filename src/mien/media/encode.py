@@ -1,9 +1,9 @@
-"""Writes frames and a waveform into an mp4 file: H.264 or MPEG-4 video with AAC audio.
+"""Writes frames and a waveform into an MP4 file: H.264 or MPEG-4 video with AAC audio.
 
-The trade-off: the fastest encoder settings, since the files are read once and thrown away; ``yuv420p``, so that
-everything can play them. One codec thread: processes are the unit of parallel work here.
+The trade-off: fast encoder settings, since the files are not archived; ``yuv420p``, so that every player plays them.
+One codec thread: processes are the unit of parallel work here.
 
-Shapes: frames are ``(H, W, 3)`` uint8 RGB with even sides; a waveform is ``(N,)`` float32 mono in [-1, 1].
+Shapes: frames are ``(H, W, 3)`` uint8 RGB, the first with even sides; a waveform is ``(N,)`` float32 mono in [-1, 1].
 """
 
 import itertools
@@ -40,11 +40,13 @@ class Video:
     """The content of a video file.
 
     Attributes:
-        frames: in order of time, all of one size, at least one; they are drawn while they are written.
+        frames: in order of time, scaled to the size of the first; consumed while they are written. Without any, the
+            file has audio alone.
         waveform: ``None`` for a video without an audio track.
         sample_rate: samples per second.
         fps: frames per second that the file claims.
-        times: presentation time of each frame in units of ``1 / fps``; counted from 0 when not given.
+        times: presentation time of each frame in units of ``time_base``, increasing; counted from 0 when not given.
+        time_base: seconds; by default ``1 / fps``.
     """
 
     frames: Iterable[Image]
@@ -52,31 +54,34 @@ class Video:
     sample_rate: int
     fps: Fraction = Fraction(25)
     times: Iterable[int] = field(default_factory=itertools.count)
+    time_base: Fraction | None = None
 
 
 def write_video(path: Path, video: Video, codec: Codec = "h264") -> None:
-    """Write an mp4 file, whole or not at all."""
+    """Write an MP4 file, whole or not at all."""
+    time_base = video.time_base or 1 / video.fps
     with atomic_file(path) as part, av.open(str(part), "w", format="mp4") as file:
         frames = iter(video.frames)
-        first = next(frames)
-        stream = _video_stream(file, first, video.fps, codec)
+        first = next(frames, None)
+        stream = None if first is None else _video_stream(file, first, video.fps, time_base, codec)
         track = _audio_stream(file, video.sample_rate) if video.waveform is not None else None
-        for time, image in zip(video.times, itertools.chain([first], frames), strict=False):
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts, frame.time_base = time, 1 / video.fps
-            file.mux(stream.encode(frame))
-        file.mux(stream.encode(None))
+        if stream is not None and first is not None:
+            for time, image in zip(video.times, itertools.chain([first], frames), strict=False):
+                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+                frame.pts, frame.time_base = time, time_base
+                file.mux(stream.encode(frame))
+            file.mux(stream.encode(None))
         if track is not None and video.waveform is not None:
             write_audio(file, track, video.waveform)
 
 
-def _video_stream(file: OutputContainer, image: Image, fps: Fraction, codec: Codec) -> VideoStream:
+def _video_stream(file: OutputContainer, image: Image, fps: Fraction, time_base: Fraction, codec: Codec) -> VideoStream:
     stream = file.add_stream(ENCODERS[codec], rate=fps, options=OPTIONS[codec])
     assert isinstance(stream, VideoStream)
     stream.height, stream.width = image.shape[:2]
     stream.pix_fmt = "yuv420p"
     stream.codec_context.thread_count = 1
-    stream.codec_context.time_base = 1 / fps
+    stream.codec_context.time_base = time_base
     return stream
 
 
