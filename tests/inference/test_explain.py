@@ -2,7 +2,10 @@
 
 import itertools
 import math
+import sys
 from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -10,15 +13,17 @@ import torch
 
 from mien.config import Settings, read_settings
 from mien.features.windows import Windows, window_spans
+from mien.features.worker import ClipOutcome
 from mien.inference.explain import explain, shapley
-from mien.inference.score import score_features
+from mien.inference.predict import Model
+from mien.inference.score import pack, score_features
 from mien.inference.windows import score_windows, window_notes
 from mien.model.bundle import Bundle
 from mien.model.conformal import all_subsets
 from mien.model.description import make_module
 from mien.model.heads import HEADS
 from mien.model.network import variants
-from mien.schema import Attribution, ClipFeatures, Feature, Prediction, Transcript, Word
+from mien.schema import Attribution, Clip, ClipFeatures, Feature, Prediction, Transcript, Word
 from mien.scores.document import ModelNote, document
 from mien.scores.exports import tabular
 
@@ -164,6 +169,25 @@ def test_a_window_is_scored_as_a_clip_of_its_own() -> None:
         alone = score_features(model, [ClipFeatures("b", 1.0, tuple(features))])[0]
         assert windows[number].scores == pytest.approx(alone.scores, abs=1e-5)
         assert windows[number].present == ("text", "audio", "motion")
+
+
+def test_a_clip_is_packed_once_for_its_scores_windows_and_attribution() -> None:
+    model, made = Model(bundle()), clip()
+    outcome = ClipOutcome(Clip("a", Path("a.mp4")), made, window_spans=tuple(window_spans(Windows(2, 1), LENGTH)))
+    entered: list[str] = []
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code is pack.__code__:
+            entered.append(frame.f_code.co_name)
+
+    sys.setprofile(count)
+    try:
+        prediction = model._prediction(outcome, why=True, raw=False)
+    finally:
+        sys.setprofile(None)
+    assert entered == ["pack"]
+    assert len(prediction.windows) == 5 and prediction.why is not None
+    assert prediction.scores == score_features(model.bundle, [made])[0].scores
 
 
 def test_a_window_without_anything_has_no_scores_and_one_with_less_a_wider_interval() -> None:

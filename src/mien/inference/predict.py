@@ -2,7 +2,8 @@
 
     Model.load(folder) ─▶ model.predictions(clips):
         features.worker.Extractor     file → features of the frozen backbones
-        pack_clips, score_packed      → (N, E) scores, with intervals
+        pack_with_windows             → model inputs of the clip and its windows, packed once
+        score_packed                  → (N, E) scores, with intervals
         score_windows, explain        → scores of windows; modality contributions; if requested
         document                      → all results as one document; tables and files are made from it
 
@@ -26,10 +27,10 @@ from mien.features.worker import ClipJob, ClipOutcome, outcomes, plan
 from mien.inference.explain import explain
 from mien.inference.partial import PartialScores
 from mien.inference.provenance import clipping_notes, describe_model, describe_scoring
-from mien.inference.score import pack_clips, score_packed
+from mien.inference.score import score_packed
 from mien.inference.session import Session
 from mien.inference.sources import settings_for, source_notes
-from mien.inference.windows import score_windows
+from mien.inference.windows import pack_with_windows, score_windows
 from mien.model.bundle import Bundle, load_bundle, weights_file
 from mien.progress import counted
 from mien.schema import Clip, Manifest, Prediction
@@ -248,8 +249,8 @@ class Model:
         if outcome.failure is not None:
             return replace(self._unscored(outcome.clip), error=outcome.failure)
         made = outcome.made
-        packed = pack_clips(self.bundle, [made])
-        (whole,) = score_packed(self.bundle, packed, raw)
+        packed = pack_with_windows(self.bundle, made, outcome.window_spans)
+        (whole,) = score_packed(self.bundle, packed[:1], raw)
         reasons = {feature.modality: feature.reason for feature in made.features}
         absent = {name: reasons[name] for name in self.modalities if name not in whole.present}
         known = replace(
@@ -267,9 +268,9 @@ class Model:
             known,
             scores=whole.scores,
             intervals=whole.intervals,
-            windows=score_windows(self.bundle, made, outcome.window_spans, raw),
+            windows=score_windows(self.bundle, made, outcome.window_spans, raw, packed),
             clipped=whole.clipped,
-            why=explain(self.bundle, made, packed, raw) if why else None,
+            why=explain(self.bundle, made, packed[:1], raw) if why else None,
         )
 
     def _unscored(self, clip: Clip) -> Prediction:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import compress
 
 import numpy as np
+import torch
 
 from mien.errors import ModelError
 from mien.features.store import Packed
@@ -32,10 +33,15 @@ class ClipScores:
 
 @dataclass(frozen=True)
 class PackedClips:
-    """Model inputs, packed once for scores and attributions, and the available modalities of each clip."""
+    """Model inputs, packed once for scores, windows and attributions, and the available modalities of each clip."""
 
     clips: ClipDataset
     present: Sequence[tuple[str, ...]]
+
+    def __getitem__(self, rows: slice) -> "PackedClips":
+        """Some of the clips, without copying features."""
+        index = torch.arange(len(self.present), device=self.clips.labels.device)[rows]
+        return PackedClips(self.clips.only(index), self.present[rows])
 
 
 def pack_clips(bundle: Bundle, clips: Sequence[ClipFeatures]) -> PackedClips:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mien.features.windows import WindowSpan, cut
-from mien.inference.score import score_features
+from mien.inference.score import PackedClips, pack_clips, score_packed
 from mien.modalities.text import TEXT
 from mien.model.bundle import Bundle
 from mien.schema import ClipFeatures, Prediction, Window
@@ -12,8 +12,21 @@ _BATCH = 64
 """Windows per batch; an hour has thousands of overlapping windows, too many to hold in memory."""
 
 
+def pack_with_windows(bundle: Bundle, features: ClipFeatures, spans: Sequence[WindowSpan]) -> PackedClips:
+    """Pack a clip together with its windows: the clip first, then its first windows, as many as are scored in a batch.
+
+    Raises:
+        ModelError: features are of another width than the model was trained on.
+    """
+    return pack_clips(bundle, [features, *_cut(bundle, features, spans[:_BATCH])])
+
+
 def score_windows(
-    bundle: Bundle, features: ClipFeatures, spans: Sequence[WindowSpan], raw: bool = False
+    bundle: Bundle,
+    features: ClipFeatures,
+    spans: Sequence[WindowSpan],
+    raw: bool = False,
+    packed: PackedClips | None = None,
 ) -> tuple[Window, ...]:
     """Score the windows of a clip, in order of time.
 
@@ -22,19 +35,24 @@ def score_windows(
         features: of the whole clip.
         spans: its windows.
         raw: as for ``score_packed``.
+        packed: the result of ``pack_with_windows`` for them, if it is known already.
 
     Returns:
         A scored window per span, with the intervals for its modalities; scores are ``nan`` if none is available.
     """
-    windows: list[Window] = []
-    for begin in range(0, len(spans), _BATCH):
-        batch = spans[begin : begin + _BATCH]
-        scored = score_features(bundle, [cut(features, span, bundle.modalities) for span in batch], raw)
-        windows += [
-            Window(span.start, span.end, one.scores, one.intervals, one.present, one.clipped)
-            for span, one in zip(batch, scored, strict=True)
-        ]
-    return tuple(windows)
+    first = (packed or pack_with_windows(bundle, features, spans))[1:]
+    scored = score_packed(bundle, first, raw) if spans else []
+    for begin in range(_BATCH, len(spans), _BATCH):
+        batch = pack_clips(bundle, _cut(bundle, features, spans[begin : begin + _BATCH]))
+        scored += score_packed(bundle, batch, raw)
+    return tuple(
+        Window(span.start, span.end, one.scores, one.intervals, one.present, one.clipped)
+        for span, one in zip(spans, scored, strict=True)
+    )
+
+
+def _cut(bundle: Bundle, features: ClipFeatures, spans: Sequence[WindowSpan]) -> list[ClipFeatures]:
+    return [cut(features, span, bundle.modalities) for span in spans]
 
 
 def window_notes(predictions: Sequence[Prediction]) -> list[str]:
