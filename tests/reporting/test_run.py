@@ -194,7 +194,7 @@ def test_the_first_block_says_how_many_people_and_clips_of_what_the_figure_rests
         assert facts["clips evaluated, valid"] == "60" and 1 < people < 60
         assert basis == (
             f"Split valid: 60 rated clips of {people} participants; Admiration, Amusement, Determination, "
-            "Empathic Pain, Excitement, Joy; from text, audio, vision, motion, as far as a clip has them"
+            "Empathic Pain, Excitement, Joy; from text, audio, vision, motion, where available"
         )
 
 

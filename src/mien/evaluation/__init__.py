@@ -1,1 +1,1 @@
-"""How good a model is: on a split, in subgroups, beside another; submissions."""
+"""Evaluation of models: on a split, by subgroup, paired comparison, submissions."""

@@ -1,4 +1,4 @@
-"""A summary as one tidy table: a row per mean and per contrast, for any program that reads tables."""
+"""A summary as one tidy table: a row per mean and per contrast."""
 
 import pyarrow as pa
 
@@ -12,23 +12,23 @@ KINDS = {
 }  # fmt: skip
 
 
-def to_table(made: Summary) -> pa.Table:
+def to_table(summary: Summary) -> pa.Table:
     """A summary as a table.
 
     Returns:
-        ``what`` (``mean`` or ``difference``), ``condition`` and, for differences, what it is compared ``against``,
+        ``what`` (``mean`` or ``difference``), ``condition`` and, for differences, the condition ``against`` it,
         ``target``, ``value`` with its 95 % interval from ``low`` to ``high``, ``people``, ``clips`` (means),
-        ``design``, ``effect``, ``p``, ``q`` (differences); what does not apply is null.
+        ``design``, ``effect``, ``p``, ``q`` (differences); null where not applicable.
     """
     means = [
         {"what": "mean", "condition": m.condition, "target": m.target, "value": m.mean.value, "low": m.mean.low,
          "high": m.mean.high, "people": m.people, "clips": m.clips}
-        for m in made.means
+        for m in summary.means
     ]  # fmt: skip
     contrasts = [
         {"what": "difference", "condition": c.second, "against": c.first, "target": c.target,
          "value": c.difference.value, "low": c.difference.low, "high": c.difference.high, "people": c.people,
          "design": c.design, "effect": c.effect, "p": c.p, "q": c.q}
-        for c in made.contrasts
+        for c in summary.contrasts
     ]  # fmt: skip
     return pa.Table.from_pylist([*means, *contrasts], schema=pa.schema(list(KINDS.items())))

@@ -1,8 +1,8 @@
-"""How good a model is, said so that a statistician accepts it. Plain records first; rendering is somebody else's work.
+"""Evaluation of a model on a split, as plain records; rendering is done elsewhere.
 
-Everything is over all rated clips of a split at once. Intervals are bootstrap intervals over whole participants where
-participants are known, else over clips (and then too narrow, which the record says). The scores evaluated are those of
-``predict``: the mean over the model's seeds, clipped to the rating scale.
+All metrics are over all rated clips of a split at once. Intervals are bootstrap intervals over whole participants where
+participants are known, else over clips (and then too narrow, as a note says). The scores are those of ``predict``: the
+mean over the seeds of the model, clipped to the rating scale.
 
 Shapes: ``K`` models, ``N`` clips, ``M`` modalities, ``E`` emotions.
 """
@@ -41,21 +41,21 @@ Array = npt.NDArray[np.float64]
 
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Shares of clips that robustness curves take a modality from."""
+"""Shares of clips that lack a modality in robustness curves."""
 
 
 @dataclass(frozen=True)
 class ScoredSplit:
-    """Rated clips of a split with what a model says of them.
+    """Rated clips of a split with their scores.
 
     Attributes:
         clips: in the order of the manifest.
         inputs: their features in memory.
-        rated: ``(N, E)``.
-        scores: ``(K, N, E)``, the regression's own numbers.
-        mean: ``(N, E)`` the scores that users get: the mean over the models, clipped to the rating scale.
+        labels: ``(N, E)``.
+        scores: ``(K, N, E)``, of the regression, not clipped.
+        mean: ``(N, E)`` mean over the models, clipped to the rating scale, as in ``predict``.
         present: ``(N, M)``.
-        absent: by clip, each modality that it lacks with the reason (``"text: no speech; motion: no face"``).
+        absent: by clip, its missing modalities with the reason (``"text: no speech; motion: no face"``).
     """
 
     clips: tuple[Clip, ...]
@@ -68,7 +68,7 @@ class ScoredSplit:
 
     @property
     def clusters(self) -> list[str] | None:
-        """Participants, when every clip has one."""
+        """Participants, if known for every clip."""
         return participants_of(self.clips)
 
 
@@ -76,9 +76,9 @@ def score_split(bundle: Bundle, manifest: Manifest, store: Store, split: str) ->
     """Score the rated clips of a split.
 
     Raises:
-        DataError: the split has no rated clip, the targets are not the model's, or clips were replaced since their
-            features were made.
-        ModelError: the features are not of the kind that the model was trained on.
+        DataError: the split has no rated clip, the targets are not those of the model, or files were replaced since
+            extraction.
+        ModelError: the features were made in a different way than those of the training.
         StoreError: features are damaged.
     """
     if manifest.targets != bundle.targets:
@@ -87,7 +87,7 @@ def score_split(bundle: Bundle, manifest: Manifest, store: Store, split: str) ->
         )
     clips = tuple(clip for clip in clips_of(manifest, split) if is_rated(clip))
     if not clips:
-        raise DataError(f"{manifest.source}: no clip of split {split!r} is rated; there is nothing to judge")
+        raise DataError(f"{manifest.source}: no clip of split {split!r} is rated; there is nothing to evaluate")
     check_features(bundle, store)
     check_unchanged(store, clips, bundle.modalities)
     ids = [clip.id for clip in clips]
@@ -100,21 +100,21 @@ def score_split(bundle: Bundle, manifest: Manifest, store: Store, split: str) ->
 
 
 def _absent(store: Store, clip: str, modalities: tuple[str, ...], present: npt.NDArray[np.bool_]) -> str:
-    """Which modalities a clip lacks, and why."""
+    """Missing modalities of a clip, with reasons."""
     rows = ((name, store.row(clip, name)) for name, here in zip(modalities, present, strict=True) if not here)
     return "; ".join(f"{name}: {row.reason if row else 'never extracted'}" for name, row in rows)
 
 
 def check_features(bundle: Bundle, store: Store) -> None:
-    """See that features were made as those that the model was trained on.
+    """Check that features were made in the same way as those of the training.
 
     Raises:
-        ModelError: a modality was made in another way; scores would be wrong without a sign of it.
+        ModelError: a modality was made in a different way; scores would be silently wrong.
     """
-    for name, made in bundle.feature_provenance.items():
+    for name, expected in bundle.feature_provenance.items():
         found = store.provenance(name)
-        if found and found != made:
-            raise ModelError(f"{store.root}: {name} was made by {found}, but the model was trained on {made}")
+        if found and found != expected:
+            raise ModelError(f"{store.root}: {name} was made by {found}, but the model was trained on {expected}")
 
 
 def evaluate(
@@ -126,16 +126,16 @@ def evaluate(
     subsets: bool = True,
     seed: int = 0,
 ) -> Evaluation:
-    """Judge a model on a split.
+    """Evaluate a model on a split.
 
     Args:
         bundle: the model.
         manifest: rated clips.
         store: their features.
-        split: ``train``, ``valid``, ``test``, the owner's own word, or ``all``.
+        split: ``train``, ``valid``, ``test``, another split of the manifest, or ``all``.
         resamples: of the bootstrap.
-        subsets: also judge every subset of modalities, and robustness to missing ones.
-        seed: of the bootstrap and of which clips lose a modality.
+        subsets: also evaluate every subset of modalities, and robustness to missing ones.
+        seed: of the bootstrap and of the choice of clips that lose a modality.
 
     Raises:
         DataError, ModelError: as ``score_split``.
@@ -143,9 +143,9 @@ def evaluate(
     scored = score_split(bundle, manifest, store, split)
     targets, mean_r = evaluate_targets(bundle.targets, scored.mean, scored.labels, scored.clusters, resamples, seed)
     r = np.array([target.r.value for target in targets])
-    many = subsets and len(bundle.modalities) > 1
-    subset_scores = bundle.score_subsets(scored.inputs, all_subsets(bundle.modalities)) if many else {}
-    answers = {names: bundle.bounded(scores) for names, scores in subset_scores.items()}
+    with_subsets = subsets and len(bundle.modalities) > 1
+    raw = bundle.score_subsets(scored.inputs, all_subsets(bundle.modalities)) if with_subsets else {}
+    predictions = {names: bundle.bounded(scores) for names, scores in raw.items()}
     return Evaluation(
         split=split,
         clips=len(scored.clips),
@@ -156,9 +156,10 @@ def evaluate(
         mean_ccc=float(mean_defined([target.ccc for target in targets])),
         seeds=mean_defined(pearson(bundle.bounded(scored.scores), scored.labels)),
         subsets={
-            subset_name(names): float(mean_defined(pearson(answer, scored.labels))) for names, answer in answers.items()
+            subset_name(names): float(mean_defined(pearson(scores, scored.labels)))
+            for names, scores in predictions.items()
         },
-        missing=missing_curves(answers, scored.labels, seed) if many else {},
+        missing=missing_curves(predictions, scored.labels, seed) if with_subsets else {},
         shares=SHARES,
         coverage=_coverage(bundle, scored),
         table=_table(bundle, scored),
@@ -176,12 +177,12 @@ def evaluate_targets(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> tuple[tuple[TargetResult, ...], Interval]:
-    """Each emotion, and the mean r over those for which it is defined.
+    """Metrics of each emotion, and the mean r over emotions for which it is defined.
 
     Args:
         names: of the emotions.
-        scores, rated: ``(N, E)``.
-        people: who is in each clip; ``None`` resamples clips.
+        scores, labels: ``(N, E)``.
+        people: participant of each clip; ``None`` resamples clips.
         resamples, seed: of the bootstrap.
     """
     mean, known = np.asarray(scores, np.float32), np.asarray(labels, np.float32)
@@ -215,7 +216,7 @@ def compare(
     """Is the second model better than the first, on the same clips and the same resamples of them?
 
     Returns:
-        By emotion, and ``mean`` for the challenge's score.
+        By emotion, and ``mean`` for the score of the challenge.
 
     Raises:
         DataError, ModelError: as ``score_split``.
@@ -231,21 +232,21 @@ def compare(
 
 
 def missing_curves(
-    answers: Mapping[tuple[str, ...], npt.NDArray[np.float32]], labels: npt.NDArray[np.float32], seed: int
+    predictions: Mapping[tuple[str, ...], npt.NDArray[np.float32]], labels: npt.NDArray[np.float32], seed: int
 ) -> dict[str, Array]:
-    """Mean r when a growing random share of the clips loses a modality, by modality; ``SHARES`` says which shares.
+    """Mean r when a random share of the clips lacks a modality, by modality, for each of ``SHARES``.
 
     Args:
-        answers: scores ``(N, E)`` with all modalities, and without each one, by what is left.
-        rated: ``(N, E)``.
-        seed: of who loses it; a clip that lost it at a smaller share stays without.
+        predictions: scores ``(N, E)`` by subset: all modalities, and all but each one.
+        labels: ``(N, E)``.
+        seed: of the choice of clips; those of a smaller share are among those of a larger one.
     """
     draw = np.random.default_rng(seed).random(len(labels))
-    every = max(answers, key=len)
+    every = max(predictions, key=len)
     curves = {}
     for name in every:
-        without = answers[tuple(other for other in every if other != name)]
-        mixed = (np.where((draw < share)[:, None], without, answers[every]) for share in SHARES)
+        without = predictions[tuple(other for other in every if other != name)]
+        mixed = (np.where((draw < share)[:, None], without, predictions[every]) for share in SHARES)
         curves[name] = np.array([float(mean_defined(pearson(scores, labels))) for scores in mixed])
     return curves
 
@@ -265,7 +266,7 @@ def _coverage(bundle: Bundle, scored: ScoredSplit) -> Coverage | None:
 
 
 def _table(bundle: Bundle, scored: ScoredSplit) -> pa.Table:
-    """What anyone needs to compute every number again."""
+    """The data from which all metrics can be recomputed."""
     columns: dict[str, object] = {
         "clip": [clip.id for clip in scored.clips],
         "participant": [clip.participant for clip in scored.clips],
@@ -282,7 +283,7 @@ def _table(bundle: Bundle, scored: ScoredSplit) -> pa.Table:
 def _notes(bundle: Bundle, scored: ScoredSplit, r: Array) -> tuple[str, ...]:
     notes = []
     if bundle.random_weights:
-        notes.append("made with random backbones: these numbers mean nothing")
+        notes.append("made with random backbones: these numbers are meaningless")
     if bundle.provenance.get("data", {}).get("synthetic"):
         notes.append("trained on synthetic people: for trying out")
     raw = scored.scores.mean(0)
@@ -301,10 +302,10 @@ def _notes(bundle: Bundle, scored: ScoredSplit, r: Array) -> tuple[str, ...]:
         if len(without):
             first = scored.clips[int(without[0])].id
             notes.append(f"{name}: missing from {len(without)} of {len(scored.clips)} clips, first {first}")
-    nothing = np.flatnonzero(~scored.present.any(-1))
-    if len(nothing):
-        first = scored.clips[int(nothing[0])].id
-        notes.append(f"{len(nothing)} clips have no modality at all and count with a constant, first {first}")
+    empty = np.flatnonzero(~scored.present.any(-1))
+    if len(empty):
+        first = scored.clips[int(empty[0])].id
+        notes.append(f"{len(empty)} clips have no modality and are scored with a constant, first {first}")
     return tuple(notes)
 
 

@@ -1,7 +1,7 @@
-"""An evaluation on the disk, in the run that it judges, so that a report needs neither the data nor the features.
+"""Evaluations in the run folder, so that a report needs neither the data nor the features.
 
-evaluation/SPLIT.json      everything of ``Evaluation`` but its table; what is not a number is null
-evaluation/SPLIT.parquet   its table: a row per rated clip, with ratings, predictions, and what was absent and why
+evaluation/SPLIT.json      ``Evaluation`` without its table; nan is null
+evaluation/SPLIT.parquet   its table: a row per rated clip, with labels, predictions, and missing modalities
 """
 
 import re
@@ -30,9 +30,9 @@ def write_evaluation(result: Evaluation, run: Path, data: str) -> Path:
     """Write an evaluation into a run folder.
 
     Args:
-        result: what ``evaluate`` said.
+        result: of ``evaluate``.
         run: the run folder.
-        data: what was judged on, as it was named.
+        data: name of the data.
 
     Returns:
         The JSON file.
@@ -50,17 +50,17 @@ def write_evaluation(result: Evaluation, run: Path, data: str) -> Path:
 
 
 def splits_of(run: Path) -> list[str]:
-    """The splits that a run was judged on, the last one first.
+    """The splits that a run was evaluated on, the most recent first.
 
-    In the order of their numbers, which no clock can confuse; those without (made before there were numbers) come last,
-    ``valid`` before the others.
+    Ordered by their numbers, which do not depend on a clock; old evaluations without a number come last, ``valid``
+    before the others.
     """
     found = sorted(_numbered(run), key=lambda entry: (-entry[0], entry[1] != "valid", entry[1]))
     return [split for _, split in found]
 
 
 def _numbered(run: Path) -> list[tuple[int, str]]:
-    """The evaluations in a run: when each was made, as a number that counts them, and its split."""
+    """The evaluations in a run: number, in the order they were made, and split."""
     return [_numbered_split(file) for file in (run / "evaluation").glob("*.json")]
 
 
@@ -68,15 +68,15 @@ def _numbered_split(file: Path) -> tuple[int, str]:
     record = read_json(file)
     number, split = (record.get("number", 0), record.get("split")) if isinstance(record, dict) else (0, None)
     if not isinstance(split, str) or not isinstance(number, int):
-        raise DataError(f"{file}: damaged (names no split); delete it and run mien evaluate again")
+        raise DataError(f"{file}: damaged (no split); delete it and run mien evaluate again")
     return number, split
 
 
 def read_evaluation(run: Path, split: str) -> tuple[Evaluation, str]:
-    """The evaluation of a run on a split, and what it was judged on.
+    """The evaluation of a run on a split, and the name of its data.
 
     Raises:
-        DataError: there is none, or it is damaged or of another version.
+        DataError: there is none, or it is damaged or of a different version.
     """
     file = _file(run, split)
     remedy = f"make it again with: mien evaluate {run} DATA -f STORE"

@@ -1,4 +1,4 @@
-"""What ``evaluate`` says of a model on a split, as plain records.
+"""The results of ``evaluate``, as plain records.
 
 Shapes: ``N`` clips, ``E`` emotions, ``K`` models of a run.
 """
@@ -18,14 +18,14 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TargetResult:
-    """One emotion over the whole split.
+    """The metrics of one emotion over the whole split.
 
     Attributes:
         target: its name.
-        rated: how many clips count.
+        rated: number of rated clips.
         r: Pearson with its interval; ``nan`` where undefined.
         ccc, mae, rmse: of the same clips.
-        why_undefined: empty, or why there is no r.
+        why_undefined: the reason if r is undefined, else empty.
     """
 
     target: str
@@ -39,7 +39,7 @@ class TargetResult:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How often the prediction intervals held the rating: stated ``level``, and found by emotion with mean width."""
+    """Coverage of the prediction intervals: target ``level``, and per emotion the share found and the mean width."""
 
     level: float
     found: tuple[float, ...]
@@ -48,25 +48,25 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model on a split.
+    """The evaluation of a model on a split.
 
     Attributes:
         split: its name.
-        clips: how many rated clips.
-        resampled: ``participants`` or ``clips``: what the intervals resample.
+        clips: number of rated clips.
+        resampled: ``participants`` or ``clips``: the unit of the bootstrap.
         targets: by emotion, in order.
-        mean_r: the challenge's score with its interval: the mean over the emotions for which r is defined.
-        defined: how many those are.
-        mean_ccc: likewise.
+        mean_r: the score of the challenge with its interval: the mean over emotions for which r is defined.
+        defined: number of emotions with a defined r.
+        mean_ccc: mean over emotions for which CCC is defined.
         seeds: mean r of each of the K models alone, ``(K,)``.
-        subsets: mean r with only some modalities given at test time, by name (``"text+audio"``).
-        missing: by modality, mean r with each of ``shares`` of the clips lacking it.
+        subsets: mean r with only some modalities at test time, by name (``"text+audio"``).
+        missing: by modality, mean r when each of ``shares`` of the clips lacks it.
         shares: in [0, 1].
-        coverage: of the model's prediction intervals; ``None`` when it has none.
-        table: a row per clip: rated, predicted, and which modalities it had.
-        notes: what a reader must know, one line each.
-        groups: by group of people, where the manifest has groups.
-        modalities: what the model was given of each clip that has it.
+        coverage: of the model's prediction intervals; ``None`` if it has none.
+        table: a row per clip: labels, predictions, and its modalities.
+        notes: caveats, one line each.
+        groups: by group of people, if the manifest has groups.
+        modalities: of the model.
     """
 
     split: str
@@ -88,16 +88,16 @@ class Evaluation:
 
     @property
     def basis(self) -> str:
-        """What the figures rest on, in words: split, clips, people, targets and modalities."""
+        """The basis of the results as a sentence: split, clips, people, targets and modalities."""
         names = ", ".join(target.target for target in self.targets)
-        given = f"; from {', '.join(self.modalities)}, as far as a clip has them" if self.modalities else ""
+        given = f"; from {', '.join(self.modalities)}, where available" if self.modalities else ""
         return (
             f"split {self.split}: {people_and_clips(self.clips, self.table['participant'].to_pylist())}; {names}{given}"
         )
 
 
 def people_and_clips(clips: int, people: Sequence[str | None]) -> str:
-    """How many clips, of how many people.
+    """The number of clips and of participants, as text.
 
     >>> people_and_clips(3, ["a", "a", "b"])
     '3 rated clips of 2 participants'

@@ -1,8 +1,8 @@
-"""How well a model does for each group of people, where the manifest says who belongs to which.
+"""Metrics by subgroup of people, if the manifest has groups.
 
-Two figures per group and no more: r says whether the model follows the ratings within the group, the mean error whether
-it scores the group too high or too low. A small group has a wide interval, and that is its result; groups are not
-compared with each other here, since they may differ in what their clips show.
+Two metrics per group: r measures whether the model follows the ratings within the group, the mean error whether it
+scores the group too high or too low. Small groups have wide intervals; groups are not compared with each other, since
+their clips may differ in content.
 
 Shapes: ``N`` clips, ``E`` emotions.
 """
@@ -19,13 +19,13 @@ from mien.schema import Clip
 
 @dataclass(frozen=True, slots=True)
 class GroupResult:
-    """One group of people.
+    """The metrics of one group.
 
     Attributes:
         group: its name.
-        clips: how many rated clips are of its people.
-        participants: how many people they show; ``None`` when somebody is unknown.
-        r: mean Pearson over the emotions for which it is defined within the group; ``nan`` where it is for none.
+        clips: number of rated clips.
+        participants: number of participants; ``None`` unless known for every clip.
+        r: mean Pearson over the emotions for which it is defined within the group; ``nan`` if there is none.
         error: mean of score minus rating over clips, then emotions, in the unit of the ratings; above 0 is too high.
     """
 
@@ -39,12 +39,12 @@ class GroupResult:
 def by_group(
     scores: npt.ArrayLike, labels: npt.ArrayLike, clips: Sequence[Clip], resamples: int = 10_000, seed: int = 0
 ) -> tuple[GroupResult, ...]:
-    """Results of each group, in the order of their names; none when no clip has a group.
+    """Metrics of each group, sorted by name; none if no clip has a group.
 
     Args:
         scores: ``(N, E)``.
-        rated: ``(N, E)``, ``nan`` where unrated.
-        clips: whose scores these are.
+        labels: ``(N, E)``, ``nan`` where unrated.
+        clips: the ``N`` clips.
         resamples, seed: of the bootstrap, within each group: over participants where all are known, else over clips.
     """
     scores, labels = np.asarray(scores, np.float64), np.asarray(labels, np.float64)
@@ -53,7 +53,7 @@ def by_group(
 
 
 def participants_of(clips: Sequence[Clip]) -> list[str] | None:
-    """Who is in each clip, for resampling whole people; ``None`` when anybody is unknown."""
+    """The participant of each clip; ``None`` unless known for every clip."""
     people = [clip.participant for clip in clips if clip.participant]
     return people if len(people) == len(clips) else None
 

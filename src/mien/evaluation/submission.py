@@ -1,8 +1,8 @@
-"""The challenge's submission file: written as the challenge wants it, and checked as the challenge would.
+"""The submission file of the challenge: written in its format, and validated.
 
-Header ``Filename`` and the targets in order, a row per clip of the split sorted by name, floats in [0, 1]. A submission
-that does not pass never replaces a file. Its cells are as the challenge has them, and not escaped for spreadsheets: ids
-are checked against the data, and all else is numbers.
+Header ``Filename`` and the targets in order, a row per clip of the split sorted by name, floats in [0, 1]. An invalid
+submission never replaces a file. Cells are not escaped for spreadsheets: ids are checked against the data, and
+everything else is a number.
 """
 
 import csv
@@ -33,17 +33,16 @@ def write_submission(
         manifest: the data.
         store: features of the split's clips.
         path: the CSV file to write.
-        split: whose clips.
-        fill: what a clip without any modality gets: ``mean`` (of the scored clips), or a number in [0, 1].
+        split: of the clips to score.
+        fill: score of a clip without any modality: ``mean`` (of the scored clips), or a number in [0, 1].
 
     Returns:
-        Notes on what was filled and clipped.
+        Notes on filled and clipped scores.
 
     Raises:
         DataError: the targets are not those of the data, there is no such split, clips cannot be scored and ``fill``
-            does not say what they get, ``fill`` is neither ``mean`` nor a number in [0, 1], or clips were replaced
-            since their features were made.
-        ModelError: the features are not of the kind that the model was trained on.
+            is not given, ``fill`` is neither ``mean`` nor a number in [0, 1], or files were replaced since extraction.
+        ModelError: the features were made in a different way than those of the training.
     """
     check_features(bundle, store)
     clips = sorted(clips_of(manifest, split), key=lambda clip: clip.id)
@@ -55,7 +54,7 @@ def write_submission(
     notes = _fill(scores, scored, ids, fill)
     outside = int(((scores < 0) | (scores > 1)).sum())
     if outside:
-        notes.append(f"{outside} of {scores.size} scores lay outside [0, 1] and were moved to its nearest end")
+        notes.append(f"{outside} of {scores.size} scores outside [0, 1] were clipped")
     with atomic_file(path) as part:
         with part.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -67,16 +66,16 @@ def write_submission(
 
 
 def check_submission(path: Path, manifest: Manifest, split: str = "test") -> int:
-    """See that a submission is as the challenge wants it; returns its number of rows.
+    """Validate a submission; returns its number of rows.
 
     Raises:
-        DataError: header, order, clips, or a value is wrong; the message names the line.
+        DataError: header, order, clips, or a value is wrong; the message gives the line.
     """
     return _check(path, path, manifest, split)
 
 
 def _check(file: Path, path: Path, manifest: Manifest, split: str) -> int:
-    """Check what stands in ``file`` and is called ``path``."""
+    """Validate ``file``; messages call it ``path``."""
     wanted = sorted(clip.id for clip in clips_of(manifest, split))
     try:
         rows = list(csv.reader(read_bytes_checked(file, LARGEST_TABLE).decode("utf-8").splitlines()))
@@ -98,7 +97,7 @@ def _check_row(where: str, row: list[str], clip: str, header: list[str]) -> None
     if len(row) != len(header):
         raise DataError(f"{where}: {len(row)} values, expected {len(header)}")
     if row[0] != clip:
-        raise DataError(f"{where}: clip {row[0]!r}, expected {clip!r}; rows are sorted by name, none is left out")
+        raise DataError(f"{where}: clip {row[0]!r}, expected {clip!r}; rows must be sorted by name and complete")
     for name, text in zip(header[1:], row[1:], strict=True):
         try:
             value = float(text)
@@ -111,16 +110,16 @@ def _check_row(where: str, row: list[str], clip: str, header: list[str]) -> None
 def _fill(
     scores: npt.NDArray[np.float64], scored: npt.NDArray[np.bool_], ids: list[str], fill: str | None
 ) -> list[str]:
-    """Give clips without any modality what ``fill`` says; returns the note on it."""
+    """Fill the scores of clips without any modality; returns a note."""
     without = np.flatnonzero(~scored)
     if not len(without):
         return []
     first = f"{len(without)} of {len(ids)} clips have no features, first {ids[without[0]]}"
     if fill is None:
-        raise DataError(f"{first}; extract them, or say what they get with --fill mean or --fill NUMBER")
+        raise DataError(f"{first}; extract them, or give them a score with --fill mean or --fill NUMBER")
     if fill == "mean":
         if not scored.any():
-            raise DataError(f"{first}; there is no scored clip to take the mean of")
+            raise DataError(f"{first}; there is no scored clip for a mean")
         scores[without] = scores[scored].mean(0)
         return [f"{first}; filled with the mean of the others"]
     try:

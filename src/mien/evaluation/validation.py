@@ -1,7 +1,7 @@
-"""How well a model did on its validation clips, as plain numbers for its own record (``provenance.json``, the card).
+"""Results on the validation clips, as plain numbers for the metadata of a model (``provenance.json``, the card).
 
-The validation clips also stopped the training, so these figures are a little too good; ``mien evaluate`` on clips of
-another split is the judge.
+The validation clips also chose the best epoch, so these results are slightly optimistic; those of ``mien evaluate`` on
+another split are not.
 
 Shapes: ``K`` models, ``N`` clips, ``E`` emotions.
 """
@@ -28,7 +28,7 @@ def results_record(
     targets: Sequence[str],
     r: Mapping[str, npt.NDArray[np.float64]],
 ) -> dict[str, Any]:
-    """What a model folder says about its worth.
+    """The ``results`` of ``provenance.json``.
 
     Args:
         scores: ``(K, N, E)``; the mean over the models is evaluated, clipped to the rating scale, as users get it.
@@ -39,7 +39,7 @@ def results_record(
 
     Returns:
         ``r`` as rows of numbers with their mean; ``scores``: r and mean absolute error per emotion and over all, with
-        bootstrap intervals over participants where all are known, else over clips; ``groups``, where there are some.
+        bootstrap intervals over participants where all are known, else over clips; ``groups``, if there are any.
     """
     mean, people = np.clip(scores.mean(0), *RATING_SCALE), participants_of(clips)
     drawn = bootstrap_pearson(mean, rated, people, RESAMPLES)
