@@ -10,12 +10,16 @@ import torch
 
 from mien.config import Settings, read_settings
 from mien.errors import MienError
-from mien.model.inputs import ClipDataset, PackedSteps
-from mien.model.network import ModelSpec, Multimodal, Unimodal
+from mien.modalities.stacked import RngStreams
+from mien.model.embeddings import hidden_all
+from mien.model.inputs import ClipDataset, PackedSteps, predict_all
+from mien.model.network import FrozenEncoders, ModelSpec, Multimodal, Unimodal
 from mien.training.batches import batch_order
 from mien.training.fit import Epoch, TrainingJob, fit
 from mien.training.parameters import Optimiser, ParameterMatrix
 from mien.training.schedule import Progress
+from mien.training.stage1 import TrainContext
+from mien.training.stage2 import train_fusion
 
 SMALL = [
     "stage1.embedding=8",
@@ -74,9 +78,9 @@ def test_models_trained_at_once_equal_models_trained_alone(make) -> None:
     together = make(VARIANTS)
     seen = curve(list(fit(together)))
     for k, variant in enumerate(VARIANTS):
-        branch_losses = make((variant,))
-        np.testing.assert_allclose(seen[:, k], curve(list(fit(branch_losses)))[:, 0], atol=1e-4)
-        for ours, own in zip(weights(together), weights(branch_losses), strict=True):
+        alone = make((variant,))
+        np.testing.assert_allclose(seen[:, k], curve(list(fit(alone)))[:, 0], atol=1e-4)
+        for ours, own in zip(weights(together), weights(alone), strict=True):
             torch.testing.assert_close(ours[k], own[0], atol=1e-4, rtol=1e-3)
 
 
@@ -93,17 +97,17 @@ def test_a_model_that_has_stopped_leaves_and_the_others_go_on_as_if_alone() -> N
     assert len(set(lasted)) > 1
     assert [bool(epoch.stopped[k]) for k, last in enumerate(lasted) for epoch in epochs[last - 1 : last]] == [True] * 3
     for k, variant in enumerate(VARIANTS):
-        branch_losses = impatient((variant,))
-        own = curve(list(fit(branch_losses)))[:, 0]
+        alone = impatient((variant,))
+        own = curve(list(fit(alone)))[:, 0]
         np.testing.assert_allclose(curve(epochs)[: len(own), k], own, atol=1e-4)
         assert len(own) == lasted[k]
-        for ours, theirs in zip(weights(together), weights(branch_losses), strict=True):
+        for ours, theirs in zip(weights(together), weights(alone), strict=True):
             torch.testing.assert_close(ours[k], theirs[0], atol=1e-4, rtol=1e-3)
 
 
 def test_a_training_killed_after_some_have_stopped_goes_on_to_the_same_bits(tmp_path: Path) -> None:
-    matrix = impatient(VARIANTS)
-    expected = list(fit(matrix))
+    whole = impatient(VARIANTS)
+    expected = list(fit(whole))
     stop = int(np.isfinite(curve(expected)).sum(0).min())
     killed = replace(impatient(VARIANTS), checkpoint=tmp_path / "kept.safetensors", checkpoint_seconds=0.0)
     for epoch in fit(killed):
@@ -112,7 +116,7 @@ def test_a_training_killed_after_some_have_stopped_goes_on_to_the_same_bits(tmp_
     resumed = replace(impatient(VARIANTS), checkpoint=killed.checkpoint, checkpoint_seconds=1e9)
     rest = list(fit(resumed))
     np.testing.assert_array_equal(curve(rest), curve(expected)[stop:])
-    assert all(torch.equal(a, b) for a, b in zip(weights(resumed), weights(matrix), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(weights(resumed), weights(whole), strict=True))
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_gives_others() -> None:
@@ -127,8 +131,8 @@ def test_the_same_seed_gives_the_same_bits_and_another_gives_others() -> None:
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_a_training_that_was_killed_goes_on_to_the_same_bits(tmp_path: Path, ema: float) -> None:
     settings = SETTINGS.model_copy(update={"stage2": SETTINGS.stage2.model_copy(update={"ema": ema})})
-    matrix = multimodal(VARIANTS, settings)
-    expected = list(fit(matrix))
+    whole = multimodal(VARIANTS, settings)
+    expected = list(fit(whole))
     for stop in (1, 4):
         path = tmp_path / f"{stop}.safetensors"
         killed = replace(multimodal(VARIANTS, settings), checkpoint=path, checkpoint_seconds=0.0)
@@ -139,7 +143,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_bits(tmp_path: Path, ema
         rest = list(fit(resumed))
         assert [epoch.number for epoch in rest] == list(range(stop + 1, 7))
         assert np.array_equal(curve(rest), curve(expected)[stop:])
-        assert all(torch.equal(a, b) for a, b in zip(weights(resumed), weights(matrix), strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(weights(resumed), weights(whole), strict=True))
 
 
 @pytest.mark.parametrize("adaptation", ["frozen", "encoder", "joint"])
@@ -173,32 +177,32 @@ def test_the_best_weights_are_those_kept() -> None:
 
 def test_gradients_are_clipped_model_by_model_over_trainable_parameters_only() -> None:
     job = unimodal(VARIANTS)
-    matrix = ParameterMatrix(job.groups)
-    matrix.gradients.fill_(1.0)
-    matrix.gradients[0] *= 1e-6
-    size = matrix.values.shape[1]
-    norms = matrix.clip(1.0)
+    whole = ParameterMatrix(job.groups)
+    whole.gradients.fill_(1.0)
+    whole.gradients[0] *= 1e-6
+    size = whole.values.shape[1]
+    norms = whole.clip(1.0)
     torch.testing.assert_close(norms, torch.tensor([1e-6, 1.0, 1.0]) * size**0.5)
-    after = torch.linalg.vector_norm(matrix.gradients, dim=1)
+    after = torch.linalg.vector_norm(whole.gradients, dim=1)
     torch.testing.assert_close(after, torch.tensor([1e-6 * size**0.5, 1.0, 1.0]), rtol=1e-4, atol=1e-7)
 
 
 def test_one_step_is_that_of_torchs_adamw() -> None:
     job = unimodal(VARIANTS[:1])
     copy = [p.detach()[0].clone().requires_grad_() for g in job.groups for p in g.parameters]
-    matrix = ParameterMatrix(job.groups)
-    optimiser = Optimiser(matrix, job.models)
+    whole = ParameterMatrix(job.groups)
+    optimiser = Optimiser(whole, job.models)
     plain = torch.optim.AdamW(copy, lr=1e-3, weight_decay=1e-2)
     generator = torch.Generator().manual_seed(0)
     for _ in range(3):
-        matrix.gradients.copy_(torch.randn(matrix.gradients.shape, generator=generator))
+        whole.gradients.copy_(torch.randn(whole.gradients.shape, generator=generator))
         begin = 0
         for parameter in copy:
-            parameter.grad = matrix.gradients[0, begin : begin + parameter.numel()].view(parameter.shape).clone()
+            parameter.grad = whole.gradients[0, begin : begin + parameter.numel()].view(parameter.shape).clone()
             begin += parameter.numel()
         optimiser.step([1.0])
         plain.step()
-    torch.testing.assert_close(matrix.values[0], torch.cat([parameter.detach().flatten() for parameter in copy]))
+    torch.testing.assert_close(whole.values[0], torch.cat([parameter.detach().flatten() for parameter in copy]))
 
 
 def test_plateaus_are_those_of_torch() -> None:
@@ -233,9 +237,9 @@ def test_an_undefined_r_is_an_error_that_says_what_to_look_at() -> None:
 
 def test_a_diverging_model_does_not_touch_its_neighbours() -> None:
     wild = replace(VARIANTS[1], lr=1e30)
-    together, branch_losses = unimodal((VARIANTS[0], wild)), unimodal(VARIANTS[:1])
+    together, alone = unimodal((VARIANTS[0], wild)), unimodal(VARIANTS[:1])
     seen = curve(list(fit(together)))
-    np.testing.assert_allclose(seen[:, 0], curve(list(fit(branch_losses)))[:, 0], atol=1e-4)
+    np.testing.assert_allclose(seen[:, 0], curve(list(fit(alone)))[:, 0], atol=1e-4)
 
 
 def test_an_epoch_holds_every_clip_once_in_batches_of_similar_size() -> None:
@@ -259,3 +263,42 @@ def test_a_small_set_is_cut_into_eight_batches_at_least() -> None:
     batches = batch_order(torch.ones(100), 256, torch.Generator().manual_seed(0))
     assert [len(batch) for batch in sorted(batches, key=len)] == [9, *[13] * 7]
     assert len(batch_order(torch.ones(3), 256, torch.Generator().manual_seed(0))) == 3
+
+
+@pytest.mark.parametrize("head", ["concat", "gated", "late"])
+def test_frozen_differs_from_adapted_in_adaptation_alone(head: str) -> None:
+    """Encoders adapted at a rate of nothing are frozen ones: same dropout, same batches, so the same weights."""
+    made = {}
+    for adaptation in ("frozen", "encoder"):
+        overrides = [*SMALL, f"stage2.head={head}", f"stage2.adaptation={adaptation}", "stage2.encoder_rate=1e-12"]
+        settings = read_settings(overrides=[*overrides, "stage2.epochs=3", "stage2.clip_norm=0"])
+        data, valid = clips(), clips(40, 1)
+        encoders = {
+            name: Unimodal(name, steps.values.shape[1], 2, settings.stage1, VARIANTS)
+            for name, steps in data.modalities.items()
+        }
+        losses = []
+        module = train_fusion(
+            data, valid, encoders, settings, TrainContext(None, torch.float32, 0),
+            lambda _, epoch, losses=losses: losses.append((epoch.loss, epoch.mean_r)), VARIANTS,
+        )  # fmt: skip
+        made[adaptation] = (np.array(losses), torch.cat([p.flatten() for p in module.fusion.parameters()]))
+    np.testing.assert_allclose(made["frozen"][0], made["encoder"][0], atol=2e-4)
+    ours, theirs = made["frozen"][1], made["encoder"][1]
+    assert torch.linalg.vector_norm(ours - theirs) < 1e-3 * torch.linalg.vector_norm(theirs)  # Adam enlarges rounding
+
+
+def test_the_encoders_dropout_is_active_while_they_are_frozen() -> None:
+    data = clips()
+    module = Multimodal({n: s.values.shape[1] for n, s in data.modalities.items()}, 2, SETTINGS, VARIANTS)
+    hidden, frozen = hidden_all(module, data, torch.float32), FrozenEncoders(module)
+    index = torch.arange(len(data))
+    with torch.no_grad():
+        rng = RngStreams([0, 1, 2], "dropout")
+        embeddings = [
+            module.encoder("text").embed_hidden(part.values, part.present, rng)
+            for part in [hidden.batch(index)["text"]] * 2
+        ]
+        still = frozen(hidden.batch(index))
+    assert not torch.equal(*embeddings)
+    np.testing.assert_allclose(still.numpy(), predict_all(module, data), atol=1e-5)  # and none in evaluation

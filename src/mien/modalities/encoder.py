@@ -86,13 +86,16 @@ class Encoder(nn.Module):
 
     def forward(self, steps: Steps, rng: RngStreams | None = None) -> Float[Tensor, "K B D"]:
         """Embed a batch: ``(K, B, D)``, zeros for a clip without steps."""
-        pooled = self.pool(steps) if self.pool else mean_pool(steps)
-        return self.trunk(pooled, steps.mask.any(-1), rng)
+        return self.embed_hidden(self.hidden(steps), steps.mask.any(-1), rng)
 
-    def trunk(
-        self, pooled: Float[Tensor, "shared B F"], present: Bool[Tensor, " B"], rng: RngStreams | None
+    def hidden(self, steps: Steps) -> Float[Tensor, "K B D"]:
+        """The part before dropout: nothing in it is random, so it is the same in every epoch of a frozen encoder."""
+        pooled = self.pool(steps) if self.pool else mean_pool(steps)
+        return nn.functional.gelu(self.linear(self.before(pooled)))
+
+    def embed_hidden(
+        self, hidden: Float[Tensor, "K B D"], present: Bool[Tensor, " B"], rng: RngStreams | None
     ) -> Float[Tensor, "K B D"]:
-        """``(K or 1, B, F)`` → ``(K, B, D)``; rows that are not ``present`` become zeros."""
-        hidden = nn.functional.gelu(self.linear(self.before(pooled)))
+        """The part from dropout on; rows that are not ``present`` become zeros."""
         embedding = self.after(self.dropout(hidden, rng))
         return torch.where(present[:, None], embedding, 0.0)

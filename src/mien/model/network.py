@@ -148,6 +148,13 @@ class Multimodal(nn.Module):
             for name in self.modalities
         }
 
+    def hidden(self, inputs: Inputs) -> dict[str, Embedding]:
+        """The activations of all encoders before their dropout."""
+        return {
+            name: Embedding(self.encoder(name).hidden(inputs[name]), inputs[name].mask.any(-1))
+            for name in self.modalities
+        }
+
     def forward(self, inputs: Inputs, rng: RngStreams | None = None) -> Float[Tensor, "K B E"]:
         """Intensities ``(K, B, E)`` from the available modalities."""
         return self.fusion(self._head_inputs(inputs, rng), rng)
@@ -168,6 +175,26 @@ class Multimodal(nn.Module):
         rate = {"frozen": 0.0, "encoder": stage.encoder_rate, "joint": 1.0}[stage.adaptation]
         encoders = (ParamGroup(f"encoder.{name}", tuple(one.parameters()), rate) for name, one in self.encoders.items())
         return (*encoders, ParamGroup("fusion", tuple(self.fusion.parameters()), 1.0))
+
+
+class FrozenEncoders(nn.Module):
+    """A multimodal model on the hidden activations of its encoders, which are computed once for all epochs.
+
+    The encoders' dropout is active in training, as when they are fine-tuned, so ``frozen`` and ``encoder`` differ in
+    the adaptation alone.
+    """
+
+    def __init__(self, model: Multimodal) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, hidden: Mapping[str, Embedding], rng: RngStreams | None = None) -> Float[Tensor, "K B E"]:
+        """Intensities ``(K, B, E)`` from ``Multimodal.hidden``."""
+        embeddings = {
+            name: Embedding(self.model.encoder(name).embed_hidden(part.values, part.present, rng), part.present)
+            for name, part in hidden.items()
+        }
+        return self.model.fusion(embeddings, rng)
 
 
 def make_encoder(modality: str, width: int, stage: Stage1Settings, rates: Sequence[float], rng: RngStreams) -> Encoder:

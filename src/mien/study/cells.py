@@ -49,7 +49,7 @@ from mien.training.stage2 import train_fusion
 
 Scores = npt.NDArray[np.float32]
 
-VERSION = 1
+VERSION, FROZEN_VERSION = 1, 2
 """Raised when the same cell gives another result."""
 
 MODELS_AT_ONCE = 40
@@ -108,7 +108,8 @@ class StudyContext:
         settings = cell.settings.model_dump(mode="json", include={"modalities", "batch_seed", "split", "stage1"})
         stage2 = cell.settings.stage2.model_dump(mode="json") if cell.method == "train" else {}
         seeds = [] if cell.method == "ridge" else list(cell.settings.seeds)
-        return self.out / "cells" / key_of(VERSION, cell.method, settings, stage2, seeds, *self.fingerprints)
+        version = FROZEN_VERSION if stage2.get("adaptation") == "frozen" else VERSION
+        return self.out / "cells" / key_of(version, cell.method, settings, stage2, seeds, *self.fingerprints)
 
     def encoder_folder(self, work: EncoderJob) -> Path:
         """Folder of a stage-1 model."""

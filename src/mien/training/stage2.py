@@ -1,17 +1,17 @@
 """Stage 2: train the fusion head; adaptation keeps the encoders frozen, fine-tunes them, or trains them from scratch.
 
-The trade-off: with frozen encoders every clip is embedded once and the fusion trains on the embeddings, which is many
-times faster; any adaptation needs all steps of all clips in every epoch.
+The trade-off: with frozen encoders the steps of every clip are read once, and an epoch runs only the encoders' dropout
+and the fusion, which is many times faster; any adaptation needs all steps of all clips in every epoch.
 """
 
 from collections.abc import Mapping
 
 from mien.config import Settings
 from mien.errors import SettingsError
-from mien.model.embeddings import embed_all
+from mien.model.embeddings import hidden_all
 from mien.model.heads import HEADS
 from mien.model.inputs import ClipDataset
-from mien.model.network import ModelSpec, Multimodal, Unimodal, variants
+from mien.model.network import FrozenEncoders, ModelSpec, Multimodal, Unimodal, variants
 from mien.training.fit import TrainingJob, fit
 from mien.training.stage1 import EpochCallback, TrainContext
 
@@ -50,11 +50,11 @@ def train_fusion(
     frozen = stage.adaptation == "frozen"
     job = TrainingJob(
         name="stage2",
-        module=module.fusion if frozen else module,
+        module=FrozenEncoders(module) if frozen else module,
         groups=module.groups(stage),
         models=models,
-        train=embed_all(module, train) if frozen else train,
-        valid=embed_all(module, valid) if frozen else valid,
+        train=hidden_all(module, train, context.precision) if frozen else train,
+        valid=hidden_all(module, valid, context.precision) if frozen else valid,
         settings=stage,
         epochs=stage.epochs,
         batch_seed=context.batch_seed,
