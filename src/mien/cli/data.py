@@ -44,11 +44,14 @@ def extract(
     from mien.cli.printing import print_extraction
     from mien.data.manifest import read_manifest
 
-    settings = settings_from(
-        config, overrides, weights=weights, faces__source=faces, speech__source=sound,
-        modalities=f"[{modalities}]" if modalities else None,
-        compute__clip_seconds=None if clip_seconds is None else str(clip_seconds),
-    )  # fmt: skip
+    options = {
+        "--weights": ("weights", weights),
+        "--faces": ("faces.source", faces),
+        "--sound": ("speech.source", sound),
+        "--modalities": ("modalities", modalities and [name.strip() for name in modalities.split(",")]),
+        "--clip-seconds": ("compute.clip_seconds", clip_seconds),
+    }
+    settings = settings_from(config, overrides, options)
     manifest = read_manifest(data, targets=targets.split(",") if targets else None, label_scale=label_scale)
     for note in manifest.notes:
         terminal.note(note)

@@ -1,12 +1,14 @@
 """Options that several commands share. Nothing of mien is imported at the top."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from mien.config import Settings
+    from collections.abc import Mapping
+
+    from mien.config import Override, Settings
 
 DataArgument = Annotated[
     Path,
@@ -80,12 +82,27 @@ HopOption = Annotated[
 ]
 
 
-def settings_from(config: Path | None, overrides: list[str] | None, **given: str | None) -> "Settings":
-    """Settings from ``--config``, then the command's own options (``given``, if not ``None``), then ``--set``."""
-    from mien.config import read_settings
+def settings_from(
+    config: Path | None, overrides: list[str] | None, options: "Mapping[str, tuple[str, Any]] | None" = None
+) -> "Settings":
+    """Settings from ``--config``, then the command's own ``options``, then ``--set``.
 
-    own = [f"{name.replace('__', '.')}={value}" for name, value in given.items() if value is not None]
-    return read_settings(config, [*own, *(overrides or [])])
+    Args:
+        config: YAML file.
+        overrides: as given to ``--set``.
+        options: name and value of a setting by option, e.g. ``{"--weights": ("weights", "tiny")}``; not if ``None``.
+    """
+    from mien.config import Override, read_settings
+
+    own = [Override(name, value, label) for label, (name, value) in (options or {}).items() if value is not None]
+    return read_settings(config, [*own, *set_overrides(overrides)])
+
+
+def set_overrides(overrides: list[str] | None) -> "list[Override]":
+    """The values of ``--set``, which errors name with the option."""
+    from mien.config import parse_override
+
+    return [parse_override(text, f"--set {text.partition('=')[0].strip()}") for text in overrides or ()]
 
 
 PARTLY = 3

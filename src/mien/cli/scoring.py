@@ -58,6 +58,7 @@ def predict(
     quiet: QuietOption = False,
 ) -> None:
     """Score clips: how strongly each emotion shows, from the modalities that a clip has."""
+    from mien.cli.options import set_overrides
     from mien.config import read_local
     from mien.features.windows import windows_of
     from mien.inference.partial import PartialScores
@@ -68,7 +69,7 @@ def predict(
 
     windows_of(windows, hop)
     form = "" if out is None else check_form(out, form)
-    loaded, manifest = load(model, read_local(overrides or ())), manifest_of_paths(clips)
+    loaded, manifest = load(model, read_local(set_overrides(overrides))), manifest_of_paths(clips)
     for note in manifest.notes:
         terminal.note(note)
     kept = None if out is None else PartialScores(out)

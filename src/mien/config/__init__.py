@@ -17,7 +17,7 @@ settings also come with models and stores of other people. Editors and other pro
 
 from mien.config.extraction import ComputeSettings, FaceSettings, MediaSettings, Source, SpeechSettings
 from mien.config.local import LOCAL_COMPUTE, LOCAL_MEDIA, read_local, with_local_limits
-from mien.config.reading import read_settings, set_dotted, with_changes
+from mien.config.reading import Override, parse_override, read_settings, set_dotted, with_changes
 from mien.config.section import Count, Fraction, ModalityName, Positive, Rate, Section, Seed, Width
 from mien.config.settings import Settings
 from mien.config.training import FitSettings, HeadName, LossSettings, SplitSettings, Stage1Settings, Stage2Settings
@@ -35,6 +35,7 @@ __all__ = [
     "LossSettings",
     "MediaSettings",
     "ModalityName",
+    "Override",
     "Positive",
     "Rate",
     "Section",
@@ -46,6 +47,7 @@ __all__ = [
     "Stage1Settings",
     "Stage2Settings",
     "Width",
+    "parse_override",
     "read_local",
     "read_settings",
     "read_yaml",

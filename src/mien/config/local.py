@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from mien.config.reading import read_settings
+from mien.config.reading import Override, parse_override, read_settings
 from mien.config.settings import Settings
 from mien.errors import SettingsError
 
@@ -34,7 +34,7 @@ def with_local_limits(settings: Settings, local: Settings | None = None) -> Sett
     )
 
 
-def read_local(overrides: Iterable[str]) -> Settings:
+def read_local(overrides: Iterable[str | Override]) -> Settings:
     """The limits of this machine, from ``name=value`` overrides of ``LOCAL_COMPUTE`` and ``LOCAL_MEDIA``.
 
     Raises:
@@ -44,9 +44,10 @@ def read_local(overrides: Iterable[str]) -> Settings:
     2
     """
     own = [f"compute.{name}" for name in LOCAL_COMPUTE] + [f"media.{name}" for name in LOCAL_MEDIA]
-    overrides = list(overrides)
-    for override in overrides:
-        name = override.partition("=")[0].strip()
-        if name not in own:
-            raise SettingsError(f"{name}: comes with the model; settings of this machine are {', '.join(own)}")
-    return read_settings(overrides=overrides)
+    given = [parse_override(override) if isinstance(override, str) else override for override in overrides]
+    for override in given:
+        if override.name not in own:
+            raise SettingsError(
+                f"{override.label}: comes with the model; settings of this machine are {', '.join(own)}"
+            )
+    return read_settings(overrides=given)

@@ -1,21 +1,55 @@
-"""Settings from a file and overrides, with one-line errors."""
+"""Settings from a file and overrides. An error names the place of the wrong value: a line of the file, or an option."""
 
 import difflib
 import reprlib
 import textwrap
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from mien.config.settings import Settings
-from mien.config.yaml_file import YAML_FAULTS, StrictLoader, read_yaml
+from mien.config.yaml_file import YAML_ERRORS, parse_yaml, read_lines
 from mien.errors import SettingsError
 
+Place = tuple[str, ...]
+"""Sections and key of a setting."""
 
-def read_settings(file: str | Path | None = None, overrides: Iterable[str] = ()) -> Settings:
+
+@dataclass(frozen=True)
+class Override:
+    """One setting with its value.
+
+    Attributes:
+        name: dotted name.
+        value: as YAML gives it.
+        label: the name in error messages, e.g. ``--set media.vision_fps`` or ``--weights``.
+    """
+
+    name: str
+    value: Any
+    label: str
+
+
+def parse_override(text: str, label: str = "") -> Override:
+    """An override written ``section.key=value``, the value in YAML.
+
+    Raises:
+        SettingsError: it is not of this form.
+    """
+    name, equals, value = text.partition("=")
+    name = name.strip()
+    if not equals or not name:
+        raise SettingsError(f"{label or repr(text)}: an override is written name=value, for example media.vision_fps=2")
+    try:
+        return Override(name, parse_yaml(value)[0], label or name)
+    except YAML_ERRORS as error:
+        raise SettingsError(f"{label or name}: {_shown(value)} is not a valid value") from error
+
+
+def read_settings(file: str | Path | None = None, overrides: Iterable[str | Override] = ()) -> Settings:
     """Settings from a YAML file (or the defaults), then ``section.key=value`` overrides, the value read as YAML.
 
     Raises:
@@ -27,14 +61,14 @@ def read_settings(file: str | Path | None = None, overrides: Iterable[str] = ())
     Traceback (most recent call last):
     mien.errors.SettingsError: media.vison_fps: no such setting; did you mean 'vision_fps'?
     """
-    file = Path(file) if file else None
-    values = read_yaml(file) if file else {}
-    for override in overrides:
-        set_dotted(values, override)
-    try:
-        return Settings.model_validate(_tuples(values))
-    except ValidationError as error:
-        raise SettingsError(_first_error(error, file)) from error
+    values, labels = _from_file(Path(file)) if file else ({}, {})
+    for text in overrides:
+        override = parse_override(text) if isinstance(text, str) else text
+        _put(values, override)
+        place = tuple(override.name.split("."))
+        labels = {other: label for other, label in labels.items() if other[: len(place)] != place}
+        labels[place] = override.label
+    return _validated(values, labels)
 
 
 def with_changes(base: Settings, changes: Mapping[str, Any], where: str) -> Settings:
@@ -44,18 +78,12 @@ def with_changes(base: Settings, changes: Mapping[str, Any], where: str) -> Sett
         SettingsError: a setting does not exist, or a value is not allowed.
     """
     values = base.model_dump()
+    labels: dict[Place, str] = {}
     for name, value in changes.items():
-        *sections, key = str(name).split(".")
-        inner = values
-        for section in sections:
-            inner = inner.get(section)
-            if not isinstance(inner, dict):
-                raise SettingsError(f"{where}: {name}: no such setting")
-        inner[key] = value
-    try:
-        return Settings.model_validate(_tuples(values))
-    except ValidationError as error:
-        raise SettingsError(f"{where}: {_first_error(error, None)}") from error
+        override = Override(str(name), value, f"{where}: {name}")
+        _put(values, override)
+        labels[tuple(override.name.split("."))] = override.label
+    return _validated(values, labels)
 
 
 def set_dotted(values: dict[str, Any], override: str) -> None:
@@ -64,20 +92,29 @@ def set_dotted(values: dict[str, Any], override: str) -> None:
     Raises:
         SettingsError: it is not of this form.
     """
-    name, equals, text = override.partition("=")
-    if not equals or not name.strip():
-        raise SettingsError(f"{override!r}: an override is written name=value, for example media.vision_fps=2")
-    try:
-        value = yaml.load(text, StrictLoader)
-    except YAML_FAULTS as error:
-        raise SettingsError(f"{name}: {_shown(text)} is not a valid value") from error
-    *sections, key = name.strip().split(".")
+    _put(values, parse_override(override))
+
+
+def _from_file(file: Path) -> tuple[dict[str, Any], dict[Place, str]]:
+    """The values of a file, and a label with the line of each."""
+    values, lines = read_lines(file)
+    return values, {place: f"{file}:{line}: {'.'.join(place)}" for place, line in lines.items()}
+
+
+def _put(values: dict[str, Any], override: Override) -> None:
+    *sections, key = override.name.split(".")
     for section in sections:
-        inner = values.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise SettingsError(f"{name}: {section!r} is a single value, not a section")
-        values = inner
-    values[key] = value
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise SettingsError(f"{override.label}: {section!r} is a single value, not a section")
+    values[key] = override.value
+
+
+def _validated(values: dict[str, Any], labels: Mapping[Place, str]) -> Settings:
+    try:
+        return Settings.model_validate(_tuples(values))
+    except ValidationError as error:
+        raise SettingsError(_first_error(error, labels)) from error
 
 
 def _tuples(value: Any) -> Any:
@@ -87,23 +124,43 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(inner) for inner in value) if isinstance(value, list) else value
 
 
-def _first_error(error: ValidationError, file: Path | None) -> str:
+def _first_error(error: ValidationError, labels: Mapping[Place, str]) -> str:
     first = error.errors()[0]
-    where = [str(part) for part in first["loc"]]
-    prefix = f"{file}: " if file else ""
+    place = tuple(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(where[-1], _keys_at(where[:-1]), n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(_keys_at(where[:-1]))}"
-        return f"{prefix}{'.'.join(where)}: no such setting{hint}"
-    return f"{prefix}{'.'.join(where)}: {first['msg'][0].lower()}{first['msg'][1:]}, found {_shown(first['input'])}"
+        return f"{_label(place, labels)}: no such setting{_hint(place)}"
+    return f"{_label(place, labels)}: {first['msg'][0].lower()}{first['msg'][1:]}, found {_shown(first['input'])}"
 
 
-def _shown(value: Any) -> str:
-    """A value in a message, shortened."""
-    return textwrap.shorten(reprlib.repr(value), 200)
+def _label(place: Place, labels: Mapping[Place, str]) -> str:
+    """Where the setting at ``place`` was given, and its name; deeper places belong to the nearest section given."""
+    for end in range(len(place), 0, -1):
+        if place[:end] in labels:
+            return ": ".join((labels[place[:end]], *((".".join(place[end:]),) if place[end:] else ())))
+    return ".".join(place)
 
 
-def _keys_at(path: list[str]) -> list[str]:
+def _hint(place: Place) -> str:
+    """The names nearest to a misspelt one: in its section, else in any, else all of the section."""
+    *sections, key = place
+    known = _keys_at(sections)
+    if near := difflib.get_close_matches(key, known, n=1, cutoff=0.5):
+        return f"; did you mean {near[0]!r}?"
+    elsewhere = [name for name in _leaves(Settings) if name.rpartition(".")[2] == key]
+    return f"; did you mean {' or '.join(elsewhere)}?" if elsewhere else f"; known are {', '.join(known)}"
+
+
+def _leaves(section: type[BaseModel], prefix: str = "") -> Iterable[str]:
+    """Dotted names of all settings."""
+    for name, field in section.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _leaves(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _keys_at(path: Iterable[str]) -> list[str]:
     """The names of the settings in the section at ``path``."""
     section: type[BaseModel] = Settings
     for name in path:
@@ -112,3 +169,8 @@ def _keys_at(path: list[str]) -> list[str]:
             return []
         section = inner
     return list(section.model_fields)
+
+
+def _shown(value: Any) -> str:
+    """A value in a message, shortened."""
+    return textwrap.shorten(reprlib.repr(value), 200)
