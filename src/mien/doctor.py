@@ -1,8 +1,9 @@
 """Checks this machine for everything that mien uses; findings are plain data, to be printed or tested."""
 
-import ctypes.util
+import ctypes
 import importlib.metadata
 import importlib.util
+import os
 import platform
 import shutil
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from mien.weights import SETS, locate
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: subject, result, what was found, and the remedy when it failed."""
+    """One check: subject, result, what was found, and what to do when it failed."""
 
     what: str
     fine: bool
@@ -26,14 +27,28 @@ class Finding:
 
 
 EXTRAS = {
-    "faster_whisper": ("speech", "speech recognition"),
-    "onnxruntime": ("speech", "voice activity"),
-    "mediapipe": ("faces", "face landmarks"),
-    "onnx": ("small", "conversion of the small vision weights"),
-    "openvino": ("openvino", "backbones twice as fast on a processor"),
-    "nncf": ("openvino", "backbones in 8 bits"),
-    "espeakng_loader": ("synth", "voices of the stand-in corpus"),
+    "faster_whisper": ("faster-whisper", "speech", "speech recognition"),
+    "onnxruntime": ("onnxruntime", "speech", "voice activity"),
+    "mediapipe": ("mediapipe", "faces", "face landmarks"),
+    "onnx": ("onnx", "small", "conversion of the small vision weights"),
+    "openvino": ("openvino", "openvino", "backbones twice as fast on a CPU"),
+    "nncf": ("nncf", "openvino", "backbones in 8 bits"),
+    "jinja2": ("jinja2", "report", "report pages"),
+    "matplotlib": ("matplotlib", "report", "figures of reports"),
+    "optuna": ("optuna", "study", "mien tune"),
+    "tensorboard": ("tensorboard", "train", "curves of a training"),
+    "espeakng_loader": ("espeakng-loader", "synth", "voices of the stand-in corpus"),
+    "cv2": ("opencv-contrib-python", "synth", "drawing of the stand-in corpus"),
 }
+"""By module: its package, the extra that installs it, and its purpose."""
+
+EGL = {"EGL": "libEGL.so.1", "GLESv2": "libGLESv2.so.2"}
+"""System libraries of mediapipe on Linux."""
+
+EGL_REMEDY = "apt install libegl1 libgles2 (Debian, Ubuntu), or dnf install libglvnd-egl libglvnd-gles (Fedora)"
+
+ENCODERS = {"libx264", "aac", "libmp3lame"}
+"""Encoders that the stand-in corpus and the conversion of videos for reports need."""
 
 
 def examine() -> list[Finding]:
@@ -54,7 +69,9 @@ def _machine() -> Iterator[Finding]:
     cache = cache_folder()
     existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
     free = shutil.disk_usage(existing).free / 1e9
-    yield Finding("cache", free > 2, f"{cache}, {free:.0f} GB free", "" if free > 2 else "free 2 GB or set MIEN_CACHE")
+    writable = os.access(existing, os.W_OK)
+    found = f"{cache}, {free:.0f} GB free" if writable else f"{cache} cannot be written"
+    yield Finding("cache", writable and free > 2, found, "set MIEN_CACHE to a folder with 2 GB free")
 
 
 def _guards() -> Iterator[Finding]:
@@ -78,24 +95,39 @@ def _backbones() -> str:
 
 def _libraries() -> Iterator[Finding]:
     import av  # noqa: PLC0415
+    from av.codec import codecs_available  # noqa: PLC0415
 
     versions = {name: importlib.metadata.version(name) for name in ("mien", "torch", "transformers", "av")}
     for name, version in versions.items():
         yield Finding(name, True, version)
-    versions = ", ".join(f"{name} {'.'.join(map(str, v))}" for name, v in sorted(av.library_versions.items()))
-    yield Finding("codecs of av", True, versions)
+    inside = ", ".join(
+        f"{name} {'.'.join(map(str, av.library_versions[name]))}" for name in ("libavcodec", "libavformat")
+    )
+    yield Finding("codecs of av", True, f"{inside}; no ffmpeg program is needed")
+    lacking = sorted(ENCODERS - codecs_available)
+    found = f"av lacks {', '.join(lacking)}" if lacking else ", ".join(sorted(ENCODERS))
+    yield Finding("encoders", not lacking, found, "pip install --force-reinstall --only-binary=av av")
 
 
 def _extras() -> Iterator[Finding]:
-    for package, (extra, purpose) in EXTRAS.items():
-        installed = importlib.util.find_spec(package) is not None
-        found = importlib.metadata.version(package.replace("_", "-")) if installed else f"not installed ({purpose})"
-        yield Finding(package, installed, found, "" if installed else f"pip install 'mien[{extra}]'")
+    for module, (package, extra, purpose) in EXTRAS.items():
+        try:
+            found = importlib.metadata.version(package) if importlib.util.find_spec(module) else ""
+        except importlib.metadata.PackageNotFoundError:
+            found = "another build"
+        yield Finding(package, bool(found), found or f"not installed ({purpose})", f"pip install 'mien[{extra}]'")
+    for name, file in EGL.items() if platform.system() == "Linux" else ():
+        found = _loads(file)
+        yield Finding(f"lib{name}", found, file if found else f"{file} missing (mediapipe needs it)", EGL_REMEDY)
 
-    for library in ("EGL", "GLESv2"):
-        there = platform.system() != "Linux" or ctypes.util.find_library(library) is not None
-        remedy = "" if there else "apt install libegl1 libgles2, or the like"
-        yield Finding(f"lib{library}", there, "found" if there else "missing (mediapipe needs it)", remedy)
+
+def _loads(library: str) -> bool:
+    """Whether the system's linker finds a shared library, as it must for mediapipe."""
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def _weights() -> Iterator[Finding]:
@@ -103,9 +135,12 @@ def _weights() -> Iterator[Finding]:
         if name == "tiny":
             continue  # made locally
         missing = [entry for entry in dict.fromkeys(roles.values()) if not _is_cached(entry)]
-        fine = not missing or name != "small"
-        found = f"missing {', '.join(missing)}" if missing else "in the cache"
-        yield Finding(f"weights {name}", fine, found, f"mien weights fetch {name}" if missing else "")
+        command = f"mien weights fetch {name}"
+        if missing and name != "small":
+            yield Finding(f"weights {name}", True, f"optional, not in the cache ({command})")
+        else:
+            found = f"missing {', '.join(missing)}" if missing else "in the cache"
+            yield Finding(f"weights {name}", not missing, found, command)
 
 
 def _is_cached(entry: str) -> bool:

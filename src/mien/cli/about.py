@@ -20,7 +20,9 @@ def doctor() -> None:
     table = Table("", "what", "found", "what to do", title="mien doctor", title_justify="left", box=None)
     findings = examine()
     for finding in findings:
-        table.add_row("ok" if finding.fine else "--", finding.what, finding.found, finding.remedy)
+        table.add_row(
+            "ok" if finding.fine else "--", finding.what, finding.found, "" if finding.fine else finding.remedy
+        )
     console.print(table)
     missing = sum(not finding.fine for finding in findings)
     console.print(f"{missing} missing" if missing else "nothing missing")
