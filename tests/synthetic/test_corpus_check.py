@@ -12,7 +12,7 @@ from mien.features.writer import StoreWriter
 from mien.storage.files import write_json
 from mien.synthetic.corpus import check, synth
 from mien.synthetic.corpus_check import check_recovery, pool, ridge_recovery, word_errors
-from mien.synthetic.labels import Bound
+from mien.synthetic.published import Bound
 
 pytest.importorskip("espeakng_loader")
 

@@ -3,19 +3,19 @@ import csv
 import numpy as np
 import pytest
 
+from mien.cli.printing import print_comparisons
 from mien.data.manifest import read_manifest
 from mien.schema import EMOTIONS
 from mien.synthetic.labels import (
     GAINS,
     THRESHOLDS,
-    check_labels,
-    compare_published,
     draw_labels,
     intensity,
     normal_scores,
     rate,
     write_challenge,
 )
+from mien.synthetic.published import Bound, check_labels, compare_published
 
 FULL = 12_660
 
@@ -115,7 +115,7 @@ def test_filenames_have_five_digits_and_participants_are_kept_out_of_the_label_f
 def test_a_corpus_on_disk_is_compared_with_the_published_figures(tmp_path):
     labels = draw_labels(2000)
     write_challenge(labels, tmp_path)
-    made = {row.name: row.made for row in check_labels(tmp_path)}
+    made = {row.name: row.found for row in check_labels(tmp_path)}
     assert made["Joy: training mean"] == pytest.approx(labels.shares[labels.rows("train"), 5].mean(), abs=1e-6)
 
 
@@ -123,3 +123,32 @@ def test_a_corpus_on_disk_is_compared_with_the_published_figures(tmp_path):
 def test_impossible_sizes_are_refused(clips, test_clips):
     with pytest.raises(ValueError, match="expected at least"):
         draw_labels(clips, test_clips=test_clips)
+
+
+def test_checks_that_need_more_clips_are_not_made(tmp_path, capsys):
+    labels = draw_labels(160)  # the size of the demo
+    rows = compare_published(labels.shares[labels.rows("train")], labels.shares[labels.rows("valid")])
+    assert not any(row.possible for row in rows)
+    print_comparisons([*rows, Bound("frames with a face", 0.95, 0.99), Bound("word error rate", 0.25, 0.31, False)])
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[1:]] == [
+        ["ok", "frames", "with", "a", "face", "0.950", "0.990", "at", "least"],
+        ["--", "word", "error", "rate", "0.250", "0.310", "at", "most"],
+        "1 of 2 checks hold".split(),
+        "not made: 12 checks that would need 5,000 clips (here 160)".split(),
+        "not made: 6 checks that would need 8,000 clips (here 160)".split(),
+        "not made: 15 checks that would need 12,000 clips (here 160)".split(),
+    ]
+
+
+@pytest.mark.parametrize(("clips", "made"), [(4999, 0), (5000, 12), (8000, 18), (12_000, 33)])
+def test_a_check_is_made_from_the_number_of_clips_that_it_names(clips, made):
+    labels = draw_labels(clips)
+    rows = compare_published(labels.shares[labels.rows("train")], labels.shares[labels.rows("valid")])
+    assert sum(row.possible for row in rows) == made
+    assert sum(row.possible and not row.holds for row in rows) <= 1  # one in a hundred fails by chance
+
+
+def test_a_corpus_without_one_emotion_is_compared_without_a_warning(recwarn):
+    rows = compare_published(np.zeros((5, 6)), np.zeros((3, 6)))
+    assert not any(row.holds for row in rows if row.name.endswith("correlation"))
+    assert not recwarn.list

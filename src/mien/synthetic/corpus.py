@@ -19,9 +19,10 @@ from mien.progress import counted
 from mien.scale import Failed, run
 from mien.synthetic.feature_store import check_features, write_features
 from mien.synthetic.features import VERSION, FeaturePlan, draw_clips
-from mien.synthetic.labels import Bound, Comparison, check_labels, claim_folder, draw_labels, write_challenge
+from mien.synthetic.labels import claim_folder, draw_labels, write_challenge
 from mien.synthetic.media import ClipRenderer, ClipSpec, make_media
 from mien.synthetic.oracle import CEILING, check_ceilings, write_oracle
+from mien.synthetic.published import Bound, Comparison, check_labels
 
 FEATURES = "features"
 """The folder of the feature store in a corpus of features."""

@@ -44,12 +44,6 @@ CORPUS = "corpus.json"
 TRAIN_CLIPS, VALID_CLIPS, TEST_CLIPS = 8072, 4588, 4586
 """Sizes of the real splits."""
 
-TRAIN_MEANS = (0.178, 0.125, 0.097, 0.021, 0.142, 0.116)
-TRAIN_NONZERO = (0.447, 0.364, 0.325, 0.101, 0.382, 0.325)
-VALID_MEANS = (0.159, 0.130, 0.067, 0.013, 0.129, 0.099)
-CORRELATIONS = {("Excitement", "Joy"): 0.23, ("Determination", "Joy"): -0.14}
-"""Published label correlations; every other pair is near zero."""
-
 CLIPS_PER_PARTICIPANT, CLIPS_PER_SEED = 25, 8
 SEED_SHARE, PARTICIPANT_SHARE, CLIP_SHARE = 0.5, 0.15, 0.35
 RATERS = (5, 12)
@@ -236,79 +230,3 @@ def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]
     """Write a CSV file."""
     with atomic_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One published figure and the same figure of a corpus; ``within`` is the largest difference allowed."""
-
-    name: str
-    published: float
-    made: float
-    within: float
-
-    @property
-    def holds(self) -> bool:
-        """Whether the difference is within the tolerance."""
-        return abs(self.made - self.published) <= self.within
-
-    @property
-    def allowed(self) -> str:
-        """The tolerance, in words."""
-        return f"± {self.within:g}"
-
-
-@dataclass(frozen=True)
-class Bound:
-    """One figure with a lower or an upper bound, ``published``."""
-
-    name: str
-    published: float
-    made: float
-    at_least: bool = True
-
-    @property
-    def holds(self) -> bool:
-        """Whether the figure is within its bound."""
-        return self.made >= self.published if self.at_least else self.made <= self.published
-
-    @property
-    def allowed(self) -> str:
-        """The bound in words."""
-        return "at least" if self.at_least else "at most"
-
-
-def compare_published(train: Floats, valid: Floats) -> list[Comparison]:
-    """Compare a corpus's labels with the published figures.
-
-    Args:
-        train: ``(N, E)`` shares of the training half.
-        valid: ``(V, E)`` shares of the validation half.
-
-    Returns:
-        Per emotion the two means (±.01) and the share of non-zero training labels (±.02), then the 15 correlations
-        over both halves (±.05). Small corpora miss them by sampling error: the figures are for 12,660 clips.
-    """
-    rows = []
-    for which, name in enumerate(EMOTIONS):
-        rows += [
-            Comparison(f"{name}: training mean", TRAIN_MEANS[which], float(train[:, which].mean()), 0.01),
-            Comparison(f"{name}: validation mean", VALID_MEANS[which], float(valid[:, which].mean()), 0.01),
-            Comparison(f"{name}: training non-zero", TRAIN_NONZERO[which], float((train[:, which] > 0).mean()), 0.02),
-        ]
-    made = np.asarray(np.corrcoef(np.concatenate([train, valid]), rowvar=False))
-    for one, first in enumerate(EMOTIONS):
-        for two, second in enumerate(EMOTIONS[:one]):
-            published = CORRELATIONS.get((second, first), CORRELATIONS.get((first, second), 0.0))
-            rows.append(Comparison(f"{second} with {first}: correlation", published, float(made.item(one, two)), 0.05))
-    return rows
-
-
-def check_labels(folder: Path) -> list[Comparison]:
-    """``compare_published`` of the label files in a folder of the challenge's layout."""
-    return compare_published(*(_read_shares(folder / f"{split}_split.csv") for split in ("train", "valid")))
-
-
-def _read_shares(path: Path) -> Floats:
-    with path.open(newline="", encoding="utf-8") as file:
-        return np.array([[float(row[emotion]) for emotion in EMOTIONS] for row in csv.DictReader(file)])

@@ -26,7 +26,8 @@ from mien.storage.files import atomic_file, read_json, write_json
 from mien.subsets import subset_name
 from mien.synthetic.expected import ExpectedShare, Half, expected_labels, label_moments
 from mien.synthetic.features import DrawnClips, FeaturePlan
-from mien.synthetic.labels import Comparison, Labels
+from mien.synthetic.labels import Labels
+from mien.synthetic.published import Comparison
 from mien.synthetic.quadrature import Array, points
 from mien.synthetic.signals import CEILINGS, SignalModel, explained_sd
 
