@@ -131,3 +131,54 @@ def test_paired_test_finds_a_difference_and_no_difference() -> None:
     assert found.difference.low > 0
     assert found.p < 0.01
     assert metrics.paired_test(good, good, labels, resamples=500).p == 1.0
+
+
+def test_p_is_below_five_percent_exactly_where_the_interval_ends_short_of_zero() -> None:
+    rng = np.random.default_rng(0)
+    for clusters in (6, 9, 40):
+        for shift in np.linspace(1.5, 4, 40):
+            drawn = rng.normal(size=4000) + shift
+            found, p = metrics.interval(shift, drawn, clusters), metrics.bootstrap_p(drawn, clusters)
+            if abs(p - 0.05) > 0.008:  # quantiles lie between resamples
+                assert (found.low > 0) == (p < 0.05), (clusters, shift, p)
+
+
+def test_many_clusters_give_the_plain_percentile_interval_and_p() -> None:
+    drawn = np.random.default_rng(0).normal(size=10_000) + 2
+    found = metrics.interval(2, drawn, 10**6)
+    np.testing.assert_allclose([found.low, found.high], np.quantile(drawn, [0.025, 0.975]), atol=1e-3)
+    plain = 2 * ((drawn <= 0).sum() + 1) / (len(drawn) + 1)
+    assert metrics.bootstrap_p(drawn, 10**6) == pytest.approx(plain, rel=1e-3)
+
+
+def test_too_few_participants_get_no_interval_and_no_p() -> None:
+    """Three clips of two people once gave p = .0003 and r = 1.000 [1.000, 1.000]."""
+    labels = np.array([[0.1], [0.5], [0.9]])
+    tested = metrics.paired_test(-labels, labels, labels, ["a", "a", "b"])
+    assert (tested.difference.value, tested.clips, tested.participants) == (2, 3, 2)
+    assert np.isnan([tested.p, tested.difference.low, tested.difference.high]).all()
+    five, six = (metrics.interval(0.0, np.linspace(-1, 1, 99), n) for n in (5, 6))
+    assert np.isnan(five.low) and six.low < 0
+
+
+def test_a_mean_over_emotions_is_of_the_same_emotions_in_every_resample() -> None:
+    """Only two of twenty people are ever rated above 0 for the second emotion: one resample in eight lacks both."""
+    rng = np.random.default_rng(3)
+    who = np.repeat(np.arange(20), 4)
+    labels = np.column_stack([rng.random(80), (who < 2) * rng.random(80)])
+    predicted = np.column_stack([labels[:, 0], rng.random(80)])  # r = 1 for the first, about 0 for the second
+    people = [f"p{person}" for person in who]
+    drawn = metrics.bootstrap_pearson(predicted, labels, people, 4000)
+    lacking = np.isnan(drawn[:, 1])
+    assert 0.08 < lacking.mean() < 0.16  # (18 / 20) ** 20 = .12
+    r = metrics.pearson(predicted, labels)
+    value, means, clusters = metrics.over_emotions(r, drawn, metrics.count_clusters(labels, people))
+    assert (value, clusters) == (pytest.approx(r.mean()), 20)
+    np.testing.assert_array_equal(np.isnan(means), lacking)  # before, these counted as r = 1
+    assert metrics.interval(value, means, clusters).high < 0.9
+
+
+def test_two_models_are_compared_on_emotions_that_are_defined_in_both() -> None:
+    predicted, labels = random_pair(emotions=2)
+    constant = np.column_stack([predicted[:, 0], np.full(300, 0.5)])
+    assert metrics.paired_test(predicted, constant, labels, resamples=200).difference.value == 0

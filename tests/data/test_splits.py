@@ -107,3 +107,15 @@ def test_an_unknown_split_names_those_there_are() -> None:
 def test_labels_are_nan_where_unrated() -> None:
     found = labels_of((Clip("a", Path("a"), labels=(0.5,)), Clip("b", Path("b"))), 1)
     assert str(found.tolist()) == "[[0.5], [nan]]"
+
+
+def test_participants_that_are_known_of_some_clips_only_are_not_counted_as_all(tmp_path: Path) -> None:
+    """It once said (1, 1) participants."""
+    clips = tuple(
+        Clip(f"c{n}", tmp_path / f"c{n}.mp4", split="train" if n % 2 else "valid", labels=(0.5,),
+             participant="Ada" if n < 2 else None)
+        for n in range(10)
+    )  # fmt: skip
+    split = split_clips(Manifest(tmp_path / "clips.csv", ("Joy",), clips), SplitSettings())
+    assert split.participants is None
+    assert "participants are known of 2 of 10 clips only; the other clips count as independent" in split.notes

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from mien import terminal
 from mien.cli.printing import console
+from mien.metrics import FEWEST
 from mien.storage.files import read_json
 from mien.subsets import modalities_of
 
@@ -59,7 +60,7 @@ def print_study(results: "Results", failed: Sequence[str], report: Path) -> None
     from mien.study.report import cells_table, statements
 
     header, rows = cells_table(results)
-    shown = len(results.plan.axes) + 6
+    shown = len(results.plan.axes) + 8
     table = Table(*header[:shown], box=None)
     for row in rows:
         table.add_row(*row[:shown])
@@ -87,14 +88,15 @@ def print_evaluation(result: "Evaluation") -> None:
     """What it is based on, a table per question, and the notes."""
     terminal.say(result.basis)
     title = f"{result.split}: {result.clips} rated clips, intervals over {result.resampled}"
-    table = Table(title, "r", "95 % interval", "CCC", "MAE", "RMSE", "rated", box=None)
+    table = Table(title, "r", "95 % interval", "CCC", "MAE", "RMSE", "rated", "people", box=None)
     for target in result.targets:
         table.add_row(
             target.target, number(target.r.value), between(target.r), number(target.ccc), number(target.mae),
-            number(target.rmse), str(target.rated),
+            number(target.rmse), str(target.rated), known(target.people),
         )  # fmt: skip
     mean = f"mean of {result.defined}"
-    table.add_row(mean, number(result.mean_r.value), between(result.mean_r), number(result.mean_ccc))
+    table.add_row(mean, number(result.mean_r.value), between(result.mean_r), number(result.mean_ccc), "", "",
+                  str(result.clips), known(result.people))  # fmt: skip
     console.print(table)
     if len(result.seeds) > 1:
         console.print(
@@ -136,10 +138,19 @@ def _print_subsets(result: "Evaluation") -> None:
 
 def print_comparison(tests: "Mapping[str, PairedTest]") -> None:
     """Second model minus first, by emotion and in the mean."""
-    table = Table("second - first", "r", "95 % interval", "p", box=None)
+    table = Table("second - first", "r", "95 % interval", "p", "clips", "people", box=None)
     for name, test in tests.items():
-        table.add_row(name, f"{test.difference.value:+.4f}", between(test.difference, "+.4f"), f"{test.p:.4f}")
+        p = f"{test.p:.4f}" if np.isfinite(test.p) else "–"
+        table.add_row(name, number(test.difference.value, "+.4f"), between(test.difference, "+.4f"), p,
+                      f"{test.clips:,}", known(test.participants))  # fmt: skip
     console.print(table)
+    if few := [name for name, test in tests.items() if not np.isfinite(test.p)]:
+        console.print(
+            f"note: no interval and no p for {', '.join(few)}: they need rated clips of {FEWEST} participants (of "
+            f"unknown ones, {FEWEST} clips), and an r that is defined in both models"
+        )
+    if any(test.participants is None for test in tests.values()):
+        console.print("note: participants are not all known: intervals resample clips and may be too narrow")
 
 
 def print_summary(made: "Summary") -> None:
@@ -152,11 +163,12 @@ def print_summary(made: "Summary") -> None:
             mean.condition, mean.target, number(found.value), between(found), str(mean.people), str(mean.clips)
         )
     console.print(table)
-    table = Table("difference", "target", "value", "95 % interval", "people", "effect", "p", "q", box=None)
+    table = Table("difference", "target", "value", "95 % interval", "people", "clips", "effect", "p", "q",
+                  box=None)  # fmt: skip
     for c in made.contrasts:
         name, found = f"{c.second} - {c.first} ({c.design})", c.difference
-        table.add_row(name, c.target, f"{found.value:+.3f}", between(found, "+.3f"), str(c.people), f"{c.effect:.2f}",
-                      f"{c.p:.4f}", f"{c.q:.4f}")  # fmt: skip
+        table.add_row(name, c.target, f"{found.value:+.3f}", between(found, "+.3f"), str(c.people), str(c.clips),
+                      number(c.effect, ".2f"), number(c.p, ".4f"), number(c.q, ".4f"))  # fmt: skip
     if made.contrasts:
         console.print(table)
     for entry in made.excluded:
@@ -175,10 +187,15 @@ def cells(values: Sequence[float] | np.ndarray) -> list[str]:
     return [number(float(value)) for value in values]
 
 
-def number(value: float) -> str:
+def known(people: int | None) -> str:
+    """A number of participants, or that they are unknown."""
+    return "unknown" if people is None else f"{people:,}"
+
+
+def number(value: float, digits: str = ".3f") -> str:
     """Three decimals, or a dash where there is no number.
 
     >>> number(float("nan"))
     '–'
     """
-    return f"{value:.3f}" if np.isfinite(value) else "–"
+    return f"{value:{digits}}" if np.isfinite(value) else "–"

@@ -23,7 +23,7 @@ class Split:
     Attributes:
         train, valid: clips in the order of the manifest; every one has at least one label.
         rule: how it was drawn, as text that is sufficient to draw it again.
-        participants: number of known participants in train and in valid; ``None`` when one of them has none.
+        participants: number of participants in train and in valid; ``None`` unless every clip has one.
         shared: participants in both.
         notes: unrated clips left out, and possible leaks.
     """
@@ -98,12 +98,14 @@ def _checked(manifest: Manifest, rated: list[Clip], train: list[Clip], valid: li
     assert not {clip.id for clip in train} & {clip.id for clip in valid}, "a clip is in train and in valid"
     people = [{clip.participant for clip in part if clip.participant} for part in (train, valid)]
     shared = tuple(sorted(people[0] & people[1]))
-    known = (len(people[0]), len(people[1])) if all(people) else None
-    return Split(tuple(train), tuple(valid), rule, known, shared, _notes(manifest, rated, rule, known, shared))
+    named = sum(bool(clip.participant) for clip in (*train, *valid))
+    known = (len(people[0]), len(people[1])) if named == len(train) + len(valid) else None
+    notes = _notes(manifest, rated, rule, named, len(train) + len(valid), shared)
+    return Split(tuple(train), tuple(valid), rule, known, shared, notes)
 
 
 def _notes(
-    manifest: Manifest, rated: list[Clip], rule: str, known: tuple[int, int] | None, shared: tuple[str, ...]
+    manifest: Manifest, rated: list[Clip], rule: str, named: int, count: int, shared: tuple[str, ...]
 ) -> tuple[str, ...]:
     notes = []
     pool = [clip for clip in manifest.clips if clip.split != "test"]
@@ -113,8 +115,11 @@ def _notes(
         notes.append(f"{len(unrated)} clips without labels left out, first {unrated[0]}")
     if shared:
         notes.append(f"{len(shared)} participants are in both train and valid, first {shared[0]}; r may be too high")
-    if known is None and not rule.startswith("official"):
-        notes.append("participants are unknown, so one person may be in both train and valid; r may be too high")
+    if 0 < named < count:
+        notes.append(f"participants are known of {named} of {count} clips only; the other clips count as independent")
+    if named < count and not rule.startswith("official"):
+        unknown = "some participants" if named else "participants"
+        notes.append(f"{unknown} are unknown, so one person may be in both train and valid; r may be too high")
     return tuple(notes)
 
 

@@ -28,7 +28,7 @@ def to_table(summary: Summary) -> pa.Table:
     contrasts = [
         {"what": "difference", "condition": c.second, "against": c.first, "target": c.target,
          "value": c.difference.value, "low": c.difference.low, "high": c.difference.high, "people": c.people,
-         "design": c.design, "effect": c.effect, "p": c.p, "q": c.q}
+         "clips": c.clips, "design": c.design, "effect": c.effect, "p": c.p, "q": c.q}
         for c in summary.contrasts
     ]  # fmt: skip
     return pa.Table.from_pylist([*means, *contrasts], schema=pa.schema(list(KINDS.items())))

@@ -17,7 +17,7 @@ import pyarrow as pa
 from mien.data.splits import clips_of, is_rated, labels_of
 from mien.errors import DataError, ModelError
 from mien.evaluation.results import Coverage, Evaluation, TargetResult
-from mien.evaluation.subgroups import by_group, participants_of
+from mien.evaluation.subgroups import by_group, interval_notes, participants_of
 from mien.features.source_files import check_unchanged
 from mien.features.store import Store
 from mien.metrics import (
@@ -25,9 +25,11 @@ from mien.metrics import (
     PairedTest,
     bootstrap_pearson,
     concordance,
+    count_clusters,
     interval,
     mean_absolute_error,
     mean_defined,
+    over_emotions,
     paired_test,
     pearson,
     root_mean_square_error,
@@ -177,7 +179,7 @@ def evaluate_targets(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> tuple[tuple[TargetResult, ...], Interval]:
-    """Metrics of each emotion, and the mean r over emotions for which it is defined.
+    """Metrics of each emotion, and the mean r over emotions for which it is defined, the same in every resample.
 
     Args:
         names: of the emotions.
@@ -187,21 +189,22 @@ def evaluate_targets(
     """
     mean, known = np.asarray(scores, np.float32), np.asarray(labels, np.float32)
     r, ccc = pearson(mean, known), concordance(mean, known)
-    drawn = bootstrap_pearson(mean, known, people, resamples, seed)
+    drawn, clusters = bootstrap_pearson(mean, known, people, resamples, seed), count_clusters(known, people)
     mae, rmse = mean_absolute_error(mean, known), root_mean_square_error(mean, known)
     targets = tuple(
         TargetResult(
             name,
             int((~np.isnan(known[:, e])).sum()),
-            interval(float(r[e]), drawn[:, e]),
+            interval(float(r[e]), drawn[:, e], int(clusters[e])),
             float(ccc[e]),
             float(mae[e]),
             float(rmse[e]),
             _why_undefined(mean[:, e], known[:, e]) if np.isnan(r[e]) else "",
+            int(clusters[e]) if people else None,
         )
         for e, name in enumerate(names)
     )
-    return targets, interval(float(mean_defined(r)), mean_defined(drawn))
+    return targets, interval(*over_emotions(r, drawn, clusters))
 
 
 def compare(
@@ -293,8 +296,7 @@ def _notes(bundle: Bundle, scored: ScoredSplit, r: Array) -> tuple[str, ...]:
             f"{outside} of {raw.size} scores were outside the rating scale [{low:g}, {high:g}] and were clipped to it, "
             "as in mien predict"
         )
-    if scored.clusters is None:
-        notes.append("participants are unknown: intervals resample clips and may be too narrow")
+    notes += interval_notes([clip.participant for clip in scored.clips], scored.labels)
     if (undefined := int(np.isnan(r).sum())) > 0:
         notes.append(f"r is undefined for {undefined} of {len(r)} emotions; the mean is over the others")
     for m, name in enumerate(bundle.modalities):

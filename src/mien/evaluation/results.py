@@ -26,6 +26,7 @@ class TargetResult:
         r: Pearson with its interval; ``nan`` where undefined.
         ccc, mae, rmse: of the same clips.
         why_undefined: the reason if r is undefined, else empty.
+        people: participants in the rated clips; ``None`` unless all are known.
     """
 
     target: str
@@ -35,6 +36,7 @@ class TargetResult:
     mae: float
     rmse: float
     why_undefined: str
+    people: int | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,12 @@ class Evaluation:
     notes: tuple[str, ...]
     groups: tuple[GroupResult, ...] = ()
     modalities: tuple[str, ...] = ()
+
+    @property
+    def people(self) -> int | None:
+        """Number of participants; ``None`` unless all are known."""
+        names = self.table["participant"].to_pylist()
+        return len(set(names)) if names and all(names) else None
 
     @property
     def basis(self) -> str:

@@ -13,7 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mien.metrics import Interval, bootstrap_mean, bootstrap_pearson, interval, mean_defined, pearson
+from mien.metrics import (
+    FEWEST,
+    Interval,
+    bootstrap_mean,
+    bootstrap_pearson,
+    count_clusters,
+    interval,
+    over_emotions,
+    pearson,
+)
 from mien.schema import Clip
 
 
@@ -58,6 +67,28 @@ def participants_of(clips: Sequence[Clip]) -> list[str] | None:
     return people if len(people) == len(clips) else None
 
 
+def interval_notes(participants: Sequence[str | None], labels: npt.ArrayLike) -> list[str]:
+    """What intervals over these clips rest on, where it is not participants, or too few of them.
+
+    Args:
+        participants: of each clip; ``None`` or empty if unknown.
+        labels: ``(N, E)``, ``nan`` where unrated.
+    """
+    known, count = [name for name in participants if name], len(participants)
+    notes = []
+    if len(known) < count:
+        named = f"known of {len(known):,} of {count:,} clips only" if known else "unknown"
+        notes.append(f"participants are {named}: intervals resample clips and may be too narrow")
+    clusters = count_clusters(labels, known if len(known) == count else None)
+    if few := int((clusters < FEWEST).sum()):
+        unit = "participants" if len(known) == count else "clips"
+        notes.append(
+            f"no interval and no p for {few} of {len(clusters)} emotions and for their mean: they need {FEWEST} "
+            f"{unit} with a rating, and {int(clusters.min())} are there"
+        )
+    return notes
+
+
 def _one(
     name: str, scores: npt.NDArray, labels: npt.NDArray, clips: Sequence[Clip], resamples: int, seed: int
 ) -> GroupResult:
@@ -66,11 +97,12 @@ def _one(
     error = bootstrap_mean(p - y, people, resamples, seed)
     r = bootstrap_pearson(p, y, people, resamples, seed)
     known = ~np.isnan(y)
-    off = [(p - y)[known[:, e], e].mean() for e in range(y.shape[1]) if known[:, e].any()]
+    off = [(p - y)[known[:, e], e].mean() if known[:, e].any() else np.nan for e in range(y.shape[1])]
+    clusters = count_clusters(y, people)
     return GroupResult(
         name,
         len(rows),
         len(set(people)) if people else None,
-        interval(float(mean_defined(pearson(p, y))), mean_defined(r)),
-        interval(float(np.mean(off)) if off else float("nan"), mean_defined(error)),
+        interval(*over_emotions(pearson(p, y), r, clusters)),
+        interval(*over_emotions(off, error, clusters)),
     )

@@ -12,8 +12,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mien.evaluation.subgroups import by_group, participants_of
-from mien.metrics import Interval, bootstrap_mean, bootstrap_pearson, interval, mean_defined, pearson
+from mien.evaluation.subgroups import by_group, interval_notes, participants_of
+from mien.metrics import (
+    Interval,
+    bootstrap_mean,
+    bootstrap_pearson,
+    count_clusters,
+    interval,
+    mean_defined,
+    over_emotions,
+    pearson,
+)
 from mien.schema import RATING_SCALE, Clip
 from mien.storage.documents import plain
 
@@ -46,18 +55,21 @@ def results_record(
     off = np.abs(mean - rated)  # nan where unrated
     spread, point = bootstrap_mean(off, people, RESAMPLES), pearson(mean, rated)
     error = np.array([column[~np.isnan(column)].mean() if (~np.isnan(column)).any() else np.nan for column in off.T])
+    clusters = count_clusters(rated, people)
     rows = [
-        _row(name, int((~np.isnan(rated[:, e])).sum()), interval(float(point[e]), drawn[:, e]),
-             interval(float(error[e]), spread[:, e]))
+        _row(name, int((~np.isnan(rated[:, e])).sum()), int(clusters[e]) if people else None,
+             interval(float(point[e]), drawn[:, e], int(clusters[e])),
+             interval(float(error[e]), spread[:, e], int(clusters[e])))
         for e, name in enumerate(targets)
     ]  # fmt: skip
-    whole = interval(float(mean_defined(point)), mean_defined(drawn))
-    rows.append(_row("mean", len(clips), whole, interval(float(mean_defined(error)), mean_defined(spread))))
+    whole, off_whole = (interval(*over_emotions(*of, clusters)) for of in ((point, drawn), (error, spread)))
+    rows.append(_row("mean", len(clips), len(set(people)) if people else None, whole, off_whole))
     return {
         "targets": [*targets],
         "r": {name: _cells([*values.mean(0), mean_defined(values).mean()]) for name, values in r.items()},
         "clips": len(clips),
         "participants": len(set(people)) if people else None,
+        "notes": interval_notes([clip.participant for clip in clips], rated),
         "level": LEVEL,
         "resamples": RESAMPLES,
         "scores": rows,
@@ -69,8 +81,8 @@ def results_record(
     }  # fmt: skip
 
 
-def _row(target: str, rated: int, r: Interval, error: Interval) -> dict[str, Any]:
-    return {"target": target, "rated": rated, "r": _ends(r), "error": _ends(error)}
+def _row(target: str, rated: int, people: int | None, r: Interval, error: Interval) -> dict[str, Any]:
+    return {"target": target, "rated": rated, "participants": people, "r": _ends(r), "error": _ends(error)}
 
 
 def _ends(values: Interval) -> list[float | None]:

@@ -16,9 +16,6 @@ from mien.model.licences import Licences
 from mien.weights.licences import UNKNOWN
 
 TASK = "emotion mimicry intensity"
-FEW = 20
-"""Number of participants below which a bootstrap interval is called rough."""
-
 USE = (
     "Estimating how strongly raters would say that emotions show in short videos of one person: for research on "
     "mimicry and expression, for comparing conditions over many clips and people, for annotation that is checked by "
@@ -132,18 +129,19 @@ def _results(results: Mapping[str, Any]) -> list[str]:
     if not results:
         return []
     people = results["participants"]
+    rows = results["scores"]
     unit = (
         f"{people} participants" if people else "clips (participants are unknown, so the intervals may be too narrow)"
     )
-    few = " So few people make rough intervals." if people and people < FEW else ""
     return [
         f"On {results['clips']} validation clips, over all at once; in brackets {results['level']:.0%} intervals of a "
-        f"bootstrap over {unit}, {results['resamples']:,} resamples.{few}",
+        f"bootstrap over {unit}, {results['resamples']:,} resamples.",
         "",
         *_table(
-            ("", "Pearson's r", "mean absolute error", "clips"),
-            [(row["target"], _ends(row["r"]), _ends(row["error"]), str(row["rated"])) for row in results["scores"]],
+            ("", "Pearson's r", "mean absolute error", "clips", "participants"),
+            [(row["target"], _ends(row["r"]), _ends(row["error"]), str(row["rated"]), _people(row)) for row in rows],
         ),
+        *(f"\n{note[0].upper()}{note[1:]}." for note in results.get("notes", ())),
         "",
         "Pearson's r of each part, mean over seeds:",
         "",
@@ -152,6 +150,10 @@ def _results(results: Mapping[str, Any]) -> list[str]:
             [(name, *map(_number, row)) for name, row in results["r"].items()],
         ),
     ]
+
+
+def _people(row: Mapping[str, Any]) -> str:
+    return str(row.get("participants") or "–")
 
 
 def _groups(results: Mapping[str, Any]) -> list[str]:

@@ -24,14 +24,19 @@ DASHES = ("", "6 3", "2 2", "8 3 2 3", "1 2", "10 4")
 def result_table(evaluation: Evaluation) -> Table:
     """A row per emotion and their mean."""
     columns = [
-        Column("emotion"), Column("rated", ",", "rated clips"), Column("r", ".3f", "Pearson's correlation"),
+        Column("emotion"), Column("rated", ",", "rated clips"), Column("people", ",", "participants in them"),
+        Column("r", ".3f", "Pearson's correlation"),
         Column("95 % interval", ".3f"), Column("CCC", ".3f", "concordance: below r if mean or spread is off"),
         Column("MAE", ".3f", "mean absolute error"), Column("RMSE", ".3f", "root mean square error"),
     ]  # fmt: skip
-    rows: list[Row] = [(t.target, t.rated, t.r.value, between(t.r), t.ccc, t.mae, t.rmse) for t in evaluation.targets]
+    rows: list[Row] = [
+        (t.target, t.rated, t.people, t.r.value, between(t.r), t.ccc, t.mae, t.rmse) for t in evaluation.targets
+    ]
     means = (float(mean_defined([getattr(t, name) for t in evaluation.targets])) for name in ("ccc", "mae", "rmse"))
     of = "" if evaluation.defined == len(evaluation.targets) else f" of {evaluation.defined}"
-    rows.append((f"mean{of}", evaluation.clips, evaluation.mean_r.value, between(evaluation.mean_r), *means))
+    rows.append(
+        (f"mean{of}", evaluation.clips, evaluation.people, evaluation.mean_r.value, between(evaluation.mean_r), *means)
+    )
     return Table("results", "Agreement by emotion", columns, rows, strong=[len(rows) - 1])
 
 

@@ -18,6 +18,7 @@ from mien.errors import DataError, ModelError
 from mien.evaluation.evaluate import evaluate_targets
 from mien.evaluation.record import read_evaluation, splits_of
 from mien.evaluation.results import Evaluation
+from mien.evaluation.subgroups import interval_notes
 from mien.metrics import mean_defined
 from mien.model.bundle import read_config
 from mien.storage.bounded import read_parquet
@@ -129,7 +130,7 @@ def _of_predictions(run: Run) -> Evaluation:
         run.targets, matrix(table, "predicted", run.targets), matrix(table, "rated", run.targets),
         people if all(people) else None,
     )  # fmt: skip
-    notes = [] if all(people) else ["participants are unknown: intervals resample clips and may be too narrow"]
+    notes = interval_notes(people, matrix(table, "rated", run.targets))
     return Evaluation(
         split="valid", clips=table.num_rows, resampled="participants" if all(people) else "clips", targets=targets,
         mean_r=mean_r, defined=sum(np.isfinite(target.r.value) for target in targets),

@@ -1,9 +1,10 @@
 """Compare conditions: means and differences of scores with their uncertainty, with people as the unit.
 
 Clips of one person are not independent, so each person counts once: scores are averaged per person and condition first.
-Conditions that share people are compared *within* people (differences; sign-flip test), others *between* people
-(permutation test). Intervals are bootstrap intervals over people, at a level adjusted for few people. All p-values of
-a summary are corrected together by Benjamini and Hochberg, so q < .05 keeps the false discovery rate below 5 %.
+Conditions are compared within people, between people, or both (``differences.py``); all people with a condition count.
+Intervals are bootstrap intervals over people, at a level adjusted for few people; below ``metrics.FEWEST`` people in a
+condition there is neither interval nor p. All p-values of a summary are corrected together by Benjamini and Hochberg,
+so q < .05 keeps the false discovery rate below 5 %.
 
 A baseline removes each person's own level: the person's mean in the baseline condition is subtracted from each score.
 
@@ -17,13 +18,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from mien.errors import DataError, DependencyMissing
-from mien.metrics import Interval, bootstrap_mean, interval, mean_defined
+from mien.errors import DataError
+from mien.metrics import FEWEST, Interval, bootstrap_mean, interval
+from mien.scores.differences import condition_difference
 from mien.scores.people import (
     Cells,
     Excluded,
@@ -34,12 +34,6 @@ from mien.scores.people import (
     less_baseline,
     unknown_participants,
 )
-from mien.scores.permutation import permutation_p, sign_flip_p
-
-Array = npt.NDArray[np.float64]
-
-FEW = 6
-"""Below this number of people a bootstrap interval is too narrow at any level."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +54,13 @@ class Contrast:
     Attributes:
         first, second: the conditions.
         target: the score.
-        design: ``within`` people with both conditions, or ``between`` people.
-        people: number of people in both conditions (within), or in either (between).
+        design: ``within`` people, ``between`` people, or ``mixed``.
+        people: number of people with either condition.
+        clips: number of their clips in the two conditions.
+        both: number of people with both conditions.
         difference: with its 95 % interval.
-        effect: standardised difference: Cohen's dz within people, d between them; ``nan`` if all values are equal.
-        p: two-sided; ``nan`` with fewer than two people (per group).
+        effect: standardised difference: Cohen's dz within people, else d; ``nan`` if all values are equal.
+        p: two-sided; like the ends of the interval ``nan`` with fewer than ``FEWEST`` people in a condition.
         q: p corrected for all contrasts of the summary.
     """
 
@@ -73,6 +69,8 @@ class Contrast:
     target: str
     design: str
     people: int
+    clips: int
+    both: int
     difference: Interval
     effect: float
     p: float
@@ -111,7 +109,6 @@ def summarize(scored: ScoredClips, baseline: str | None = None, resamples: int =
 
     Raises:
         DataError: all clips are excluded, or none is in the baseline condition.
-        DependencyMissing: SciPy is not installed.
     """
     reasons = [exclusion(scored, place) for place in range(len(scored.clips))]
     excluded = excluded_clips(scored, reasons)
@@ -132,117 +129,63 @@ def summarize(scored: ScoredClips, baseline: str | None = None, resamples: int =
     ]
     pairs = list(combinations(range(len(cells.conditions)), 2))
     contrasts = [contrast for pair in pairs for contrast in _contrasts(cells, pair, scored.targets, resamples, seed)]
-    notes += [note for pair in pairs for note in _unpaired_people(cells, pair)]
-    if any(0 < entry.people < FEW for entry in (*means, *contrasts)):
-        notes.append(f"intervals over fewer than {FEW} people are too narrow")
+    notes += [note for pair in pairs for note in _mixed_design(cells, pair)]
+    notes += _few_people([*means, *contrasts])
     return Summary(scored.targets, baseline, tuple(means), _discoveries(contrasts), excluded, tuple(notes))
 
 
 def _means(cells: Cells, c: int, targets: Sequence[str], resamples: int, seed: int) -> list[GroupMean]:
-    values = cells.means[:, c]  # (P, E)
-    people, clips = _people(values), cells.clips[:, c].sum(0)
-    found = _intervals(_mean_known(values), _resampled(values, resamples, seed), people)
-    return [
-        GroupMean(cells.conditions[c], target, int(clips[e]), int(people[e]), found[e])
-        for e, target in enumerate(targets)
-    ]
+    found = []
+    for e, target in enumerate(targets):
+        values = cells.means[np.isfinite(cells.means[:, c, e]), c, e]
+        if len(values):
+            drawn = bootstrap_mean(values[:, None], resamples=resamples, seed=seed)[:, 0]
+            mean = interval(float(values.mean()), drawn, len(values))
+        else:
+            mean = Interval(math.nan, math.nan, math.nan)
+        found.append(GroupMean(cells.conditions[c], target, int(cells.clips[:, c, e].sum()), len(values), mean))
+    return found
 
 
 def _contrasts(
     cells: Cells, pair: tuple[int, int], targets: Sequence[str], resamples: int, seed: int
 ) -> list[Contrast]:
-    """Every target; within people if two or more have both conditions, else between people."""
-    first, second = (cells.means[:, c] for c in pair)  # (P, E)
-    paired = second - first
-    if (_people(paired) >= 2).any():
-        design, people, spread = "within", _people(paired), _spread(paired)
-        p = sign_flip_p(paired, resamples, seed)
-        found = _intervals(_mean_known(paired), _resampled(paired, resamples, seed), people)
-    else:
-        design, people, spread = "between", _people(first) + _people(second), _pooled(first, second)
-        p = permutation_p(first, second, resamples, seed)
-        drawn = _resampled(second, resamples, seed + 1) - _resampled(first, resamples, seed)
-        fewer = np.minimum(_people(first), _people(second))
-        found = _intervals(_mean_known(second) - _mean_known(first), drawn, fewer)
-    one, other = (cells.conditions[c] for c in pair)
-    return [
-        Contrast(one, other, target, design, int(people[e]), found[e], _ratio(found[e].value, spread[e]), float(p[e]))
-        for e, target in enumerate(targets)
-    ]
+    first, second = (cells.conditions[c] for c in pair)
+    found = []
+    for e, target in enumerate(targets):
+        d = condition_difference(cells.means[:, pair, e], resamples, seed)
+        clips = int(cells.clips[:, pair, e].sum())
+        found.append(Contrast(first, second, target, d.design, d.people, clips, d.both, d.interval, d.effect, d.p))
+    return found
 
 
-def _resampled(values: Array, resamples: int, seed: int) -> Array:
-    """``(R, E)`` means over resampled people, of those with any value."""
-    rows = values[np.isfinite(values).any(-1)]
-    return bootstrap_mean(rows, resamples=resamples, seed=seed) if len(rows) else np.full((1, values.shape[-1]), np.nan)
-
-
-def _intervals(means: Array, drawn: Array, people: npt.NDArray[np.int64]) -> list[Interval]:
-    """Each mean with its bootstrap interval; ``nan`` ends for fewer than two people."""
-    return [
-        interval(float(mean), column, _level(int(n))) if n >= 2 else Interval(float(mean), math.nan, math.nan)
-        for mean, column, n in zip(means, drawn.T, people, strict=True)
-    ]
-
-
-def _level(people: int) -> float:
-    """The percentile level that gives a 95 % interval of a mean of few values the width of Student's t.
-
-    Source: T. Hesterberg, The American Statistician 69 (2015) 371, §4.3 (expanded percentile interval).
-    """
-    stats = _scipy_stats()
-    reach = math.sqrt(people / (people - 1)) * stats.t.ppf(0.975, people - 1)
-    return float(1 - 2 * stats.norm.cdf(-reach))
-
-
-def _unpaired_people(cells: Cells, pair: tuple[int, int]) -> list[str]:
-    """A note on people who are excluded from a paired comparison because they have one condition only."""
+def _mixed_design(cells: Cells, pair: tuple[int, int]) -> list[str]:
+    """A note on a comparison in which some people have both conditions and others one."""
     has = np.isfinite(cells.means[:, pair]).any(-1)  # (P, 2)
     both, either = int(has.all(-1).sum()), int(has.any(-1).sum())
-    if both < 2 or both == either:
+    if both in (0, either):
         return []
     first, second = (cells.conditions[c] for c in pair)
-    return [f"{second} - {first}: {either - both} of {either} people have one of the conditions only and are excluded"]
+    return [f"{second} - {first}: {both} of {either} people have both conditions, the others one; all are used (mixed)"]
+
+
+def _few_people(rows: Sequence[GroupMean | Contrast]) -> list[str]:
+    """Why some rows have no interval and no p."""
+    few = sum(row.people > 0 and math.isnan(_interval_of(row).low) for row in rows)
+    if not few:
+        return []
+    reason = f"with fewer than {FEWEST} people in a condition neither is reliable"
+    return [f"{few} of {len(rows)} rows have no interval and no p: {reason}"]
+
+
+def _interval_of(row: GroupMean | Contrast) -> Interval:
+    return row.mean if isinstance(row, GroupMean) else row.difference
 
 
 def _discoveries(contrasts: Sequence[Contrast]) -> tuple[Contrast, ...]:
     """Add q to each contrast, by Benjamini and Hochberg over all of them."""
+    from scipy.stats import false_discovery_control  # noqa: PLC0415 - a second to import
+
     known = [contrast.p for contrast in contrasts if math.isfinite(contrast.p)]
-    corrected = iter(_scipy_stats().false_discovery_control(known).tolist() if known else ())
+    corrected = iter(false_discovery_control(known).tolist() if known else ())
     return tuple(replace(each, q=next(corrected)) if math.isfinite(each.p) else each for each in contrasts)
-
-
-def _people(values: Array) -> npt.NDArray[np.int64]:
-    """``(E,)`` number of known rows."""
-    return np.isfinite(values).sum(0)
-
-
-def _mean_known(values: Array) -> Array:
-    return mean_defined(values.T)
-
-
-def _spread(values: Array) -> Array:
-    """``(E,)`` standard deviation of known rows; ``nan`` below two."""
-    n = _people(values)
-    squares = np.where(np.isfinite(values), values - _mean_known(values), 0) ** 2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(n >= 2, np.sqrt(squares.sum(0) / (n - 1)), np.nan).astype(np.float64)
-
-
-def _pooled(first: Array, second: Array) -> Array:
-    """``(E,)`` standard deviation within two groups."""
-    one, other = _people(first) - 1, _people(second) - 1
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.sqrt((one * _spread(first) ** 2 + other * _spread(second) ** 2) / (one + other))
-
-
-def _ratio(value: float, spread: float) -> float:
-    return float(value / spread) if spread > 0 else math.nan
-
-
-def _scipy_stats() -> Any:
-    try:
-        from scipy import stats  # noqa: PLC0415 - optional
-    except ImportError as error:
-        raise DependencyMissing(f"summaries need SciPy ({error}); pip install 'mien[study]'") from error
-    return stats

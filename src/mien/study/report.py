@@ -3,6 +3,7 @@
 ``mien.reporting`` makes the page, the tables and the charts from ``study.json``.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from mien.metrics import FEWEST
 from mien.storage.files import atomic_file, write_json
 from mien.study.chart_data import Chart, charts, one_step
-from mien.study.results import Difference, Results, results_table
+from mien.study.results import CellResult, Difference, Results, results_table
 from mien.study.reviewer_questions import Answer
 from mien.study.wording import changed, ends, instead_of, spread
 
@@ -97,12 +99,19 @@ def _about(results: Results) -> list[str]:
     seconds = sum(outcome.seconds for outcome in results.outcomes if not outcome.failed)
     paragraphs = [
         f"{len(plan.cells)} cells ({', '.join(plan.axes)}), {len(plan.reference.settings.seeds)} seeds each, trained "
-        f"on {train} clips and evaluated on {valid}; {seconds / 60:.0f} minutes of computing. r is Pearson's "
-        f"over the whole split, averaged over {len(results.targets)} emotions. ± is the standard deviation over seeds; "
-        f"intervals are 95 %, over clips by resampling {results.people} 10,000 times."
+        f"on {train:,} clips{_of(results.participants, 0)} and evaluated on {valid:,}{_of(results.participants, 1)}; "
+        f"{seconds / 60:.0f} minutes of computing. r is Pearson's over the whole split, averaged over "
+        f"{len(results.targets)} emotions. ± is the standard deviation over seeds; intervals are 95 %, over clips by "
+        f"resampling {results.people} 10,000 times. q is p corrected for all differences on the same axis."
     ]
+    if (few := results.outcome(results.plan.reference)).clips and math.isnan(few.ensemble.low):
+        paragraphs.append(f"No interval and no p over clips: they need {FEWEST} {results.people} with rated clips.")
     failed = [f"{outcome.cell.name}: {outcome.failed}" for outcome in results.outcomes if outcome.failed]
     return [*paragraphs, *([f"Not computed: {'; '.join(failed)}."] if failed else [])]
+
+
+def _of(participants: tuple[int, int] | None, part: int) -> str:
+    return f" of {participants[part]:,} participants" if participants else ""
 
 
 def statements(results: Results) -> list[str]:
@@ -142,7 +151,7 @@ def _sentence(d: Difference, results: Results) -> str:
     most = int(np.nanargmax(np.abs(d.emotions)))
     return (
         f"{instead_of(d)}: {d.seeds.value:+.4f} {ends(d.seeds)} over seeds, "
-        f"{d.clips.value:+.4f} {ends(d.clips)} over clips (q = {max(d.q_seeds, d.q_clips):.2g}), {d.verdict}; most on "
+        f"{d.clips.value:+.4f} {ends(d.clips)} over clips (q = {d.q:.2g}), {d.verdict}; most on "
         f"{results.targets[most]} ({d.emotions[most]:+.3f})."
     )
 
@@ -152,7 +161,7 @@ def cells_table(results: Results) -> tuple[Row, list[Row]]:
     against = {d.cell.labels: d for d in results.against_reference}
     header = (
         *results.plan.axes, "r ± seeds", "mean over seeds", "− reference, seeds", "− reference, clips", "q", "verdict",
-        *results.targets, "seconds",
+        "clips", "participants", *results.targets, "seconds",
     )  # fmt: skip
     rows: list[Row] = []
     for outcome in results.outcomes:
@@ -164,22 +173,31 @@ def cells_table(results: Results) -> tuple[Row, list[Row]]:
         compared = _compared(d) if d else ("", "", "", "reference")
         ensemble = f"{outcome.ensemble.value:.4f} {ends(outcome.ensemble)}"
         by_emotion = [f"{value:.3f}" for value in outcome.r.mean(0)]
-        rows.append((*labels, spread(outcome), ensemble, *compared, *by_emotion, f"{outcome.seconds:.0f}"))
+        rows.append(
+            (*labels, spread(outcome), ensemble, *compared, *_counts(outcome), *by_emotion, f"{outcome.seconds:.0f}")
+        )
     return header, rows
 
 
 def steps_table(results: Results, axis: str) -> tuple[Row, list[Row]]:
     """A row per cell with another label than the reference on an axis, against its twin with the reference's label."""
-    header = (*results.plan.axes, "difference, seeds", "difference, clips", "q", "verdict", *results.targets)
+    header = (*results.plan.axes, "difference, seeds", "difference, clips", "q", "verdict", "clips",
+              "participants", *results.targets)  # fmt: skip
     rows: list[Row] = [
-        (*(label for _, label in d.cell.labels), *_compared(d), *(f"{value:+.3f}" for value in d.emotions))
+        (*(label for _, label in d.cell.labels), *_compared(d), *_counts(results.outcome(d.cell)),
+         *(f"{value:+.3f}" for value in d.emotions))
         for d in results.steps[axis]
-    ]
+    ]  # fmt: skip
     return header, rows
+
+
+def _counts(outcome: CellResult) -> tuple[str, str]:
+    """Validation clips and their participants."""
+    return str(outcome.clips), "unknown" if outcome.participants is None else str(outcome.participants)
 
 
 def _compared(d: Difference) -> tuple[str, str, str, str]:
     return (
         f"{d.seeds.value:+.4f} {ends(d.seeds)}", f"{d.clips.value:+.4f} {ends(d.clips)}",
-        f"{max(d.q_seeds, d.q_clips):.2g}", d.verdict,
+        "" if math.isnan(d.q) else f"{d.q:.2g}", d.verdict,
     )  # fmt: skip

@@ -2,8 +2,9 @@
 
 Every difference is tested twice. *Over seeds*: the same seeds with another setting; does it recur when training is
 repeated? *Over clips*: the means over seeds, resampled by participant; would it recur with other people? A verdict
-needs both, with the false discovery rate over all differences of the study controlled at ``ALPHA`` in each (Benjamini
-and Hochberg 1995).
+needs both, with the false discovery rate controlled at ``ALPHA`` in each (Benjamini and Hochberg 1995). An axis is a
+question, and each question is corrected by itself: obvious differences between modalities, say, do not make those
+between regimes easier to pass. Pairs that differ on several axes at once are families of their own.
 
 Shapes: ``K`` seeds, ``N`` validation clips, ``E`` emotions.
 """
@@ -18,12 +19,23 @@ import numpy.typing as npt
 import pyarrow as pa
 from scipy import stats
 
-from mien.metrics import Interval, bootstrap_pearson, interval, mean_defined, pearson
+from mien.metrics import (
+    Interval,
+    bootstrap_p,
+    bootstrap_pearson,
+    count_clusters,
+    interval,
+    mean_defined,
+    mean_over,
+    over_emotions,
+    pearson,
+)
 from mien.storage.files import as_written
 from mien.study.cells import StudyContext
 from mien.study.plan import Cell, Plan
 
 Array = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
 
 ALPHA = 0.05
 NOWHERE = Interval(math.nan, math.nan, math.nan)
@@ -39,6 +51,8 @@ class CellResult:
         r: ``(K, E)``; empty if it failed.
         ensemble: r of the mean over seeds, with its interval over participants (or clips).
         seconds: training time, its share of the batch.
+        clips: validation clips.
+        participants: of these; ``None`` unless all are known.
         missing: by modality, mean r when ``shares`` of the clips lack it.
         shares: in [0, 1].
     """
@@ -48,6 +62,8 @@ class CellResult:
     r: Array
     ensemble: Interval = NOWHERE
     seconds: float = math.nan
+    clips: int = 0
+    participants: int | None = None
     missing: dict[str, list[float]] = field(default_factory=dict)
     shares: tuple[float, ...] = ()
 
@@ -65,8 +81,8 @@ class Difference:
         cell, other: the cell and the one it is compared with.
         seeds: mean difference of r over seeds, with its 95 % interval (Student's t).
         clips: difference of the ensembles, with its 95 % interval over participants (or clips).
-        p_seeds, p_clips: two-sided; ``nan`` without a spread.
-        q_seeds, q_clips: the same, corrected for all differences of the study.
+        p_seeds, p_clips: two-sided; ``nan`` without a spread, over clips also with too few people.
+        q_seeds, q_clips: the same, corrected for all differences of the same question.
         emotions: ``(E,)`` mean difference over seeds.
     """
 
@@ -81,9 +97,21 @@ class Difference:
     q_clips: float = math.nan
 
     @property
+    def question(self) -> tuple[str, ...]:
+        """The axes on which the two differ."""
+        return tuple(
+            axis for (axis, mine), (_, other) in zip(self.cell.labels, self.other.labels, strict=True) if mine != other
+        )
+
+    @property
+    def q(self) -> float:
+        """The larger of both q; ``nan`` if one is unknown."""
+        return float(np.maximum(self.q_seeds, self.q_clips))
+
+    @property
     def verdict(self) -> str:
         """``better``, ``worse``, or ``open`` (inconclusive)."""
-        if not (self.q_seeds < ALPHA and self.q_clips < ALPHA) or self.seeds.value * self.clips.value <= 0:
+        if not self.q < ALPHA or self.seeds.value * self.clips.value <= 0:
             return "open"
         return "better" if self.clips.value > 0 else "worse"
 
@@ -100,6 +128,7 @@ class Results:
         steps: by axis, every label against the reference's label, all else equal.
         people: unit that intervals over clips resample: ``participants`` or ``clips``.
         clips: ``(training, validation)`` of the reference.
+        participants: likewise; ``None`` unless all are known.
     """
 
     plan: Plan
@@ -109,6 +138,7 @@ class Results:
     steps: dict[str, tuple[Difference, ...]]
     people: str
     clips: tuple[int, int]
+    participants: tuple[int, int] | None = None
 
     def outcome(self, cell: Cell) -> CellResult:
         """The result of a cell."""
@@ -120,7 +150,7 @@ class Comparator:
 
     def __init__(self, context: StudyContext, resamples: int) -> None:
         self.context, self.resamples = context, resamples
-        self._drawn: dict[tuple[tuple[str, str], ...], tuple[Array, Array]] = {}
+        self._drawn: dict[tuple[tuple[str, str], ...], tuple[Array, Array, Counts]] = {}
 
     def outcome(self, cell: Cell) -> CellResult:
         """The result of a cell."""
@@ -129,13 +159,16 @@ class Comparator:
         if result["failed"]:
             return CellResult(cell, result["failed"], np.empty((0, targets)))
         with as_written(self.context.folder(cell), "delete it and run the study again"):
-            r, drawn = self._resampled(cell)
+            r, drawn, clusters = self._resampled(cell)
+            people = self.people(cell)
             return CellResult(
                 cell,
                 "",
                 np.array(result["r"], float),
-                interval(float(mean_defined(r)), mean_defined(drawn)),
+                interval(*over_emotions(r, drawn, clusters)),
                 float(result["seconds"]),
+                len(self.context.split(cell.settings).valid),
+                len(set(people)) if people else None,
                 {str(name): [float(r) for r in curve] for name, curve in result.get("missing", {}).items()},
                 tuple(map(float, result.get("shares", ()))),
             )
@@ -144,30 +177,28 @@ class Comparator:
         """``one`` minus ``other``; ``None`` when one failed."""
         if one.failed or other.failed:
             return None
-        by_seed = one.mean_r - other.mean_r  # a deterministic method has one row for all seeds
-        seeds, p_seeds = _student(by_seed)
+        by_seed = one.r - other.r  # (K, E); a deterministic method has one row for all seeds
+        seeds, p_seeds = _student(mean_over(by_seed, np.isfinite(by_seed).any(0)))
         clips, p_clips = NOWHERE, math.nan
         if one.cell.settings.split == other.cell.settings.split:
-            (r, drawn), (other_r, other_drawn) = self._resampled(one.cell), self._resampled(other.cell)
-            spread = mean_defined(drawn) - mean_defined(other_drawn)
-            known = spread[np.isfinite(spread)]
-            clips = interval(float(mean_defined(r) - mean_defined(other_r)), known)
-            p_clips = min(1.0, 2 * (int(min((known <= 0).sum(), (known >= 0).sum())) + 1) / (len(known) + 1))
-        return Difference(one.cell, other.cell, seeds, clips, p_seeds, p_clips, (one.r - other.r).mean(0))
+            (r, drawn, clusters), (other_r, other_drawn, _) = self._resampled(one.cell), self._resampled(other.cell)
+            value, apart, count = over_emotions(r - other_r, drawn - other_drawn, clusters)
+            clips, p_clips = interval(value, apart, count), bootstrap_p(apart, count)
+        return Difference(one.cell, other.cell, seeds, clips, p_seeds, p_clips, by_seed.mean(0))
 
     def people(self, cell: Cell) -> list[str] | None:
         """Participants of the validation clips; ``None`` unless all are known."""
         names = [clip.participant for clip in self.context.split(cell.settings).valid]
         return [str(name) for name in names] if all(names) else None
 
-    def _resampled(self, cell: Cell) -> tuple[Array, Array]:
-        """r ``(E,)`` of the mean over seeds, and of every resample ``(resamples, E)``."""
+    def _resampled(self, cell: Cell) -> tuple[Array, Array, Counts]:
+        """r ``(E,)`` of the mean over seeds, r of every resample ``(resamples, E)``, and the number of clusters."""
         if cell.labels not in self._drawn:
             valid = self.context.split(cell.settings).valid
             labels = np.array([clip.labels for clip in valid], np.float32)
             mean = self.context.scores(cell).mean(0)
             drawn = bootstrap_pearson(mean, labels, self.people(cell), self.resamples)
-            self._drawn[cell.labels] = (pearson(mean, labels), drawn)
+            self._drawn[cell.labels] = (pearson(mean, labels), drawn, count_clusters(labels, self.people(cell)))
         return self._drawn[cell.labels]
 
 
@@ -187,6 +218,7 @@ def compare_cells(plan: Plan, context: StudyContext, resamples: int = 10_000) ->
     return Results(
         plan, context.manifest.targets, outcomes, against, steps,
         "participants" if comparator.people(plan.reference) else "clips", (len(split.train), len(split.valid)),
+        split.participants,
     )  # fmt: skip
 
 
@@ -215,16 +247,18 @@ def _student(differences: Array) -> tuple[Interval, float]:
 
 
 def _corrected(differences: Sequence[Difference]) -> list[Difference]:
-    """The differences with q, by Benjamini and Hochberg over all of them."""
-    return [
-        replace(difference, q_seeds=seeds, q_clips=clips)
-        for difference, seeds, clips in zip(
-            differences,
-            _false_discoveries([d.p_seeds for d in differences]),
-            _false_discoveries([d.p_clips for d in differences]),
-            strict=True,
+    """The differences with q, by Benjamini and Hochberg over those of the same question, each pair once."""
+    pairs = {(d.cell.labels, d.other.labels): d for d in differences}
+    families: dict[tuple[str, ...], list[Difference]] = {}
+    for d in pairs.values():
+        families.setdefault(d.question, []).append(d)
+    for family in families.values():
+        over_seeds, over_clips = (
+            _false_discoveries(p) for p in ([d.p_seeds for d in family], [d.p_clips for d in family])
         )
-    ]
+        for d, seeds, clips in zip(family, over_seeds, over_clips, strict=True):
+            pairs[d.cell.labels, d.other.labels] = replace(d, q_seeds=seeds, q_clips=clips)
+    return [pairs[d.cell.labels, d.other.labels] for d in differences]
 
 
 def _false_discoveries(p: Sequence[float]) -> list[float]:

@@ -85,7 +85,7 @@ def _compared(results: Results, asked_for: PairFilter) -> str:
 
 
 def _both(d: Difference) -> str:
-    q = max(d.q_seeds, d.q_clips)
+    q = d.q
     corrected = "" if math.isnan(q) else f" (q = {q:.2g})"
     return (
         f"{d.seeds.value:+.4f} {ends(d.seeds)} over seeds, {d.clips.value:+.4f} {ends(d.clips)} over clips{corrected}"

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mien.metrics import bootstrap_pearson, interval, mean_defined, pearson
+from mien.metrics import bootstrap_pearson, count_clusters, interval, over_emotions, pearson
 from mien.schema import EMOTIONS
 from mien.storage.files import atomic_file, read_json, write_json
 from mien.subsets import subset_name
@@ -90,8 +90,10 @@ def _score(labels: Labels, answer: npt.NDArray[np.float32], split: str) -> dict[
     people = [str(person) for person in labels.participants[rows]]
     r = pearson(answer[rows], labels.shares[rows])
     drawn = bootstrap_pearson(answer[rows], labels.shares[rows], people, RESAMPLES)
-    columns = zip((*EMOTIONS, "mean"), [*r, mean_defined(r)], [*drawn.T, mean_defined(drawn)], strict=True)
-    found = {name: interval(float(value), spread) for name, value, spread in columns}
+    clusters = count_clusters(labels.shares[rows], people)
+    columns = [(float(r[e]), drawn[:, e], int(clusters[e])) for e in range(len(EMOTIONS))]
+    columns.append(over_emotions(r, drawn, clusters))
+    found = {name: interval(*column) for name, column in zip((*EMOTIONS, "mean"), columns, strict=True)}
     return {name: {"r": one.value, "low": one.low, "high": one.high} for name, one in found.items()}
 
 
