@@ -20,10 +20,19 @@ from mien.config.local import LOCAL_COMPUTE, LOCAL_MEDIA, read_local, with_local
 from mien.config.reading import Override, parse_override, read_settings, set_dotted, with_changes
 from mien.config.section import Count, Fraction, ModalityName, Positive, Rate, Section, Seed, Width
 from mien.config.settings import Settings
-from mien.config.training import FitSettings, HeadName, LossSettings, SplitSettings, Stage1Settings, Stage2Settings
+from mien.config.training import (
+    HEAD_NAMES,
+    FitSettings,
+    HeadName,
+    LossSettings,
+    SplitSettings,
+    Stage1Settings,
+    Stage2Settings,
+)
 from mien.config.yaml_file import read_yaml
 
 __all__ = [
+    "HEAD_NAMES",
     "LOCAL_COMPUTE",
     "LOCAL_MEDIA",
     "ComputeSettings",

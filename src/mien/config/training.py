@@ -1,13 +1,27 @@
 """Settings of training: split, loss, and the two stages."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from mien.config.section import Count, Positive, Section, Seed, Width
 
-HeadName = Literal["concat", "gated", "late", "mean", "auxiliary", "cross_attention", "recurrent", "temporal"]
-"""The names in ``mien.model.heads.HEADS``, which cannot be imported here: settings are validated before heads exist."""
+HEAD_NAMES = (
+    "concat",
+    "gated",
+    "late",
+    "mean",
+    "auxiliary",
+    "cross_attention",
+    "recurrent",
+    "temporal",
+)
+"""The fusion heads, each a file of this name in ``mien.model.heads``, which needs torch and is not imported here."""
+
+if TYPE_CHECKING:
+    HeadName = str
+else:
+    HeadName = Literal[HEAD_NAMES]
 
 
 class SplitSettings(Section):
@@ -89,8 +103,8 @@ class Stage2Settings(FitSettings):
     """Fusion of the encoders, with their adaptation."""
 
     head: HeadName = "concat"
-    """Fusion head: the paper's concatenation, or an alternative. The last three have branches of their own instead of
-    the stage-1 encoders, and need ``adaptation: joint``."""
+    """Fusion head: the paper's concatenation, or an alternative. ``cross_attention``, ``recurrent`` and ``temporal``
+    have branches of their own instead of the stage-1 encoders, and need ``adaptation: joint``."""
     auxiliary: Annotated[float, Field(ge=0)] = 0.3
     """Weight of the squared errors of the modalities alone, for ``head: auxiliary``."""
     hidden: Width = 384

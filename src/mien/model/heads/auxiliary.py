@@ -43,3 +43,6 @@ class Auxiliary(Fusion):
             name: self.heads[name](torch.where(part.present[:, None], part.values, 0.0), rng)
             for name, part in ((name, inputs[name]) for name in self.presence.modalities)
         }
+
+
+HEAD = Auxiliary

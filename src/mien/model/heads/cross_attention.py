@@ -88,3 +88,6 @@ class CrossAttention(FusionHead):
         here = steps.mask.any(-1, keepdim=True)  # (B, 1)
         mean = torch.where(here, mean_pool(steps)[0], 0.0)
         return self.project(Steps(mean[:, None], here)).squeeze(2)
+
+
+HEAD = CrossAttention

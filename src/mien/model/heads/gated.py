@@ -45,3 +45,6 @@ class Gated(FusionHead):
         common = [torch.tanh(self.project[name](self.dropout(part, rng))) for name, part in parts.items()]
         fused = (torch.stack(common, 2) * gates[..., None]).sum(2)  # (K, B, M, H) → (K, B, H)
         return self.out(self.dropout(fused, rng))
+
+
+HEAD = Gated

@@ -60,3 +60,6 @@ class WeightedLate(Mean):
     def weights(self, voting_mask: Bool[Tensor, "K B M"]) -> Float[Tensor, "K B M E"]:
         """The weights of the modalities for each emotion."""
         return torch.softmax(torch.where(voting_mask[..., None], self.logits[:, None], -torch.inf), 2)
+
+
+HEAD = WeightedLate

@@ -49,3 +49,6 @@ class Recurrent(FusionHead):
     def _last(self, name: str, steps: Steps) -> Float[Tensor, "K B N"]:
         """The state of a modality's LSTM after its last step."""
         return self.lstm[name](self.project[name](steps), steps.mask)[:, :, -1]
+
+
+HEAD = Recurrent

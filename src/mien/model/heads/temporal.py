@@ -96,3 +96,6 @@ class Temporal(FusionHead):
         weights = torch.softmax(torch.where(self.presence.voting_mask(kept), scores, -torch.inf), -1)
         weighted = [part * weights[..., m, None] for m, part in enumerate(parts.values())]
         return self.regressor(torch.cat(weighted, -1), rng)
+
+
+HEAD = Temporal
