@@ -127,7 +127,7 @@ def do_train(data: Path, features: Path, out: Path, journal: Path) -> None:
     def watch(name: str, epoch: Any) -> None:
         note(journal, f"{name} {epoch.number}")
 
-    train(read_manifest(data), Store(features), read_settings(overrides=TRAINING), out, watch=watch)
+    train(read_manifest(data), Store(features), read_settings(overrides=TRAINING), out, on_epoch=watch)
 
 
 def do_study(data: Path, features: Path, out: Path, journal: Path, workers: int = 0) -> None:
