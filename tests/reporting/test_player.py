@@ -169,7 +169,7 @@ def test_words_light_up_when_they_are_said_and_lead_to_their_moment(home: Path, 
     one.page.locator(".word", has_text="day").click()
     assert lit.all_inner_texts() == ["day"]
     assert one.video_time == pytest.approx(3.0, abs=0.02)
-    assert one.page.locator(".word.unsure").all_inner_texts() == ["a"]
+    assert one.page.locator(".word.doubtful").all_inner_texts() == ["a"]
 
 
 def test_words_are_one_stop_of_the_tab_key_and_arrows_walk_them(home: Path, sheet: Any) -> None:

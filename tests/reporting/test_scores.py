@@ -2,6 +2,7 @@
 
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,23 @@ from mien.errors import DataError
 from mien.media.browser_support import why_unplayable
 from mien.media.decode import MediaReader
 from mien.reporting import videos as videos_module
-from mien.reporting.blocks import Figure, Notice, Table
+from mien.reporting.blocks import Facts, Figure, Notice, Page, Table
 from mien.reporting.player import FINEST, player_of, scale_of, weights_of
-from mien.reporting.scores import MAX_PLAYER_CLIPS, AttributionBars, Collapsible, PlayerBlock, page, player_clips
+from mien.reporting.scores import MAX_PLAYER_CLIPS, PlayerBlock, page, player_clips
+from mien.reporting.scores_blocks import AttributionBars, Collapsible
 from mien.reporting.sparklines import MAX_CLIPS, Sparklines, height, spark_of
 from mien.reporting.videos import Videos, candidates, find_videos, link
-from mien.schema import Prediction, Window
-from mien.scores.document import AttentionNote, ClipNote
+from mien.schema import Prediction, Window, Word
+from mien.scores.document import (
+    AttentionNote,
+    ClipNote,
+    ProvenanceNote,
+    TrainingDataNote,
+    WindowingNote,
+    document,
+)
 from tests.media.clips import make_clip
-from tests.scores.scored import FAILED, TARGETS, WINDOWED, scored
+from tests.scores.scored import FAILED, MODEL, PLAIN, SAID, TARGETS, WINDOWED, scored
 
 NONE = Videos()
 
@@ -125,7 +134,10 @@ def test_distributions_leave_out_what_could_not_be_scored() -> None:
 
 def test_one_clip_has_no_section_that_compares_clips() -> None:
     made = page(scored(WINDOWED), NONE)
-    assert (made.title, [section.id for section in made.sections]) == ("anna/01", ["player", "clips", "reading"])
+    assert (made.title, [section.id for section in made.sections]) == (
+        "anna/01",
+        ["player", "clips", "provenance", "reading"],
+    )
     assert blocks(made, Figure)[0].table.rows == [("Joy", 0.5, 0.25, 0.75), ("Empathic Pain", 0.25, None, None)]
 
 
@@ -248,3 +260,73 @@ def test_videos_are_converted_once_each_and_the_reason_is_given_where_that_fails
     os.utime(old, ns=(made + 10**9, made + 10**9))  # replaced since
     find()
     assert first.stat().st_mtime_ns > made
+
+
+def facts_of(made: Page, section: str) -> dict[str, str]:
+    (facts,) = next(one for one in made.sections if one.id == section).blocks
+    assert isinstance(facts, Facts)
+    return dict(facts.facts)
+
+
+def test_the_page_names_model_training_data_version_date_and_windows() -> None:
+    model = MODEL.model_copy(update={
+        "sha256": "9f" * 32, "trained_on": TrainingDataNote(name="ratings.csv", clips=320, synthetic=False),
+    })  # fmt: skip
+    how = ProvenanceNote(mien="0.1.0", created="2026-11-28T18:00:00+00:00", windows=WindowingNote(seconds=4, hop=1),
+                         scale=(0.0, 1.0), raw=True)  # fmt: skip
+    facts = facts_of(page(document([WINDOWED], TARGETS, model, how), NONE), "provenance")
+    assert facts == {
+        "mien": "0.1.0", "model": "first (weights: tiny)", "SHA-256 of the model": "9f" * 32,
+        "trained on": "ratings.csv (320 clips)", "scored": "2026-11-28T18:00:00+00:00", "windows": "4 s every 1 s",
+        "rating scale": "0 to 1, scores not clipped to it (--raw)",
+    }  # fmt: skip
+
+
+def test_a_document_without_provenance_is_said_to_be_of_an_earlier_version() -> None:
+    facts = facts_of(page(scored(), NONE), "provenance")
+    assert facts["mien"] == facts["scored"] == facts["windows"] == "unknown (scored by an earlier version)"
+
+
+def test_a_model_of_synthetic_people_has_its_banner_on_the_page() -> None:
+    banner = "trained on synthetic people: for trying out"
+    made = page(document([WINDOWED], TARGETS, MODEL.model_copy(update={"banner": banner})), NONE)
+    (notice,) = blocks(made, Notice)
+    assert (notice.text, notice.level) == ("The model was trained on synthetic people: for trying out.", "warning")
+    assert not blocks(page(scored(WINDOWED), NONE), Notice)
+
+
+def test_notes_on_files_are_counted_by_kind_and_listed_by_clip() -> None:
+    """Three files that end early, at different times, one of them also damaged."""
+    gone = (
+        "cut short: ends at 1.5 s, but its header states 9.0 s",
+        "cut short: ends at 2.5 s, but its header states 8 s",
+    )
+    clips = [replace(PLAIN, clip=str(n), notes=(note,)) for n, note in enumerate((*gone, gone[0]))]
+    clips[2] = replace(clips[2], notes=(gone[0], "damaged: reading stopped at 1.5 s"))
+    made = page(scored(*clips, WINDOWED), NONE)
+    assert table(made, "notes").rows == [
+        ("cut short: ends at … s, but its header states … s", 3, "0"), ("damaged: reading stopped at 1.5 s", 1, "2")
+    ]  # fmt: skip
+    assert [row[0] for row in table(made, "notes-by-clip").rows] == ["0", "1", "2", "2"]
+    assert dict(made.head[0].facts)["clips with notes on the file"] == "3"  # type: ignore[attr-defined]
+    assert "notes" not in [section.id for section in page(scored(), NONE).sections]
+
+
+def test_scores_that_were_clipped_are_counted_and_so_are_those_of_windows() -> None:
+    cut = replace(
+        WINDOWED, clipped=("Joy",), windows=(replace(WINDOWED.windows[0], clipped=TARGETS), *WINDOWED.windows[1:])
+    )
+    how = ProvenanceNote(mien="0.1.0", created="2026", scale=(0.0, 1.0))
+    notices = [block.text for block in blocks(page(document([cut, PLAIN], TARGETS, MODEL, how), NONE), Notice)]
+    assert notices == [
+        "1 of 4 scores were outside the rating scale [0, 1] and were clipped to it.",
+        "2 of 6 window scores were outside the rating scale [0, 1] and were clipped to it.",
+    ]
+
+
+def test_words_of_low_probability_are_doubtful() -> None:
+    words = player_of(scored().clips[0], scored()).words
+    assert {word.text: word.doubtful for word in words} == {"she": False, "said": False, '"yes"': False, "&": False,
+                                                            "left": False}  # fmt: skip
+    low = replace(WINDOWED, transcript=replace(SAID, words=(Word("she", 0.2, 0.5, 0.49), Word("said", 0.5, 0.8, 0.5))))
+    assert [word.doubtful for word in player_of(scored(low).clips[0], scored(low)).words] == [True, False]

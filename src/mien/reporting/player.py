@@ -12,12 +12,14 @@ from itertools import pairwise
 from statistics import mean, median_low
 from typing import Any
 
-from mien.scores.document import AttentionNote, ClipNote, Scores, ScoresDocument, WindowNote
+from mien.scores.document import AttentionNote, ClipNote, Scores, ScoresDocument, WindowNote, WordNote
 from mien.scores.exports.tiers import apart, extent
 
 FINEST = 200
 """Steps of attention that are shown of a clip, at most; more are merged."""
 DIGITS = 4
+DOUBTFUL = 0.5
+"""Words that the recogniser gives a lower probability are marked."""
 
 Numbers = tuple[float | None, ...]
 
@@ -63,12 +65,13 @@ class Strip:
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """A word with its times and the probability that the recogniser gives it."""
+    """A word with its times and its probability; ``doubtful`` below ``DOUBTFUL``."""
 
     text: str
     since: float
     until: float
     probability: float
+    doubtful: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class Player:
         words: words with times; ``transcript`` is the text where words have none.
         shapley, left_out: by modality, ``(E,)`` contributions; empty when they were not computed.
         baseline: score without any modality, ``(E,)``; empty when it was not computed.
+        notes: on its file.
     """
 
     clip: str
@@ -100,6 +104,7 @@ class Player:
     baseline: Numbers
     shapley: dict[str, Numbers]
     left_out: dict[str, Numbers]
+    notes: tuple[str, ...]
 
 
 def player_of(clip: ClipNote, scored: ScoresDocument) -> Player:
@@ -114,11 +119,12 @@ def player_of(clip: ClipNote, scored: ScoresDocument) -> Player:
     return Player(
         clip.clip, clip.start, seconds, bool(clip.windows), parts, _numbers(clip.scores, targets),
         tuple(_strip(name, clip, parts) for name in scored.model.modalities),
-        tuple(Spoken(w.text.strip(), _short(w.start), _short(w.end), round(w.probability, 2)) for w in clip.words),
+        tuple(map(_spoken, clip.words)),
         clip.transcript or "",
         _numbers(why.nothing, targets) if why else (),
         {name: _numbers(values, targets) for name, values in why.shapley.items()} if why else {},
         {name: _numbers(values, targets) for name, values in why.left_out.items()} if why else {},
+        tuple(clip.notes),
     )  # fmt: skip
 
 
@@ -182,6 +188,11 @@ def _strip(modality: str, clip: ClipNote, parts: Sequence[Part]) -> Strip:
     attention = clip.why.attention.get(modality) if clip.why else None
     weights = weights_of(attention, parts[-1].until) if attention else ()
     return Strip(modality, there, clip.absent.get(modality, ""), weights)
+
+
+def _spoken(word: WordNote) -> Spoken:
+    doubtful = word.probability < DOUBTFUL
+    return Spoken(word.text.strip(), _short(word.start), _short(word.end), round(word.probability, 2), doubtful)
 
 
 def _merged(cells: Sequence[tuple[float, float, float]]) -> tuple[float, float, float]:

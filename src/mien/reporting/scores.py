@@ -4,18 +4,25 @@ The player and the modality contributions of single clips are limited to the fir
 sparklines to the first ``sparklines.MAX_CLIPS``, as the page notes. Tables and distributions have all clips.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
 from mien.reporting import charts
 from mien.reporting.blocks import Column, Facts, Figure, Key, Notice, Page, Prose, Section, Table, TableCell
 from mien.reporting.drawing import series
 from mien.reporting.player import Player, plain, player_of, scale_of
+from mien.reporting.scores_blocks import (
+    Collapsible,
+    clipped_notes,
+    contributions,
+    distributions,
+    file_notes,
+    is_incomplete,
+    missing,
+    provenance,
+)
 from mien.reporting.sparklines import MAX_CLIPS, Sparklines, height, spark_of
 from mien.reporting.videos import Videos
 from mien.reporting.wording import listed, plural
@@ -67,26 +74,6 @@ class PlayerBlock:
         return {"targets": [key.name for key in self.targets], "scale": self.scale, "videos": videos, "clips": clips}
 
 
-@dataclass(frozen=True)
-class AttributionBars:
-    """Mean absolute contribution of each modality to each score, as small bars; ``most`` is the longest."""
-
-    kind: ClassVar[str] = "contributions"
-    caption: str
-    modalities: Sequence[str]
-    rows: Sequence[tuple[str, Sequence[float | None]]]
-    most: float
-
-
-@dataclass(frozen=True)
-class Collapsible:
-    """A table that is collapsed at first."""
-
-    kind: ClassVar[str] = "collapsible"
-    summary: str
-    table: Table
-
-
 def player_clips(scored: ScoresDocument) -> list[ClipNote]:
     """The clips of the player."""
     return [clip for clip in scored.clips if clip.error is None][:MAX_PLAYER_CLIPS]
@@ -111,7 +98,9 @@ def page(scored: ScoresDocument, videos: Videos, title: str = "") -> Page:
         *_player(scored, keys, players, videos, scale),
         _one_clip(scored) if single else _all_clips(scored),
         *([] if single else _compared(scored, keys, players, scale)),
-        *_missing(scored),
+        *missing(scored),
+        *file_notes(scored),
+        provenance(scored),
         Section("reading", "How to read this", "", [Prose(points=HOW_TO_READ)]),
     ]
     return Page(title or _title(scored), "scores", _about(scored), sections, _head(scored, videos))
@@ -120,7 +109,11 @@ def page(scored: ScoresDocument, videos: Videos, title: str = "") -> Page:
 def _compared(
     scored: ScoresDocument, keys: Sequence[Key], players: Sequence[Player], scale: tuple[float, float]
 ) -> list[Section]:
-    return [*_distributions(scored, keys), *_sparklines(keys, players, scale), *_contributions(scored, players)]
+    return [
+        *distributions(scored, keys),
+        *_sparklines(keys, players, scale),
+        *contributions(scored, players, MAX_PLAYER_CLIPS),
+    ]
 
 
 def _title(scored: ScoresDocument) -> str:
@@ -141,18 +134,21 @@ def _about(scored: ScoresDocument) -> list[str]:
 
 def _head(scored: ScoresDocument, videos: Videos) -> list[object]:
     clips = scored.clips
-    failed, gaps = sum(clip.error is not None for clip in clips), sum(_incomplete(clip) for clip in clips)
+    failed, gaps = sum(clip.error is not None for clip in clips), sum(is_incomplete(clip) for clip in clips)
     seconds = sum(clip.seconds or 0.0 for clip in clips)
     facts = [
         ("clips scored", f"{len(clips) - failed:,}"),
         ("failed", f"{failed:,}"),
         ("clips with a missing modality", f"{gaps:,}"),
+        ("clips with notes on the file", f"{sum(bool(clip.notes) for clip in clips):,}"),
         ("duration", f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"),
     ]
     warning = "The model has random weights: its scores mean nothing."
     return [
         *([Facts(facts, big=True)] if len(clips) > 1 else []),
         *([Notice(warning, "warning")] if scored.model.random_weights else []),
+        *([Notice(f"The model was {scored.model.banner}.", "warning")] if scored.model.banner else []),
+        *map(Notice, clipped_notes(scored)),
         *(Notice(f"{text}:", command=command) for text, command in videos.notes),
     ]
 
@@ -220,31 +216,6 @@ def _interval(clip: ClipNote, target: str) -> TableCell | None:
     return None if low is None or high is None else TableCell(f"{low:.2f} to {high:.2f}".replace("-", "−"), low)
 
 
-def _distributions(scored: ScoresDocument, keys: Sequence[Key]) -> list[Section]:
-    known = {name: [v for clip in scored.clips if (v := clip.scores.get(name)) is not None] for name in scored.targets}
-    known = {name: values for name, values in known.items() if len(values) > 1}
-    if not known:
-        return []
-    pooled = [value for values in known.values() for value in values]
-    span = (min(0.0, *pooled), max(pooled))
-    columns = [Column("emotion"), Column("clips", ","), *(Column(name, ".3f") for name in _STATISTICS)]
-    rows = [(name, len(values), *(float(of(values)) for of in _STATISTICS.values())) for name, values in known.items()]
-    bins = min(20, max(5, round(np.sqrt(len(pooled) / len(known)) * 2)))
-    panels = [charts.histogram(known[key.name], key.name, ("score", "clips"), key.colour, bins, span)
-              for key in keys if key.name in known]  # fmt: skip
-    highest = max(known, key=lambda name: float(np.mean(known[name])))
-    figure = Figure(
-        "distributions", "Score distribution", "Number of clips by score; all panels have the same axis.",
-        f"The highest mean is that of {highest}, {np.mean(known[highest]):.3f}.", panels,
-        Table("spread-numbers", "Scores by emotion", columns, rows),
-    )  # fmt: skip
-    return [Section("spread", "Score distribution", "", [figure])]
-
-
-_STATISTICS: dict[str, Any] = {"mean": np.mean, "standard deviation": lambda values: np.std(values, ddof=1),
-                           "lowest": np.min, "median": np.median, "highest": np.max}  # fmt: skip
-
-
 def _sparklines(keys: Sequence[Key], players: Sequence[Player], scale: tuple[float, float]) -> list[Section]:
     shown = players[:MAX_CLIPS]
     if not shown:
@@ -255,71 +226,3 @@ def _sparklines(keys: Sequence[Key], players: Sequence[Player], scale: tuple[flo
     lead += "" if len(shown) == len(players) else f"The first {MAX_CLIPS} of {len(players):,} clips. "
     lead += "Select a name to show the clip in the player."
     return [Section("curves", "Overview of the curves", lead, [Sparklines(keys, sparks, height(0.0, scale))])]
-
-
-def _contributions(scored: ScoresDocument, players: Sequence[Player]) -> list[Section]:
-    explained = [player for player in players if player.shapley]
-    if not explained:
-        return []
-    modalities, targets = scored.model.modalities, scored.targets
-    rows = [(name, [_mean_size(explained, each, at) for each in modalities]) for at, name in enumerate(targets)]
-    most = max((amount for _, amounts in rows for amount in amounts if amount is not None), default=0.0) or 1.0
-    caption = f"Mean absolute Shapley value by modality, over those of {len(explained):,} clips that have it"
-    columns = [Column("clip"), Column("modality"), *(Column(name, "+.3f") for name in targets)]
-    shown = explained[:MAX_PLAYER_CLIPS]
-    bound = "" if len(shown) == len(explained) else f" of the first {MAX_PLAYER_CLIPS} clips"
-    tables = [
-        Table(key, f"{title}{bound}", columns, [(player.clip, modality, *values)
-                                         for player in shown for modality, values in getattr(player, field).items()])
-        for key, title, field in (("shapley", "Shapley values", "shapley"),
-                                  ("left-out", "Leave-one-out: score minus the score without the modality", "left_out"))
-    ]  # fmt: skip
-    lead = (
-        "Shapley values: a modality's mean contribution to a score over all orders of adding modalities. The player "
-        "shows them for each clip, with their signs."
-    )
-    folded = [Collapsible(f"{table.caption}, by clip", table) for table in tables]
-    return [Section("why", "Modality contributions", lead, [AttributionBars(caption, modalities, rows, most), *folded])]
-
-
-def _mean_size(players: Sequence[Player], modality: str, target: int) -> float | None:
-    values = [player.shapley[modality][target] for player in players if modality in player.shapley]
-    sizes = [abs(value) for value in values if value is not None]
-    return float(np.mean(sizes)) if sizes else None
-
-
-def _missing(scored: ScoresDocument) -> list[Section]:
-    done = [clip for clip in scored.clips if clip.error is None]
-    counts: dict[tuple[str, str], tuple[int, str]] = {}
-    for clip in done:
-        for name, reason in clip.absent.items():
-            kind = (name, _kind(reason))
-            count, first = counts.get(kind, (0, f"{clip.clip}: {reason}"))
-            counts[kind] = (count + 1, first)
-    rows = [(name, reason, count, count / len(done), first) for (name, reason), (count, first) in counts.items()]
-    rows.sort(key=lambda row: (scored.model.modalities.index(row[0]), -row[2]))
-    columns = [Column("modality"), Column("reason"), Column("clips", ","), Column("share", ".0%"), Column("first")]
-    each = [(clip.clip, name, reason) for clip in done for name, reason in clip.absent.items()]
-    reasons = Table(
-        "reasons", "Missing modalities by clip", [Column("clip"), Column("modality"), Column("reason")], each
-    )
-    failed = [(clip.clip, clip.error) for clip in scored.clips if clip.error is not None]
-    blocks: list[object] = [Table("absent", "Missing modalities by reason", columns, rows)] if rows else []
-    if rows and len(scored.clips) > 1:
-        blocks.append(Collapsible("Missing modalities by clip", reasons))
-    if failed and len(scored.clips) > 1:
-        blocks.append(Table("failed", "Clips that failed", [Column("clip"), Column("reason")], failed))
-    return [Section("missing", "Missing modalities", "", blocks)] if blocks else []
-
-
-def _incomplete(clip: ClipNote) -> bool:
-    return clip.error is None and bool(clip.absent)
-
-
-def _kind(reason: str) -> str:
-    """A reason without its numbers, for counting.
-
-    >>> _kind("no face in 28 of 30 frames")
-    'no face in … of … frames'
-    """
-    return re.sub(r"\d+(\.\d+)?", "…", reason)

@@ -128,6 +128,11 @@
   function say() {
     const timed = shown.clip.words;
     words.classList.toggle("timed", timed.length > 0);
+    const doubtful = timed.filter((word) => word.doubtful).length;
+    one(".doubt").hidden = !doubtful;
+    one(".doubt").textContent = `Dotted underline: doubtful words, ${doubtful} of ${timed.length}.`;
+    one(".file-notes").hidden = !shown.clip.notes.length;
+    one(".file-notes").textContent = `File: ${shown.clip.notes.join("; ")}.`;
     if (!timed.length) {
       const reason = shown.clip.strips.find((strip) => strip.modality === "text")?.reason;
       return words.replaceChildren(shown.clip.transcript || (reason ? `No words: ${reason}.` : "No transcript."));
@@ -135,8 +140,9 @@
     words.replaceChildren(...timed.flatMap((word, index) => {
       const button = document.createElement("button");
       Object.assign(button, { type: "button", className: "word", textContent: word.text, tabIndex: index ? -1 : 0 });
-      button.classList.toggle("unsure", word.probability < 0.5);
+      button.classList.toggle("doubtful", word.doubtful);
       button.title = `${clock(word.since, 1)} s, recognised with ${Math.round(100 * word.probability)} %`;
+      if (word.doubtful) button.title += ": doubtful";
       return [button, " "];
     }));
   }
