@@ -1,7 +1,10 @@
 """The page of a run says what its files say, and what is missing from it."""
 
+import hashlib
 import json
 import shutil
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -141,7 +144,7 @@ def test_a_run_that_was_not_evaluated_says_which_command_adds_what(bare: Path) -
     found = tables(made)
     assert "subsets-numbers" not in found and "absent" not in found and "calibration-numbers" in found
     ensemble = next(row for row in found["models"].rows if row[0] == "ensemble")
-    assert found["results"].rows[-1][2] == pytest.approx(ensemble[-2], abs=1e-6)
+    assert found["results"].rows[-1][2] == pytest.approx(ensemble[7], abs=1e-6)
 
 
 def test_settings_that_were_changed_are_shown_with_their_defaults(bare: Path) -> None:
@@ -250,3 +253,42 @@ def test_the_command_takes_a_split_of_a_run_and_of_nothing_else(evaluated_twice:
     assert "Split valid: 60 rated clips" in (tmp_path / "r.html").read_text()
     assert "not evaluated on split" in said(evaluated_twice, "--split", "elsewhere")
     assert said(tmp_path, "--split", "valid").startswith("2: ")
+
+
+def test_a_run_on_synthetic_people_has_the_banner_once_and_others_have_none(run: Path, bare: Path) -> None:
+    """Whether it was evaluated or not; the evaluation's own note is not repeated."""
+    for folder in (run, bare):
+        plain = read_run(folder)
+        assert not any("synthetic" in str(block) for block in page(plain).head)
+        data = {**plain.provenance["data"], "synthetic": True}
+        made = page(replace(plain, provenance={**plain.provenance, "data": data}))
+        texts = [block.text for block in made.head if isinstance(block, Notice) and block.level == "warning"]
+        assert texts == [
+            "The model was trained on synthetic people: for trying out, its scores say nothing about real ones."
+        ]
+
+
+def test_that_the_best_epoch_makes_r_optimistic_is_said_where_r_is(made: Page, evaluated_twice: Path) -> None:
+    said = "The best epoch was chosen on the run's validation clips, so r on them is slightly optimistic."
+    points = [point for block in made.head if isinstance(block, Prose) for point in block.points]
+    assert said in points
+    of_train = page(read_run(evaluated_twice)).head
+    assert not any(said in block.points for block in of_train if isinstance(block, Prose))
+
+
+def test_every_table_of_figures_has_the_number_of_clips_and_people(made: Page, run: Path) -> None:
+    """All 60 validation clips are rated; the planted corpus names everybody."""
+    people = len(set(read_evaluation(run, "valid")[0].table["participant"].to_pylist()))
+    found = tables(made)
+    names = ("models", "scatter-numbers", "coverage-numbers", "subsets-numbers", "alone-numbers", "missing-numbers")
+    for name in names:
+        assert [column.name for column in found[name].columns][-2:] == ["clips", "people"]
+        assert {tuple(row[-2:]) for row in found[name].rows} == {(60, people)}, name
+
+
+def test_the_record_names_the_version_and_the_hash_of_the_model(run: Path, made: Page) -> None:
+    facts = dict(next(block for block in made.sections[-1].blocks if isinstance(block, Facts)).facts)
+    assert (
+        facts["SHA-256 of the model"] == hashlib.sha256((run / "model" / "model.safetensors").read_bytes()).hexdigest()
+    )
+    assert facts["mien"] == version("mien")

@@ -18,6 +18,8 @@ from mien.subsets import modalities_of
 
 MAX_CLIPS = 20
 """Clips in the table of largest errors."""
+COUNTS = (Column("clips", ","), Column("people", ",", "participants in them; a dash if unknown"))
+"""The columns beside figures that are over the whole split; ``_counts`` fills them."""
 DASHES = ("", "6 3", "2 2", "8 3 2 3", "1 2", "10 4")
 
 
@@ -40,13 +42,19 @@ def result_table(evaluation: Evaluation) -> Table:
     return Table("results", "Agreement by emotion", columns, rows, strong=[len(rows) - 1])
 
 
+def _counts(evaluation: Evaluation) -> tuple[int, int | None]:
+    people = evaluation.table["participant"].to_pylist()
+    return evaluation.clips, len(set(people)) if people and all(people) else None
+
+
 def result_figure(evaluation: Evaluation) -> list[Figure]:
     """r by emotion with its interval."""
     rows = [Bar(t.target, t.r.value, t.r.low, t.r.high, series(e)) for e, t in enumerate(evaluation.targets)]
     known = sorted((t for t in evaluation.targets if np.isfinite(t.r.value)), key=lambda t: -t.r.value)
     alt = "; ".join(f"{t.target} {t.r.value:.3f} ({t.r.low:.3f} to {t.r.high:.3f})" for t in known) or "undefined"
-    columns = [Column("emotion"), Column("r", ".4f"), Column("low", ".4f"), Column("high", ".4f")]
-    table = Table("r-numbers", "r by emotion", columns, [(b.name, b.value, b.low, b.high) for b in rows])
+    columns = [Column("emotion"), Column("r", ".4f"), Column("low", ".4f"), Column("high", ".4f"), Column("rated", ",")]
+    numbers = [(b.name, b.value, b.low, b.high, t.rated) for b, t in zip(rows, evaluation.targets, strict=True)]
+    table = Table("r-numbers", "r by emotion", columns, numbers)
     caption = f"Bars are r of the mean over all models; lines are 95 % intervals over {evaluation.resampled}."
     return [Figure("r", "Pearson's r by emotion", caption, f"r, best first: {alt}.", [bars(rows, "r")], table)]
 
@@ -79,11 +87,11 @@ def agreement(evaluation: Evaluation) -> list[Figure]:
     )  # fmt: skip
     spread = [
         (n, float(np.nanmean(predicted[:, e])), float(np.nanstd(predicted[:, e])), float(np.nanmean(rated[:, e])),
-         float(np.nanstd(rated[:, e])))
+         float(np.nanstd(rated[:, e])), *_counts(evaluation))
         for e, n in enumerate(names)
     ]  # fmt: skip
     columns = [Column("emotion"), Column("mean predicted", ".4f"), Column("SD predicted", ".4f"),
-               Column("mean rated", ".4f"), Column("SD rated", ".4f")]  # fmt: skip
+               Column("mean rated", ".4f"), Column("SD rated", ".4f"), *COUNTS]  # fmt: skip
     narrow = sum(row[2] < row[4] for row in spread)
     return [
         Figure(
@@ -124,8 +132,15 @@ def coverage(evaluation: Evaluation) -> list[Figure]:
         return []
     names = [t.target for t in evaluation.targets]
     rows = [Bar(name, value, colour=series(e)) for e, (name, value) in enumerate(zip(names, found.found, strict=True))]
-    columns = [Column("emotion"), Column("coverage", ".1%"), Column("target", ".0%"), Column("mean width", ".3f")]
-    numbers = [(n, f, found.level, w) for n, f, w in zip(names, found.found, found.width, strict=True)]
+    columns = [
+        Column("emotion"),
+        Column("coverage", ".1%"),
+        Column("target", ".0%"),
+        Column("mean width", ".3f"),
+        *COUNTS,
+    ]
+    counts = _counts(evaluation)
+    numbers = [(n, f, found.level, w, *counts) for n, f, w in zip(names, found.found, found.width, strict=True)]
     note = " The intervals were calibrated on the validation clips: the coverage on these is no test of them."
     return [
         Figure(
@@ -147,8 +162,9 @@ def subsets(evaluation: Evaluation, run: Run) -> list[Any]:
         given = {" + ".join(modalities_of(name)): r for name, r in evaluation.subsets.items()}
         rows = sorted(itertools.starmap(Bar, given.items()), key=lambda b: -b.value)
         members = [frozenset(bar.name.split(" + ")) for bar in rows]
-        table = Table("subsets-numbers", "Mean r by modalities given", [Column("given"), Column("mean r", ".4f")],
-                      [(bar.name, bar.value) for bar in rows])  # fmt: skip
+        columns = [Column("given"), Column("mean r", ".4f"), *COUNTS]
+        numbers = [(bar.name, bar.value, *_counts(evaluation)) for bar in rows]
+        table = Table("subsets-numbers", "Mean r by modalities given", columns, numbers)  # fmt: skip
         singles = sorted((bar for bar in rows if " + " not in bar.name), key=lambda b: -b.value)
         alone_in_model = ", ".join(f"{bar.name} {number(bar.value)}" for bar in singles)
         made.append(Figure(
@@ -158,8 +174,10 @@ def subsets(evaluation: Evaluation, run: Run) -> list[Any]:
             [memberships(rows, members, run.modalities, "mean r")], table,
         ))  # fmt: skip
     if alone:
-        columns = [Column("modality"), Column("mean r", ".4f")]
-        table = Table("alone-numbers", "Mean r of encoders trained alone", columns, [(b.name, b.value) for b in alone])
+        people = run.split["participants"]
+        columns = [Column("modality"), Column("mean r", ".4f"), *COUNTS]
+        numbers = [(bar.name, bar.value, run.split["valid"], people[1] if people else None) for bar in alone]
+        table = Table("alone-numbers", "Mean r of encoders trained alone", columns, numbers)
         made.append(Figure(
             "alone", "Encoders of stage 1",
             "Mean over emotions, then over seeds, on the validation clips.",
@@ -176,7 +194,11 @@ def robustness(evaluation: Evaluation) -> list[Figure]:
     keys = [Key(f"without {name}", c.colour, c.dash) for name, c in zip(evaluation.missing, curves, strict=True)]
     low = min(0.0, *(float(np.nanmin(r)) for r in evaluation.missing.values()))
     high = max(float(np.nanmax(r)) for r in evaluation.missing.values())
-    columns = [Column("modality removed"), *(Column(f"from {share:.0%}", ".4f") for share in evaluation.shares)]
+    columns = [
+        Column("modality removed"),
+        *(Column(f"from {share:.0%}", ".4f") for share in evaluation.shares),
+        *COUNTS,
+    ]
     fall = {name: float(r[-1] - r[0]) for name, r in evaluation.missing.items()}
     worst = min(fall, key=lambda name: fall[name])
     labels, span = ("share of clips without it", "mean r"), (low, high * 1.06)
@@ -188,7 +210,7 @@ def robustness(evaluation: Evaluation) -> list[Figure]:
             + ", ".join(f"{name} {value:+.3f}" for name, value in fall.items() if name != worst) + ".",
             [lines(evaluation.shares, curves, "", labels, 400, 270, span, dots=True, share=True)],
             Table("missing-numbers", "Mean r by share of clips without a modality", columns,
-                  [(name, *map(float, r)) for name, r in evaluation.missing.items()]), keys,
+                  [(name, *map(float, r), *_counts(evaluation)) for name, r in evaluation.missing.items()]), keys,
         )
     ]  # fmt: skip
 

@@ -7,9 +7,12 @@ import numpy as np
 
 from mien.config import read_settings
 from mien.evaluation.results import Evaluation
+from mien.inference.provenance import SYNTHETIC
 from mien.metrics import mean_defined
+from mien.model.bundle import weights_file
 from mien.reporting.blocks import Column, Facts, Notice, Page, Prose, Section, Table, TableCell
 from mien.reporting.evaluation_blocks import (
+    COUNTS,
     agreement,
     coverage,
     groups,
@@ -23,6 +26,9 @@ from mien.reporting.evaluation_blocks import worst as largest_errors
 from mien.reporting.rundata import Run, evaluation_of
 from mien.reporting.training_blocks import curves
 from mien.reporting.wording import listed, number, plural
+from mien.storage.files import sha256_of
+
+OPTIMISM = "The best epoch was chosen on the run's validation clips, so r on them is slightly optimistic."
 
 
 def page(run: Run, title: str = "", computed: tuple[Evaluation, str] | None = None, split: str | None = None) -> Page:
@@ -91,12 +97,16 @@ def head(run: Run, evaluation: Evaluation, whole: bool) -> list[Any]:
         (f"clips evaluated, {evaluation.split}", f"{evaluation.clips:,}"),
         ("participants in them", f"{len(set(people)):,}" if all(people) else "unknown"),
     ]
-    notes = [note for note in evaluation.notes if ": missing from" not in note]  # those have a table of their own
+    synthetic = bool(run.provenance.get("data", {}).get("synthetic"))
+    banner = [Notice(f"The model was {SYNTHETIC}.", "warning")] if synthetic else []
+    # What is missing has a table of its own, and the banner says the other.
+    notes = [n for n in evaluation.notes if ": missing from" not in n and not n.startswith("trained on synthetic")]
     warnings = [Notice(note, "warning" if "mean nothing" in note else "note") for note in notes]
     undefined = [f"{t.target}: r is undefined, {t.why_undefined}" for t in evaluation.targets if t.why_undefined]
     return [
         Facts(facts, big=True),
-        Prose(points=[_upper(evaluation.basis)]),
+        *banner,
+        Prose(points=[_upper(evaluation.basis), *([OPTIMISM] if evaluation.split == "valid" else [])]),
         *warnings,
         *map(Notice, undefined),
         *([] if whole else [_not_evaluated(run)]),
@@ -117,6 +127,8 @@ def _not_evaluated(run: Run) -> Notice:
 
 def models_table(run: Run) -> Table:
     """Every model of the run: encoders alone, fused models, and their ensemble."""
+    people = run.split["participants"]
+    counts = run.split["valid"], people[1] if people else None
     rows, strong = [], []
     for name, r in run.r.items():
         means = mean_defined(r)
@@ -128,10 +140,11 @@ def models_table(run: Run) -> Table:
                 *map(float, r.mean(0)),
                 float(means.mean()),
                 spread,
+                *counts,
             )
         )
     columns = [Column("model"), *(Column(target, ".3f") for target in run.targets), Column("mean", ".3f"),
-               Column("± seeds", ".4f", "standard deviation of the mean over seeds")]  # fmt: skip
+               Column("± seeds", ".4f", "standard deviation of the mean over seeds"), *COUNTS]  # fmt: skip
     return Table(
         "models",
         "Validation r of every model: mean over seeds; ensemble: r of the mean score",
@@ -148,6 +161,8 @@ def record(run: Run, settings: Mapping[str, Any]) -> list[Any]:
     shared = len(split["participants_on_both_sides"])
     facts = [
         ("trained", made["created"]),
+        ("mien", made["versions"].get("mien", "unknown")),
+        ("SHA-256 of the model", sha256_of(weights_file(run.folder))),
         ("data", f"{run.provenance['data']['name']} ({', '.join(run.targets)})"),
         ("split", split["rule"]),
         (
