@@ -34,6 +34,7 @@ def clip(name: str, path: Path, start: float = 0.0) -> Prediction:
     return Prediction(
         name, {"Joy": 0.4, "Empathic Pain": 0.6}, {"Joy": (0.2, 0.6), "Empathic Pain": (0.4, 0.8)}, ("text", "audio"),
         path=path, seconds=4.0, transcript=Transcript("what a day", "asr", WORDS), start=start,
+        notes=("2 audio tracks: only track 1 is used",),
         windows=(window(0, 0.1), window(1, 0.5), window(2, 0.9)),
         why=Attribution(
             dict.fromkeys(TARGETS, 0.1),
@@ -170,6 +171,8 @@ def test_words_light_up_when_they_are_said_and_lead_to_their_moment(home: Path, 
     assert lit.all_inner_texts() == ["day"]
     assert one.video_time == pytest.approx(3.0, abs=0.02)
     assert one.page.locator(".word.doubtful").all_inner_texts() == ["a"]
+    assert one.page.locator(".doubt").inner_text() == "Dotted underline: doubtful words, 1 of 3."
+    assert one.page.locator(".file-notes").inner_text() == "File: 2 audio tracks: only track 1 is used."
 
 
 def test_words_are_one_stop_of_the_tab_key_and_arrows_walk_them(home: Path, sheet: Any) -> None:
