@@ -309,7 +309,7 @@ def test_notes_on_files_are_counted_by_kind_and_listed_by_clip() -> None:
     ]  # fmt: skip
     assert [row[0] for row in table(made, "notes-by-clip").rows] == ["0", "1", "2", "2"]
     assert dict(made.head[0].facts)["clips with notes on the file"] == "3"  # type: ignore[attr-defined]
-    assert "notes" not in [section.id for section in page(scored(), NONE).sections]
+    assert "files" not in [section.id for section in page(scored(), NONE).sections]
 
 
 def test_scores_that_were_clipped_are_counted_and_so_are_those_of_windows() -> None:

@@ -146,7 +146,7 @@ def file_notes(scored: ScoresDocument) -> list[Section]:
     )
     by_clip = Table("notes-by-clip", "Notes on the files, by clip", [Column("clip"), Column("note")], each)
     folded = [Collapsible(by_clip.caption, by_clip)] if len(scored.clips) > 1 else []
-    return [Section("notes", "Notes on the files", "", [by_kind, *folded])]
+    return [Section("files", "Notes on the files", "", [by_kind, *folded])]
 
 
 def provenance(scored: ScoresDocument) -> Section:
