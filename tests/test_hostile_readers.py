@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from mien.config import Settings, read_settings, read_yaml, with_changes
 from mien.data.elan import read_elan
-from mien.data.manifest import read_manifest, read_rows
+from mien.data.manifest import read_manifest
+from mien.data.rows import read_table
 from mien.errors import MienError
 from mien.features.challenge import read_array
 from mien.media.provided import OPENFACE_COLUMNS, read_openface
@@ -306,7 +307,7 @@ def test_an_oversized_parquet_table_is_refused_by_its_header(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "read", [read_rows, read_json, read_openface, read_array, lambda file: read_elan(file, ["Joy"]), read_manifest]
+    "read", [read_table, read_json, read_openface, read_array, lambda file: read_elan(file, ["Joy"]), read_manifest]
 )
 def test_endless_files_are_not_read(tmp_path: Path, read: Callable[[Path], Any]) -> None:
     file = tmp_path / "endless.csv"

@@ -34,6 +34,16 @@ def restored(text: str) -> str:
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
+def is_formula(text: str) -> bool:
+    """Whether a spreadsheet would run a text of a table that was not escaped.
+
+    >>> [is_formula(text) for text in ("=1+1", "@anna", "'=1+1", "-0,5", "+3 %", "-", "")]
+    [True, True, False, False, False, False, False]
+    """
+    found = _FORMULA.match(text) is not None and not text.startswith("'")
+    return found and text != "-" and re.fullmatch(r"[+-][\d.,eE+-]*\d *%?", text) is None
+
+
 def escaped_row(cells: Iterable[Any]) -> list[Any]:
     """A row for ``csv.writer`` with its texts escaped, except numbers.
 

@@ -106,12 +106,16 @@ def test_a_folder_of_videos_keeps_odd_names_and_counts_what_it_leaves_out(tmp_pa
         write(tmp_path / name, "x")
     (tmp_path / "folder.mp4").mkdir()
     manifest = read_manifest(tmp_path)
-    assert [clip.id for clip in manifest.clips] == ["b b", "twin.avi", "twin.mp4", "übung/é"]
-    assert manifest.notes == (f"{tmp_path}: 1 files are not videos and were left out (first: notes.pdf)",)
+    assert [clip.id for clip in manifest.clips] == ["b b", "twin.avi", "twin", "übung/é"]
+    assert manifest.notes == (
+        f"{tmp_path}: 1 hidden files and folders were left out (first: .hidden.mp4)",
+        f"{tmp_path}: 1 files are not videos and were left out (first: notes.pdf)",
+        f"{tmp_path}: 1 clips keep their suffix, as other files have their name (first: twin.avi)",
+    )
     os.mkfifo(tmp_path / "pipe.mp4")
     (tmp_path / "gone.mov").symlink_to(tmp_path / "nowhere.mov")
     assert read_manifest(tmp_path).clips == manifest.clips
-    assert "2 names are not regular files and were left out (first: gone.mov)" in read_manifest(tmp_path).notes[1]
+    assert "2 names are not regular files and were left out (first: gone.mov)" in read_manifest(tmp_path).notes[2]
 
 
 def test_clips_named_one_by_one_stay_apart(tmp_path: Path) -> None:
@@ -251,4 +255,7 @@ def test_a_table_from_a_german_spreadsheet_is_read_with_its_decimal_commas(tmp_p
     manifest = read_manifest(table)
     assert manifest.targets == ("Joy", "Awe")
     assert [(clip.start, clip.labels) for clip in manifest.clips] == [(1.5, (0.25, 1.0)), (None, (0.5, 0.0))]
-    assert manifest.notes == (f"{table}: 2 labels with a decimal comma (first: 0,25)",)
+    assert manifest.notes == (
+        f"{table}: labels are Joy, Awe (all columns of ratings; --targets names others)",
+        f"{table}: 2 labels with a decimal comma (first: 0,25)",
+    )

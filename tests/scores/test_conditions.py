@@ -1,6 +1,7 @@
 """Scores from any file are joined with participants and conditions, and what does not match is reported."""
 
 import csv
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -82,3 +83,28 @@ def test_the_command_compares_and_writes_a_tidy_table(tmp_path: Path) -> None:
     assert float(rows[2]["value"]) == pytest.approx(0.6)
     assert (rows[2]["design"], rows[2]["people"]) == ("within", "8")
     assert float(rows[2]["p"]) == pytest.approx(2 / 2**8)
+
+
+def test_missing_words_are_no_condition_and_no_participant(tmp_path: Path) -> None:
+    """As ``write.csv`` of R saves them: NA without quotes."""
+    header = '"clip","participant","Joy","Joy lower","Joy upper"'
+    (tmp_path / "scores.csv").write_text(header + '\n"a",NA,0.5,NA,NA\n"b","p",NA,0,1\n')
+    (tmp_path / "people.csv").write_text('"clip","participant","mood"\n"a",NA,"calm"\n"b","P2",NA\n')
+    made, notes = read_scored(tmp_path / "scores.csv", "mood", tmp_path / "people.csv")
+    assert (made.participants, made.conditions) == ((None, "P2"), ("calm", None))
+    assert made.scores[0, 0] == 0.5 and np.isnan(made.scores[1, 0])
+    assert notes == (f"{tmp_path}/people.csv: 2 cells such as NA are read as missing (first: participant, line 2)",)
+
+
+def test_clips_are_matched_however_their_names_are_spelt(tmp_path: Path) -> None:
+    """``ü`` as macOS and as Linux compose it, the separators of Windows, and names with their suffix."""
+    composed, split = (unicodedata.normalize(form, "müller") for form in ("NFC", "NFD"))
+    names = {split: composed, "sub/b": "sub\\b", "c": "c.mp4", "d.wav": "d.wav"}
+    rows = "".join(f"{clip},0.5,0,1\n" for clip in names)
+    (tmp_path / "scores.csv").write_text("clip,Joy,Joy lower,Joy upper\n" + rows)
+    (tmp_path / "people.csv").write_text("clip,mood\n" + "".join(f"{name},calm\n" for name in names.values()))
+    made, notes = read_scored(tmp_path / "scores.csv", "mood", tmp_path / "people.csv")
+    assert (made.conditions, notes) == (("calm",) * 4, ())
+    (tmp_path / "people.csv").write_text("clip,mood\n,calm\n")
+    with pytest.raises(DataError, match=r"people\.csv:2: column 'clip' is empty"):
+        read_scored(tmp_path / "scores.csv", "mood", tmp_path / "people.csv")

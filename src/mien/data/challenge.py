@@ -8,20 +8,20 @@ test_data/raw/ …                                    the same for test clips, w
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mien.data.rows import Rows, check_unique, read_labels, read_rows, read_text
+from mien.data.labels import Labels, read_labels
+from mien.data.rows import Table, check_unique, read_table
+from mien.data.sidecars import Transcripts
 from mien.errors import DataError
-from mien.schema import Clip, Manifest
+from mien.schema import EMOTIONS, Clip, Manifest
 
 SPLITS = {"train": "train_split.csv", "valid": "valid_split.csv", "test": "test_split.csv"}
 
 AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".m4a", ".ogg")
 """Suffixes of files in ``audio/``, in any case; of several files of one clip, the first in this order is used."""
-
-Labels = tuple[float, ...] | None
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class _MediaFolder:
 
     root: Path
     audio: Mapping[str, Path]
+    transcripts: Transcripts
 
     def clip(self, name: str, split: str, people: Mapping[str, tuple[str | None, str | None]], labels: Labels) -> Clip:
         """A clip with all files that exist for it."""
@@ -41,7 +42,7 @@ class _MediaFolder:
             split=split,
             participant=participant,
             group=group,
-            transcript=read_text(self.root / "text" / f"{name}.txt"),
+            transcript=self.transcripts.read(name),
             labels=labels,
             sound=self.audio.get(name),
             crops=crops if os.path.isdir(crops) else None,  # noqa: PTH112 - False for names too long for a file
@@ -66,13 +67,13 @@ def read_challenge(root: Path, targets: Sequence[str] | None, label_scale: float
         file = root / name
         if not file.is_file():
             continue
-        rows = read_rows(file)
-        found, labels = _labels(file, rows, targets, label_scale, notes)
+        table = read_table(file)
+        found, labels = _labels(table, targets, label_scale, notes)
         if names and found and found != names:
             raise DataError(f"{file}:1: label columns {', '.join(found)}, but before: {', '.join(names)}")
         names = names or found
-        ids = _padded([row["Filename"] for _, row in rows], file, notes)
-        sources += [(f"{file}:{line}", name) for (line, _), name in zip(rows, ids, strict=True)]
+        ids = _padded([row["Filename"] for _, row in table.rows], file, notes)
+        sources += [(f"{file}:{line}", name) for (line, _), name in zip(table.rows, ids, strict=True)]
         unlabelled = split == "test" and not any(any(x for x in row if x == x) for row in labels if row)
         folder = test_media if split == "test" else media
         clips += [
@@ -83,16 +84,22 @@ def read_challenge(root: Path, targets: Sequence[str] | None, label_scale: float
         clips += [test_media.clip(video.stem, "test", people, None) for video in videos]
         sources += [(str(video), video.stem) for video in videos]
     check_unique(sources)
+    folders = [media] if test_media is media else [media, test_media]
+    notes += [note for folder in folders for note in folder.transcripts.notes()]
     return Manifest(root, names, tuple(clips), tuple(notes))
 
 
 def _labels(
-    file: Path, rows: Rows, targets: Sequence[str] | None, label_scale: float, notes: list[str]
+    table: Table, targets: Sequence[str] | None, label_scale: float, notes: list[str]
 ) -> tuple[tuple[str, ...], list[Labels]]:
-    columns = list(rows[0][1]) if rows else []
-    if rows and "Filename" not in columns:
-        raise DataError(f"{file}:1: no column 'Filename' (found: {', '.join(columns)})")
-    return read_labels(file, rows, [name for name in columns if name != "Filename"], targets, label_scale, notes)
+    if table.rows and "Filename" not in table.columns:
+        raise DataError(f"{table.file}:1: no column 'Filename' (found: {', '.join(table.columns)})")
+    columns = [name for name in table.columns if name != "Filename"]
+    if targets is None and set(EMOTIONS) <= set(columns):
+        targets = [name for name in columns if name in EMOTIONS]
+        others = [name for name in columns if name and name not in EMOTIONS]
+        notes += [f"{table.file}: {len(others)} other columns ignored (first: {others[0]})"] if others else []
+    return read_labels(table, columns, targets, label_scale, notes)
 
 
 def _media_folder(root: Path, notes: list[str]) -> _MediaFolder:
@@ -100,7 +107,7 @@ def _media_folder(root: Path, notes: list[str]) -> _MediaFolder:
     try:
         files = sorted(root.joinpath("audio").iterdir())
     except (FileNotFoundError, NotADirectoryError):
-        return _MediaFolder(root, {})
+        return _MediaFolder(root, {}, Transcripts(root / "text"))
     except OSError as error:
         raise DataError(f"{root / 'audio'}: cannot be read ({error.strerror})") from error
     by_name: dict[str, list[Path]] = defaultdict(list)
@@ -116,25 +123,23 @@ def _media_folder(root: Path, notes: list[str]) -> _MediaFolder:
             f"{root / 'audio'}: {len(several)} clips have more than one audio file; the first of "
             f"{', '.join(AUDIO_SUFFIXES)} is used (first: {chosen[several[0]].name})"
         )
-    return _MediaFolder(root, chosen)
+    return _MediaFolder(root, chosen, Transcripts(root / "text"))
 
 
 def _people(file: Path, notes: list[str]) -> Mapping[str, tuple[str | None, str | None]]:
     """Participant and group of each clip, from ``participants.csv``; empty when there is none."""
     if not file.is_file():
         return {}
-    rows = list(_lower_case(read_rows(file)))
+    table = read_table(file)
+    rows = [(line, {key.lower(): value for key, value in row.items()}) for line, row in table.rows]
     if rows and not {"filename", "participant"} <= set(rows[0][1]):
-        raise DataError(f"{file}:1: expected columns Filename and Participant (found: {', '.join(rows[0][1])})")
+        raise DataError(f"{file}:1: expected columns Filename and Participant (found: {', '.join(table.columns)})")
+    notes += table.missing_note(table.columns)
     ids = _padded([row["filename"] for _, row in rows], file, notes)
     check_unique((f"{file}:{line}", name) for (line, _), name in zip(rows, ids, strict=True))
     return {
         name: (row["participant"] or None, row.get("group") or None) for (_, row), name in zip(rows, ids, strict=True)
     }
-
-
-def _lower_case(rows: Rows) -> Iterator[tuple[int, dict[str, str]]]:
-    return ((line, {key.lower(): value for key, value in row.items()}) for line, row in rows)
 
 
 def _padded(names: list[str], file: Path, notes: list[str]) -> list[str]:

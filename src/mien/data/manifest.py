@@ -3,23 +3,26 @@
 Every error names file and line (``clips.csv:418``). Only tables and transcripts are opened: a listed file that does
 not exist is reported where it is decoded.
 
-Read ``read_manifest`` first; then ``challenge``, ``_from_table``, ``_from_folder``. Tables are read in ``rows``.
+Read ``read_manifest`` first; then ``challenge``, ``folder`` and ``_from_table``. Tables are read in ``rows``.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from mien.data.challenge import is_challenge, read_challenge
-from mien.data.rows import check_unique, read_labels, read_number, read_rows, read_text
+from mien.data.folder import AUDIO_SUFFIXES as AUDIO_SUFFIXES
+from mien.data.folder import VIDEO_SUFFIXES as VIDEO_SUFFIXES
+from mien.data.folder import read_folder
+from mien.data.labels import read_labels, read_number
+from mien.data.rows import Table, check_unique, read_table
+from mien.data.sidecars import Transcripts, locate
 from mien.errors import DataError, escape_control
 from mien.schema import Clip, Manifest
 
-VIDEO_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .wmv .flv .3gp .ts .mts .m2ts .ogv .asf .vob .mxf".split()
-)
-AUDIO_SUFFIXES = frozenset(".wav .mp3 .m4a .flac .ogg .opus .aac .wma".split())
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 _KNOWN_COLUMNS = (
     "id", "path", "start", "end", "split", "participant", "group", "transcript", "sound", "crops", "openface"
@@ -34,7 +37,7 @@ def read_manifest(source: str | Path, *, targets: Sequence[str] | None = None, l
             and audio file below it), a video file, or a CSV, TSV or Parquet table with at least a column ``path``
             and optionally ``id``, ``start``, ``end`` (seconds), ``split``, ``participant``, ``group``,
             ``transcript``, ``sound``, ``crops``, ``openface``. Paths are relative to the table.
-        targets: the label columns, in order; by default every other column of numbers.
+        targets: the label columns, in order; by default every other column of numbers that look like ratings.
         label_scale: the highest possible rating; labels are divided by it.
 
     Returns:
@@ -42,14 +45,14 @@ def read_manifest(source: str | Path, *, targets: Sequence[str] | None = None, l
         clip without one in the table.
 
     Raises:
-        DataError: there is no such file or no clip in it, the table has no header, an id is not unique, or a label is
-            not a number in [0, 1] after scaling.
+        DataError: there is no such file or no clip in it, the table has no header, an id is not unique, it is unclear
+            which columns are labels, or a label is not a number in [0, 1] after scaling.
     """
     source = Path(source)
     if not source.exists():
         raise DataError(f"{source}: no such file or folder")
     if source.is_dir():
-        manifest = read_challenge(source, targets, label_scale) if is_challenge(source) else _from_folder(source)
+        manifest = read_challenge(source, targets, label_scale) if is_challenge(source) else read_folder(source)
     elif source.suffix.lower() in (".csv", ".tsv", ".txt", ".parquet"):
         manifest = _from_table(source, targets, label_scale)
     else:
@@ -60,58 +63,75 @@ def read_manifest(source: str | Path, *, targets: Sequence[str] | None = None, l
 
 
 def clips_of(paths: Iterable[Path]) -> Manifest:
-    """The clips in several files and folders, for scoring; a name that is not unique gets its folder in front.
+    """The clips in several files and folders, for scoring; labels are not read.
+
+    A clip that was named twice counts once, with a note; different clips with one name get their path in front.
 
     Raises:
-        DataError: a path does not exist, or none was given.
+        DataError: a path does not exist, or none was given, or two clips still have one name.
     """
-    manifests = [read_manifest(path) for path in paths]
+    manifests = [read_manifest(path, targets=()) for path in paths]
     if not manifests:
         raise DataError("no clip named; give a video file, a folder or a table of clips")
-    clips = [clip for manifest in manifests for clip in manifest.clips]
+    found = [clip for manifest in manifests for clip in manifest.clips]
+    clips = list({(clip.id, clip.path.absolute(), clip.start, clip.end): clip for clip in found}.values())
+    notes = [note for manifest in manifests for note in manifest.notes]
+    if len(clips) < len(found):
+        notes.append(f"{len(found) - len(clips)} clips were named twice and count once")
     counts = Counter(clip.id for clip in clips)
     named = [replace(clip, id=escape_control(str(clip.path))) if counts[clip.id] > 1 else clip for clip in clips]
-    notes = tuple(note for manifest in manifests for note in manifest.notes)
-    return Manifest(manifests[0].source, manifests[0].targets, tuple({clip.id: clip for clip in named}.values()), notes)
+    check_unique((str(clip.path), clip.id) for clip in named)
+    return Manifest(manifests[0].source, manifests[0].targets, tuple(named), tuple(notes))
 
 
 def _from_table(file: Path, targets: Sequence[str] | None, label_scale: float) -> Manifest:
-    rows = read_rows(file)
-    columns = list(rows[0][1]) if rows else []
-    if rows and "path" not in columns:
+    table = read_table(file)
+    if table.columns and "path" not in table.columns:
         raise DataError(
-            f"{file}:1: no column 'path' (found: {', '.join(columns[:8])}); the first line must name the columns"
+            f"{file}:1: no column 'path' (found: {', '.join(table.columns[:8])}); the first line must name the columns"
         )
-    notes: list[str] = []
-    others = [column for column in columns if column not in _KNOWN_COLUMNS]
-    names, labels = read_labels(file, rows, others, targets, label_scale, notes)
-    clips = [_table_clip(file, line, row, values) for (line, row), values in zip(rows, labels, strict=True)]
-    check_unique([(f"{file}:{line}", clip.id) for (line, _), clip in zip(rows, clips, strict=True)])
-    return Manifest(file, names, tuple(clips), tuple(notes))
+    notes = table.missing_note(_KNOWN_COLUMNS)
+    others = [column for column in table.columns if column not in _KNOWN_COLUMNS]
+    names, labels = read_labels(table, others, targets, label_scale, notes)
+    transcripts = Transcripts(file.parent / "text")
+    clips = [
+        _table_clip(table, line, row, values, transcripts)
+        for (line, row), values in zip(table.rows, labels, strict=True)
+    ]
+    check_unique([(f"{file}:{line}", clip.id) for (line, _), clip in zip(table.rows, clips, strict=True)])
+    windows = [row["path"] for _, row in table.rows if _DRIVE.match(row["path"])]
+    if windows:
+        notes.append(
+            f"{file}: {len(windows)} paths are of Windows drives (first: {windows[0]}); make them relative to the table"
+        )
+    return Manifest(file, names, tuple(clips), (*notes, *transcripts.notes()))
 
 
-def _table_clip(file: Path, line: int, row: Mapping[str, str], labels: tuple[float, ...] | None) -> Clip:
+def _table_clip(
+    table: Table, line: int, row: Mapping[str, str], labels: tuple[float, ...] | None, transcripts: Transcripts
+) -> Clip:
+    file = table.file
     if not row["path"]:
         raise DataError(f"{file}:{line}: column 'path' is empty")
     if not Path(row["path"]).name:
         raise DataError(f"{file}:{line}: path = {row['path']!r} names no file")
-    name = row.get("id") or str(Path(row["path"]).with_suffix(""))
+    path = locate(file.parent, row["path"])
     start, end = (read_number(file, line, column, row.get(column, "")) for column in ("start", "end"))
     if start is not None and end is not None and end <= start:
         raise DataError(f"{file}:{line}: end = {end} s is not after start = {start} s")
-    transcript = row.get("transcript", "")
+    name = row.get("id") or _name(row["path"], path)
     sound, crops, openface = (
-        file.parent / value if (value := row.get(column)) else None for column in ("sound", "crops", "openface")
+        locate(file.parent, value) if (value := row.get(column)) else None for column in ("sound", "crops", "openface")
     )
     return Clip(
         id=name,
-        path=file.parent / row["path"],
+        path=path,
         start=start,
         end=end,
         split=row.get("split") or None,
         participant=row.get("participant") or None,
         group=row.get("group") or None,
-        transcript=transcript or read_text(file.parent / "text" / f"{name}.txt"),
+        transcript=row.get("transcript") or transcripts.read(name),
         labels=labels,
         sound=sound,
         crops=crops,
@@ -119,21 +139,6 @@ def _table_clip(file: Path, line: int, row: Mapping[str, str], labels: tuple[flo
     )
 
 
-def _from_folder(root: Path) -> Manifest:
-    found = sorted(path for path in root.rglob("*") if not (path.is_dir() or path.name.startswith(".")))
-    named = [path for path in found if path.suffix.lower() in VIDEO_SUFFIXES | AUDIO_SUFFIXES]
-    media = [path for path in named if path.is_file()]
-    others = [path for path in found if path.suffix.lower() not in VIDEO_SUFFIXES | AUDIO_SUFFIXES | {".txt"}]
-    irregular = [path for path in named if not path.is_file()]
-    notes = [
-        f"{root}: {len(left)} {reason} and were left out (first: {left[0].name})"
-        for left, reason in ((others, "files are not videos"), (irregular, "names are not regular files"))
-        if left
-    ]
-    stems = Counter(path.relative_to(root).with_suffix("") for path in media)
-    clips = []
-    for path in media:
-        inside = path.relative_to(root)
-        name = str(inside if stems[inside.with_suffix("")] > 1 else inside.with_suffix(""))
-        clips.append(Clip(escape_control(name), path, transcript=read_text(root / "text" / f"{name}.txt")))
-    return Manifest(root, (), tuple(clips), tuple(notes))
+def _name(written: str, path: Path) -> str:
+    """A clip's name: its path as written, without suffix; with slashes, unless the file's name has backslashes."""
+    return str(Path(written if "\\" in path.name else written.replace("\\", "/")).with_suffix(""))

@@ -4,18 +4,22 @@ scores (a document, or a wide table)  +  a table with ``clip``, ``participant``,
 """
 
 import math
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from mien.data.manifest import read_rows
+from mien.data.folder import AUDIO_SUFFIXES, VIDEO_SUFFIXES
+from mien.data.labels import read_number
+from mien.data.rows import read_table
 from mien.errors import DataError
 from mien.scores.document import read_document
 from mien.scores.people import ScoredClips
 
 CLIP, PARTICIPANT, ERROR = "clip", "participant", "error"
 _ENDS = (" lower", " upper")
+SUFFIXES = VIDEO_SUFFIXES | AUDIO_SUFFIXES
 
 Row = Mapping[str, str]
 
@@ -61,7 +65,7 @@ def _read_json(file: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
 
 
 def _read_table(file: Path, by: str) -> tuple[tuple[str, ...], list[dict[str, str]]]:
-    rows = [dict(row) for _, row in read_rows(file)]
+    rows = [row for _, row in read_table(file).rows]
     if not rows or CLIP not in rows[0]:
         raise DataError(
             f"{file}: not a table of scores (expected a column {CLIP!r}); write one with mien predict --out"
@@ -74,25 +78,36 @@ def _read_table(file: Path, by: str) -> tuple[tuple[str, ...], list[dict[str, st
 
 
 def _about(file: Path, by: str, clips: list[str]) -> tuple[dict[str, Row], list[str]]:
-    """Condition and participant of each clip; repeated rows of a clip must agree."""
-    read = read_rows(file)
+    """Condition and participant of each scored clip, also named with its suffix; repeated rows must agree."""
+    table = read_table(file)
     for column in (CLIP, by):
-        if read and column not in read[0][1]:
-            raise DataError(f"{file}: no column {column!r}; it has {', '.join(read[0][1])}")
+        if table.rows and column not in table.columns:
+            raise DataError(f"{file}: no column {column!r}; it has {', '.join(table.columns)}")
     known: dict[str, Row] = {}
-    for line, row in read:
+    for line, row in table.rows:
+        if not row[CLIP]:
+            raise DataError(f"{file}:{line}: column {CLIP!r} is empty")
         values = {name: row[name] for name in (by, PARTICIPANT) if row.get(name)}
-        if known.setdefault(row[CLIP], values) != values:
+        if known.setdefault(_spelling(row[CLIP]), values) != values:
             raise DataError(f"{file}:{line}: clip {row[CLIP]!r} occurs twice with different values")
-    unmatched, unscored = [clip for clip in clips if clip not in known], sorted(set(known) - set(clips))
-    notes = [f"{len(unmatched)} scored clips are not in {file.name} (first: {unmatched[0]})"] if unmatched else []
+    files = {Path(name).with_suffix("").as_posix(): name for name in known if Path(name).suffix.lower() in SUFFIXES}
+    match = {clip: name if (name := _spelling(clip)) in known else files.get(name, "") for clip in clips}
+    unmatched = [clip for clip in clips if not match[clip]]
+    unscored = sorted(set(known) - set(match.values()))
+    notes = table.missing_note((by, PARTICIPANT))
+    notes += [f"{len(unmatched)} scored clips are not in {file.name} (first: {unmatched[0]})"] if unmatched else []
     notes += [f"{len(unscored)} clips of {file.name} have no scores (first: {unscored[0]})"] if unscored else []
-    return known, notes
+    return {clip: known[name] for clip, name in match.items() if name}, notes
+
+
+def _spelling(clip: str) -> str:
+    """A clip's name, with accents and separators as they are compared: both differ between systems."""
+    return unicodedata.normalize("NFC", clip).replace("\\", "/")
 
 
 def _number(file: Path, row: Row, target: str) -> float:
-    text = row.get(target, "")
     try:
-        return float(text) if text else math.nan
-    except ValueError as error:
-        raise DataError(f"{file}: clip {row[CLIP]}: {target} = {text!r} is not a number") from error
+        value = read_number(file, 0, target, row.get(target, ""))
+    except DataError:
+        raise DataError(f"{file}: clip {row[CLIP]}: {target} = {row[target]!r} is not a number") from None
+    return math.nan if value is None else value
