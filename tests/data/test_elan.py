@@ -235,3 +235,75 @@ def test_a_damaged_file_is_read_or_refused_in_one_line(tmp_path: Path, data: st.
         assert all(
             clip.start is not None and clip.end is not None and 0 <= clip.start < clip.end for clip in made.clips
         )
+
+
+def words_of(order: tuple[tuple[str, str, str], ...], constraint: str = "Symbolic_Subdivision") -> str:
+    """Two rated seconds, an utterance over both, and its words: (id, word, id of the word before), in file order."""
+    text = eaf({"Joy": [(0, 1000, "0.5"), (1000, 2000, "0.7")], "utt": [(0, 2000, "all")]})
+    words = "".join(
+        f'<ANNOTATION><REF_ANNOTATION ANNOTATION_ID="{name}" ANNOTATION_REF="a3"'
+        + (f' PREVIOUS_ANNOTATION="{before}"' if before else "")
+        + f"><ANNOTATION_VALUE>{word}</ANNOTATION_VALUE></REF_ANNOTATION></ANNOTATION>"
+        for name, word, before in order
+    )
+    return text.replace(
+        "<LINGUISTIC_TYPE ",
+        f'<TIER TIER_ID="word" LINGUISTIC_TYPE_REF="words" PARENT_REF="utt">{words}</TIER>'
+        f'<LINGUISTIC_TYPE LINGUISTIC_TYPE_ID="words" CONSTRAINTS="{constraint}"/><LINGUISTIC_TYPE ',
+        1,
+    )
+
+
+SENTENCE = (("w1", "my", ""), ("w2", "biggest", "w1"), ("w3", "weakness", "w2"), ("w4", "is", "w3"))
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (2, 0, 1, 3), (3, 2, 1, 0)])
+def test_words_of_an_utterance_share_its_time_in_the_order_of_speech(order: tuple[int, ...], tmp_path: Path) -> None:
+    """Four words in 2 s are half a second each: two of them are said in each rated second."""
+    made = read(tmp_path, words_of(tuple(SENTENCE[place] for place in order)), transcript="word")
+    assert [clip.transcript for clip in made.clips] == ["my biggest", "weakness is"]
+    note = "4 annotations without times of their own share their parent's evenly (first: rec.eaf)"
+    assert any(note in line for line in made.notes)
+
+
+def test_words_without_an_order_of_their_own_are_those_of_the_file(tmp_path: Path) -> None:
+    order = tuple((name, word, "") for name, word, _ in SENTENCE)
+    made = read(tmp_path, words_of(order), transcript="word")
+    assert [clip.transcript for clip in made.clips] == ["my biggest", "weakness is"]
+
+
+def test_an_association_has_all_of_its_parents_time(tmp_path: Path) -> None:
+    text = words_of((("w1", "0.25", ""),), "Symbolic_Association").replace('TIER_ID="word"', 'TIER_ID="Awe"')
+    made = read(tmp_path, text, ("Awe",))
+    assert [(clip.start, clip.end, clip.labels) for clip in made.clips] == [(0, 2, (0.25,))]
+    assert not any("share their parent's" in note for note in made.notes)
+
+
+def test_an_order_that_leads_back_to_itself_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"rec\.eaf:w\d: its PREVIOUS_ANNOTATION leads back to itself"):
+        read(tmp_path, words_of((("w1", "my", "w2"), ("w2", "weakness", "w1"))), transcript="word")
+
+
+def test_slots_without_a_time_lie_evenly_inside_their_parent(tmp_path: Path) -> None:
+    """A time subdivision of 0-3 s in four words by three unaligned slots: at .75, 1.5 and 2.25 s."""
+    slots = "".join(f'<TIME_SLOT TIME_SLOT_ID="s{n}"{at}/>' for n, at in enumerate(
+        (' TIME_VALUE="0"', "", "", "", ' TIME_VALUE="3000"')))  # fmt: skip
+    words = "".join(
+        f'<ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="t{n}" TIME_SLOT_REF1="s{n}" TIME_SLOT_REF2="s{n + 1}">'
+        f"<ANNOTATION_VALUE>0.{n}</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>"
+        for n in range(4)
+    )
+    parent = (
+        '<TIER TIER_ID="turn" LINGUISTIC_TYPE_REF="t"><ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="p" '
+        'TIME_SLOT_REF1="s0" TIME_SLOT_REF2="s4"><ANNOTATION_VALUE>x</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION>'
+        "</ANNOTATION></TIER>"
+    )
+    text = eaf({}).replace("<TIME_ORDER>", f"<TIME_ORDER>{slots}").replace(
+        "<LINGUISTIC_TYPE ",
+        f'{parent}<TIER TIER_ID="Joy" LINGUISTIC_TYPE_REF="sub" PARENT_REF="turn">{words}</TIER><LINGUISTIC_TYPE ', 1
+    )  # fmt: skip
+    clips = read(tmp_path, text).clips
+    assert [(clip.start, clip.end) for clip in clips] == [(0, 0.75), (0.75, 1.5), (1.5, 2.25), (2.25, 3)]
+    assert [clip.labels for clip in clips] == [(0.0,), (0.1,), (0.2,), (0.3,)]
+    with pytest.raises(DataError, match="has no time of its own"):
+        read(tmp_path, text.replace(' TIME_VALUE="3000"', ""))

@@ -5,13 +5,12 @@ the same start and end are one clip with several labels. The trade-off: interval
 could join what the rater kept apart; the note on clips with missing labels shows those that nearly agree.
 
 Files are untrusted: a document type or an entity, which ELAN never writes, is refused before it is expanded.
-Read ``read_elan`` first; then ``_clips``, ``_annotations``, ``_span``.
+Read ``read_elan`` first; then ``_clips``, ``_annotations``, ``elan_times``.
 """
 
 import csv
 import math
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -21,7 +20,9 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from mien.data.manifest import VIDEO_SUFFIXES
+from mien.data.elan_times import AnnotationTimes, milliseconds
+from mien.data.folder import VIDEO_SUFFIXES
+from mien.data.sidecars import locate
 from mien.errors import DataError
 from mien.schema import Clip, Manifest
 from mien.spreadsheet import escaped_row
@@ -49,6 +50,7 @@ class AnnotationFile:
         origin: milliseconds of the video before the annotation file's time 0.
         tiers: annotations by the requested name of the tier.
         names: names of all tiers.
+        estimated: number of annotations with evenly shared times.
     """
 
     file: Path
@@ -56,6 +58,7 @@ class AnnotationFile:
     origin: int
     tiers: Mapping[str, tuple[Annotation, ...]]
     names: tuple[str, ...]
+    estimated: int = 0
 
 
 def read_elan(source: Path, targets: Sequence[str], transcript: str | None = None) -> Manifest:
@@ -149,7 +152,7 @@ def _words(eaf: AnnotationFile, tier: str, start: int, end: int, participant: st
     """The words in an interval on the participant's tiers, and on those without a participant."""
     return " ".join(
         note.text
-        for note in sorted(eaf.tiers.get(tier, ()), key=lambda note: note.start)
+        for note in sorted(eaf.tiers.get(tier, ()), key=lambda note: (note.start, note.end))
         if start <= (note.start + note.end) / 2 < end and note.participant in (participant, "")
     )
 
@@ -163,6 +166,10 @@ def _notes(
     partly = [clip for clip in clips if any(math.isnan(label) for label in clip.labels or ())]
     if partly:
         yield f"{source}: {len(partly)} of {len(clips)} clips are not rated on every tier (first: {partly[0].id})"
+    shared = sum(eaf.estimated for eaf in parsed)
+    if shared:
+        first = next(eaf for eaf in parsed if eaf.estimated).file.name
+        yield f"{source}: {shared} annotations without times of their own share their parent's evenly (first: {first})"
     missing = [eaf for eaf in parsed if not _is_file(eaf.media)]
     if missing:
         yield f"{source}: {len(missing)} videos are not at the paths in their files (first: {missing[0].media})"
@@ -177,16 +184,18 @@ def _parse(file: Path, wanted: Sequence[str]) -> AnnotationFile:
     if units is not None and units.get("TIME_UNITS") != "milliseconds":
         raise DataError(f"{file}: times are in {units.get('TIME_UNITS')}, but only milliseconds are read")
     found: dict[str, list[Annotation]] = {}
-    spans = _spans(file, root)
+    times = AnnotationTimes(file, root)
     for tier in root.iterfind("TIER"):
         name, _, owner = tier.get("TIER_ID", "").partition("@")
         match = next((want for want in wanted if want in (tier.get("TIER_ID"), name)), None)
         if match is not None:
-            notes = _annotations(file, tier, spans, tier.get("PARTICIPANT") or (owner if match == name else ""))
+            notes = _annotations(tier, times, tier.get("PARTICIPANT") or (owner if match == name else ""))
             found.setdefault(match, []).extend(notes)
     names = tuple(tier.get("TIER_ID", "") for tier in root.iterfind("TIER"))
     media, origin = _media(file, root)
-    return AnnotationFile(file, media, origin, {name: tuple(notes) for name, notes in found.items()}, names)
+    return AnnotationFile(
+        file, media, origin, {name: tuple(notes) for name, notes in found.items()}, names, len(times.estimated)
+    )
 
 
 def _root(file: Path) -> Element:
@@ -206,49 +215,12 @@ def _root(file: Path) -> Element:
 LARGEST_EAF = 50_000_000
 """Bytes of an annotation file."""
 
-DEEPEST = 100
-"""Levels of parent annotations; ELAN's own tiers are a handful deep."""
 
-Ends = tuple[int | None, int | None]
-
-
-def _spans(file: Path, root: Element) -> dict[str, Ends | str]:
-    """By annotation, its two times, or its parent annotation if it has no times of its own."""
-    slots = {
-        slot.get("TIME_SLOT_ID"): _whole(file, slot, "TIME_VALUE") for slot in root.iterfind("TIME_ORDER/TIME_SLOT")
-    }
-    spans: dict[str, Ends | str] = {}
-    for note in root.iterfind("TIER/ANNOTATION/ALIGNABLE_ANNOTATION"):
-        ends = (slots.get(note.get("TIME_SLOT_REF1")), slots.get(note.get("TIME_SLOT_REF2")))
-        spans[note.get("ANNOTATION_ID", "")] = ends
-    for note in root.iterfind("TIER/ANNOTATION/REF_ANNOTATION"):
-        spans[note.get("ANNOTATION_ID", "")] = note.get("ANNOTATION_REF", "")
-    return spans
-
-
-def _annotations(file: Path, tier: Element, spans: Mapping[str, Ends | str], participant: str) -> Iterator[Annotation]:
+def _annotations(tier: Element, times: AnnotationTimes, participant: str) -> Iterator[Annotation]:
     for note in tier.iterfind("ANNOTATION/*"):
         name = note.get("ANNOTATION_ID", "")
         text = " ".join((note.findtext("ANNOTATION_VALUE") or "").split())
-        yield Annotation(name, *_span(file, name, spans), text, participant)
-
-
-def _span(file: Path, name: str, spans: Mapping[str, Ends | str]) -> tuple[int, int]:
-    """The times of an annotation, or of its nearest ancestor that has some."""
-    at, passed = name, set()
-    while isinstance(ends := spans.get(at), str):
-        passed.add(at)
-        if ends in passed:
-            raise DataError(f"{file}:{name}: is its own parent, through {at}")
-        if len(passed) > DEEPEST:
-            raise DataError(f"{file}:{name}: has more than {DEEPEST} parent annotations")
-        at = ends
-    start, end = ends or (None, None)
-    if start is None or end is None:
-        raise DataError(f"{file}:{name}: has no time of its own; in ELAN, align it or its parent")
-    if end <= start:
-        raise DataError(f"{file}:{name}: ends at {end} ms, but begins at {start} ms")
-    return start, end
+        yield Annotation(name, *times.of(name), text, participant)
 
 
 def _media(file: Path, root: Element) -> tuple[Path, int]:
@@ -261,7 +233,7 @@ def _media(file: Path, root: Element) -> tuple[Path, int]:
     scheme = url.partition("://")[0]
     if not url or (scheme != url and scheme != "file"):
         raise DataError(f"{file}: its video is {url or 'not named'}; expected a file on this machine")
-    return _found(file, entry), _whole(file, entry, "TIME_ORIGIN") or 0
+    return _found(file, entry), milliseconds(file, entry, "TIME_ORIGIN") or 0
 
 
 def _found(file: Path, entry: Element) -> Path:
@@ -270,6 +242,7 @@ def _found(file: Path, entry: Element) -> Path:
     full = "/" + full.removeprefix("file:").lstrip("/") if full.startswith("file:") else full
     paths = [file.parent / path for given in (relative, full) if given for path in (given, unquote(given))]
     paths += [file.parent / PurePosixPath(path).name for path in (str(paths[0]), unquote(str(paths[0])))]
+    paths += [locate(path.parent, path.name) for path in paths]
     found = next((path for path in paths if _is_file(path)), paths[0])
     return Path(os.path.normpath(found))
 
@@ -279,12 +252,3 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):  # an untrusted name that no file can have
         return False
-
-
-def _whole(file: Path, element: Element, attribute: str) -> int | None:
-    text = element.get(attribute)
-    if text is None:
-        return None
-    if not re.fullmatch(r"\s*-?[0-9]{1,14}\s*", text):
-        raise DataError(f"{file}: {attribute} = {text[:40]!r} is not a whole number of milliseconds")
-    return int(text)
