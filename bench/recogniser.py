@@ -29,13 +29,13 @@ DRAWS = 10_000
 
 def measure(quick: bool, recogniser: str = "whisper-tiny.en") -> Section:
     waveforms, transcripts = _material(6 if quick else 160)
-    usual = speech.TRAILING_SILENCE_FRAMES // 100
+    usual = round(speech.TRAILING_SILENCE_SECONDS)
     wrong, words, rows = {}, np.array([word_errors(text, "")[1] for text in transcripts]), []
     transcriber = speech.Transcriber(locate("silero-vad"), locate(recogniser), SpeechSettings())
     transcriber.transcribe(waveforms[0])
     times, texts = {}, {}
-    for seconds in (1, 2, usual, 8, WHOLE):
-        speech.TRAILING_SILENCE_FRAMES = 100 * seconds
+    for seconds in (1, 2, 4, usual, WHOLE):
+        speech.TRAILING_SILENCE_SECONDS = float(seconds)
         began = perf_counter()
         heard = [transcriber.transcribe(waveform) for waveform in waveforms]
         times[seconds] = (perf_counter() - began) / len(waveforms)

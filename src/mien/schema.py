@@ -24,6 +24,13 @@ RATING_SCALE = (0.0, 1.0)
 SAMPLE_RATE = 16_000
 """Samples per second of every waveform in mien (mono, float32 in [-1, 1])."""
 
+DOUBTFUL_PROBABILITY = 0.5
+"""Recognised words of lower probability are doubtful; in noisy English, 1 in 20."""
+
+DOUBTFUL_MEAN_PROBABILITY = 0.55
+"""A transcript with a lower mean is doubtful: English in noise had .66 and more, languages that the recogniser does not
+know .48 and less (``docs/log.md``)."""
+
 BLENDSHAPES = 52
 """Face blendshape coefficients of one frame, in [0, 1] (MediaPipe face landmarker order)."""
 
@@ -92,6 +99,11 @@ class Word:
     end: float
     probability: float
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether its probability is below ``DOUBTFUL_PROBABILITY``."""
+        return self.probability < DOUBTFUL_PROBABILITY
+
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
@@ -106,6 +118,8 @@ class Transcript:
         average_logprob: mean log-probability of the tokens, weighted by segment length; ``nan`` when given or empty.
         no_speech_probability: the recogniser's, maximum over segments; ``nan`` when given or empty.
         dropped_segments: number of recognised segments left out as hallucinations (loops, likely silence).
+        detected_language: the language that a multilingual recogniser detected where it differs from ``language``, the
+            expected one; else ``None``.
     """
 
     text: str
@@ -116,6 +130,17 @@ class Transcript:
     average_logprob: float = float("nan")
     no_speech_probability: float = float("nan")
     dropped_segments: int = 0
+    detected_language: str | None = None
+
+    @property
+    def mean_probability(self) -> float:
+        """Mean probability of the words; ``nan`` without words."""
+        return sum(word.probability for word in self.words) / len(self.words) if self.words else float("nan")
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the words as a whole are doubtful, as those of another language are."""
+        return self.mean_probability < DOUBTFUL_MEAN_PROBABILITY
 
 
 @runtime_checkable
@@ -143,6 +168,8 @@ class FaceTrack:
         motion_frames: number of frames sampled for motion, with or without a face.
         people: the largest number of faces in one frame.
         boxes: ``(T, 4)`` float32 face boxes of the crops in the source frame: left, top, right, bottom, in pixels.
+        several_seconds: for how long more than one face was in view.
+        upside_down: whether faces were found only in frames turned by 180 degrees.
     """
 
     crops: Crops
@@ -153,6 +180,21 @@ class FaceTrack:
     motion_frames: int
     people: int
     boxes: npt.NDArray[np.float32]
+    several_seconds: float = 0.0
+    upside_down: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Faces:
+    """The number of faces in a clip.
+
+    Attributes:
+        most: the largest number in one frame; 0 if none was found.
+        several_seconds: for how long more than one was in view.
+    """
+
+    most: int
+    several_seconds: float
 
 
 @dataclass(frozen=True)
@@ -169,6 +211,7 @@ class Media:
         faces: the main person's face.
         absent: by modality, why it is missing.
         notes: warnings about the file (damage, estimated times), one line each.
+        face_count: the number of faces in view; ``None`` if the video was not searched for faces.
     """
 
     clip: Clip
@@ -178,6 +221,7 @@ class Media:
     faces: FaceTrack | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    face_count: Faces | None = None
 
     @property
     def sound(self) -> npt.NDArray[np.float32] | None:
@@ -300,6 +344,7 @@ class Prediction:
         why: contributions of the modalities, when requested.
         notes: remarks on the file (damage, guessed times, several audio tracks), one line each.
         clipped: targets with a score outside the rating scale, which was clipped to its nearest end.
+        faces: the number of faces in view, when the video was searched for faces.
     """
 
     clip: str
@@ -317,3 +362,4 @@ class Prediction:
     start: float = 0.0
     notes: tuple[str, ...] = ()
     clipped: tuple[str, ...] = ()
+    faces: Faces | None = None

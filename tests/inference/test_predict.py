@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,10 @@ from mien.config import read_settings
 from mien.data.manifest import read_manifest
 from mien.errors import DataError, ModelError, SettingsError
 from mien.features.store import Packed
+from mien.features.worker import ClipOutcome
 from mien.inference.score import pack
 from mien.model.bundle import save_bundle
-from mien.schema import ClipFeatures, Feature
+from mien.schema import Clip, ClipFeatures, Faces, Feature
 from mien.scores.document import read_document
 from mien.scores.exports import write_scores
 from mien.scores.tables import check_suffix, write_table
@@ -252,3 +254,11 @@ def test_scores_lie_on_the_rating_scale_unless_raw_ones_are_asked_for(
         for emotion in prediction["emotions"]
     ]
     assert emotions and all(0 <= score <= 1 for score in emotions)
+
+
+def test_the_number_of_faces_reaches_the_prediction(model: mien.Model) -> None:
+    absent = tuple(Feature(name, "", "", status="absent", reason="none") for name in model.modalities)
+    clip = Clip("a", Path("a.mp4"))
+    outcome = ClipOutcome(clip, ClipFeatures("a", 4.0, absent), faces=Faces(2, 1.5))
+    assert model._prediction(outcome, why=False, raw=False).faces == Faces(2, 1.5)
+    assert model._prediction(replace(outcome, faces=None), why=False, raw=False).faces is None

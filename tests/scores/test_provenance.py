@@ -12,6 +12,7 @@ import pyarrow.parquet
 import pytest
 from parselmouth.praat import call
 
+from mien.schema import Faces, Prediction, Transcript, Word
 from mien.scores.document import (
     ModelNote,
     ProvenanceNote,
@@ -65,12 +66,14 @@ def test_the_document_holds_it(tmp_path: Path) -> None:
 
 def test_a_document_of_version_1_is_read(tmp_path: Path) -> None:
     """Exactly the fields that version 1 had: valid by its published schema, which did not allow others."""
-    new = {"provenance": None, "model": ("sha256", "trained_on", "banner"), "clips": ("notes", "clipped")}
+    new = {"model": ("sha256", "trained_on", "banner"), "clips": ("notes", "clipped", "faces", "doubtful_words"),
+           "words": ("doubtful",)}  # fmt: skip
     write_scores(scored(), tmp_path / "s.json")
     old = json.loads((tmp_path / "s.json").read_text()) | {"version": 1}
     del old["provenance"]
-    for part in (old["model"], *old["clips"], *(w for clip in old["clips"] for w in clip["windows"])):
-        for name in (*new["model"], *new["clips"]):
+    inner = [part for clip in old["clips"] for part in (*clip["windows"], *clip["words"])]
+    for part in (old["model"], *old["clips"], *inner):
+        for name in (name for names in new.values() for name in names):
             part.pop(name, None)
     jsonschema.validate(old, json.loads((ROOT / "docs" / "schema" / "mien-scores-1.json").read_text()))
     (tmp_path / "old.json").write_text(json.dumps(old))
@@ -133,3 +136,16 @@ def test_the_same_document_gives_the_same_bytes(form: str, tmp_path: Path) -> No
         for folder in ("a", "b")
     )
     assert one and one == other
+
+
+def test_faces_and_doubtful_words_are_in_the_document() -> None:
+    said = Transcript("a talk", "tiny", (Word("a", 0.0, 0.2, 0.3), Word("talk", 0.2, 0.5, 0.6)))  # mean .45
+    made = Prediction("c", {"Joy": 0.5}, transcript=said, faces=Faces(2, 1.5))
+    model = ModelNote(name="m", weights="tiny", modalities=["text"], interval_level=None, random_weights=True)
+    (clip,) = document([made], ["Joy"], model).clips
+    assert clip.faces is not None
+    assert (clip.faces.most, clip.faces.several_seconds) == (2, 1.5)
+    assert clip.doubtful_words
+    assert [word.doubtful for word in clip.words] == [True, False]
+    (other,) = document([Prediction("c", {"Joy": 0.5})], ["Joy"], model).clips
+    assert (other.faces, other.doubtful_words) == (None, False)

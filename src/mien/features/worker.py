@@ -29,7 +29,7 @@ from mien.modalities import get_modalities
 from mien.modalities.base import Absent, Backbone, Modality
 from mien.modalities.text import TEXT, cut_transcript
 from mien.scale import Failed, run
-from mien.schema import Clip, ClipFeatures, Feature, Media
+from mien.schema import Clip, ClipFeatures, Faces, Feature, Media
 from mien.weights import SETS, Weights, resolve
 
 GRACE_SECONDS = 5.0
@@ -54,6 +54,7 @@ class ClipOutcome:
         failure: why the clip could not be read; ``None`` when it could.
         window_spans: its windows, when they were requested and its length is known.
         recompute_reason: why stored features were computed again; empty when none were.
+        faces: the number of faces in view, when the video was searched for faces.
     """
 
     clip: Clip
@@ -63,6 +64,7 @@ class ClipOutcome:
     failure: str | None = None
     window_spans: tuple[WindowSpan, ...] = ()
     recompute_reason: str = ""
+    faces: Faces | None = None
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,8 @@ class Extractor:
                 taken[modality.name] = perf_counter() - began
         transcript = media.transcript if "text" in senses else None
         made = ClipFeatures(job.clip.id, media.seconds, (*features, *unreadable), transcript, tuple(media.notes))
-        return ClipOutcome(job.clip, made, reused, taken, window_spans=self._window_spans(media, features))
+        spans = self._window_spans(media, features)
+        return ClipOutcome(job.clip, made, reused, taken, window_spans=spans, faces=media.face_count)
 
     def _keys(self, clip_keys: Keys, job: ClipJob) -> tuple[dict[str, str], tuple[Feature, ...]]:
         """The key of each modality; failed features where the source file cannot be read."""

@@ -260,6 +260,7 @@ class Model:
             seconds=made.seconds,
             transcript=made.transcript,
             notes=tuple(escape_control(note) for note in made.notes),
+            faces=outcome.faces,
         )
         if not whole.present:
             listed = "; ".join(f"{name}: {reason}" for name, reason in absent.items())

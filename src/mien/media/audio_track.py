@@ -1,7 +1,9 @@
 """The audio track of a clip, decoded packet by packet beside the video: 16 kHz, mono, float32.
 
 Samples are placed by presentation time, so that audio and video stay in step: gaps in the track and a late start are
-filled with silence. Times are in ticks (``timeline``).
+filled with silence, overlaps are cut. Times are in ticks (``timeline``).
+
+Shapes: ``N`` samples; ``C`` channels.
 """
 
 from collections import deque
@@ -21,10 +23,14 @@ from mien.media.timeline import SECOND, TimeBase, TimestampRepair
 from mien.schema import SAMPLE_RATE
 
 TOLERANCE = SECOND // 10
-"""Shorter gaps are rounding by containers and codecs, not silence."""
+"""Shorter gaps and overlaps are rounding by containers and codecs."""
 
 SAMPLE = SECOND // SAMPLE_RATE
 """Ticks from one sample to the next."""
+
+CANCELLED = 0.1
+"""Two channels cancel if their mix has less than this share of the louder one's energy: a silent channel leaves .25 of
+it, a correlation of -.8 this share."""
 
 BLOCK = 1 << 23
 """Samples of a block: 32 MB, which the C library returns to the system when freed; unused pages take no memory."""
@@ -36,28 +42,34 @@ class AudioTrack:
     Args:
         track: the audio stream.
         longest: the longest gap that is filled with silence; the caller decides what to do about longer ones.
+        channel: take one of two channels instead of their mix.
 
     Attributes:
         damaged: number of packets or frames that could not be decoded.
         filled: length of the silence that fills gaps.
+        cut: length of the samples that were left out of overlaps.
         first: start of the audio; ``None`` before any was decoded.
         last: end of what was decoded or skipped so far; ``None`` before any.
     """
 
-    def __init__(self, track: AudioStream, longest: int) -> None:
+    def __init__(self, track: AudioStream, longest: int, channel: int | None = None) -> None:
         self.damaged = 0
         self.filled = 0
+        self.cut = 0
         self.first: int | None = None
         self.last: int | None = None
         self._time_base = TimeBase(track.time_base)
         self._codec = track.codec_context
         self._longest = longest
+        self._channel = channel
+        self._energy = np.zeros(3)  # of the left channel, the right one, and their mix
         self._timestamps = TimestampRepair(step=0)
         self._resampler = _resampler()
         self._blocks: deque[npt.NDArray[np.float32]] = deque()
         self._block: npt.NDArray[np.float32] | None = None
         self._used = 0
         self._samples = 0
+        self._overlap = 0
         self._has_packets = False
 
     @property
@@ -65,6 +77,12 @@ class AudioTrack:
         """The reason why no audio was decoded, where none was."""
         failed = self.first is None and self._has_packets
         return "the audio track could not be decoded" if failed else "no audio in the part of the file that was read"
+
+    @property
+    def better_channel(self) -> int | None:
+        """The louder of two channels that cancel each other in the mix; ``None`` if they do not."""
+        *channels, mix = self._energy
+        return int(np.argmax(channels)) if mix < CANCELLED * max(channels) else None
 
     def warnings(self, zero: int, has_video: bool) -> Iterator[str]:
         """Irregularities of the track, one line each; times are counted from ``zero``."""
@@ -76,6 +94,11 @@ class AudioTrack:
             yield f"audio starts {(self.first - zero) / SECOND:.2f} s after the video: silence is inserted before it"
         if self.filled:
             yield f"gaps of {self.filled / SECOND:.1f} s in the audio are filled with silence"
+        if self.cut:
+            yield f"overlaps of {self.cut / SECOND:.1f} s in the audio are cut"
+        if self._channel is not None:
+            side = ("left", "right")[self._channel]
+            yield f"the two audio channels cancel each other (one is inverted): only the {side} one is used"
 
     def add(self, packet: Packet | None) -> None:
         """Decode a packet; ``None`` flushes the decoder and the resampler."""
@@ -107,8 +130,29 @@ class AudioTrack:
             self.first = now
         elif (gap := now - self.first - self._samples * SAMPLE) > TOLERANCE:
             self._append_silence(gap)
+        elif gap < -TOLERANCE:
+            self._overlap = -gap
+        if frame.layout.nb_channels == 2:
+            frame = self._of_two_channels(frame)
         self._append_frames(self._resampled(frame))
         self.last = self.first + self._samples * SAMPLE
+
+    def _of_two_channels(self, frame: AudioFrame) -> AudioFrame:
+        """Measure the energy of both channels and of their mix; return the frame, or the chosen channel of it."""
+        try:
+            samples = frame.to_ndarray()  # (2, N) planar, (1, 2N) packed
+        except ValueError:  # a sample format without an array type
+            return frame
+        channels = samples if frame.format.is_planar else samples.reshape(-1, 2).T
+        if self._channel is not None:
+            mono = np.ascontiguousarray(channels[self._channel][None])
+            chosen = AudioFrame.from_ndarray(mono, format=frame.format.packed.name, layout="mono")
+            chosen.sample_rate, chosen.time_base, chosen.pts = frame.sample_rate, frame.time_base, frame.pts
+            return chosen
+        left, right = np.nan_to_num(channels.astype(np.float64)) - (128 if samples.dtype == np.uint8 else 0)
+        mix = (left + right) / 2
+        self._energy += [left @ left, right @ right, mix @ mix]
+        return frame
 
     def _resampled(self, frame: AudioFrame) -> list[AudioFrame]:
         try:
@@ -134,7 +178,11 @@ class AudioTrack:
 
     def _append_frames(self, frames: list[AudioFrame]) -> None:
         for frame in frames:
-            self._append(frame.to_ndarray()[0])  # a copy, so that the frame is freed
+            samples = frame.to_ndarray()[0]  # a copy, so that the frame is freed
+            skipped = min(len(samples), self._overlap // SAMPLE)
+            self.cut += skipped * SAMPLE
+            self._overlap = (self._overlap // SAMPLE - skipped) * SAMPLE
+            self._append(samples[skipped:])
 
     def _append(self, samples: npt.NDArray[np.float32]) -> None:
         self._samples += len(samples)

@@ -208,6 +208,8 @@ def header_seconds(container: InputContainer, tracks: Sequence[VideoStream | Aud
     """
     if not INDEXED & set(container.format.name.split(",")):
         return None
+    if container.format.name == "avi":  # libav shortens its durations to the size of the file, but not the counts
+        return max((float(track.frames * (track.time_base or 0)) for track in tracks), default=0) or None
     if len(tracks) == len(container.streams) and container.duration:
         return container.duration / av.time_base
     ends = [end for track in tracks if (end := _end_of(track)) is not None]

@@ -12,6 +12,7 @@ Shapes: frames ``(H, W, 3)`` uint8 RGB, audio ``(N,)`` float32 at 16 kHz. Readin
 ``container`` (open), ``video_track`` and ``audio_track`` (decode), then this file. Internal times are in ticks.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,7 @@ class MediaReader:
         audio: whether the audio is decoded.
         start, end: the part of the file to read, in seconds from its own time zero; ``end`` is exclusive.
         threads: of the video decoder.
+        channel: decode one of two audio channels instead of their mix.
         file: the same file, if it is already open for reading; ``close`` closes it.
 
     Attributes:
@@ -99,6 +101,7 @@ class MediaReader:
         start: float | None = None,
         end: float | None = None,
         threads: int = 1,
+        channel: int | None = None,
         file: BinaryIO | None = None,
     ) -> None:
         if (start or 0) < 0 or (end is not None and end <= (start or 0)):
@@ -109,6 +112,7 @@ class MediaReader:
         self.notes: list[str] = []
         self._settings = settings
         self._threads = threads
+        self._channel = channel
         self._longest = ticks(settings.longest_seconds)
         self._start = ticks(start or 0)
         self._length = None if end is None else ticks(end) - self._start
@@ -139,7 +143,9 @@ class MediaReader:
         self._video_track = VideoTrack(video, grid, self._length, self._threads) if video else None
         aspect = self._video_track.pixel_aspect if self._video_track else 1.0
         self._converter = FrameConverter(aspect, self._settings.largest_side, self._threads)
-        self._audio_track = AudioTrack(audio, self._longest + self._start) if audio and want_audio else None
+        self._audio_track = (
+            AudioTrack(audio, self._longest + self._start, self._channel) if audio and want_audio else None
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -276,9 +282,11 @@ class MediaReader:
         return max((track.last for track in tracks if track is not None and track.last is not None), default=None)
 
     def _refuse_too_long(self) -> None:
-        reached = self._reached()
+        reached, origin = self._reached(), self._origin
+        if self._zero is None and self._audio_track is not None:  # audio before the first frame: the clock may be late
+            origin += self._audio_track.first or 0
         within = self._length is not None and self._length <= self._longest
-        if reached is not None and not within and reached - self._origin > self._longest:
+        if reached is not None and not within and reached - origin > self._longest:
             raise MediaError(
                 f"{self.path.name}: longer than {self._settings.longest_seconds:g} s by its presentation times; "
                 f"cut it, select a part with start and end, or raise media.longest_seconds"
@@ -310,6 +318,20 @@ class MediaReader:
         if self._audio_track:
             end = None if self._length is None else self._origin + self._length
             self._waveform = self._audio_track.between(self._origin, end)
+            if self._channel is None and (channel := self._audio_track.better_channel) is not None:
+                self._read_channel(channel)
+
+    def _read_channel(self, channel: int) -> None:
+        """Decode the audio again from one of two channels that cancel each other in the mix."""
+        start, end = self._start / SECOND, None if self._length is None else (self._start + self._length) / SECOND
+        file = os.fdopen(os.dup(self._file.fileno()), "rb")
+        with MediaReader(
+            self.path, self._settings, rates={}, start=start, end=end, channel=channel, file=file
+        ) as reader:
+            waveform = reader.audio()
+        if waveform is not None:
+            self._waveform = waveform
+            self.notes += [note for note in reader.notes if note not in self.notes]
 
     def _warnings(self, length: int) -> Iterator[str]:
         video, audio = self._video_track, self._audio_track

@@ -34,6 +34,12 @@ FULL_RANGE_SECONDS = 0.25
 SMOOTHING_SECONDS = 0.15
 """Time constant of the crop's position, so that it neither jitters nor changes size with the jaw."""
 
+UPSIDE_DOWN_FRAMES = 3
+"""Frames of a clip without a face, a second apart, that are also searched upside down."""
+
+LONGEST_STEP_SECONDS = 1.0
+"""Several faces in a frame count until the next frame, but no longer than this."""
+
 SIMILAR_SIZE = 2.0
 """Tracklets with mean face sizes that differ by a larger factor are not joined."""
 
@@ -73,8 +79,10 @@ def track_faces(frames: Iterable[Frame], finder: FaceFinder, settings: FaceSetti
     """
     spool = CropSpool(settings.crop_size)
     tracklets: list[FaceTracklet] = []
+    faceless: list[Frame] = []
+    counts = _FaceCounts()
     n_frames = {"vision": 0, "motion": 0}
-    people, next_detection, next_full_range = 0, -math.inf, -math.inf
+    next_detection, next_full_range = -math.inf, -math.inf
     for frame in frames:
         for name in n_frames:
             n_frames[name] += name in frame.wanted
@@ -87,7 +95,9 @@ def track_faces(frames: Iterable[Frame], finder: FaceFinder, settings: FaceSetti
         faces = finder.find(frame.rgb, previous_boxes, detect_new=detect_new, use_full_range=use_full_range)
         if use_full_range and not faces:
             next_full_range = frame.seconds + FULL_RANGE_SECONDS
-        people = max(people, len(faces))
+        counts.add(frame.seconds, len(faces))
+        if not counts.most and len(faceless) < min(UPSIDE_DOWN_FRAMES, frame.seconds + 1):
+            faceless.append(frame)
         for person, face in _match(recent, faces):
             if person is None:
                 person = FaceTracklet(frame.seconds, frame.seconds, face.box, face.box)
@@ -101,9 +111,39 @@ def track_faces(frames: Iterable[Frame], finder: FaceFinder, settings: FaceSetti
         motion=np.array([row for person in main for row in person.motion], np.float32).reshape(-1, MOTION_WIDTH),
         motion_seconds=np.array([at for person in main for at in person.motion_seconds], np.float32),
         motion_frames=n_frames["motion"],
-        people=people,
+        people=counts.most,
         boxes=np.array([box for person in main for box in person.boxes], np.float32).reshape(-1, 4),
+        several_seconds=counts.several_seconds,
+        upside_down=not counts.most and any(finder.find(_turned(frame)) for frame in faceless),
     )
+
+
+def _turned(frame: Frame) -> npt.NDArray[np.uint8]:
+    """The frame turned by 180 degrees."""
+    return np.ascontiguousarray(frame.rgb[::-1, ::-1])
+
+
+@dataclass
+class _FaceCounts:
+    """The number of faces from frame to frame."""
+
+    most: int = 0
+    several_seconds: float = 0.0
+    _last: float = math.nan
+    _step: float = 0.0
+    _several: bool = False
+
+    def add(self, seconds: float, faces: int) -> None:
+        """Count the faces of the next frame; the last frame counts as long as the one before."""
+        if not math.isnan(self._last):
+            step = min(seconds - self._last, LONGEST_STEP_SECONDS)
+            if self._several:
+                self.several_seconds += step - self._step
+            self._step = step
+        self._last, self._several = seconds, faces > 1
+        if self._several:
+            self.several_seconds += self._step
+        self.most = max(self.most, faces)
 
 
 def _record(person: FaceTracklet, face: Face, frame: Frame, spool: CropSpool, settings: FaceSettings) -> None:

@@ -6,7 +6,7 @@
 Only what is requested is done: without ``vision`` and ``motion`` no video is decoded.
 """
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from mien.media.face_detection import FaceFinder
 from mien.media.face_tracks import track_faces
 from mien.media.provided import provided_crops, read_openface, settled
 from mien.media.speech import Transcriber
-from mien.schema import MOTION_WIDTH, SAMPLE_RATE, Clip, FaceTrack, Media, Transcript
+from mien.schema import MOTION_WIDTH, SAMPLE_RATE, Clip, Faces, FaceTrack, Media, Transcript
 
 EMPTY_TRACK = FaceTrack(
     crops=np.empty((0, 1, 1, 3), np.uint8),
@@ -34,6 +34,9 @@ EMPTY_TRACK = FaceTrack(
     boxes=np.empty((0, 4), np.float32),
 )
 """A track without a face."""
+
+SEVERAL_SECONDS = 0.5
+"""Several people are noted when they are in view for this long: a single frame may be a false detection."""
 
 
 class MediaEngines:
@@ -99,6 +102,8 @@ def load_media(clip: Clip, wanted: Set[str], engines: MediaEngines, settings: Se
     track = decoded.track
     if track is None and not decoded.failure:
         missing["vision"] = missing["motion"] = "no video in the file"
+    notes += _face_notes(track)
+    face_count = None if track is None else Faces(track.people, track.several_seconds)
     if "vision" in wanted and settings.faces.source == "provided":
         track, missing["vision"] = _with_crops(clip, settings, engines, seconds, track, notes)
     if "motion" in wanted and clip.openface is not None:
@@ -109,11 +114,12 @@ def load_media(clip: Clip, wanted: Set[str], engines: MediaEngines, settings: Se
     elif "text" in wanted and waveform is not None:
         transcript = engines.transcriber.transcribe(waveform)
         missing["text"] = _no_words_reason(transcript, seconds)
+        notes += _language_notes(transcript)
     has_words = "text" in wanted and transcript is not None and transcript.text.strip()
     if decoded.failure and waveform is None and track is None and not has_words:
         raise MediaError(decoded.failure)
     reasons = {name: reason for name, reason in missing.items() if reason}
-    return Media(clip, seconds, waveform, transcript, track, reasons, tuple(notes))
+    return Media(clip, seconds, waveform, transcript, track, reasons, tuple(dict.fromkeys(notes)), face_count)
 
 
 @dataclass(frozen=True)
@@ -193,6 +199,31 @@ def _with_openface(table: Path, track: FaceTrack | None, notes: list[str]) -> tu
     notes += found.notes
     track = track or EMPTY_TRACK
     return replace(track, motion=found.motion, motion_seconds=found.seconds, motion_frames=found.frames), ""
+
+
+def _face_notes(track: FaceTrack | None) -> Iterator[str]:
+    """Notes on faces that are not those of one upright person."""
+    if track is not None and track.upside_down:
+        yield "upside down: faces are found only when the video is turned by 180 degrees; turn it"
+    if track is not None and track.several_seconds >= SEVERAL_SECONDS:
+        yield (
+            f"several people: up to {track.people} faces in one frame, more than one for "
+            f"{track.several_seconds:.1f} s; the person with the most face is scored"
+        )
+
+
+def _language_notes(transcript: Transcript) -> Iterator[str]:
+    """Notes on words that may be of another language than the recogniser expects."""
+    if transcript.detected_language is not None:
+        yield (
+            f"another language: {transcript.source} detected {transcript.detected_language}, but "
+            f"{transcript.language} is expected; set speech.language"
+        )
+    elif transcript.doubtful:
+        yield (
+            f"doubtful words: mean word probability {transcript.mean_probability:.2f}; the speech may be of another "
+            f"language than {transcript.language}, or too noisy"
+        )
 
 
 def _no_words_reason(transcript: Transcript, seconds: float) -> str:

@@ -2,15 +2,21 @@
 
 A recogniser invents words in silence and music, so only segments with voice activity are transcribed. They are packed,
 with shortened pauses, into chunks of at most half a minute (the recogniser's window): many short utterances then need
-few windows, memory does not grow with the clip, and word times are mapped back. Segments that look invented are dropped
-and counted. Decoding is greedy or by beam search, never sampled: the same audio gives the same words.
+few windows, memory does not grow with the clip, and word times are mapped back. Decoding is greedy or by beam search,
+never sampled: the same audio gives the same words.
+
+The recogniser's window is shortened to the chunk and some silence, which saves most of its time. Where the result looks
+wrong, the chunk is transcribed again in the full window, and the better result is used. Loops that remain are reduced
+to one copy; segments that look invented are dropped and counted.
 
 Shapes: ``N`` samples at 16 kHz.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -32,11 +38,17 @@ PAD_SECONDS = 0.2
 CHUNK_SECONDS = 30.0
 """The recogniser's window."""
 
-TRAILING_SILENCE_FRAMES = 400
-"""Silence after a chunk in the recogniser's input, in frames of its spectrogram, 100 per second.
+FRAMES_PER_SECOND = 100
+"""Of the recogniser's spectrogram."""
 
-Whisper was trained on 30 s, mostly silence after a short utterance, which takes most of its time. With 4 s hardly more
-words are wrong than with all of it, if any; with 1 s it invents words (``bench.md``)."""
+TRAILING_SILENCE_SECONDS = 8.0
+"""Silence after a chunk in the recogniser's input.
+
+Whisper was trained on 30 s, mostly silence after a short utterance, which takes most of its time. With 4 s it loses or
+repeats a sentence in 5 % of 420 variants of real speech, with 8 s in 2 %, as with all of it (``docs/log.md``)."""
+
+FULL_WINDOW_SECONDS = 30.0
+"""Silence that fills the window after any chunk."""
 
 LONGEST_SPAN_SECONDS = 300.0
 """Longer speech (or singing) without a pause is split, since the recogniser's memory grows with its input."""
@@ -49,16 +61,48 @@ own threshold of a failed decoding)."""
 MAX_COMPRESSION_RATIO = 2.4
 """A text with a larger zlib compression ratio is repetitive."""
 
+NO_LENGTH_SECONDS = 0.02
+"""Words that are shorter have no length: the recogniser found no audio for them."""
+
+WORDS_WITHOUT_LENGTH = 3
+"""So many words without length in a row look invented."""
+
+MAX_GAP_SECONDS = 1.5
+"""Speech without words for longer looks lost."""
+
+SHORTEST_LOOP = 3
+"""Words in the shortest loop that is reduced to one copy."""
+
+
+MIN_LANGUAGE_PROBABILITY = 0.5
+"""A detected language of lower probability is not reported."""
+
 
 @dataclass(frozen=True, slots=True)
-class _Segment:
-    """One segment of a chunk's transcript, with times of the clip."""
+class Segment:
+    """A segment of a chunk's transcript, with times in the chunk.
+
+    Attributes:
+        words: their texts as in ``text``, with the spaces before them.
+        logprob: mean log-probability of the tokens.
+        no_speech: the recogniser's probability of silence.
+        compression_ratio: of the text, by zlib.
+    """
 
     text: str
     words: tuple[Word, ...]
     seconds: float
     logprob: float
     no_speech: float
+    compression_ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Recognised:
+    """The segments of a chunk, and the language."""
+
+    chunk: Sequence[Span]
+    segments: list[Segment]
     language: str
 
 
@@ -107,34 +151,34 @@ class Transcriber:
             return Transcript("", source=self._source)
         if self._asr is None:
             raise WeightsMissing("a speech recogniser is needed; bring one with: mien weights fetch small")
-        recognised: list[_Segment] = []
-        dropped = 0
-        for chunk in chunks(widen(speech, PAD_SECONDS, len(waveform) / SAMPLE_RATE)):
-            for part, segments, language in self._recognise_chunk(waveform, chunk):
-                kept = [segment for segment in segments if is_plausible(segment)]
-                dropped += len(segments) - len(kept)
-                recognised += [_placed(segment, part, language) for segment in kept]
-        return _transcript(recognised, self._source, speech, dropped)
+        recognised = [
+            part
+            for chunk in chunks(widen(speech, PAD_SECONDS, len(waveform) / SAMPLE_RATE))
+            for part in self._recognise_chunk(waveform, chunk)
+        ]
+        transcript = _transcript(recognised, self._source, speech)
+        return replace(transcript, detected_language=self._other_language(waveform, speech))
 
-    def _recognise_chunk(
-        self, waveform: npt.NDArray[np.float32], chunk: Sequence[Span]
-    ) -> Iterator[tuple[Sequence[Span], list[Any], str]]:
-        """A chunk, or its spans one by one if its transcript is repetitive, with its segments and language.
+    def _recognise_chunk(self, waveform: npt.NDArray[np.float32], chunk: Sequence[Span]) -> list[_Recognised]:
+        """The better of two results where the first has problems; if that is repetitive, its spans one by one.
 
         People repeat themselves across pauses; within one span it is more likely the recogniser that loops.
         """
-        segments, language = self._recognise(waveform, chunk)
-        if len(chunk) == 1 or not any(segment.compression_ratio > MAX_COMPRESSION_RATIO for segment in segments):
-            yield chunk, segments, language
-            return
-        for span in chunk:
-            yield [span], *self._recognise(waveform, [span])
+        found = self._recognise(waveform, chunk)
+        if problems(found.segments, chunk):
+            full = self._recognise(waveform, chunk, FULL_WINDOW_SECONDS)
+            found = min(full, found, key=lambda result: problems(result.segments, chunk))
+        if len(chunk) == 1 or all(one.compression_ratio <= MAX_COMPRESSION_RATIO for one in found.segments):
+            return [found]
+        return [part for span in chunk for part in self._recognise_chunk(waveform, [span])]
 
-    def _recognise(self, waveform: npt.NDArray[np.float32], chunk: Sequence[Span]) -> tuple[list[Any], str]:
-        """faster-whisper's segments of a chunk, with times in the chunk, and the language."""
-        assert self._asr is not None
+    def _recognise(
+        self, waveform: npt.NDArray[np.float32], chunk: Sequence[Span], silence: float | None = None
+    ) -> _Recognised:
+        """Transcribe a chunk with ``silence`` seconds after it."""
+        asr = self._with_silence(TRAILING_SILENCE_SECONDS if silence is None else silence)
         pieces = [waveform[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)] for start, end in chunk]
-        segments, info = self._asr.transcribe(
+        segments, info = asr.transcribe(
             np.concatenate(pieces),
             language=self._language,
             beam_size=self._settings.beam_size,
@@ -146,7 +190,90 @@ class Transcriber:
             no_speech_threshold=None,
             compression_ratio_threshold=None,
         )
-        return list(segments), info.language
+        return _Recognised(chunk, [_segment(one) for one in segments], info.language)
+
+    def _other_language(self, waveform: npt.NDArray[np.float32], speech: Sequence[Span]) -> str | None:
+        """The language that a multilingual recogniser detects in the first half minute, if it expects another one."""
+        if self._asr is None or self._language is None or not self._asr.model.is_multilingual:
+            return None
+        asr = self._with_silence(TRAILING_SILENCE_SECONDS)
+        spoken = [waveform[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)] for start, end in speech]
+        language, probability, _ = asr.detect_language(np.concatenate(spoken))
+        return str(language) if language != self._language and probability > MIN_LANGUAGE_PROBABILITY else None
+
+    def _with_silence(self, seconds: float) -> Any:
+        """The recogniser, with so much silence after its input; threads share the model, not this setting."""
+        assert self._asr is not None
+        asr = copy(self._asr)
+        asr.silence_seconds = seconds
+        return asr
+
+
+def problems(segments: Sequence[Segment], chunk: Sequence[Span]) -> int:
+    """How many of three signs of a failed transcription a chunk's segments have.
+
+    They are repetitive, or have words without length in a row, or leave speech without words.
+    """
+    kept = [segment for segment in segments if not is_silence(segment)]
+    return (
+        any(segment.compression_ratio > MAX_COMPRESSION_RATIO for segment in kept)
+        + any(_words_without_length(segment.words) >= WORDS_WITHOUT_LENGTH for segment in kept)
+        + (_longest_gap([word for segment in kept for word in segment.words], chunk) > MAX_GAP_SECONDS)
+    )
+
+
+def _words_without_length(words: Sequence[Word]) -> int:
+    """The longest row of words without length."""
+    longest = row = 0
+    for word in words:
+        row = row + 1 if word.end - word.start < NO_LENGTH_SECONDS else 0
+        longest = max(longest, row)
+    return longest
+
+
+def _longest_gap(words: Sequence[Word], chunk: Sequence[Span]) -> float:
+    """The longest time without words within a span of a chunk, not counting its padding."""
+    longest = offset = 0.0
+    for start, end in chunk:
+        reached, stop = offset + PAD_SECONDS, offset + end - start - PAD_SECONDS
+        for word in words:
+            if word.end > reached and word.start < stop:
+                longest, reached = max(longest, word.start - reached), word.end
+        longest, offset = max(longest, stop - reached), offset + end - start
+    return longest
+
+
+def without_loops(words: Sequence[Word]) -> tuple[Word, ...]:
+    """Words with one copy of each loop: of a passage that repeats itself, and most words of one copy without length.
+
+    A repetition that takes its time was said; one without length was not.
+
+    >>> again = [Word(text, at, at, 1.0) for text, at in (("we", 1.2), ("have", 1.2), ("it", 1.2))]
+    >>> said = [Word(text, at, at + 0.4, 1.0) for text, at in (("we", 0.0), ("have", 0.4), ("it", 0.8))]
+    >>> [word.start for word in without_loops([*said, *again, *again])]
+    [0.0, 0.4, 0.8]
+    """
+    kept = list(words)
+    first = 0
+    while first < len(kept):
+        loop = _loop_at(kept, first)
+        if loop is None:
+            first += 1
+        else:
+            del kept[loop]
+    return tuple(kept)
+
+
+def _loop_at(words: Sequence[Word], first: int) -> slice | None:
+    """The copy to leave out where a passage that begins at ``first`` is repeated at once; ``None`` without a loop."""
+    texts = ["".join(filter(str.isalnum, word.text.lower())) for word in words]
+    for size in range(SHORTEST_LOOP, (len(words) - first) // 2 + 1):
+        one, other = slice(first, first + size), slice(first + size, first + 2 * size)
+        if texts[one] == texts[other]:
+            for copy in (other, one):
+                if 2 * sum(word.end - word.start < NO_LENGTH_SECONDS for word in words[copy]) > size:
+                    return copy
+    return None
 
 
 def chunks(spans: Sequence[Span]) -> list[list[Span]]:
@@ -191,56 +318,73 @@ def clip_time(seconds: float, chunk: Sequence[Span], at_end: bool) -> float:
     return chunk[-1][1]
 
 
-def is_plausible(segment: Any) -> bool:
-    """Whether a recognised segment is kept: it has words, is not repetitive, and silence is not likelier.
-
-    Args:
-        segment: with ``text``, ``no_speech_prob``, ``avg_logprob`` and ``compression_ratio``, as of faster-whisper.
-    """
-    is_silence = segment.no_speech_prob > MAX_NO_SPEECH_PROBABILITY and segment.avg_logprob < MIN_LOGPROB
-    repetitive = segment.compression_ratio > MAX_COMPRESSION_RATIO
-    return any(letter.isalnum() for letter in segment.text) and not is_silence and not repetitive
+def is_silence(segment: Segment) -> bool:
+    """Whether a segment has no words, or silence is likelier than its words."""
+    unlikely = segment.no_speech > MAX_NO_SPEECH_PROBABILITY and segment.logprob < MIN_LOGPROB
+    return unlikely or not any(letter.isalnum() for letter in segment.text)
 
 
-def _placed(segment: Any, chunk: Sequence[Span], language: str) -> _Segment:
-    words = tuple(
-        Word(
-            text=word.word.strip(),
-            start=clip_time(float(word.start), chunk, at_end=False),
-            end=clip_time(float(word.end), chunk, at_end=True),
-            probability=float(word.probability),
-        )
-        for word in segment.words or ()
+def is_plausible(segment: Segment) -> bool:
+    """Whether a segment is kept: it has words, silence is not likelier, and it is not repetitive."""
+    return not is_silence(segment) and segment.compression_ratio <= MAX_COMPRESSION_RATIO
+
+
+def _segment(found: Any) -> Segment:
+    """A segment of faster-whisper."""
+    words = [Word(one.word, float(one.start), float(one.end), float(one.probability)) for one in found.words or ()]
+    return Segment(
+        text=found.text.strip(),
+        words=tuple(words),
+        seconds=float(found.end - found.start),
+        logprob=float(found.avg_logprob),
+        no_speech=float(found.no_speech_prob),
+        compression_ratio=float(found.compression_ratio),
     )
-    seconds = segment.end - segment.start
-    return _Segment(segment.text.strip(), words, seconds, segment.avg_logprob, segment.no_speech_prob, language)
 
 
-def _transcript(segments: Sequence[_Segment], source: str, speech: tuple[Span, ...], dropped: int) -> Transcript:
-    seconds = sum(segment.seconds for segment in segments)
-    weighted = sum(segment.logprob * segment.seconds for segment in segments)
+def _reduced(segment: Segment) -> Segment:
+    """The segment with one copy of each loop."""
+    words = without_loops(segment.words)
+    if len(words) == len(segment.words):
+        return segment
+    text = "".join(word.text for word in words).strip()
+    encoded = text.encode()
+    return replace(segment, text=text, words=words, compression_ratio=len(encoded) / len(zlib.compress(encoded)))
+
+
+def _placed(word: Word, chunk: Sequence[Span]) -> Word:
+    """A word of a chunk with the clip's times."""
+    start, end = clip_time(word.start, chunk, at_end=False), clip_time(word.end, chunk, at_end=True)
+    return Word(word.text.strip(), start, end, word.probability)
+
+
+def _transcript(recognised: Sequence[_Recognised], source: str, speech: tuple[Span, ...]) -> Transcript:
+    found = [(part, _reduced(segment)) for part in recognised for segment in part.segments]
+    kept = [(part, segment) for part, segment in found if is_plausible(segment)]
+    seconds = sum(segment.seconds for _, segment in kept)
+    weighted = sum(segment.logprob * segment.seconds for _, segment in kept)
     return Transcript(
-        text=" ".join(segment.text for segment in segments),
+        text=" ".join(segment.text for _, segment in kept),
         source=source,
-        words=tuple(word for segment in segments for word in segment.words),
-        language=segments[0].language if segments else None,
+        words=tuple(_placed(word, part.chunk) for part, segment in kept for word in segment.words),
+        language=kept[0][0].language if kept else None,
         speech=speech,
         average_logprob=weighted / seconds if seconds else math.nan,
-        no_speech_probability=max((segment.no_speech for segment in segments), default=math.nan),
-        dropped_segments=dropped,
+        no_speech_probability=max((segment.no_speech for _, segment in kept), default=math.nan),
+        dropped_segments=len(found) - len(kept),
     )
 
 
-def without_padding(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """A spectrogram ``(80, T)`` with at most ``TRAILING_SILENCE_FRAMES`` of its zero padding; ``T`` is even.
+def without_padding(features: npt.NDArray[np.float32], silence_seconds: float) -> npt.NDArray[np.float32]:
+    """A spectrogram ``(80, T)`` with at most ``silence_seconds`` of its zero padding; ``T`` is even.
 
     >>> filled = np.zeros((80, 3000), np.float32)
     >>> filled[:, :251] = 1.0
-    >>> without_padding(filled).shape
+    >>> without_padding(filled, 4.0).shape
     (80, 652)
     """
     end = int(np.flatnonzero(np.any(features, axis=0)).max(initial=-1)) + 1
-    frames = end + TRAILING_SILENCE_FRAMES
+    frames = end + round(silence_seconds * FRAMES_PER_SECOND)
     return np.ascontiguousarray(features[:, : frames + frames % 2])
 
 
@@ -256,8 +400,10 @@ def _open_asr(folder: Path, threads: int) -> Any:
     class Recogniser(WhisperModel):
         """Encodes a window only as far as it has audio, plus some silence."""
 
+        silence_seconds = FULL_WINDOW_SECONDS
+
         def encode(self, features: npt.NDArray[np.float32]) -> Any:
-            return super().encode(without_padding(features))
+            return super().encode(without_padding(features, self.silence_seconds))
 
     try:
         return Recogniser(str(folder), device="cpu", compute_type="int8", cpu_threads=threads)

@@ -98,6 +98,6 @@ AUDIO = Modality(
     features=("audio",),
     prepare=prepare,
     load=load,
-    version=1,
+    version=2,
     source="wav2vec 2.0 tuned for affect: Wagner et al. 2023, arXiv:2203.07378; Whisper: Radford et al. 2022",
 )

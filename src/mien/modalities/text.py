@@ -109,7 +109,7 @@ TEXT = Modality(
     features=("text", "tokens"),
     prepare=prepare,
     load=load,
-    version=2,
+    version=3,
     source="GTE: Li et al. 2023, arXiv:2308.03281; mean pooling and normalisation as in its model card",
     sequence=False,
 )

@@ -70,6 +70,17 @@ class WordNote(_Part):
     start: float
     end: float
     probability: float
+    doubtful: bool = False
+    """Its probability is low."""
+
+
+class FacesNote(_Part):
+    """The number of faces in view."""
+
+    most: int
+    """The largest number in one frame."""
+    several_seconds: float
+    """For how long more than one was in view."""
 
 
 class WindowNote(_Part):
@@ -134,6 +145,10 @@ class ClipNote(_Part):
     """Remarks on the file: damage, guessed times, several audio tracks."""
     clipped: list[str] = Field(default_factory=list)
     """Targets with a score outside the rating scale, which was clipped to its nearest end."""
+    faces: FacesNote | None = None
+    """Null if the video was not searched for faces."""
+    doubtful_words: bool = False
+    """The words as a whole are doubtful, as those of a language that the recogniser does not know are."""
 
 
 class WindowingNote(_Part):
@@ -229,7 +244,7 @@ def _clip(made: Prediction) -> ClipNote:
         absent=dict(made.absent),
         error=made.error,
         transcript=None if transcript is None else transcript.text,
-        words=[WordNote(**asdict(word)) for word in (transcript.words if transcript else ())],
+        words=[WordNote(**asdict(word), doubtful=word.doubtful) for word in (transcript.words if transcript else ())],
         windows=[
             WindowNote(
                 start=w.start,
@@ -245,6 +260,8 @@ def _clip(made: Prediction) -> ClipNote:
         start=made.start,
         notes=list(made.notes),
         clipped=list(made.clipped),
+        faces=None if made.faces is None else FacesNote(**asdict(made.faces)),
+        doubtful_words=transcript is not None and transcript.doubtful,
     )
 
 
