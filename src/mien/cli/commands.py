@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from mien import terminal
 from mien.cli import about, data, licences, models, reporting, scoring, summary, tables, weights
@@ -37,6 +37,20 @@ class Commands(TyperGroup):
             raise typer.Exit(141) from None
 
 
+class Command(TyperCommand):
+    """A command; its help lists the export formats, which need pyarrow and so are imported only for that."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Replace ``{formats}`` in the help of options."""
+        for option in self.params:
+            text = getattr(option, "help", None)
+            if text and "{formats}" in text:
+                from mien.scores.exports import FORMATS
+
+                option.help = text.replace("{formats}", ", ".join(FORMATS))  # type: ignore[attr-defined]
+        super().format_help(ctx, formatter)
+
+
 app = typer.Typer(
     name="mien",
     cls=Commands,
@@ -50,7 +64,7 @@ app = typer.Typer(
 app.add_typer(weights.app, name="weights")
 for module in (data, models, scoring, tables, summary, reporting, licences, about):
     for command, epilog in module.COMMANDS:
-        app.command(epilog=epilog)(command)
+        app.command(epilog=epilog, cls=Command)(command)
 
 
 def run() -> int:

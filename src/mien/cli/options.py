@@ -66,8 +66,7 @@ FormatOption = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help="Format of --out: wide, long, windows, words, why (tables: .csv, .tsv, .parquet, .json), eaf, textgrid "
-        "(folders), hume, json. By default from the file's ending: json, or a wide table.",
+        help="Format of --out: {formats}. By default from the file's ending: json, or a wide table.",
     ),
 ]
 WindowsOption = Annotated[
