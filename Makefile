@@ -21,8 +21,10 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-demo: setup
-	PATH="$(CURDIR)/$(BIN):$$PATH" sh recipes/demo.sh $(DEMO) $(CLIPS)
+demo:
+	@test -f $(VENV)/.ready || echo "Installing into $(VENV): 3 GB of packages, a few minutes on a fast connection."
+	@$(MAKE) --no-print-directory setup
+	@MIEN=$(BIN)/mien sh recipes/demo.sh $(DEMO) $(CLIPS)
 
 check: setup
 	$(BIN)/ruff check .

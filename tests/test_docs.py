@@ -87,6 +87,23 @@ def test_every_command_in_the_docs_parses(block: Block) -> None:
             assert error.message.endswith("does not exist."), f"{block.place}: {error.message}"
 
 
+OPTIONS = {option for words in COMMANDS.values() for option in re.findall(r"(?<![\w-])--?[a-zA-Z][a-z-]*", words)}
+"""All options in the help of all commands."""
+
+FOREIGN = {"--no-binary", "--modality"}
+"""An option of pip, and one that a decision rejects."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_option_named_in_the_text_of_a_page_exists(page: Path) -> None:
+    """Options in blocks of shell are parsed with their command; these are the ones in sentences and tables."""
+    if page.name == "CHANGELOG.md":  # names options of older versions
+        return
+    named = re.findall(r"`[^`\n]*`", _prose(page))
+    options = {option for code in named for option in re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", code)}
+    assert options <= OPTIONS | FOREIGN
+
+
 EXPLAINED = [
     page for page in sorted(ROOT.glob("docs/explanation/*.md")) if any(b.language == "python" for b in blocks_of(page))
 ]
