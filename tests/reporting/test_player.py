@@ -172,7 +172,7 @@ def test_words_light_up_when_they_are_said_and_lead_to_their_moment(home: Path, 
     assert one.video_time == pytest.approx(3.0, abs=0.02)
     assert one.page.locator(".word.doubtful").all_inner_texts() == ["a"]
     assert one.page.locator(".doubt").inner_text() == "Dotted underline: doubtful words, 1 of 3."
-    assert one.page.locator(".file-notes").inner_text() == "File: 2 audio tracks: only track 1 is used."
+    assert one.page.locator(".file-notes").inner_text() == "Notes: 2 audio tracks: only track 1 is used."
 
 
 def test_words_are_one_stop_of_the_tab_key_and_arrows_walk_them(home: Path, sheet: Any) -> None:

@@ -5,6 +5,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -19,7 +20,7 @@ from mien.reporting.scores import MAX_PLAYER_CLIPS, PlayerBlock, page, player_cl
 from mien.reporting.scores_blocks import AttributionBars, Collapsible
 from mien.reporting.sparklines import MAX_CLIPS, Sparklines, height, spark_of
 from mien.reporting.videos import Videos, candidates, find_videos, link
-from mien.schema import Prediction, Window, Word
+from mien.schema import Faces, Prediction, Window, Word
 from mien.scores.document import (
     AttentionNote,
     ClipNote,
@@ -308,7 +309,7 @@ def test_notes_on_files_are_counted_by_kind_and_listed_by_clip() -> None:
         ("cut short: ends at … s, but its header states … s", 3, "0"), ("damaged: reading stopped at 1.5 s", 1, "2")
     ]  # fmt: skip
     assert [row[0] for row in table(made, "notes-by-clip").rows] == ["0", "1", "2", "2"]
-    assert dict(made.head[0].facts)["clips with notes on the file"] == "3"  # type: ignore[attr-defined]
+    assert dict(made.head[0].facts)["clips with notes"] == "3"  # type: ignore[attr-defined]
     assert "files" not in [section.id for section in page(scored(), NONE).sections]
 
 
@@ -330,3 +331,20 @@ def test_words_of_low_probability_are_doubtful() -> None:
                                                             "left": False}  # fmt: skip
     low = replace(WINDOWED, transcript=replace(SAID, words=(Word("she", 0.2, 0.5, 0.49), Word("said", 0.5, 0.8, 0.5))))
     assert [word.doubtful for word in player_of(scored(low).clips[0], scored(low)).words] == [True, False]
+
+
+def test_the_number_of_faces_and_for_how_long_there_were_several_are_in_the_table() -> None:
+    two = replace(PLAIN, clip="two", faces=Faces(2, 1.24))
+    made = page(scored(two, replace(PLAIN, clip="one", faces=Faces(1, 0.0)), replace(PLAIN, clip="audio")), NONE)
+    scores = table(made, "scores")
+    place = [column.name for column in scores.columns].index("faces")
+    assert [row[place : place + 2] for row in scores.rows] == [(2, 1.24), (1, 0.0), (None, None)]
+    assert dict(made.head[0].facts)["clips with several faces"] == "1"  # type: ignore[attr-defined]
+
+
+def test_headers_of_foreign_files_are_read_in_the_decoder_process_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = [note("a", make_clip(tmp_path / "a.mp4", seconds=0.2))]
+    monkeypatch.setattr(av, "open", lambda *_, **__: pytest.fail("opened in this process"))
+    assert find_videos(clips, tmp_path / "r.html", tmp_path / "s.json").of == {"a": "video-0"}

@@ -12,14 +12,13 @@ from itertools import pairwise
 from statistics import mean, median_low
 from typing import Any
 
+from mien.schema import DOUBTFUL_PROBABILITY
 from mien.scores.document import AttentionNote, ClipNote, Scores, ScoresDocument, WindowNote, WordNote
 from mien.scores.exports.tiers import apart, extent
 
 FINEST = 200
 """Steps of attention that are shown of a clip, at most; more are merged."""
 DIGITS = 4
-DOUBTFUL = 0.5
-"""Words that the recogniser gives a lower probability are marked."""
 
 Numbers = tuple[float | None, ...]
 
@@ -65,7 +64,7 @@ class Strip:
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """A word with its times and its probability; ``doubtful`` below ``DOUBTFUL``."""
+    """A word with its times and its probability."""
 
     text: str
     since: float
@@ -89,7 +88,7 @@ class Player:
         words: words with times; ``transcript`` is the text where words have none.
         shapley, left_out: by modality, ``(E,)`` contributions; empty when they were not computed.
         baseline: score without any modality, ``(E,)``; empty when it was not computed.
-        notes: on its file.
+        notes: on its file, its people and its words.
     """
 
     clip: str
@@ -191,7 +190,7 @@ def _strip(modality: str, clip: ClipNote, parts: Sequence[Part]) -> Strip:
 
 
 def _spoken(word: WordNote) -> Spoken:
-    doubtful = word.probability < DOUBTFUL
+    doubtful = word.doubtful or word.probability < DOUBTFUL_PROBABILITY  # documents of version 1 only have the latter
     return Spoken(word.text.strip(), _short(word.start), _short(word.end), round(word.probability, 2), doubtful)
 
 

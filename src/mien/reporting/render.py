@@ -68,7 +68,8 @@ def _environment() -> Any:
 def exact(value: Value, column: Column) -> str:
     """The value by which a cell is sorted and exported: six digits of a number, else empty.
 
-    >>> exact(1 / 3, Column("r", ".2f")), exact(None, Column("r", ".2f")), exact(Cell("0.5 ± 0.1", 0.5), Column("r"))
+    >>> r = Column("r", ".2f")
+    >>> exact(1 / 3, r), exact(None, r), exact(TableCell("0.5 ± 0.1", 0.5), r)
     ('0.333333', '', '0.5')
     """
     inner = value.value if isinstance(value, TableCell) else value

@@ -140,7 +140,8 @@ def _head(scored: ScoresDocument, videos: Videos) -> list[object]:
         ("clips scored", f"{len(clips) - failed:,}"),
         ("failed", f"{failed:,}"),
         ("clips with a missing modality", f"{gaps:,}"),
-        ("clips with notes on the file", f"{sum(bool(clip.notes) for clip in clips):,}"),
+        ("clips with notes", f"{sum(bool(clip.notes) for clip in clips):,}"),
+        ("clips with several faces", f"{sum(_several(clip) for clip in clips):,}"),
         ("duration", f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"),
     ]
     warning = "The model has random weights: its scores mean nothing."
@@ -193,9 +194,12 @@ def _one_clip(scored: ScoresDocument) -> Section:
 
 def _all_clips(scored: ScoresDocument) -> Section:
     emotions = [Column(name, ".2f") for name in scored.targets]
-    columns = [Column("clip"), *emotions, Column("modalities"), Column("seconds", ".1f")]
+    columns = [Column("clip"), *emotions, Column("modalities"), Column("faces", ",", "the most in one frame"),
+               Column("several faces, s", ".1f", "for how long more than one was in view"),
+               Column("seconds", ".1f")]  # fmt: skip
     rows = [
-        (clip.clip, *map(clip.scores.get, scored.targets), _from(clip, scored), clip.seconds) for clip in scored.clips
+        (clip.clip, *map(clip.scores.get, scored.targets), _from(clip, scored), *_faces(clip), clip.seconds)
+        for clip in scored.clips
     ]
     ends = [(clip.clip, *(_interval(clip, name) for name in scored.targets)) for clip in scored.clips]
     intervals = Table(
@@ -209,6 +213,14 @@ def _from(clip: ClipNote, scored: ScoresDocument) -> str:
     if clip.error is not None:
         return "not scored"
     return "all" if clip.present == scored.model.modalities else ", ".join(clip.present)
+
+
+def _several(clip: ClipNote) -> bool:
+    return clip.faces is not None and clip.faces.most > 1
+
+
+def _faces(clip: ClipNote) -> tuple[int | None, float | None]:
+    return (None, None) if clip.faces is None else (clip.faces.most, clip.faces.several_seconds)
 
 
 def _interval(clip: ClipNote, target: str) -> TableCell | None:

@@ -130,7 +130,7 @@ def clipped_notes(scored: ScoresDocument) -> list[str]:
 
 
 def file_notes(scored: ScoresDocument) -> list[Section]:
-    """Notes on the files of clips, by kind with their number, and by clip."""
+    """Notes on files, people and words of clips, by kind with their number, and by clip."""
     each = [(clip.clip, note) for clip in scored.clips for note in clip.notes]
     if not each:
         return []
@@ -141,12 +141,10 @@ def file_notes(scored: ScoresDocument) -> list[Section]:
         (found[0][1] if len(found) == 1 else kind, len({clip for clip, _ in found}), found[0][0])
         for kind, found in sorted(kinds.items(), key=lambda item: -len(item[1]))
     ]
-    by_kind = Table(
-        "notes", "Notes on the files, by kind", [Column("note"), Column("clips", ","), Column("first")], rows
-    )
-    by_clip = Table("notes-by-clip", "Notes on the files, by clip", [Column("clip"), Column("note")], each)
+    by_kind = Table("notes", "Notes, by kind", [Column("note"), Column("clips", ","), Column("first")], rows)
+    by_clip = Table("notes-by-clip", "Notes, by clip", [Column("clip"), Column("note")], each)
     folded = [Collapsible(by_clip.caption, by_clip)] if len(scored.clips) > 1 else []
-    return [Section("files", "Notes on the files", "", [by_kind, *folded])]
+    return [Section("files", "Notes on the clips", "", [by_kind, *folded])]
 
 
 def provenance(scored: ScoresDocument) -> Section:

@@ -132,7 +132,7 @@
     one(".doubt").hidden = !doubtful;
     one(".doubt").textContent = `Dotted underline: doubtful words, ${doubtful} of ${timed.length}.`;
     one(".file-notes").hidden = !shown.clip.notes.length;
-    one(".file-notes").textContent = `File: ${shown.clip.notes.join("; ")}.`;
+    one(".file-notes").textContent = `Notes: ${shown.clip.notes.join("; ")}.`;
     if (!timed.length) {
       const reason = shown.clip.strips.find((strip) => strip.modality === "text")?.reason;
       return words.replaceChildren(shown.clip.transcript || (reason ? `No words: ${reason}.` : "No transcript."));
