@@ -11,6 +11,7 @@ int8: weights are quantized per output channel when the graph is stored, activat
 Static (calibrated) quantization would be a third faster, but features would then depend on the calibration data.
 """
 
+import errno
 import fcntl
 import importlib.metadata
 import os
@@ -24,8 +25,9 @@ from typing import Any
 import torch
 
 from mien.compute.device import Compute
+from mien.errors import OutputError
 from mien.storage.exclusive import open_lock
-from mien.storage.files import atomic_folder, cache_folder, key_of, sha256_of
+from mien.storage.files import atomic_folder, cache_folder, key_of, sha256_of, writing
 
 ModuleFactory = Callable[[Compute], torch.nn.Module]
 Run = Callable[..., torch.Tensor]
@@ -103,15 +105,25 @@ class _Graphs:
         arrays = [_fit(tensor, _PLAIN).numpy() for tensor in inputs]
         return torch.from_numpy(self._requests[shapes].infer(arrays, share_inputs=True, share_outputs=False)[0])
 
-    def _cached(self, shapes: Sequence[tuple[int, ...]], inputs: Sequence[torch.Tensor]) -> Path:
-        """The graph's file in the cache; traced and written by the first process, while others wait."""
+    def _cached(self, shapes: Sequence[tuple[int, ...]], inputs: Sequence[torch.Tensor]) -> Any:
+        """The graph's file in the cache, written by the first process while others wait.
+
+        Reading needs no lock, as graphs appear by one rename. Where the cache cannot be written, the graph itself.
+        """
         versions = [importlib.metadata.version(name) for name in ("openvino", "torch", "transformers")]
         cached = cache_folder() / "openvino" / key_of(self._weights, VERSION, versions, shapes, self._compute.quantized)
-        with _locked(cache_folder() / "openvino"):
-            if not cached.exists():
-                graph = self._trace(shapes, inputs)
-                with atomic_folder(cached) as part:
-                    _openvino().save_model(graph, part / "model.xml", compress_to_fp16=False)
+        if cached.exists():
+            return cached / "model.xml"
+        try:
+            with _locked(cache_folder() / "openvino"):
+                if not cached.exists():
+                    graph = self._trace(shapes, inputs)
+                    with atomic_folder(cached) as part:
+                        _openvino().save_model(graph, part / "model.xml", compress_to_fp16=False)
+        except OutputError as error:
+            if getattr(error.__cause__, "errno", None) not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise
+            return self._trace(shapes, inputs)
         return cached / "model.xml"
 
     def _trace(self, shapes: Sequence[tuple[int, ...]], inputs: Sequence[torch.Tensor]) -> Any:
@@ -130,7 +142,7 @@ class _Graphs:
             graph = nncf.compress_weights(graph, mode=nncf.CompressWeightsMode.INT8_SYM)
         return graph
 
-    def _compile(self, file: Path) -> Any:
+    def _compile(self, graph: Any) -> Any:
         options = {
             "INFERENCE_PRECISION_HINT": "bf16" if self._compute.dtype == torch.bfloat16 else "f32",
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": ACTIVATION_GROUP if self._compute.quantized else 0,
@@ -139,7 +151,7 @@ class _Graphs:
             "ENABLE_CPU_PINNING": False,  # or two workers would share one core
             "CPU_RUNTIME_CACHE_CAPACITY": SHAPES_PREPARED,
         }
-        return _openvino().Core().compile_model(file, "CPU", options).create_infer_request()
+        return _openvino().Core().compile_model(graph, "CPU", options).create_infer_request()
 
 
 _PLAIN = Compute(torch.device("cpu"), torch.float32)
@@ -157,7 +169,8 @@ def _openvino() -> Any:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Holds a lock on the folder, exclusive between processes."""
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     lock = open_lock(folder)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
