@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from mien.config import ComputeSettings, MediaSettings
 from mien.data.manifest import clips_of, read_manifest
 from mien.errors import DataError
+from mien.media.decoder import DecoderClient
+from tests.media.clips import make_clip
 
 
 def files(root: Path, *names: str) -> None:
@@ -45,6 +48,29 @@ def test_a_linked_folder_is_followed_once(tmp_path: Path) -> None:
 def test_every_container_is_a_clip(suffix: str, tmp_path: Path) -> None:
     files(tmp_path, f"a{suffix}", "b.txt")
     assert ids(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("name", "container", "codec", "sound", "rate"),
+    [("a.3g2", "3g2", "mpeg4", "aac", 44_100), ("a.f4v", "f4v", "libx264", "aac", 44_100),
+     ("a.divx", "avi", "mpeg4", "libmp3lame", 44_100), ("a.mod", "mpeg", "mpeg2video", "mp2", 44_100),
+     ("a.dv", "dv", "dvvideo", "pcm_s16le", 48_000), ("a.caf", "caf", None, "pcm_s16le", 44_100),
+     ("a.aiff", "aiff", None, "pcm_s16be", 44_100), ("a.oga", "oga", None, "flac", 44_100)],
+)  # fmt: skip
+def test_these_containers_are_decoded(
+    name: str, container: str, codec: str | None, sound: str, rate: int, tmp_path: Path
+) -> None:
+    """One second of a tone: 16,000 samples, give or take the padding of the codec."""
+    size = {"size": (720, 576), "pix_fmt": "yuv420p"} if container == "dv" else {}
+    make_clip(tmp_path / name, container=container, codec=codec, sound=sound, sound_rate=rate, seconds=1, **size)
+    (clip,) = read_manifest(tmp_path).clips
+    decoder = DecoderClient(MediaSettings(), ComputeSettings())
+    try:
+        waveform = decoder.read_audio(clip.path)
+    finally:
+        decoder.kill()
+    assert len(waveform) == pytest.approx(16_000, abs=2_000)
+    assert abs(waveform).max() > 0.05
 
 
 def test_an_audio_file_beside_a_video_renames_nothing(tmp_path: Path) -> None:
