@@ -32,7 +32,7 @@ WorkersOption = Annotated[
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 TargetsOption = Annotated[
-    str | None, typer.Option("--targets", metavar="A,B,…", help="Label columns; by default all that hold numbers.")
+    str | None, typer.Option("--targets", metavar="A,B,…", help="Label columns; by default all columns of ratings.")
 ]
 LabelScaleOption = Annotated[float, typer.Option("--label-scale", help="The highest possible rating, e.g. 100.")]
 
