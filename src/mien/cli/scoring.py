@@ -29,6 +29,8 @@ SOURCE_HELP = (
     "video, provided (files of the challenge's folder), or auto: provided if a clip has them, else from the video. "
     "By default as in training, and auto if that was provided."
 )
+WhyOption = Annotated[bool, typer.Option("--why", help="Also compute each modality's contribution to each score.")]
+RawOption = Annotated[bool, typer.Option("--raw", help="The model's own numbers, not clipped to the rating scale.")]
 
 
 def predict(
@@ -43,16 +45,12 @@ def predict(
     form: FormatOption = None,
     windows: WindowsOption = None,
     hop: HopOption = None,
-    why: Annotated[
-        bool, typer.Option("--why", help="Also compute each modality's contribution to each score.")
-    ] = False,
+    why: WhyOption = False,
     workers: WorkersOption = 0,
     clip_seconds: ClipSecondsOption = None,
     faces: Annotated[str | None, typer.Option("--faces", metavar="SOURCE", help=SOURCE_HELP)] = None,
     sound: Annotated[str | None, typer.Option("--sound", metavar="SOURCE", help=SOURCE_HELP)] = None,
-    raw: Annotated[
-        bool, typer.Option("--raw", help="The model's own numbers, not clipped to the rating scale.")
-    ] = False,
+    raw: RawOption = False,
     overrides: LocalSetOption = None,
     raw_cells: RawCellsOption = False,
     quiet: QuietOption = False,

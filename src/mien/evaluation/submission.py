@@ -6,7 +6,6 @@ everything else is a number.
 """
 
 import csv
-import math
 from pathlib import Path
 
 import numpy as np
@@ -99,11 +98,7 @@ def _check_row(where: str, row: list[str], clip: str, header: list[str]) -> None
     if row[0] != clip:
         raise DataError(f"{where}: clip {row[0]!r}, expected {clip!r}; rows must be sorted by name and complete")
     for name, text in zip(header[1:], row[1:], strict=True):
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not 0 <= value <= 1:
+        if _score(text) is None:
             raise DataError(f"{where}: {name} = {text!r}, expected a number in [0, 1]")
 
 
@@ -122,11 +117,17 @@ def _fill(
             raise DataError(f"{first}; there is no scored clip for a mean")
         scores[without] = scores[scored].mean(0)
         return [f"{first}; filled with the mean of the others"]
-    try:
-        value = float(fill)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
+    value = _score(fill)
+    if value is None:
         raise DataError(f"--fill {fill}: expected mean, or a number in [0, 1]")
     scores[without] = value
     return [f"{first}; filled with {value:g}"]
+
+
+def _score(text: str) -> float | None:
+    """A number in [0, 1], else ``None``."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 <= value <= 1 else None
