@@ -31,6 +31,9 @@ DOUBTFUL_MEAN_PROBABILITY = 0.55
 """A transcript with a lower mean is doubtful: English in noise had .66 and more, languages that the recogniser does not
 know .48 and less (``docs/log.md``)."""
 
+FEWEST_DOUBTFUL_WORDS = 4
+"""The mean probability of fewer words says little about the language."""
+
 BLENDSHAPES = 52
 """Face blendshape coefficients of one frame, in [0, 1] (MediaPipe face landmarker order)."""
 
@@ -139,8 +142,8 @@ class Transcript:
 
     @property
     def doubtful(self) -> bool:
-        """Whether the words as a whole are doubtful, as those of another language are."""
-        return self.mean_probability < DOUBTFUL_MEAN_PROBABILITY
+        """Whether the words as a whole are doubtful, as those of another language are; never for a word or two."""
+        return len(self.words) >= FEWEST_DOUBTFUL_WORDS and self.mean_probability < DOUBTFUL_MEAN_PROBABILITY
 
 
 @runtime_checkable

@@ -215,3 +215,19 @@ def test_an_upright_video_and_one_without_a_face_have_no_note(engines: MediaEngi
     assert (media.notes, media.face_count) == ((), Faces(1, 0.0))
     nobody = load_media(Clip("no_face", SHARED / "no_face.mp4"), {"vision"}, engines, Settings())
     assert (nobody.notes, nobody.face_count) == ((), Faces(0, 0.0))
+
+
+# ---- provided audio ----------------------------------------------------------------------------------------------
+
+
+def test_notes_on_a_provided_audio_file_name_it(tmp_path: Path) -> None:
+    video = make_clip(tmp_path / "a.mp4", sound=None)
+    sound = voice(2, 48_000)
+    audio = write_sound(tmp_path / "a.mkv", np.stack([sound, -sound]), 48_000, "pcm_s16le")
+    settings = Settings.model_validate({"speech": {"source": "provided"}})
+    engines = MediaEngines({}, settings)
+    media = load_media(Clip("a", video, sound=audio), {"audio"}, engines, settings)
+    engines.close()
+    assert media.waveform is not None
+    note = "the two audio channels cancel each other (one is inverted): only the left one is used"
+    assert media.notes == (f"a.mkv: {note}",)

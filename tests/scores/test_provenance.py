@@ -139,13 +139,15 @@ def test_the_same_document_gives_the_same_bytes(form: str, tmp_path: Path) -> No
 
 
 def test_faces_and_doubtful_words_are_in_the_document() -> None:
-    said = Transcript("a talk", "tiny", (Word("a", 0.0, 0.2, 0.3), Word("talk", 0.2, 0.5, 0.6)))  # mean .45
+    words = (Word("a", 0.0, 0.2, 0.3), Word("talk", 0.2, 0.5, 0.6))  # mean .45
+    said = Transcript("a talk a talk", "tiny", words * 2)
     made = Prediction("c", {"Joy": 0.5}, transcript=said, faces=Faces(2, 1.5))
     model = ModelNote(name="m", weights="tiny", modalities=["text"], interval_level=None, random_weights=True)
     (clip,) = document([made], ["Joy"], model).clips
     assert clip.faces is not None
     assert (clip.faces.most, clip.faces.several_seconds) == (2, 1.5)
     assert clip.doubtful_words
-    assert [word.doubtful for word in clip.words] == [True, False]
+    assert [word.doubtful for word in clip.words] == [True, False, True, False]
+    assert not replace(said, words=words).doubtful  # two words may be mumbled in any language
     (other,) = document([Prediction("c", {"Joy": 0.5})], ["Joy"], model).clips
     assert (other.faces, other.doubtful_words) == (None, False)

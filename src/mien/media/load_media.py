@@ -94,7 +94,7 @@ def load_media(clip: Clip, wanted: Set[str], engines: MediaEngines, settings: Se
     missing |= dict.fromkeys(wanted, decoded.failure)
     waveform, notes = decoded.waveform, list(decoded.notes)
     if want_audio and settings.speech.source == "provided":
-        waveform, missing["audio"] = _provided_audio(clip, engines.decoder)
+        waveform, missing["audio"] = _provided_audio(clip, engines.decoder, notes)
         missing["text"] = missing["audio"]
     elif want_audio and waveform is None and not decoded.failure:
         missing["audio"] = missing["text"] = decoded.no_audio_reason
@@ -160,14 +160,18 @@ def _rates(clip: Clip, wanted: Set[str], settings: Settings) -> dict[str, float]
     return rates
 
 
-def _provided_audio(clip: Clip, decoder: DecoderClient) -> tuple[np.ndarray | None, str]:
+def _provided_audio(clip: Clip, decoder: DecoderClient, notes: list[str]) -> tuple[np.ndarray | None, str]:
     """The waveform of the provided audio file, or the reason why there is none."""
     if clip.sound is None:
         return None, "no audio file is provided"
     try:
-        waveform = decoder.read_audio(clip.sound)
+        with decoder.open(clip.sound, rates={}) as reader:
+            waveform = reader.audio()
     except MediaError as error:
         return None, str(error)
+    if waveform is None:
+        return None, f"{clip.sound.name}: {reader.no_audio_reason}"
+    notes += [f"{clip.sound.name}: {note}" for note in reader.notes]
     begin, end = (round((at or 0) * SAMPLE_RATE) for at in (clip.start, clip.end))
     return waveform[begin : end or None], ""
 
