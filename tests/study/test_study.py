@@ -246,6 +246,8 @@ def test_a_study_of_few_people_has_no_interval_and_no_p_over_clips_and_says_why(
     row = dict(zip(table["header"], table["rows"][0], strict=True))
     assert (row["clips"], row["participants"]) == ("120", "5")
     assert "200 clips of 5 participants and evaluated on 120 of 5 participants" in record["about"][0]
+    text = write_study_files(tmp_path).read_text()
+    assert "nan" not in text and "None" not in text
 
 
 def test_an_uninformative_modality_gives_an_inconclusive_difference(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def result_figure(evaluation: Evaluation) -> list[Figure]:
     """r by emotion with its interval."""
     rows = [Bar(t.target, t.r.value, t.r.low, t.r.high, series(e)) for e, t in enumerate(evaluation.targets)]
     known = sorted((t for t in evaluation.targets if np.isfinite(t.r.value)), key=lambda t: -t.r.value)
-    alt = "; ".join(f"{t.target} {t.r.value:.3f} ({t.r.low:.3f} to {t.r.high:.3f})" for t in known) or "undefined"
+    alt = "; ".join(f"{t.target} {t.r.value:.3f} ({between(t.r).text})" for t in known) or "undefined"
     columns = [Column("emotion"), Column("r", ".4f"), Column("low", ".4f"), Column("high", ".4f"), Column("rated", ",")]
     numbers = [(b.name, b.value, b.low, b.high, t.rated) for b, t in zip(rows, evaluation.targets, strict=True)]
     table = Table("r-numbers", "r by emotion", columns, numbers)

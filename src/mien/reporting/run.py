@@ -25,7 +25,7 @@ from mien.reporting.evaluation_blocks import (
 from mien.reporting.evaluation_blocks import worst as largest_errors
 from mien.reporting.rundata import Run, evaluation_of
 from mien.reporting.training_blocks import curves
-from mien.reporting.wording import listed, number, plural
+from mien.reporting.wording import between, listed, number, plural
 from mien.storage.files import sha256_of
 
 OPTIMISM = "The best epoch was chosen on the run's validation clips, so r on them is slightly optimistic."
@@ -92,7 +92,7 @@ def head(run: Run, evaluation: Evaluation, whole: bool) -> list[Any]:
     people = evaluation.table["participant"].to_pylist()
     facts = [
         ("mean Pearson's r", number(evaluation.mean_r.value)),
-        ("its 95 % interval", f"{number(evaluation.mean_r.low, '.2f')} – {number(evaluation.mean_r.high, '.2f')}"),
+        ("its 95 % interval", between(evaluation.mean_r, ".2f").text),
         *([(f"best emotion: {best.target}", number(best.r.value))] if best else []),
         (f"clips evaluated, {evaluation.split}", f"{evaluation.clips:,}"),
         ("participants in them", f"{len(set(people)):,}" if all(people) else "unknown"),
