@@ -54,10 +54,10 @@ def made(run: Path) -> Page:
 def test_results_by_hand() -> None:
     rows = {row[0]: row for row in result_table(by_hand()).rows}
     # Joy: 0, 1, 2 against 1, 3, 2: r = .5. Mean absolute error (1 + 2 + 0) / 3.
-    assert rows["Joy"][1:3] == (3, pytest.approx(0.5))
-    assert rows["Joy"][5] == pytest.approx(1.0)
-    assert rows["Pain"][2] == pytest.approx(1.0)
-    assert rows["mean"][2] == pytest.approx(0.75)
+    assert rows["Joy"][1:4] == (3, None, pytest.approx(0.5))
+    assert rows["Joy"][6] == pytest.approx(1.0)
+    assert rows["Pain"][3] == pytest.approx(1.0)
+    assert rows["mean"][3] == pytest.approx(0.75)
 
 
 def test_the_largest_errors_come_first_with_the_missing_modalities() -> None:
@@ -117,7 +117,7 @@ def test_the_page_agrees_with_the_files_of_the_run(run: Path, made: Page) -> Non
     ensemble = next(row for row in found["models"].rows if row[0] == "ensemble")
     assert ensemble[1:7] == pytest.approx(results["r"]["ensemble"][0])
     evaluation = json.loads((run / "evaluation" / "valid.json").read_text())
-    assert found["results"].rows[-1][2] == evaluation["mean_r"]["value"]
+    assert found["results"].rows[-1][3] == evaluation["mean_r"]["value"]
     assert len(found["subsets-numbers"].rows) == 15
     assert [row[0] for row in found["missing-numbers"].rows] == ["text", "audio", "vision", "motion"]
     lines = (run / "stage2" / "epochs.jsonl").read_text().splitlines()
@@ -144,7 +144,7 @@ def test_a_run_that_was_not_evaluated_says_which_command_adds_what(bare: Path) -
     found = tables(made)
     assert "subsets-numbers" not in found and "absent" not in found and "calibration-numbers" in found
     ensemble = next(row for row in found["models"].rows if row[0] == "ensemble")
-    assert found["results"].rows[-1][2] == pytest.approx(ensemble[7], abs=1e-6)
+    assert found["results"].rows[-1][3] == pytest.approx(ensemble[7], abs=1e-6)
 
 
 def test_settings_that_were_changed_are_shown_with_their_defaults(bare: Path) -> None:
@@ -180,7 +180,7 @@ def test_evaluate_leaves_its_result_for_the_report(bare: Path, data: Data, tmp_p
 
 
 def test_cells_of_an_interval_sort_by_their_lower_end() -> None:
-    cell = result_table(by_hand()).rows[0][3]
+    cell = result_table(by_hand()).rows[0][4]
     assert isinstance(cell, TableCell) and (cell.value is None or isinstance(cell.value, float))
 
 

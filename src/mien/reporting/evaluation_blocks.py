@@ -43,8 +43,7 @@ def result_table(evaluation: Evaluation) -> Table:
 
 
 def _counts(evaluation: Evaluation) -> tuple[int, int | None]:
-    people = evaluation.table["participant"].to_pylist()
-    return evaluation.clips, len(set(people)) if people and all(people) else None
+    return evaluation.clips, evaluation.people
 
 
 def result_figure(evaluation: Evaluation) -> list[Figure]:
