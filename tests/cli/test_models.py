@@ -49,10 +49,12 @@ def test_evaluate_prints_intervals_and_writes_a_table(folder: Path, tmp_path: Pa
     assert pq.read_table(tmp_path / "t.parquet").num_rows == 20
 
 
-def test_compare_prints_a_difference_with_p(folder: Path) -> None:
+def test_compare_prints_a_difference_with_clips_and_people_and_why_five_people_have_no_p(folder: Path) -> None:
     text = folder / "run" / "stage1" / "text"
     said = mien("compare", text, folder / "run", folder / "clips.csv", "-f", folder / "store", "--resamples", 200)
-    assert said.splitlines()[-1].startswith(" mean")
+    (mean,) = (line.split() for line in said.splitlines() if line.startswith(" mean"))
+    assert mean[2:] == ["–", "–", "20", "5"]
+    assert "they need rated clips of 6 participants" in " ".join(said.split())
 
 
 def test_licences_are_listed_from_the_run_and_as_json(folder: Path) -> None:
