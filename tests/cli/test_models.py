@@ -43,8 +43,9 @@ def test_evaluate_prints_intervals_and_writes_a_table(folder: Path, tmp_path: Pa
     data = (folder / "run", folder / "clips.csv", "-f", folder / "store")
     said = mien("evaluate", *data, "--out", tmp_path / "t.parquet")
     assert "20 rated clips, intervals over participants" in said
-    assert said.splitlines()[0].startswith("split valid: 20 rated clips of 5 participants; Admiration, ")
-    assert said.splitlines()[0].endswith("; from text, audio, vision, motion, where available")
+    (basis,) = (line for line in said.splitlines() if line.startswith("split valid: "))
+    assert basis.startswith("split valid: 20 rated clips of 5 participants; Admiration, ")
+    assert basis.endswith("; from text, audio, vision, motion, where available")
     assert "text + audio + vision + motion" in said
     assert pq.read_table(tmp_path / "t.parquet").num_rows == 20
 
