@@ -259,3 +259,15 @@ def test_a_table_from_a_german_spreadsheet_is_read_with_its_decimal_commas(tmp_p
         f"{table}: labels are Joy, Awe (all columns of ratings; --targets names others)",
         f"{table}: 2 labels with a decimal comma (first: 0,25)",
     )
+
+
+def test_a_folder_without_clips_says_what_it_holds(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no clips found; the folder is empty"):
+        read_manifest(tmp_path)
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(b"photo")
+    with pytest.raises(DataError, match=r"no clips found; 2 files are not videos and were left out \(first: a\.jpg\)"):
+        read_manifest(tmp_path)
+    (tmp_path / "notes.txt").write_text("path\n")
+    with pytest.raises(DataError, match="no clips found; expected a table with a column 'path' and a line per clip"):
+        read_manifest(tmp_path / "notes.txt")

@@ -58,7 +58,11 @@ def read_manifest(source: str | Path, *, targets: Sequence[str] | None = None, l
     else:
         manifest = Manifest(source, (), (Clip(escape_control(source.stem), source),))
     if not manifest.clips:
-        raise DataError(f"{source}: no clips found; expected videos, or a table with a column 'path'")
+        expected = (
+            "the folder is empty" if source.is_dir() else "expected a table with a column 'path' and a line per clip"
+        )
+        found = "; ".join(note.removeprefix(f"{source}: ") for note in manifest.notes) or expected
+        raise DataError(f"{source}: no clips found; {found}")
     return manifest
 
 

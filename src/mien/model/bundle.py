@@ -256,6 +256,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         ModelError: there is no model, or it is damaged, of another format, or newer than this version of mien.
     """
+    if not folder.exists():
+        raise ModelError(f"{folder}: no such folder; expected a model, or a run of mien train")
     if not (folder / _CONFIG).exists():
         raise ModelError(f"{folder}: not a model (no config.json); make one with: mien train DATA --features STORE")
     config = check_document(
