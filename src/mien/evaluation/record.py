@@ -40,8 +40,8 @@ def write_evaluation(result: Evaluation, run: Path, data: str) -> Path:
     file = _file(run, result.split)
     for place in (file.parent, file, file.with_suffix(".parquet")):
         refuse_link(place)
-    with atomic_file(file.with_suffix(".parquet")) as part:
-        pq.write_table(result.table, part, compression="zstd")
+    with atomic_file(file.with_suffix(".parquet")) as part, part.open("wb") as opened:
+        pq.write_table(result.table, opened, compression="zstd")
     record = asdict(replace(result, table=pa.table({})))
     del record["table"]
     number = 1 + max((place for place, _ in _numbered(run)), default=0)

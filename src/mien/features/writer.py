@@ -298,8 +298,9 @@ def _write_shard(shard: Path, clips: list[ClipFeatures]) -> None:
         for name, arrays in values.items():
             np.save(part / f"{name}.npy", np.concatenate(arrays), allow_pickle=False)
             np.save(part / f"{name}.seconds.npy", np.concatenate(seconds[name]), allow_pickle=False)
-        pq.write_table(pa.Table.from_pylist(index, INDEX), part / "index.parquet", compression="zstd")
-        pq.write_table(pa.Table.from_pylist(rows, CLIPS), part / "clips.parquet", compression="zstd")
+        for name, lines, schema in (("index", index, INDEX), ("clips", rows, CLIPS)):
+            with (part / f"{name}.parquet").open("wb") as file:  # pyarrow refuses a path that is not UTF-8
+                pq.write_table(pa.Table.from_pylist(lines, schema), file, compression="zstd")
         write_sums(part, "index.parquet", "clips.parquet")
 
 

@@ -41,14 +41,16 @@ def write_table(table: pa.Table, file: Path, *, raw_cells: bool = False) -> None
     with atomic_file(file) as part:
         match file.suffix.lower():
             case ".parquet":
-                pq.write_table(table, part)
+                with part.open("wb") as out:  # pyarrow refuses a path that is not UTF-8
+                    pq.write_table(table, out)
             case ".json":
                 rows = plain(table.to_pylist())
                 part.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             case suffix:
                 options = csv.WriteOptions(delimiter="," if suffix == ".csv" else "\t", quoting_style="needed")
                 cells = _without_nan(table)
-                csv.write_csv(cells if raw_cells else _escaped(cells), part, options)
+                with part.open("wb") as out:
+                    csv.write_csv(cells if raw_cells else _escaped(cells), out, options)
 
 
 def _escaped(table: pa.Table) -> pa.Table:

@@ -72,8 +72,8 @@ class Report:
 def write_report(results: Results, answers: list[Answer], folder: Path) -> Path:
     """Write ``results.parquet`` and ``study.json``; returns the latter."""
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_file(folder / "results.parquet") as part:
-        pq.write_table(results_table(results), part, compression="zstd")
+    with atomic_file(folder / "results.parquet") as part, part.open("wb") as file:
+        pq.write_table(results_table(results), file, compression="zstd")
     file = folder / "study.json"
     write_json(file, {"format": FORMAT, "version": VERSION, **asdict(compose(results, answers))})
     return file

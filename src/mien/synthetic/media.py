@@ -187,8 +187,8 @@ def write_plan(plan: Plan, out: Path) -> None:
     columns = {"id": pa.array(plan.labels.ids), "words": pa.array([spoken_words(clip) for clip in clips])}
     for name, values in {"intensity": plan.labels.intensities, **plan.signals}.items():
         columns |= {f"{name}/{emotion}": pa.array(values[:, which]) for which, emotion in enumerate(EMOTIONS)}
-    with atomic_file(out / "signals.parquet") as part:
-        pq.write_table(pa.table(columns), part)
+    with atomic_file(out / "signals.parquet") as part, part.open("wb") as file:
+        pq.write_table(pa.table(columns), file)
 
 
 def read_plan(out: Path) -> Plan:

@@ -80,8 +80,8 @@ def _write_answers(labels: Labels, answers: dict[str, npt.NDArray[np.float32]], 
         "modalities": pa.array(np.repeat(list(answers), len(labels.ids))),
     }
     columns |= {name: np.concatenate([a[:, place] for a in answers.values()]) for place, name in enumerate(EMOTIONS)}
-    with atomic_file(path) as part:
-        pq.write_table(pa.table(columns), part, compression="zstd")
+    with atomic_file(path) as part, part.open("wb") as file:
+        pq.write_table(pa.table(columns), file, compression="zstd")
 
 
 def _score(labels: Labels, answer: npt.NDArray[np.float32], split: str) -> dict[str, Any]:

@@ -261,8 +261,8 @@ def _write_predictions(run: _Run) -> None:
     columns |= {f"rated {target}": run.labels[:, e] for e, target in enumerate(run.manifest.targets)}
     for name, scores in run.scores.items():
         columns |= {f"{name} {target}": scores.mean(0)[:, e] for e, target in enumerate(run.manifest.targets)}
-    with atomic_file(run.folder / "predictions.parquet") as part:
-        pq.write_table(pa.table(columns), part, compression="zstd")
+    with atomic_file(run.folder / "predictions.parquet") as part, part.open("wb") as file:
+        pq.write_table(pa.table(columns), file, compression="zstd")
 
 
 def _log_and_call(epoch_log: EpochLog, on_epoch: EpochCallback) -> EpochCallback:
