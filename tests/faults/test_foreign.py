@@ -274,4 +274,4 @@ def test_a_damaged_cell_with_somebodys_notes_is_not_replaced(home: Path, count: 
 def test_checksums_of_files_outside_the_folder_are_refused(name: str, home: Path, count: Count) -> None:
     sums = home / "run" / "model" / SUMS
     sums.write_text(sums.read_text() + f"{'0' * 64}  {name}\n")
-    assert "no file of this folder" in refused(home, "evaluate", count)
+    assert "not a file of this folder" in refused(home, "evaluate", count)

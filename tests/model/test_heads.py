@@ -331,13 +331,13 @@ def test_auxiliary_heads_leave_the_score_of_fusion_alone() -> None:
     torch.testing.assert_close(said["text"][:, 1], text.linear.bias[:, 0])  # the second clip lacks everything
 
 
-def test_the_first_modality_asks_where_there_is_no_text() -> None:
+def test_the_first_modality_is_the_query_where_there_is_no_text() -> None:
     widths = {"audio": 7, "vision": 6}
     model = HEADS["cross_attention"](
         FusionSpec(RngStreams(SEEDS, "w"), widths, 12, TARGETS, [0.0, 0.0], [0.0, 0.0], "token")
     )
     inputs = given("cross_attention", some_absent())
-    assert model.asking == "audio"
+    assert model.query_modality == "audio"
     assert model({name: inputs[name] for name in widths}).shape == (2, 12, TARGETS)
 
 
