@@ -7,6 +7,7 @@ signal that it cannot catch. Every job writes down what it has finished, so that
 import csv
 import multiprocessing
 import os
+import re
 import resource
 import sys
 import time
@@ -145,6 +146,11 @@ def do_predict(data: Path, run: Path, out: Path, journal: Path) -> None:
     """Score all clips into a table, by the command."""
     run_command(["predict", run, data, "--out", out, "--quiet"], out.with_suffix(".said"))
     note(journal, "predicted")
+
+
+def undated(scores: Path) -> bytes:
+    """The bytes of a file of scores but for the moment at which they were made."""
+    return re.sub(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", b"", scores.read_bytes())
 
 
 def hold(folder: Path, ready: Path) -> None:

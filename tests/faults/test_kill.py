@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.faults.conftest import Count, Undisturbed
-from tests.faults.jobs import do_extract, do_predict, do_study, do_train, finished, leftovers, started
+from tests.faults.jobs import do_extract, do_predict, do_study, do_train, finished, leftovers, started, undated
 
 
 def scored(study: Path) -> dict[str, bytes]:
@@ -47,7 +47,7 @@ JOBS: dict[str, tuple[Callable[..., Any], Callable[[Path], Any], str]] = {
     "extract": (extraction, stored, "store"),
     "train": (training, trained, "run"),
     "study": (studying, scored, "study"),
-    "predict": (predicting, lambda file: file.read_bytes(), "scores"),
+    "predict": (predicting, undated, "scores"),
 }
 
 

@@ -15,7 +15,7 @@ from mien.inference.partial import PartialScores
 from mien.inference.predict import Model, load
 from mien.schema import Clip
 from tests.faults.conftest import Count, Undisturbed
-from tests.faults.jobs import CLIPS, command, run_command, sound_clip, started
+from tests.faults.jobs import CLIPS, command, run_command, sound_clip, started, undated
 
 
 def broken_off(arguments: list[Any], partial: Path, said: Path, number: int, clips: int = 3) -> tuple[int, str]:
@@ -55,7 +55,7 @@ def test_the_same_command_scores_the_rest_and_comes_to_the_same(
     assert code == 0
     assert taken and int(taken[1]) >= 3
     assert not partial.exists()
-    count(wrong=int(out.read_bytes() != (tmp_path / "whole.json").read_bytes()))
+    count(wrong=int(undated(out) != undated(tmp_path / "whole.json")))
 
 
 def test_without_out_an_interruption_says_that_nothing_was_kept(whole: Undisturbed, tmp_path: Path) -> None:

@@ -262,3 +262,25 @@ def test_the_number_of_faces_reaches_the_prediction(model: mien.Model) -> None:
     outcome = ClipOutcome(clip, ClipFeatures("a", 4.0, absent), faces=Faces(2, 1.5))
     assert model._prediction(outcome, why=False, raw=False).faces == Faces(2, 1.5)
     assert model._prediction(replace(outcome, faces=None), why=False, raw=False).faces is None
+
+
+def test_a_clip_keeps_its_name_whatever_else_lies_in_the_folder(model: mien.Model, data: Path, tmp_path: Path) -> None:
+    """So the table of conditions that summarize reads fits scores of before and after a recording was added."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for name in ("03", "05"):
+        shutil.copy(data / f"{name}.mkv", folder / f"{name}.mkv")
+    (tmp_path / "about.csv").write_text("clip,condition,participant\n03,calm,A\n05,tense,A\n")
+    save_bundle(model.bundle, tmp_path / "model")
+    for number, added in enumerate((None, "03.wav", "notes.txt")):
+        if added:
+            shutil.copy(data / "04.mkv", folder / added)
+        out = str(tmp_path / f"{number}.csv")
+        done = CliRunner().invoke(app, ["predict", str(tmp_path / "model"), str(folder), "-q", "-o", out])
+        assert done.exit_code == 0, done.output
+        rows = pyarrow.csv.read_csv(out, convert_options=pyarrow.csv.ConvertOptions(column_types={"clip": "string"}))
+        assert {"03", "05"} <= set(rows["clip"].to_pylist())
+        words = ["summarize", out, "--by", "condition", "--about", str(tmp_path / "about.csv")]
+        summary = CliRunner().invoke(app, words)
+        assert summary.exit_code == 0, summary.output
+        assert "have no scores" not in summary.output
