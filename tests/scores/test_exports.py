@@ -47,7 +47,8 @@ def test_a_wide_table_has_a_row_per_clip_and_its_parts_add_up() -> None:
 def test_a_wide_table_has_no_columns_of_what_nobody_asked_for() -> None:
     assert tabular.wide(scored(PLAIN)).column_names == [
         "clip", "participant", "seconds", "Joy", "Empathic Pain", "Joy lower", "Empathic Pain lower", "Joy upper",
-        "Empathic Pain upper", "present", "absent", "error", "notes",
+        "Empathic Pain upper", "present", "absent", "error", "notes", "faces",
+        "seconds with several faces",
     ]  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from mien.scores.document import (
 from mien.scores.exports import FORMATS, write_scores
 from mien.scores.exports.format import TableFormat
 from mien.scores.provenance import provenance_line
-from tests.scores.scored import MODEL, PLAIN, TARGETS, WINDOWED, scored
+from tests.scores.scored import FAILED, MODEL, PLAIN, TARGETS, WINDOWED, scored
 
 ROOT = Path(__file__).resolve().parents[2]
 BANNER = "trained on synthetic people"
@@ -151,3 +151,14 @@ def test_faces_and_doubtful_words_are_in_the_document() -> None:
     assert not replace(said, words=words).doubtful  # two words may be mumbled in any language
     (other,) = document([Prediction("c", {"Joy": 0.5})], ["Joy"], model).clips
     assert (other.faces, other.doubtful_words) == (None, False)
+
+
+def test_the_number_of_faces_has_columns_and_a_place_in_the_document(tmp_path: Path) -> None:
+    """Two faces for 1.5 s; none of a file that was not searched, which is not the same as no face."""
+    write_scores(scored(replace(WINDOWED, faces=Faces(2, 1.5)), replace(PLAIN, faces=Faces(0, 0.0)), FAILED),
+                 tmp_path / "s.json")  # fmt: skip
+    made = read_document(tmp_path / "s.json")
+    assert made.clips[0].faces is not None and made.clips[0].faces.most == 2
+    write_scores(made, tmp_path / "s.parquet", "wide")
+    rows = pyarrow.parquet.read_table(tmp_path / "s.parquet").to_pylist()
+    assert [(row["faces"], row["seconds with several faces"]) for row in rows] == [(2, 1.5), (0, 0.0), (None, None)]

@@ -190,16 +190,9 @@ class Model:
         """
         spans, manifest = windows_of(windows, hop), manifest_of_paths(clips)
         made = self.score(
-            manifest.clips,
-            windows=spans,
-            why=why,
-            workers=workers,
-            clip_seconds=clip_seconds,
-            faces=faces,
-            sound=sound,
-            raw=raw,
-            kept=kept,
-        )
+            manifest.clips, windows=spans, why=why, workers=workers, clip_seconds=clip_seconds, faces=faces,
+            sound=sound, raw=raw, kept=kept,
+        )  # fmt: skip
         by_clip = {one.clip: one for one in counted(made, "scoring", len(manifest.clips), progress)}
         return [by_clip[clip.id] for clip in manifest.clips]
 

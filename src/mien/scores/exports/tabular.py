@@ -16,7 +16,7 @@ from mien.scores.document import ClipNote, ScoresDocument, WindowNote
 from mien.scores.exports.format import TableFormat
 from mien.scores.provenance import provenance_values
 
-TEXT, NUMBER = pa.string(), pa.float64()
+TEXT, NUMBER, COUNT = pa.string(), pa.float64(), pa.int64()
 
 
 def wide(scored: ScoresDocument) -> pa.Table:
@@ -24,7 +24,8 @@ def wide(scored: ScoresDocument) -> pa.Table:
 
     Returns:
         ``clip``, ``participant``, ``seconds``, a column per target, its ``lower`` and ``upper`` ends, ``present``
-        (modalities, separated by spaces), ``absent`` (with reasons), ``error``, ``notes`` (on the file). If
+        (modalities, separated by spaces), ``absent`` (with reasons), ``error``, ``notes`` (on the file), ``faces``
+        (the most in one frame) and ``seconds with several faces``, null if the video was not searched for them. If
         contributions were computed, also ``<target> from nothing`` (baseline) and ``<target> from <modality>``: they
         add up to the score.
     """
@@ -32,6 +33,7 @@ def wide(scored: ScoresDocument) -> pa.Table:
     kinds = {"clip": TEXT, "participant": TEXT, "seconds": NUMBER, **_score_kinds(scored.targets)}
     kinds |= {f"{target} from {source}": NUMBER for target in scored.targets for source in sources}
     kinds |= dict.fromkeys(("present", "absent", "error", "notes"), TEXT)
+    kinds |= {"faces": COUNT, "seconds with several faces": NUMBER}
     return _table(scored, (_wide_row(clip, scored.targets, sources) for clip in scored.clips), kinds)
 
 
@@ -98,6 +100,8 @@ def _wide_row(clip: ClipNote, targets: list[str], sources: list[str]) -> dict[st
     row["absent"] = "; ".join(f"{name}: {reason}" for name, reason in clip.absent.items())
     row["error"] = clip.error or ""
     row["notes"] = _notes(clip)
+    if clip.faces is not None:
+        row |= {"faces": clip.faces.most, "seconds with several faces": clip.faces.several_seconds}
     return row
 
 
@@ -145,6 +149,8 @@ WIDE = TableFormat(
     columns=(
         *_CLIP, "seconds", *_SCORE, "<target> from nothing", "<target> from <modality>", "present", "absent", "error",
         "notes",
+        "faces",
+        "seconds with several faces",
     ),
     make=wide,
 )  # fmt: skip
