@@ -104,7 +104,9 @@ def _open(features: str | Path | Store) -> Store:
     return features if isinstance(features, Store) else Store(Path(features))
 
 
-def evaluate(model: str | Path | Model, data: Source, features: str | Path | Store, split: str = "valid") -> Evaluation:
+def evaluate(
+    model: str | Path | Model, data: Source, features: str | Path | Store, split: str | None = None
+) -> Evaluation:
     """Evaluate a model on one split: r per emotion over all its clips, with intervals.
 
     Raises:

@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     overrides = [word for setting in QUICK for word in ("--set", setting)]
     said = mien("train", root / "clips.csv", "-f", root / "store", "--out", root / "run", *overrides)
     assert "ensemble" in said
-    assert "on 20 validation clips of 5 participants; split rule: official" in said
+    assert "on 20 validation clips of 5 participants, which chose the best epoch; split rule: official" in said
     return root
 
 
@@ -44,7 +44,7 @@ def test_evaluate_prints_intervals_and_writes_a_table(folder: Path, tmp_path: Pa
     said = mien("evaluate", *data, "--out", tmp_path / "t.parquet")
     assert "20 rated clips, intervals over participants" in said
     (basis,) = (line for line in said.splitlines() if line.startswith("split valid: "))
-    assert basis.startswith("split valid: 20 rated clips of 5 participants; Admiration, ")
+    assert basis.startswith("split valid: 20 rated clips of 5 participants, all of which chose the best epoch; ")
     assert basis.endswith("; from text, audio, vision, motion, where available")
     assert "text + audio + vision + motion" in said
     assert pq.read_table(tmp_path / "t.parquet").num_rows == 20

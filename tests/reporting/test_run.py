@@ -196,8 +196,9 @@ def test_the_first_block_says_how_many_people_and_clips_of_what_the_figure_rests
         people = int(facts["participants in them"])
         assert facts["clips evaluated, valid"] == "60" and 1 < people < 60
         assert basis == (
-            f"Split valid: 60 rated clips of {people} participants; Admiration, Amusement, Determination, "
-            "Empathic Pain, Excitement, Joy; from text, audio, vision, motion, where available"
+            f"Split valid: 60 rated clips of {people} participants, all of which chose the best epoch; Admiration, "
+            "Amusement, Determination, Empathic Pain, Excitement, Joy; from text, audio, vision, motion, "
+            "where available"
         )
 
 

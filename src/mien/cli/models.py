@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, or a run folder with one.")]
 FeaturesOption = Annotated[Path, typer.Option("--features", "-f", metavar="STORE", help="The clips' features.")]
 SplitOption = Annotated[str, typer.Option("--split", help="train, valid, test, another name in the table, or all.")]
+EvaluatedSplitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        help="train, valid, test, another name in the table, or all.  [default: the run's validation clips]",
+    ),
+]
 ResamplesOption = Annotated[int, typer.Option("--resamples", min=100, help="Bootstrap resamples.")]
 
 
@@ -105,7 +112,7 @@ def evaluate(
     model: ModelArgument,
     data: DataArgument,
     features: FeaturesOption,
-    split: SplitOption = "valid",
+    split: EvaluatedSplitOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="TABLE", help="Also write a row per clip: .csv, .parquet …")
     ] = None,
@@ -147,7 +154,7 @@ def compare(
         Path | None,
         typer.Option("--other-features", metavar="STORE", help="Features for the second model, if different."),
     ] = None,
-    split: SplitOption = "valid",
+    split: EvaluatedSplitOption = None,
     resamples: ResamplesOption = 10_000,
     targets: TargetsOption = None,
     label_scale: LabelScaleOption = 1.0,
@@ -160,7 +167,10 @@ def compare(
 
     manifest = _manifest(data, targets, label_scale)
     stores = (Store(features), Store(other_features or features))
-    print_comparison(compare_bundles(load_bundle(first), load_bundle(second), manifest, stores, split, resamples))
+    compared = compare_bundles(load_bundle(first), load_bundle(second), manifest, stores, split, resamples)
+    for note in compared.notes:
+        terminal.note(note)
+    print_comparison(compared)
 
 
 def submit(

@@ -109,12 +109,12 @@ def _run(folder: Path, title: str, data: Path | None, features: Path | None, spl
     found = read_run(folder)
     computed = None
     if data is not None and features is not None:
-        computed = _evaluate(folder, data, features, split or "valid"), str(data)
+        computed = _evaluate(folder, data, features, split), str(data)
     with as_written(folder, REMEDY):
         return run.page(found, title, computed, split)
 
 
-def _evaluate(folder: Path, data: Path, features: Path, split: str) -> "Evaluation":
+def _evaluate(folder: Path, data: Path, features: Path, split: str | None) -> "Evaluation":
     from mien.data.manifest import read_manifest
     from mien.evaluation.evaluate import evaluate
     from mien.features.store import Store

@@ -35,7 +35,9 @@ def print_run(summary: "RunSummary") -> None:
     split = read_json(summary.folder / "split.json")
     people = split["participants"]
     of = f"of {people[1]:,} participants" if people else "of unknown participants, treated as independent"
-    console.print(f"on {split['valid']:,} validation clips {of}; split rule: {split['rule']}")
+    console.print(
+        f"on {split['valid']:,} validation clips {of}, which chose the best epoch; split rule: {split['rule']}"
+    )
     console.print(f"{summary.folder}: trained in {summary.seconds:.0f} s; the model is in {summary.folder / 'model'}")
 
 
@@ -112,9 +114,10 @@ def print_evaluation(result: "Evaluation") -> None:
     if result.coverage is not None:
         width = float(np.mean(result.coverage.width))
         extent = f"width {width:.3f}" if np.isfinite(width) else "some infinite: too few clips to calibrate them"
+        own = ", on the clips that calibrated them" if result.coverage.calibration_clips else ""
         held = np.array(result.coverage.found)
         share = f"{held[np.isfinite(held)].mean():.1%}" if np.isfinite(held).any() else "unknown"
-        console.print(f"prediction intervals: {share} coverage (target {result.coverage.level:.0%}), {extent}")
+        console.print(f"prediction intervals: {share} coverage (target {result.coverage.level:.0%}), {extent}{own}")
     for target in result.targets:
         if target.why_undefined:
             console.print(f"{target.target}: r undefined, {target.why_undefined}")

@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mien.data.splits import clips_of, is_rated, labels_of
+from mien.data.splits import labels_of
 from mien.errors import DataError, ModelError
 from mien.evaluation.results import Coverage, Evaluation, TargetResult
+from mien.evaluation.seen_clips import Selection, select_clips
 from mien.evaluation.subgroups import by_group, interval_notes, participants_of
 from mien.features.source_files import check_unchanged
 from mien.features.store import Store
@@ -51,6 +52,7 @@ class ScoredSplit:
     """Rated clips of a split with their scores.
 
     Attributes:
+        selection: how the clips were chosen, and which of them the model has seen.
         clips: in the order of the manifest.
         inputs: their features in memory.
         labels: ``(N, E)``.
@@ -60,6 +62,7 @@ class ScoredSplit:
         absent: by clip, its missing modalities with the reason (``"text: no speech; motion: no face"``).
     """
 
+    selection: Selection
     clips: tuple[Clip, ...]
     inputs: ClipDataset
     labels: npt.NDArray[np.float32]
@@ -74,8 +77,8 @@ class ScoredSplit:
         return participants_of(self.clips)
 
 
-def score_split(bundle: Bundle, manifest: Manifest, store: Store, split: str) -> ScoredSplit:
-    """Score the rated clips of a split.
+def score_split(bundle: Bundle, manifest: Manifest, store: Store, split: str | None) -> ScoredSplit:
+    """Score the rated clips of a split, by default those that ``select_clips`` chooses.
 
     Raises:
         DataError: the split has no rated clip, the targets are not those of the model, or files were replaced since
@@ -83,13 +86,29 @@ def score_split(bundle: Bundle, manifest: Manifest, store: Store, split: str) ->
         ModelError: the features were made in a different way than those of the training.
         StoreError: features are damaged.
     """
+    check_targets(bundle, manifest)
+    return score_selection(bundle, store, select_clips(bundle, manifest, store, split))
+
+
+def check_targets(bundle: Bundle, manifest: Manifest) -> None:
+    """Check that the data are rated for the targets of the model.
+
+    Raises:
+        DataError: they are not.
+    """
     if manifest.targets != bundle.targets:
         raise DataError(
             f"{manifest.source}: rates {', '.join(manifest.targets)}, but the model scores {', '.join(bundle.targets)}"
         )
-    clips = tuple(clip for clip in clips_of(manifest, split) if is_rated(clip))
-    if not clips:
-        raise DataError(f"{manifest.source}: no clip of split {split!r} is rated; there is nothing to evaluate")
+
+
+def score_selection(bundle: Bundle, store: Store, selection: Selection) -> ScoredSplit:
+    """Score some rated clips.
+
+    Raises:
+        DataError, ModelError, StoreError: as ``score_split``.
+    """
+    clips = selection.clips
     check_features(bundle, store)
     check_unchanged(store, clips, bundle.modalities)
     ids = [clip.id for clip in clips]
@@ -98,7 +117,7 @@ def score_split(bundle: Bundle, manifest: Manifest, store: Store, split: str) ->
     present = np.stack([inputs.present(name).cpu().numpy() for name in bundle.modalities], -1)
     absent = tuple(_absent(store, clip, bundle.modalities, here) for clip, here in zip(ids, present, strict=True))
     scores = bundle.score_each(inputs)
-    return ScoredSplit(clips, inputs, labels, scores, bundle.bounded(scores.mean(0)), present, absent)
+    return ScoredSplit(selection, clips, inputs, labels, scores, bundle.bounded(scores.mean(0)), present, absent)
 
 
 def _absent(store: Store, clip: str, modalities: tuple[str, ...], present: npt.NDArray[np.bool_]) -> str:
@@ -123,7 +142,7 @@ def evaluate(
     bundle: Bundle,
     manifest: Manifest,
     store: Store,
-    split: str = "valid",
+    split: str | None = None,
     resamples: int = 10_000,
     subsets: bool = True,
     seed: int = 0,
@@ -134,7 +153,8 @@ def evaluate(
         bundle: the model.
         manifest: rated clips.
         store: their features.
-        split: ``train``, ``valid``, ``test``, another split of the manifest, or ``all``.
+        split: ``train``, ``valid``, ``test``, another split of the manifest, or ``all``; by default the validation
+            clips of the model's own run.
         resamples: of the bootstrap.
         subsets: also evaluate every subset of modalities, and robustness to missing ones.
         seed: of the bootstrap and of the choice of clips that lose a modality.
@@ -149,7 +169,7 @@ def evaluate(
     raw = bundle.score_subsets(scored.inputs, all_subsets(bundle.modalities)) if with_subsets else {}
     predictions = {names: bundle.bounded(scores) for names, scores in raw.items()}
     return Evaluation(
-        split=split,
+        split=scored.selection.split,
         clips=len(scored.clips),
         resampled="participants" if scored.clusters else "clips",
         targets=targets,
@@ -168,6 +188,8 @@ def evaluate(
         notes=_notes(bundle, scored, r),
         groups=by_group(scored.mean, scored.labels, scored.clips, resamples, seed),
         modalities=bundle.modalities,
+        trained_on=len(scored.selection.trained_on),
+        validated_on=len(scored.selection.validated_on),
     )
 
 
@@ -207,31 +229,85 @@ def evaluate_targets(
     return targets, interval(*over_emotions(r, drawn, clusters))
 
 
+def leak_notes(selection: Selection) -> list[str]:
+    """Warnings on clips that the model has seen."""
+    notes, count = [], len(selection.clips)
+    if seen := selection.trained_on:
+        notes.append(
+            f"the model was trained on {len(seen)} of these {count} clips, first {seen[0]}: results on them "
+            "say nothing about new clips; without --split, the validation clips of the model's run are evaluated"
+        )
+    if seen := selection.validated_on:
+        notes.append(
+            f"{len(seen)} of these {count} clips chose the best epoch and calibrated the prediction intervals: r is "
+            "slightly optimistic, and coverage near its target by construction"
+        )
+    return notes
+
+
+class Comparison(dict[str, PairedTest]):
+    """Paired tests by emotion, and ``mean`` for the score of the challenge.
+
+    Attributes:
+        notes: on clips that a model has seen, one line each.
+    """
+
+    notes: tuple[str, ...] = ()
+
+
 def compare(
     first: Bundle,
     second: Bundle,
     manifest: Manifest,
     stores: tuple[Store, Store],
-    split: str = "valid",
+    split: str | None = None,
     resamples: int = 10_000,
     seed: int = 0,
-) -> dict[str, PairedTest]:
+) -> Comparison:
     """Is the second model better than the first, on the same clips and the same resamples of them?
 
-    Returns:
-        By emotion, and ``mean`` for the score of the challenge.
+    Args:
+        first, second: the models.
+        manifest: rated clips.
+        stores: features for each model.
+        split: as in ``evaluate``; by default the clips that are validation clips of both runs.
+        resamples, seed: of the bootstrap.
 
     Raises:
-        DataError, ModelError: as ``score_split``.
+        DataError: as ``score_split``, or the runs have no validation clip in common.
+        ModelError: as ``score_split``.
     """
-    a, b = (score_split(model, manifest, store, split) for model, store in zip((first, second), stores, strict=True))
+    a, b = (
+        score_selection(model, store, selection)
+        for model, store, selection in zip(
+            (first, second), stores, _common(first, second, manifest, stores, split), strict=True
+        )
+    )
     p, q = a.mean, b.mean
-    results = {}
+    results = Comparison()
+    notes = ((name, note) for name, part in (("first", a), ("second", b)) for note in leak_notes(part.selection))
+    results.notes = tuple(f"{name} model: {note}" for name, note in notes)
     for e, name in enumerate(first.targets):
         one = [e]
         results[name] = paired_test(p[:, one], q[:, one], a.labels[:, one], a.clusters, resamples, seed)
     results["mean"] = paired_test(p, q, a.labels, a.clusters, resamples, seed)
     return results
+
+
+def _common(
+    first: Bundle, second: Bundle, manifest: Manifest, stores: tuple[Store, Store], split: str | None
+) -> tuple[Selection, Selection]:
+    """The same clips for both models."""
+    for model in (first, second):
+        check_targets(model, manifest)
+    a, b = (select_clips(model, manifest, store, split) for model, store in zip((first, second), stores, strict=True))
+    common = {clip.id for clip in a.clips} & {clip.id for clip in b.clips}
+    if not common:
+        raise DataError(
+            f"{manifest.source}: the two runs have no validation clip in common; name clips that neither model was "
+            "trained on with --split"
+        )
+    return a.among(common), b.among(common)
 
 
 def missing_curves(
@@ -265,7 +341,8 @@ def _coverage(bundle: Bundle, scored: ScoredSplit) -> Coverage | None:
     found = np.where(known.any(0), inside.sum(0) / count, np.nan)
     width = np.where(known, high - low, 0).sum(0) / count
     level = float(bundle.provenance["intervals"]["level"])
-    return Coverage(level, tuple(map(float, found)), tuple(map(float, width)))
+    calibrating = len(scored.selection.validated_on)
+    return Coverage(level, tuple(map(float, found)), tuple(map(float, width)), calibrating)
 
 
 def _table(bundle: Bundle, scored: ScoredSplit) -> pa.Table:
@@ -284,9 +361,9 @@ def _table(bundle: Bundle, scored: ScoredSplit) -> pa.Table:
 
 
 def _notes(bundle: Bundle, scored: ScoredSplit, r: Array) -> tuple[str, ...]:
-    notes = []
+    notes = [*leak_notes(scored.selection), *scored.selection.notes]
     if bundle.random_weights:
-        notes.append("made with random backbones: these numbers are meaningless")
+        notes.append("made with random backbones: these numbers mean nothing")
     if bundle.provenance.get("data", {}).get("synthetic"):
         notes.append("trained on synthetic people: for trying out")
     raw = scored.scores.mean(0)

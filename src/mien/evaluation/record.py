@@ -108,10 +108,18 @@ def _evaluation(record: Mapping[str, Any], table: pa.Table) -> Evaluation:
         subsets={name: or_nan(r) for name, r in record["subsets"].items()},
         missing={name: _array(curve) for name, curve in record["missing"].items()},
         shares=tuple(record["shares"]),
-        coverage=coverage and Coverage(coverage["level"], _numbers(coverage["found"]), _numbers(coverage["width"])),
+        coverage=coverage
+        and Coverage(
+            coverage["level"],
+            _numbers(coverage["found"]),
+            _numbers(coverage["width"]),
+            coverage.get("calibration_clips", 0),
+        ),
         table=table,
         notes=tuple(record["notes"]),
         modalities=tuple(record.get("modalities", ())),
+        trained_on=record.get("trained_on", 0),
+        validated_on=record.get("validated_on", 0),
         groups=tuple(
             GroupResult(**{**row, "r": _interval(row["r"]), "error": _interval(row["error"])})
             for row in record["groups"]

@@ -41,11 +41,16 @@ class TargetResult:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Coverage of the prediction intervals: target ``level``, and per emotion the share found and the mean width."""
+    """Coverage of the prediction intervals: target ``level``, and per emotion the share found and the mean width.
+
+    ``calibration_clips`` of the clips also calibrated the intervals: on these, the coverage is near the target by
+    construction.
+    """
 
     level: float
     found: tuple[float, ...]
     width: tuple[float, ...]
+    calibration_clips: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,8 @@ class Evaluation:
         notes: caveats, one line each.
         groups: by group of people, if the manifest has groups.
         modalities: of the model.
+        trained_on: number of clips that the model was trained on; the results are no estimate for new clips then.
+        validated_on: number of clips that chose the best epoch of its training; r is slightly optimistic on them.
     """
 
     split: str
@@ -87,6 +94,8 @@ class Evaluation:
     notes: tuple[str, ...]
     groups: tuple[GroupResult, ...] = ()
     modalities: tuple[str, ...] = ()
+    trained_on: int = 0
+    validated_on: int = 0
 
     @property
     def people(self) -> int | None:
@@ -96,12 +105,26 @@ class Evaluation:
 
     @property
     def basis(self) -> str:
-        """The basis of the results as a sentence: split, clips, people, targets and modalities."""
+        """The basis of the results as text: split, clips and whether the model has seen them, targets, modalities."""
         names = ", ".join(target.target for target in self.targets)
         given = f"; from {', '.join(self.modalities)}, where available" if self.modalities else ""
         return (
-            f"split {self.split}: {people_and_clips(self.clips, self.table['participant'].to_pylist())}; {names}{given}"
+            f"split {self.split}: {people_and_clips(self.clips, self.table['participant'].to_pylist())}"
+            f"{seen(self.clips, self.trained_on, self.validated_on)}; {names}{given}"
         )
+
+
+def seen(clips: int, trained_on: int, validated_on: int) -> str:
+    """How many clips the model was trained on, and how many chose its best epoch, as text.
+
+    >>> seen(58, 55, 3)
+    ', 55 of which the model was trained on, and 3 of which chose the best epoch'
+    >>> seen(58, 0, 58), seen(58, 0, 0)
+    (', all of which chose the best epoch', '')
+    """
+    parts = ((trained_on, "the model was trained on"), (validated_on, "chose the best epoch"))
+    texts = [f"{'all' if count == clips else f'{count:,}'} of which {what}" for count, what in parts if count]
+    return f", {', and '.join(texts)}" if texts else ""
 
 
 def people_and_clips(clips: int, people: Sequence[str | None]) -> str:

@@ -104,6 +104,22 @@ def content_of(path: Path, sha256: Callable[[Path], str] = sha256_of) -> str:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+def contents_of(store: Store, clips: Iterable[str]) -> list[set[str]]:
+    """Keys of the files, or parts of files, that features of clips were made from; equal keys are equal recordings.
+
+    Transcripts do not count, because different clips may have the same words; imported features have no file.
+
+    Raises:
+        StoreError: an origin is damaged.
+    """
+    names, contents = store.modalities, []
+    for clip in clips:
+        origins = {row.origin for name in names if (row := store.row(clip, name))}
+        files = [origin for origin in map(SourceFile.read, origins) if origin and origin.source != TRANSCRIPT]
+        contents.append({key_of(file.content, file.start, file.end) for file in files})
+    return contents
+
+
 def check_unchanged(store: Store, clips: Iterable[Clip], modalities: Iterable[str]) -> None:
     """Check that no clip was replaced since its features were computed.
 

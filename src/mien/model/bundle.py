@@ -65,6 +65,7 @@ class Bundle:
         random_weights: whether the backbones had random weights, so that scores are meaningless.
         provenance: data and store fingerprints, versions, results.
         quantiles: half-widths of the prediction intervals ``(E,)`` by available modalities (``"audio+text"``).
+        folder: that it was read from; ``None`` before it is saved.
     """
 
     module: Unimodal | Multimodal
@@ -76,6 +77,7 @@ class Bundle:
     random_weights: bool
     provenance: Mapping[str, Any] = field(default_factory=dict)
     quantiles: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    folder: Path | None = None
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -222,6 +224,7 @@ def load_bundle(folder: Path, device: str | torch.device | None = None, local: S
         random_weights=description.random_weights,
         provenance=provenance.model_dump(exclude_unset=True),
         quantiles={n.removeprefix(QUANTILES): v for n, v in tensors.items() if n.startswith(QUANTILES)},
+        folder=folder,
     )
 
 

@@ -101,7 +101,8 @@ def head(run: Run, evaluation: Evaluation, whole: bool) -> list[Any]:
     banner = [Notice(f"The model was {SYNTHETIC}.", "warning")] if synthetic else []
     # What is missing has a table of its own, and the banner says the other.
     notes = [n for n in evaluation.notes if ": missing from" not in n and not n.startswith("trained on synthetic")]
-    warnings = [Notice(note, "warning" if "mean nothing" in note else "note") for note in notes]
+    serious = ("mean nothing", "say nothing about new clips")
+    warnings = [Notice(n, "warning" if any(text in n for text in serious) else "note") for n in notes]
     undefined = [f"{t.target}: r is undefined, {t.why_undefined}" for t in evaluation.targets if t.why_undefined]
     return [
         Facts(facts, big=True),

@@ -136,6 +136,7 @@ def _of_predictions(run: Run) -> Evaluation:
         mean_r=mean_r, defined=sum(np.isfinite(target.r.value) for target in targets),
         mean_ccc=float(mean_defined([target.ccc for target in targets])), seeds=mean_defined(run.r["fused"]),
         subsets={}, missing={}, shares=(), coverage=None, table=table, notes=tuple(notes), modalities=run.modalities,
+        validated_on=table.num_rows,
     )  # fmt: skip
 
 

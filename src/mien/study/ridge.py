@@ -34,14 +34,24 @@ def ridge_scores(parts: Mapping[str, tuple[Array, Array]], labels: Array) -> Arr
 
     Args:
         parts: by modality, pooled features of training and validation clips.
-        labels: ``(N, E)`` of the training clips, without ``nan``.
+        labels: ``(N, E)`` of the training clips, ``nan`` where unrated: such clips are left out, emotion by emotion.
+
+    Returns:
+        ``nan`` for an emotion with fewer than two rated training clips.
 
     Features are standardised over the training clips; a missing modality is replaced by its mean, with a missingness
     indicator column. The penalty is chosen per emotion by leave-one-out on the training clips.
     """
     train, valid = zip(*(_standard(*part) for part in parts.values()), strict=True)
-    ridge = RidgeCV(PENALTIES, alpha_per_target=True).fit(np.hstack(train), labels)
-    return np.asarray(ridge.predict(np.hstack(valid)), np.float32)
+    inputs, outputs, known = np.hstack(train), np.hstack(valid), ~np.isnan(labels)
+    if known.all():
+        ridge = RidgeCV(PENALTIES, alpha_per_target=True).fit(inputs, labels)
+        return np.asarray(ridge.predict(outputs), np.float32)
+    scores = np.full((len(outputs), labels.shape[1]), np.nan, np.float32)
+    for e in np.flatnonzero(known.sum(0) > 1):
+        rows = known[:, e]
+        scores[:, e] = RidgeCV(PENALTIES).fit(inputs[rows], labels[rows, e]).predict(outputs)
+    return scores
 
 
 def _standard(train: Array, valid: Array) -> tuple[Array, Array]:

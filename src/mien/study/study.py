@@ -111,7 +111,7 @@ def _run_study(
     for work, failed in progress(_all(context, encoders, batches, workers), len(encoders) + len(batches)):
         reasons += [f"{_name(work)}: {failed.reason}"] if isinstance(failed, Failed) else failed
     results, split = compare_cells(plan, context), context.split(plan.reference.settings)
-    write_split(out, split)
+    write_split(out, split, Store(features))
     return (
         results,
         tuple(reasons),

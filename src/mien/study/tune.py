@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mien.config import Settings, read_settings, read_yaml, with_changes
+from mien.config import Settings, SplitSettings, read_settings, read_yaml, with_changes
 from mien.data.splits import clips_of
 from mien.errors import Damaged, DataError, DependencyMissing, SettingsError
 from mien.features.source_files import check_unchanged
@@ -81,11 +81,12 @@ class SpaceFile(BaseModel):
 
 @dataclass(frozen=True)
 class Space:
-    """A search space: the file's contents, the base settings, and the path."""
+    """A search space: the file's contents, the base settings of trials, the path, and the split of the recipe."""
 
     file: SpaceFile
     base: Settings
     path: Path
+    split: SplitSettings
 
     def settings(self, chosen: dict[str, Choice]) -> Settings:
         """The settings of a trial."""
@@ -151,9 +152,8 @@ class Search:
         if self.best is None:
             reason = self.done[0].reason if self.done else "there were none"
             raise SettingsError(f"{self.space.path}: all trials failed ({reason})")
-        settings = self.space.settings(self.best.chosen).model_dump(mode="json")
         recipe = self.out / "recipe.yaml"
-        _write(recipe, yaml.safe_dump(settings, sort_keys=False))
+        _write(recipe, self._recipe(self.space.settings(self.best.chosen)))
         with atomic_file(self.out / "trials.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(escaped_row(["trial", *self.space.file.space, "r", "failed"]))
@@ -173,6 +173,14 @@ class Search:
         write_json(self.out / TUNING, record)
         return recipe
 
+    def _recipe(self, settings: Settings) -> str:
+        """The settings of a trial as YAML, with the split of the base: the inner one is of the training clips only."""
+        split = self.space.split.model_dump(mode="json", exclude_defaults=True)
+        values = settings.model_dump(mode="json", exclude={"split"}) | ({"split": split} if split else {})
+        kept = "the split of the search's base" if split else "no split: that of the data is used"
+        note = f"# The best of {len(self.done)} trials on an inner split of the training clips. It has {kept}.\n"
+        return note + yaml.safe_dump(values, sort_keys=False)
+
 
 def read_space(file: Path) -> Space:
     """Read the file of a search.
@@ -185,9 +193,9 @@ def read_space(file: Path) -> Space:
     except ValidationError as error:
         first = error.errors()[0]
         raise SettingsError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    base = read_settings(file.parent / read.base if read.base else None)
+    base = with_changes(read_settings(file.parent / read.base if read.base else None), read.settings, str(file))
     inner = {"split.kind": "kfold", "split.folds": read.folds, "split.fold": 0, "seeds": list(range(read.seeds))}
-    space = Space(read, with_changes(base, {**read.settings, **inner}, str(file)), file)
+    space = Space(read, with_changes(base, inner, str(file)), file, base.split)
     for end in (0, -1):  # both ends of every range must be valid
         space.settings({name: _ends(values)[end] for name, values in read.space.items()})
     return space

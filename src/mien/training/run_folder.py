@@ -31,6 +31,8 @@ from mien.config import LOCAL_MEDIA, Settings
 from mien.data.splits import Split
 from mien.data.synthetic import count_synthetic
 from mien.errors import Damaged, DataError, ModelError
+from mien.features.source_files import contents_of
+from mien.features.store import Store
 from mien.schema import RATING_SCALE, Manifest
 from mien.storage.checksums import read_checksummed, write_checksummed
 from mien.storage.exclusive import LOCK, exclusive_writer
@@ -136,8 +138,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write_split(folder: Path, split: Split) -> None:
-    """Write ``split.json``: the clips of each side, and the overlap between sides."""
+def write_split(folder: Path, split: Split, store: Store) -> None:
+    """Write ``split.json``: the clips of each side, their overlap, and the contents of the training clips' files."""
     train, valid = [clip.id for clip in split.train], [clip.id for clip in split.valid]
     record = {
         "rule": split.rule,
@@ -149,6 +151,7 @@ def write_split(folder: Path, split: Split) -> None:
         "notes": list(split.notes),
         "train_clips": train,
         "valid_clips": valid,
+        "train_contents": sorted(set().union(*contents_of(store, train))),
     }
     write_json(folder / "split.json", record)
 

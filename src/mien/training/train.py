@@ -138,7 +138,7 @@ def train(
 
 def _stages(run: _Run) -> dict[str, npt.NDArray[np.float64]]:
     """Train the unfinished parts, and write the results: r by model."""
-    write_split(run.folder, run.split)
+    write_split(run.folder, run.split, run.store)
     if run.settings.stage2.adaptation != "joint":
         for modality in run.modalities:
             _stage1(run, modality)

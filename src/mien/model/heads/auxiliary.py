@@ -6,7 +6,7 @@
 The score is that of ``Fusion`` with the same weights; the auxiliary heads influence it only through trained encoders,
 so with frozen encoders they have no effect.
 
-Source: Huang et al. 2026, arXiv:2603.13760.
+Source: Huang et al. 2026, arXiv:2603.13760; weights of .03 to .08 there, ``stage2.auxiliary`` for all here.
 Shapes: ``K`` models, ``B`` batch, ``D`` embedding width, ``E`` emotions.
 """
 

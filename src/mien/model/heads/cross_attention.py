@@ -8,8 +8,8 @@ The encoders of stage 1 attend with one query for all clips; here the text of th
 learned token replaces a missing modality, and is the query if text is missing (``missing="token"``); with ``"zero"``
 the query of a clip without text is a bias. The query is the modality with a single vector per clip, else the first.
 
-Source: "TAEMI", Zhu et al. 2026, arXiv:2603.14976; 512 wide there, ``hidden`` here, without the output projection of
-each attention, which the regressor's first layer makes up for.
+Source: "TAEMI", Zhu et al. 2026, arXiv:2603.14976; 512 wide with dropout .1 there, ``hidden`` wide with the
+dropout of stage 2 here, and without the output projection of each attention.
 Shapes: ``K`` models, ``B`` batch, ``S`` segments, ``F`` feature width, ``W`` width, ``J`` heads of attention,
 ``E`` emotions.
 """

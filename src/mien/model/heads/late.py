@@ -7,7 +7,7 @@
 Interactions between modalities cannot be learned, and contributions are additive.
 
 Sources: the mean of unimodal predictions is the baseline of the challenge; weights per emotion: Savchenko 2025,
-arXiv:2503.10399 (there chosen on validation clips, here learned with the rest).
+arXiv:2503.10399 (there chosen on validation clips after training with 1 - r, here learned with the rest).
 Shapes: ``K`` models, ``B`` batch, ``M`` modalities, ``D`` embedding width, ``E`` emotions.
 """
 
