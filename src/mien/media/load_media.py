@@ -114,7 +114,7 @@ def load_media(clip: Clip, wanted: Set[str], engines: MediaEngines, settings: Se
     elif "text" in wanted and waveform is not None:
         transcript = engines.transcriber.transcribe(waveform)
         missing["text"] = _no_words_reason(transcript, seconds)
-        notes += _language_notes(transcript)
+        notes += _language_notes(transcript, settings.speech.language)
     has_words = "text" in wanted and transcript is not None and transcript.text.strip()
     if decoded.failure and waveform is None and track is None and not has_words:
         raise MediaError(decoded.failure)
@@ -216,12 +216,12 @@ def _face_notes(track: FaceTrack | None) -> Iterator[str]:
         )
 
 
-def _language_notes(transcript: Transcript) -> Iterator[str]:
+def _language_notes(transcript: Transcript, expected: str) -> Iterator[str]:
     """Notes on words that may be of another language than the recogniser expects."""
     if transcript.detected_language is not None:
         yield (
             f"another language: {transcript.source} detected {transcript.detected_language}, but "
-            f"{transcript.language} is expected; set speech.language"
+            f"{expected} is expected; set speech.language"
         )
     elif transcript.doubtful:
         yield (
