@@ -194,13 +194,15 @@ def _one_clip(scored: ScoresDocument) -> Section:
 
 def _all_clips(scored: ScoresDocument) -> Section:
     emotions = [Column(name, ".2f") for name in scored.targets]
-    columns = [Column("clip"), *emotions, Column("modalities"), Column("faces", ",", "the most in one frame"),
-               Column("several faces, s", ".1f", "for how long more than one was in view"),
-               Column("seconds", ".1f")]  # fmt: skip
+    searched = any(clip.faces is not None for clip in scored.clips)
+    faces = [Column("faces", ",", "the most in one frame"),
+             Column("several faces, s", ".1f", "for how long more than one was in view")]  # fmt: skip
+    columns = [Column("clip"), *emotions, Column("modalities"), *(faces if searched else []), Column("seconds", ".1f")]
     rows = [
-        (clip.clip, *map(clip.scores.get, scored.targets), _from(clip, scored), *_faces(clip), clip.seconds)
+        (clip.clip, *map(clip.scores.get, scored.targets), _from(clip, scored),
+         *(_faces(clip) if searched else ()), clip.seconds)
         for clip in scored.clips
-    ]
+    ]  # fmt: skip
     ends = [(clip.clip, *(_interval(clip, name) for name in scored.targets)) for clip in scored.clips]
     intervals = Table(
         "intervals", "Prediction intervals, sorted by their lower ends", [Column("clip"), *emotions], ends
