@@ -269,12 +269,36 @@ def test_a_run_on_synthetic_people_has_the_banner_once_and_others_have_none(run:
         ]
 
 
-def test_that_the_best_epoch_makes_r_optimistic_is_said_where_r_is(made: Page, evaluated_twice: Path) -> None:
-    said = "The best epoch was chosen on the run's validation clips, so r on them is slightly optimistic."
-    points = [point for block in made.head if isinstance(block, Prose) for point in block.points]
-    assert said in points
-    of_train = page(read_run(evaluated_twice)).head
-    assert not any(said in block.points for block in of_train if isinstance(block, Prose))
+def test_that_the_best_epoch_makes_r_optimistic_is_said_once_where_r_is(
+    made: Page, bare: Path, evaluated_twice: Path
+) -> None:
+    def said(shown: Page) -> int:
+        points = [point for block in shown.head if isinstance(block, Prose) for point in block.points]
+        notices = [block.text for block in shown.head if isinstance(block, Notice)]
+        return sum("slightly optimistic" in text for text in (*points, *notices))
+
+    assert said(made) == said(page(read_run(bare))) == 1
+    assert said(page(read_run(evaluated_twice))) == 0  # training clips: worse than optimistic
+
+
+def test_clips_that_the_model_was_trained_on_are_flagged(made: Page, evaluated_twice: Path) -> None:
+    """All 80 clips of split train; none of split valid."""
+    assert "of these, trained on" not in first_block(made)[0]
+    shown = page(read_run(evaluated_twice))
+    assert first_block(shown)[0]["of these, trained on"] == "80"
+    warnings = [block.text for block in shown.head if isinstance(block, Notice) and block.level == "warning"]
+    assert any("was trained on 80 of these 80 clips" in text for text in warnings)
+
+
+def test_coverage_on_the_clips_that_calibrated_the_intervals_is_said_to_be_no_test(made: Page, run: Path) -> None:
+    def caption(shown: Page) -> str:
+        return next(block.caption for block in shown.blocks if isinstance(block, Figure) and block.id == "coverage")
+
+    assert caption(made).endswith("60 of these clips calibrated the intervals, which is no test of them.")
+    evaluation, data = read_evaluation(run, "valid")
+    assert evaluation.coverage is not None
+    fresh = replace(evaluation, coverage=replace(evaluation.coverage, calibration_clips=0))
+    assert caption(page(read_run(run), computed=(fresh, data))).endswith("Dashed: the target.")
 
 
 def test_every_table_of_figures_has_the_number_of_clips_and_people(made: Page, run: Path) -> None:

@@ -140,12 +140,12 @@ def coverage(evaluation: Evaluation) -> list[Figure]:
     ]
     counts = _counts(evaluation)
     numbers = [(n, f, found.level, w, *counts) for n, f, w in zip(names, found.found, found.width, strict=True)]
-    note = " The intervals were calibrated on the validation clips: the coverage on these is no test of them."
+    note = f" {found.calibration_clips:,} of these clips calibrated the intervals, which is no test of them."
     return [
         Figure(
             "coverage", "Coverage of the prediction intervals",
             f"Share of ratings inside the {found.level:.0%} interval of their prediction. Dashed: the target."
-            f"{note if evaluation.split == 'valid' else ''}",
+            f"{note if found.calibration_clips else ''}",
             "Coverage: " + "; ".join(f"{n} {number(f)}" for n, f in zip(names, found.found, strict=True)) + ".",
             [bars(rows, "coverage", mark=found.level)],
             Table("coverage-numbers", "Coverage and width of the intervals", columns, numbers),

@@ -96,18 +96,21 @@ def head(run: Run, evaluation: Evaluation, whole: bool) -> list[Any]:
         *([(f"best emotion: {best.target}", number(best.r.value))] if best else []),
         (f"clips evaluated, {evaluation.split}", f"{evaluation.clips:,}"),
         ("participants in them", f"{len(set(people)):,}" if all(people) else "unknown"),
+        *([("of these, trained on", f"{evaluation.trained_on:,}")] if evaluation.trained_on else []),
     ]
     synthetic = bool(run.provenance.get("data", {}).get("synthetic"))
     banner = [Notice(f"The model was {SYNTHETIC}.", "warning")] if synthetic else []
     # What is missing has a table of its own, and the banner says the other.
     notes = [n for n in evaluation.notes if ": missing from" not in n and not n.startswith("trained on synthetic")]
+    noted = any("slightly optimistic" in note for note in notes)
+    optimism = [OPTIMISM] if evaluation.validated_on and not noted else []
     serious = ("mean nothing", "say nothing about new clips")
     warnings = [Notice(n, "warning" if any(text in n for text in serious) else "note") for n in notes]
     undefined = [f"{t.target}: r is undefined, {t.why_undefined}" for t in evaluation.targets if t.why_undefined]
     return [
         Facts(facts, big=True),
         *banner,
-        Prose(points=[_upper(evaluation.basis), *([OPTIMISM] if evaluation.split == "valid" else [])]),
+        Prose(points=[_upper(evaluation.basis), *optimism]),
         *warnings,
         *map(Notice, undefined),
         *([] if whole else [_not_evaluated(run)]),
