@@ -74,6 +74,7 @@ class Sheet:
         return float(self.page.locator(".moment").inner_text())
 
     def click_at(self, share: float) -> None:
+        self.page.locator(".scrub").scroll_into_view_if_needed()
         box = self.page.locator(".scrub").bounding_box()
         self.page.mouse.click(box["x"] + share * box["width"], box["y"] + box["height"] / 3)
 
