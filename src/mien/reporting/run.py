@@ -151,7 +151,7 @@ def models_table(run: Run) -> Table:
                Column("± seeds", ".4f", "standard deviation of the mean over seeds"), *COUNTS]  # fmt: skip
     return Table(
         "models",
-        "Validation r of every model: mean over seeds; ensemble: r of the mean score",
+        "Validation r of every model: mean over seeds; ensemble: r of the mean score, on the rating scale",
         columns,
         rows,
         strong=strong,

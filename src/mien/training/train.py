@@ -25,7 +25,7 @@ from mien.model.bundle import Bundle, load_bundle, save_bundle
 from mien.model.conformal import calibrate
 from mien.model.inputs import ClipDataset
 from mien.model.network import Multimodal, ParamGroup, Unimodal, variants
-from mien.schema import Manifest
+from mien.schema import RATING_SCALE, Manifest
 from mien.storage.files import atomic_file, write_json
 from mien.training.fit import Epoch
 from mien.training.run_folder import EpochLog, has_tensorboard, open_run, provenance, write_split
@@ -186,14 +186,19 @@ def _stage2(run: _Run, r: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, np
         )
         bundle = _bundle(run, module, run.modalities)
         scores = bundle.score_each(valid)
-        fused = {"fused": pearson(scores, run.labels), "ensemble": pearson(scores.mean(0, keepdims=True), run.labels)}
-        _save(run, bundle, valid, run.folder / "model", {**r, **fused})
+        _save(run, bundle, valid, run.folder / "model", {**r, **_fused_r(scores, run.labels)})
         _remove(context.checkpoint)
     scores = load_bundle(run.folder, device=valid.labels.device).score_each(valid)
     run.scores["fused"] = scores
-    fused = {"fused": pearson(scores, run.labels), "ensemble": pearson(scores.mean(0, keepdims=True), run.labels)}
+    fused = _fused_r(scores, run.labels)
     run.log(f"stage 2: r = {_mean(fused['fused']):.4f}, of the mean of all models {_mean(fused['ensemble']):.4f}")
     return fused
+
+
+def _fused_r(scores: npt.NDArray[np.float32], labels: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float64]]:
+    """r of each model, ``fused``, and of what users get, ``ensemble``: their mean, clipped to the rating scale."""
+    ensemble = np.clip(scores.mean(0, keepdims=True), *RATING_SCALE)
+    return {"fused": pearson(scores, labels), "ensemble": pearson(ensemble, labels)}
 
 
 def _encoders(run: _Run, valid: ClipDataset) -> dict[str, Unimodal]:
@@ -253,14 +258,15 @@ def _save(
 
 
 def _write_predictions(run: _Run) -> None:
-    """A row per validation clip: its labels, and the predictions of each model (mean over seeds)."""
+    """A row per validation clip: its labels, and the mean scores of each model on the rating scale."""
     columns: dict[str, Any] = {
         "clip": [clip.id for clip in run.split.valid],
         "participant": [clip.participant for clip in run.split.valid],
     }
     columns |= {f"rated {target}": run.labels[:, e] for e, target in enumerate(run.manifest.targets)}
     for name, scores in run.scores.items():
-        columns |= {f"{name} {target}": scores.mean(0)[:, e] for e, target in enumerate(run.manifest.targets)}
+        mean = np.clip(scores.mean(0), *RATING_SCALE)
+        columns |= {f"{name} {target}": mean[:, e] for e, target in enumerate(run.manifest.targets)}
     with atomic_file(run.folder / "predictions.parquet") as part, part.open("wb") as file:
         pq.write_table(pa.table(columns), file, compression="zstd")
 
