@@ -197,7 +197,7 @@ def test_the_thread_that_works_for_a_model_keeps_the_network_of_the_program(mode
     assert not is_denied()
 
 
-def test_a_clip_is_packed_once_for_its_scores_and_their_reasons(
+def test_a_loaded_model_packs_each_clip_once_with_its_windows(
     model: Model, clips: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     packed: list[int] = []
@@ -209,4 +209,4 @@ def test_a_clip_is_packed_once_for_its_scores_and_their_reasons(
     monkeypatch.setattr("mien.inference.score.pack", counted)
     first, second = model.predictions(clips, windows=0.5, why=True)
     assert first.why and second.why
-    assert packed == [1, len(first.windows), 1, len(second.windows)]  # each clip, and its windows
+    assert packed == [1 + len(first.windows), 1 + len(second.windows)]  # each clip with its windows

@@ -29,11 +29,11 @@ def test_an_empty_transcript_is_absent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sound", "reason"),
+    ("waveform", "reason"),
     [(np.zeros(16000, np.float32), "digitally silent"), (np.ones(100, np.float32), "audio of 6 ms is too short")],
 )
-def test_sound_without_anything_in_it_is_absent(sound: np.ndarray, reason: str) -> None:
-    absent = MODALITIES["audio"].prepare(replace(media(), sound=sound))
+def test_a_waveform_without_anything_in_it_is_absent(waveform: np.ndarray, reason: str) -> None:
+    absent = MODALITIES["audio"].prepare(replace(media(), waveform=waveform))
     assert isinstance(absent, Absent)
     assert reason in absent.reason
 
