@@ -24,7 +24,7 @@ import numpy as np
 from section import table
 
 from mien.config import SpeechSettings
-from mien.media import speech
+from mien.media import speech, transcript_check
 from mien.schema import SAMPLE_RATE, Word
 from mien.synthetic.corpus_check import word_errors
 from mien.weights import locate
@@ -169,7 +169,7 @@ class Cached(speech.Transcriber):
         self.seconds += known["seconds"]
         self.calls += 1
         segments = [
-            speech.Segment(**{**one, "words": tuple(Word(**word) for word in one["words"])})
+            transcript_check.Segment(**{**one, "words": tuple(Word(**word) for word in one["words"])})
             for one in known["segments"]
         ]
         return speech._Recognised(chunk, segments, "en")

@@ -16,19 +16,16 @@ from hypothesis import strategies as st
 from mien.config import MediaSettings, Settings, SpeechSettings
 from mien.errors import DependencyMissing, SettingsError, WeightsError, WeightsMissing
 from mien.media import speech as speech_module
+from mien.media import transcript_check
+from mien.media.chunks import chunks, clip_time
 from mien.media.decode import MediaReader
 from mien.media.load_media import MediaEngines, load_media
 from mien.media.speech import (
     TRAILING_SILENCE_SECONDS,
-    Segment,
     Transcriber,
-    chunks,
-    clip_time,
-    is_plausible,
-    problems,
-    without_loops,
     without_padding,
 )
+from mien.media.transcript_check import Segment, is_plausible, problems, without_loops
 from mien.media.vad import open_vad, segment_windows, voice_activity, widen
 from mien.schema import SAMPLE_RATE, Clip, Word
 from mien.synthetic import voice
@@ -369,7 +366,7 @@ def test_without_the_full_window_the_sentence_is_lost_or_repeated(
     """The fault that the test above guards against can still be seen."""
     monkeypatch.setattr(speech_module, "TRAILING_SILENCE_SECONDS", 4.0)
     monkeypatch.setattr(speech_module, "problems", lambda *_: 0)
-    monkeypatch.setattr(speech_module, "without_loops", tuple)
+    monkeypatch.setattr(transcript_check, "without_loops", tuple)
     texts = [listener.transcribe(in_noise(*noisy)).text for noisy in NOISY]
     assert all(word_errors(SAID, text)[0] >= 10 for text in texts), texts
 

@@ -13,11 +13,9 @@ Shapes: ``N`` samples at 16 kHz.
 """
 
 import math
-import zlib
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +24,10 @@ import numpy.typing as npt
 
 from mien.config import SpeechSettings
 from mien.errors import DependencyMissing, SettingsError, WeightsError, WeightsMissing
+from mien.media.chunks import PAD_SECONDS, Span, chunks, clip_time
+from mien.media.transcript_check import Segment, is_plausible, problems, reduced
 from mien.media.vad import open_vad, speech_segments, widen
 from mien.schema import SAMPLE_RATE, Transcript, Word
-
-Span = tuple[float, float]
-"""Start and end in seconds."""
-
-PAD_SECONDS = 0.2
-"""Audio kept before and after each segment of speech: the detector misses onsets and endings."""
-
-CHUNK_SECONDS = 30.0
-"""The recogniser's window."""
 
 FRAMES_PER_SECOND = 100
 """Of the recogniser's spectrogram."""
@@ -50,51 +41,8 @@ repeats a sentence in 5 % of 420 variants of real speech, with 8 s in 2 %, as wi
 FULL_WINDOW_SECONDS = 30.0
 """Silence that fills the window after any chunk."""
 
-LONGEST_SPAN_SECONDS = 300.0
-"""Longer speech (or singing) without a pause is split, since the recogniser's memory grows with its input."""
-
-MAX_NO_SPEECH_PROBABILITY = 0.5
-MIN_LOGPROB = -1.0
-"""A segment is dropped if silence is likelier than speech *and* its mean token log-probability is this low (Whisper's
-own threshold of a failed decoding)."""
-
-MAX_COMPRESSION_RATIO = 2.4
-"""A text with a larger zlib compression ratio is repetitive."""
-
-NO_LENGTH_SECONDS = 0.02
-"""Words that are shorter have no length: the recogniser found no audio for them."""
-
-WORDS_WITHOUT_LENGTH = 3
-"""So many words without length in a row look invented."""
-
-MAX_GAP_SECONDS = 1.5
-"""Speech without words for longer looks lost."""
-
-SHORTEST_LOOP = 3
-"""Words in the shortest loop that is reduced to one copy."""
-
-
 MIN_LANGUAGE_PROBABILITY = 0.5
 """A detected language of lower probability is not reported."""
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A segment of a chunk's transcript, with times in the chunk.
-
-    Attributes:
-        words: their texts as in ``text``, with the spaces before them.
-        logprob: mean log-probability of the tokens.
-        no_speech: the recogniser's probability of silence.
-        compression_ratio: of the text, by zlib.
-    """
-
-    text: str
-    words: tuple[Word, ...]
-    seconds: float
-    logprob: float
-    no_speech: float
-    compression_ratio: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +116,7 @@ class Transcriber:
         if problems(found.segments, chunk):
             full = self._recognise(waveform, chunk, FULL_WINDOW_SECONDS)
             found = min(full, found, key=lambda result: problems(result.segments, chunk))
-        if len(chunk) == 1 or all(one.compression_ratio <= MAX_COMPRESSION_RATIO for one in found.segments):
+        if len(chunk) == 1 or not any(one.repetitive for one in found.segments):
             return [found]
         return [part for span in chunk for part in self._recognise_chunk(waveform, [span])]
 
@@ -209,126 +157,6 @@ class Transcriber:
         return asr
 
 
-def problems(segments: Sequence[Segment], chunk: Sequence[Span]) -> int:
-    """How many of three signs of a failed transcription a chunk's segments have.
-
-    They are repetitive, or have words without length in a row, or leave speech without words.
-    """
-    kept = [segment for segment in segments if not is_silence(segment)]
-    return (
-        any(segment.compression_ratio > MAX_COMPRESSION_RATIO for segment in kept)
-        + any(_words_without_length(segment.words) >= WORDS_WITHOUT_LENGTH for segment in kept)
-        + (_longest_gap([word for segment in kept for word in segment.words], chunk) > MAX_GAP_SECONDS)
-    )
-
-
-def _words_without_length(words: Sequence[Word]) -> int:
-    """The longest row of words without length."""
-    longest = row = 0
-    for word in words:
-        row = row + 1 if word.end - word.start < NO_LENGTH_SECONDS else 0
-        longest = max(longest, row)
-    return longest
-
-
-def _longest_gap(words: Sequence[Word], chunk: Sequence[Span]) -> float:
-    """The longest time without words within a span of a chunk, not counting its padding."""
-    longest = offset = 0.0
-    for start, end in chunk:
-        reached, stop = offset + PAD_SECONDS, offset + end - start - PAD_SECONDS
-        for word in words:
-            if word.end > reached and word.start < stop:
-                longest, reached = max(longest, word.start - reached), word.end
-        longest, offset = max(longest, stop - reached), offset + end - start
-    return longest
-
-
-def without_loops(words: Sequence[Word]) -> tuple[Word, ...]:
-    """Words with one copy of each loop: of a passage that repeats itself, and most words of one copy without length.
-
-    A repetition that takes its time was said; one without length was not.
-
-    >>> again = [Word(text, at, at, 1.0) for text, at in (("we", 1.2), ("have", 1.2), ("it", 1.2))]
-    >>> said = [Word(text, at, at + 0.4, 1.0) for text, at in (("we", 0.0), ("have", 0.4), ("it", 0.8))]
-    >>> [word.start for word in without_loops([*said, *again, *again])]
-    [0.0, 0.4, 0.8]
-    """
-    kept = list(words)
-    first = 0
-    while first < len(kept):
-        loop = _loop_at(kept, first)
-        if loop is None:
-            first += 1
-        else:
-            del kept[loop]
-    return tuple(kept)
-
-
-def _loop_at(words: Sequence[Word], first: int) -> slice | None:
-    """The copy to leave out where a passage that begins at ``first`` is repeated at once; ``None`` without a loop."""
-    texts = ["".join(filter(str.isalnum, word.text.lower())) for word in words]
-    for size in range(SHORTEST_LOOP, (len(words) - first) // 2 + 1):
-        one, other = slice(first, first + size), slice(first + size, first + 2 * size)
-        if texts[one] == texts[other]:
-            for copy in (other, one):
-                if 2 * sum(word.end - word.start < NO_LENGTH_SECONDS for word in words[copy]) > size:
-                    return copy
-    return None
-
-
-def chunks(spans: Sequence[Span]) -> list[list[Span]]:
-    """Spans in order, packed so that no chunk is longer than ``CHUNK_SECONDS`` except for a single longer span.
-
-    >>> chunks([(0.0, 12.0), (20.0, 32.0), (40.0, 52.0), (60.0, 100.0)])
-    [[(0.0, 12.0), (20.0, 32.0)], [(40.0, 52.0)], [(60.0, 100.0)]]
-    """
-    packed: list[list[Span]] = []
-    room = 0.0
-    for start, end in (piece for span in spans for piece in _pieces(*span)):
-        if end - start > room:
-            packed.append([])
-            room = CHUNK_SECONDS
-        packed[-1].append((start, end))
-        room -= end - start
-    return packed
-
-
-def _pieces(start: float, end: float) -> list[Span]:
-    """A span split into equal pieces of at most ``LONGEST_SPAN_SECONDS``."""
-    count = max(1, math.ceil((end - start) / LONGEST_SPAN_SECONDS))
-    edges = [start + (end - start) * at / count for at in range(count)] + [end]
-    return list(pairwise(edges))
-
-
-def clip_time(seconds: float, chunk: Sequence[Span], at_end: bool) -> float:
-    """Convert a time in a chunk to the clip's time.
-
-    Where one span ends and the next begins, it is the start of the next, or the end of the first if ``at_end``.
-
-    >>> chunk = [(10.0, 12.0), (20.0, 21.0)]
-    >>> clip_time(0.5, chunk, at_end=False), clip_time(2.0, chunk, at_end=False), clip_time(2.0, chunk, at_end=True)
-    (10.5, 20.0, 12.0)
-    """
-    offset = 0.0
-    for start, end in chunk:
-        inside = seconds - offset
-        if inside < end - start or (at_end and inside == end - start):
-            return start + max(inside, 0.0)
-        offset += end - start
-    return chunk[-1][1]
-
-
-def is_silence(segment: Segment) -> bool:
-    """Whether a segment has no words, or silence is likelier than its words."""
-    unlikely = segment.no_speech > MAX_NO_SPEECH_PROBABILITY and segment.logprob < MIN_LOGPROB
-    return unlikely or not any(letter.isalnum() for letter in segment.text)
-
-
-def is_plausible(segment: Segment) -> bool:
-    """Whether a segment is kept: it has words, silence is not likelier, and it is not repetitive."""
-    return not is_silence(segment) and segment.compression_ratio <= MAX_COMPRESSION_RATIO
-
-
 def _segment(found: Any) -> Segment:
     """A segment of faster-whisper."""
     words = [Word(one.word, float(one.start), float(one.end), float(one.probability)) for one in found.words or ()]
@@ -342,16 +170,6 @@ def _segment(found: Any) -> Segment:
     )
 
 
-def _reduced(segment: Segment) -> Segment:
-    """The segment with one copy of each loop."""
-    words = without_loops(segment.words)
-    if len(words) == len(segment.words):
-        return segment
-    text = "".join(word.text for word in words).strip()
-    encoded = text.encode()
-    return replace(segment, text=text, words=words, compression_ratio=len(encoded) / len(zlib.compress(encoded)))
-
-
 def _placed(word: Word, chunk: Sequence[Span]) -> Word:
     """A word of a chunk with the clip's times."""
     start, end = clip_time(word.start, chunk, at_end=False), clip_time(word.end, chunk, at_end=True)
@@ -359,7 +177,7 @@ def _placed(word: Word, chunk: Sequence[Span]) -> Word:
 
 
 def _transcript(recognised: Sequence[_Recognised], source: str, speech: tuple[Span, ...]) -> Transcript:
-    found = [(part, _reduced(segment)) for part in recognised for segment in part.segments]
+    found = [(part, reduced(segment)) for part in recognised for segment in part.segments]
     kept = [(part, segment) for part, segment in found if is_plausible(segment)]
     seconds = sum(segment.seconds for _, segment in kept)
     weighted = sum(segment.logprob * segment.seconds for _, segment in kept)
