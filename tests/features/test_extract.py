@@ -16,7 +16,7 @@ from mien.errors import InUse
 from mien.features.extract import extract
 from mien.features.extraction_summary import ExtractionSummary
 from mien.features.store import Store
-from mien.features.worker import ClipOutcome
+from mien.features.worker import ClipOutcome, Extraction, Extractor
 from mien.features.writer import StoreWriter
 from mien.schema import Clip, Manifest
 from tests.media.clips import make_clip, tone
@@ -172,7 +172,15 @@ def test_a_folder_without_videos_gives_the_features_of_its_other_files(tmp_path:
     assert not again.made.features
 
 
-def test_extraction_ends_its_decoder_process(folder: Path, tmp_path: Path) -> None:
+def test_extraction_ends_its_decoder_process(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if something, such as the traceback of an error, still refers to what used it."""
+    kept, make = [], Extraction.__call__
+
+    def made(self: Extraction) -> Extractor:
+        kept.append(make(self))
+        return kept[-1]
+
+    monkeypatch.setattr(Extraction, "__call__", made)
     before = decoders()
     run(read_manifest(folder), tmp_path / "whole", AUDIO)
     assert decoders() == before
@@ -181,3 +189,4 @@ def test_extraction_ends_its_decoder_process(folder: Path, tmp_path: Path) -> No
     assert len(decoders()) == len(before) + 1
     abandoned.close()
     assert decoders() == before
+    assert len(kept) == 2
