@@ -49,7 +49,7 @@ class Clip:
 
     Attributes:
         id: unique name within its manifest; always text, so that ``00042`` stays ``00042``.
-        path: the video or audio file; it may not exist.
+        path: the video or audio file; it may not exist. ``None`` for a clip without one: its words, or provided faces.
         start, end: the part of the file that is used, seconds; ``None`` is the file's own start or end.
         split: ``train``, ``valid``, ``test`` or any other name; ``None`` when unknown.
         participant: the person in the clip; ``None`` when unknown.
@@ -63,7 +63,7 @@ class Clip:
     """
 
     id: str
-    path: Path
+    path: Path | None = None
     start: float | None = None
     end: float | None = None
     split: str | None = None
@@ -74,6 +74,15 @@ class Clip:
     sound: Path | None = None
     crops: Path | None = None
     openface: Path | None = None
+
+    @property
+    def file_name(self) -> str:
+        """The name of its file for messages; its id when it has no file.
+
+        >>> Clip("00042", Path("raw/00042.mp4")).file_name, Clip("tweet 7", transcript="so proud").file_name
+        ('00042.mp4', 'tweet 7')
+        """
+        return self.id if self.path is None else self.path.name
 
 
 @dataclass(frozen=True, slots=True)

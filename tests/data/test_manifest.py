@@ -269,5 +269,7 @@ def test_a_folder_without_clips_says_what_it_holds(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no clips found; 2 files are not videos and were left out \(first: a\.jpg\)"):
         read_manifest(tmp_path)
     (tmp_path / "notes.txt").write_text("path\n")
-    with pytest.raises(DataError, match="no clips found; expected a table with a column 'path' and a line per clip"):
+    with pytest.raises(
+        DataError, match="no clips found; expected a table with a column 'path' or 'transcript' and a line per clip"
+    ):
         read_manifest(tmp_path / "notes.txt")

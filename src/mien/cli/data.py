@@ -120,7 +120,7 @@ def synth(
 COMMANDS = [
     (
         extract,
-        "Example: mien extract hume-vidmimic2/ --weights small --out features. "
+        "Example: mien extract hume-vidmimic2/ --weights small --out features; mien extract words.csv --out features. "
         "Exit status: 0 for no failed clip, 3 for some, 1 for all.",
     ),
     (

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 DataArgument = Annotated[
     Path,
-    typer.Argument(metavar="DATA", help="The challenge's folder, a folder of videos, or a CSV, TSV or Parquet table."),
+    typer.Argument(
+        metavar="DATA",
+        help="The challenge's folder, a folder of videos, or a CSV, TSV or Parquet table (of paths or of words).",
+    ),
 ]
 ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="YAML", help="Settings file.")]
 SetOption = Annotated[

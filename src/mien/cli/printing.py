@@ -22,18 +22,25 @@ SHOWN = 10
 
 
 def print_scores(scores: "pa.Table", targets: Sequence[str]) -> None:
-    """A row per clip, then a line for each clip that lacks a modality or could not be scored."""
+    """A row per clip, then a line for each clip that lacks a modality or could not be scored.
+
+    When more than ``SHOWN`` clips lack the same for the same reason, they share a line.
+    """
     table = Table("clip", *targets, "scored from", box=None)
     rows = scores.to_pylist()
     for row in rows:
         cells = [score(row[name]) for name in targets]
         table.add_row(row["clip"], *cells, row["present"] or "none")
     console.print(table)
+    alike = Counter(row["absent"] for row in rows if not row["error"])
     for row in rows:
         if row["error"]:
             console.print(f"{row['clip']}: not scored: {row['error']}")
-        elif row["absent"]:
+        elif row["absent"] and alike[row["absent"]] <= SHOWN:
             console.print(f"{row['clip']}: without {row['absent']}")
+    for absent, count in alike.items():
+        if absent and count > SHOWN:
+            console.print(f"{count} clips: without {absent}")
 
 
 def print_windows(windows: "pa.Table", targets: Sequence[str]) -> None:

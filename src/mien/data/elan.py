@@ -109,7 +109,7 @@ def write_clips(manifest: Manifest, out: Path, *, raw_cells: bool = False) -> No
         for clip in manifest.clips:
             labels = ["" if math.isnan(label) else label for label in clip.labels or ()]
             words = [clip.transcript or ""] if has_words else []
-            path = Path(os.path.relpath(clip.path.absolute(), out.absolute().parent)).as_posix()
+            path = Path(os.path.relpath(clip.path.absolute(), out.absolute().parent)).as_posix() if clip.path else ""
             writer.writerow(row([clip.id, path, clip.start, clip.end, clip.participant or "", *words, *labels]))
 
 

@@ -13,7 +13,7 @@ MARKER = "corpus.json"
 
 def count_synthetic(clips: Iterable[Clip]) -> int:
     """Number of clips whose files lie in a stand-in corpus: in its folder, ``raw/`` or ``test_data/raw/``."""
-    folders = Counter(clip.path.parent for clip in clips)
+    folders = Counter(clip.path.parent for clip in clips if clip.path)
     return sum(count for folder, count in folders.items() if any(map(_is_corpus, (folder, *folder.parents[:2]))))
 
 

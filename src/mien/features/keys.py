@@ -53,15 +53,24 @@ class Keys:
         return key_of(
             modality.name,
             modality.version,
-            clip.transcript if given else self.origin(modality).content,
+            clip.transcript if given else self._content(modality),
             None if given else (clip.start, clip.end),
             modality.arithmetic(self._compute),
             {name: _setting(self._settings, name) for name in settings},
             {role: self._weights[role].fingerprint for role in roles if role and role in self._weights},
         )
 
-    def origin(self, modality: Modality) -> SourceFile:
-        """The source file of a modality's features of this clip.
+    def origin_text(self, modality: Modality) -> str:
+        """The source file of a modality's features, as text that is stored; empty without one."""
+        origin = self.origin(modality)
+        return "" if origin is None else origin.text
+
+    def _content(self, modality: Modality) -> str | None:
+        origin = self.origin(modality)
+        return None if origin is None else origin.content
+
+    def origin(self, modality: Modality) -> SourceFile | None:
+        """The source file of a modality's features of this clip; ``None`` when the clip has none for it.
 
         Raises:
             DataError: it cannot be read.
@@ -72,6 +81,8 @@ class Keys:
         source = _source(clip, modality, self._settings)
         if source not in self._origins:
             path = getattr(clip, source)
+            if path is None:
+                return None
             try:
                 found = file_stat(path)  # before its bytes are read, so that a later change shows
                 self._origins[source] = SourceFile(source, content_of(path, self._sha256), clip.start, clip.end, *found)

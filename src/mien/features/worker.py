@@ -137,7 +137,7 @@ def outcomes(extraction: Extraction, jobs: Iterable[ClipJob], workers: int) -> I
 
     for job, result in run(extraction, jobs, workers=workers, seconds_each=seconds):
         if isinstance(result, Failed):
-            result = _failed(job, extraction.modalities, f"{job.clip.path.name}: {result.reason}")
+            result = _failed(job, extraction.modalities, f"{job.clip.file_name}: {result.reason}")
         yield job, result
 
 
@@ -187,7 +187,7 @@ class Extractor:
         except (MienError, OSError) as error:
             return _failed(job, self._modalities, str(error))
         except Exception as error:  # noqa: BLE001 - an error in one clip must not stop the others
-            return _failed(job, self._modalities, f"{job.clip.path.name}: {type(error).__name__}: {error}")
+            return _failed(job, self._modalities, f"{job.clip.file_name}: {type(error).__name__}: {error}")
 
     def _extract(self, job: ClipJob) -> ClipOutcome:
         engines = self.engines
@@ -216,11 +216,12 @@ class Extractor:
         for modality in self._modalities:
             if modality.name in missing:
                 began = perf_counter()
-                origin = clip_keys.origin(modality).text
+                origin = clip_keys.origin_text(modality)
                 features += (replace(f, origin=origin) for f in self._features(modality, media, keys[modality.name]))
                 taken[modality.name] = perf_counter() - began
         transcript = media.transcript if "text" in senses else None
-        made = ClipFeatures(job.clip.id, media.seconds, (*features, *unreadable), transcript, tuple(media.notes))
+        cut = [f.reason for f in features if f.modality == TEXT.name and f.status == "present" and f.reason]
+        made = ClipFeatures(job.clip.id, media.seconds, (*features, *unreadable), transcript, (*media.notes, *cut))
         spans = self._window_spans(media, features)
         return ClipOutcome(job.clip, made, reused, taken, window_spans=spans, faces=media.face_count)
 
@@ -245,7 +246,7 @@ class Extractor:
         for name, output in self.engines.backbone(modality)(prepared).items():
             values = output.values.astype(np.float16, copy=False)
             if not np.isfinite(values).all():
-                raise MediaError(f"{media.clip.path.name}: the {name} backbone returned values that are not finite")
+                raise MediaError(f"{media.clip.file_name}: the {name} backbone returned values that are not finite")
             reason = "; ".join(filter(None, (prepared.remark, output.remark)))
             features.append(Feature(name, key, made, values, output.seconds.astype(np.float32), reason=reason))
         return features

@@ -257,7 +257,7 @@ class Model:
         )
         if not whole.present:
             listed = "; ".join(f"{name}: {reason}" for name, reason in absent.items())
-            return replace(known, error=escape_control(f"{outcome.clip.path.name}: nothing to score ({listed})"))
+            return replace(known, error=escape_control(f"{outcome.clip.file_name}: nothing to score ({listed})"))
         return replace(
             known,
             scores=whole.scores,

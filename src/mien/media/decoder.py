@@ -58,10 +58,12 @@ _BLOCK = 512
 """Bytes per unit of ``st_blocks``."""
 
 
-def seconds_for(path: Path, compute: ComputeSettings) -> float:
-    """The time limit for the work on a clip."""
+def seconds_for(path: Path | None, compute: ComputeSettings) -> float:
+    """The time limit for the work on a clip; one without a file gets the base."""
     if compute.clip_seconds is not None:
         return compute.clip_seconds
+    if path is None:
+        return BASE_SECONDS
     try:
         found = path.stat()
         return BASE_SECONDS + min(found.st_size, found.st_blocks * _BLOCK) / BYTES_PER_SECOND
@@ -85,13 +87,13 @@ class DecoderClient:
         self._end: weakref.finalize[Any, Any] | None = None
         self._deadline: Deadline | None = None
 
-    def begin(self, path: Path, seconds: float | None = None) -> None:
+    def begin(self, path: Path | None, seconds: float | None = None) -> None:
         """Start the time limit of a clip; it covers all requests until the next ``begin``, also for other files.
 
         Without it, every request has its own time limit.
 
         Args:
-            path: the clip.
+            path: the clip's file, if it has one.
             seconds: the limit; by default by the settings.
         """
         self._deadline = Deadline(seconds_for(path, self._compute) if seconds is None else seconds)

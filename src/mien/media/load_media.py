@@ -89,19 +89,23 @@ def load_media(clip: Clip, wanted: Set[str], engines: MediaEngines, settings: Se
     provided = Transcript(clip.transcript, "given") if clip.transcript is not None else None
     want_audio = "audio" in wanted or ("text" in wanted and provided is None)
     missing: dict[str, str] = {}
-    from_video = want_audio and settings.speech.source == "video"
+    from_video = want_audio and settings.speech.source == "video" and clip.path is not None
     decoded = _decode(clip, from_video, _rates(clip, wanted, settings), engines, settings)
     missing |= dict.fromkeys(wanted, decoded.failure)
     waveform, notes = decoded.waveform, list(decoded.notes)
     if want_audio and settings.speech.source == "provided":
         waveform, missing["audio"] = _provided_audio(clip, engines.decoder, notes)
         missing["text"] = missing["audio"]
+    elif want_audio and clip.path is None:
+        missing["audio"], missing["text"] = "no audio: the clip has no file", "no transcript, and no audio file"
     elif want_audio and waveform is None and not decoded.failure:
         missing["audio"] = missing["text"] = decoded.no_audio_reason
     seconds = len(waveform) / SAMPLE_RATE if waveform is not None and np.isnan(decoded.seconds) else decoded.seconds
     track = decoded.track
     if track is None and not decoded.failure:
-        missing["vision"] = missing["motion"] = "no video in the file"
+        missing["vision"] = missing["motion"] = (
+            "no video in the file" if clip.path else "no video: the clip has no file"
+        )
     notes += _face_notes(track)
     face_count = None if track is None else Faces(track.people, track.several_seconds)
     if "vision" in wanted and settings.faces.source == "provided":
@@ -138,7 +142,7 @@ def _decode(
     clip: Clip, want_audio: bool, rates: Mapping[str, float], engines: MediaEngines, settings: Settings
 ) -> _Decoded:
     """Decode the file once: face track and waveform, as far as requested."""
-    if not rates and not want_audio:
+    if clip.path is None or (not rates and not want_audio):
         return _Decoded()
     try:
         with engines.decoder.open(clip.path, rates=rates, audio=want_audio, start=clip.start, end=clip.end) as reader:
@@ -152,7 +156,9 @@ def _decode(
 
 def _rates(clip: Clip, wanted: Set[str], settings: Settings) -> dict[str, float]:
     """The rates of the frames that are needed from the video."""
-    rates = {}
+    rates: dict[str, float] = {}
+    if clip.path is None:
+        return rates
     if "vision" in wanted and settings.faces.source == "video":
         rates["vision"] = settings.media.vision_fps
     if "motion" in wanted and clip.openface is None:

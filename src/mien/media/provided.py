@@ -79,6 +79,8 @@ class OpenFaceMotion:
 def settled(settings: Settings, clip: Clip) -> Settings:
     """The settings for one clip, with ``auto`` resolved: provided data where the clip has them, else the video.
 
+    A clip without a file has no other source than its provided data.
+
     >>> settled(Settings.model_validate({"faces": {"source": "auto"}}), Clip("a", Path("a.mp4"))).faces.source
     'video'
     """
@@ -86,7 +88,7 @@ def settled(settings: Settings, clip: Clip) -> Settings:
     sections = {
         name: getattr(settings, name).model_copy(update={"source": "provided" if provided else "video"})
         for name, provided in available.items()
-        if getattr(settings, name).source == "auto"
+        if getattr(settings, name).source == "auto" or (provided and clip.path is None)
     }
     return settings.model_copy(update=sections) if sections else settings
 

@@ -38,6 +38,7 @@ def load(folder: Path | None, compute: Compute) -> Backbone:
     """A sentence embedding model (MiniLM, GTE): masked mean over the last hidden states, L2-normalised."""
     with transformers() as library:
         tokenizer = library.AutoTokenizer.from_pretrained(str(folder))
+    longest = min(LONGEST_TOKENS, tokenizer.model_max_length)
     model = compile_backbone(lambda on: States(pretrained("AutoModel", folder, on)), folder, compute, ({1: 8}, {1: 8}))
 
     def embed(prepared: Prepared) -> Mapping[str, Output]:
@@ -46,13 +47,13 @@ def load(folder: Path | None, compute: Compute) -> Backbone:
             transcript.text,
             return_tensors="pt",
             truncation=True,
-            max_length=LONGEST_TOKENS,
+            max_length=longest,
             return_offsets_mapping=True,
         )
         offsets = batch.pop("offset_mapping")[0].numpy()  # (T, 2) characters
         states = model(batch["input_ids"], batch["attention_mask"])[0]  # (T, F)
         sentence = torch.nn.functional.normalize(states.mean(0, keepdim=True))  # (1, F); a single text has no padding
-        cut = f"transcript cut to {LONGEST_TOKENS} tokens" if len(states) == LONGEST_TOKENS else ""
+        cut = f"transcript cut to {longest} tokens" if len(states) == longest else ""
         return {
             "text": Output(to_numpy(sentence), np.zeros(1, np.float32), cut),
             "tokens": Output(to_numpy(states), token_seconds(transcript, offsets), cut),

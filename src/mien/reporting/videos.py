@@ -57,12 +57,14 @@ class Videos:
         of: the video's id by clip.
         missing: clips whose file was not found, in order.
         unplayable: by clip, the file's name and why browsers do not play it.
+        fileless: clips that never had a file, in order.
     """
 
     videos: tuple[Video, ...] = ()
     of: Mapping[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     unplayable: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    fileless: tuple[str, ...] = ()
 
     @property
     def notes(self) -> list[tuple[str, str]]:
@@ -86,6 +88,8 @@ class Videos:
         """Why a clip has no video; empty when it has one."""
         if clip in self.of:
             return ""
+        if clip in self.fileless:
+            return "The clip has no file, only words."
         name, reason = self.unplayable.get(clip, ("", ""))
         return f"Browsers do not play {name} ({reason})." if name else "Its video was not found."
 
@@ -114,7 +118,7 @@ def find_videos(
         OutputError: ``convert_into`` cannot be written.
     """
     found: dict[Path, Video] = {}
-    of, missing, unplayable = {}, [], {}
+    of, missing, unplayable, fileless = {}, [], {}, []
     decoder = DecoderClient(MediaSettings(largest_side=SIDE), ComputeSettings())
     check = functools.cache(lambda path: _checked(path, decoder, convert_into))
     try:
@@ -129,10 +133,10 @@ def find_videos(
             elif files:
                 unplayable[clip.clip] = files[0].name, check(_absolute(files[0]))[1]
             else:
-                missing.append(clip.clip)
+                (fileless if clip.path is None else missing).append(clip.clip)
     finally:
         decoder.kill()
-    return Videos(_embedded(found) if embed else tuple(found.values()), of, tuple(missing), unplayable)
+    return Videos(_embedded(found) if embed else tuple(found.values()), of, tuple(missing), unplayable, tuple(fileless))
 
 
 def candidates(clip: ClipNote, scores: Path, folder: Path | None) -> list[Path]:

@@ -130,15 +130,25 @@ class FolderFormat(Format):
             raise SettingsError(f"{out}: {self.name} writes a file per clip; name a folder")
 
     def write(self, scored: ScoresDocument, out: Path, raw_cells: bool) -> tuple[str, ...]:  # noqa: ARG002
-        """See ``Format``; clips that were not scored have no file, and are counted in a note."""
-        made = [clip for clip in scored.clips if clip.error is None]
+        """See ``Format``; clips that were not scored, or have no times, have no file, and are counted in a note."""
+        good = [clip for clip in scored.clips if clip.error is None]
+        timeless = [clip for clip in good if clip.path is None and clip.seconds is None]
+        made = [clip for clip in good if clip.path is not None or clip.seconds is not None]
         for clip, name in zip(made, file_names([clip.clip for clip in made]), strict=True):
             with atomic_file(out / f"{name}{self.suffix}") as part:
                 part.write_bytes(self.make(scored, clip, out))
         failed = [clip for clip in scored.clips if clip.error is not None]
-        if not failed:
-            return ()
-        return (f"{len(failed)} clips were not scored and have no file (first: {failed[0].clip}: {failed[0].error})",)
+        notes = []
+        if failed:
+            notes.append(
+                f"{len(failed)} clips were not scored and have no file (first: {failed[0].clip}: {failed[0].error})"
+            )
+        if timeless:
+            notes.append(
+                f"{len(timeless)} clips have no video or audio, so no times for an annotation file "
+                f"(first: {timeless[0].clip})"
+            )
+        return tuple(notes)
 
 
 def file_names(clips: Sequence[str]) -> list[str]:

@@ -35,7 +35,7 @@ def _source(clip: ClipNote, targets: list[str]) -> dict[str, Any]:
     if clip.error is not None:
         failed = [{"message": clip.error, "file": name}]
         return {"source": source, "results": {"predictions": [], "errors": failed}, "error": None}
-    kind = "audio" if Path(name).suffix.lower() in AUDIO_SUFFIXES else "video"
+    kind = "text" if not clip.path else "audio" if Path(name).suffix.lower() in AUDIO_SUFFIXES else "video"
     models = {"face": None, "burst": None, "prosody": _prosody(clip, targets), "language": None, "ner": None,
               "facemesh": None}  # fmt: skip
     made = [{"file": name, "file_type": kind, "models": models}]
