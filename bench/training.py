@@ -24,7 +24,8 @@ from mien.features.store import Packed
 from mien.metrics import bootstrap_pearson, pearson
 from mien.model.inputs import ClipDataset, load_dataset
 from mien.model.network import ModelSpec, Multimodal, Unimodal
-from mien.training.fit import TrainingJob, fit
+from mien.training.fit import fit
+from mien.training.state import TrainingJob
 
 WIDTH, STEPS, HIDDEN = 768, 58, 256
 

@@ -161,7 +161,7 @@ def _names(values: dict[str, Any], prefix: str = "") -> list[str]:
 
 
 def test_settings_named_in_the_docs_exist() -> None:
-    sections = "media|faces|speech|compute|split|stage[12]"
+    sections = "media|faces|speech|compute|split|train|stage[12]"
     named = re.findall(rf"`((?:{sections})\.[a-z_.]+)(?:[=:][^`]*)?`", WHOLE)
     files = re.compile(r"\.(py|json|yaml)$")
     known = {*_names(Settings().model_dump()), "stage1.loss", "stage2.loss"}

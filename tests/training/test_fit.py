@@ -15,11 +15,12 @@ from mien.model.embeddings import hidden_all
 from mien.model.inputs import ClipDataset, PackedSteps, predict_all
 from mien.model.network import FrozenEncoders, ModelSpec, Multimodal, Unimodal
 from mien.training.batches import batch_order
-from mien.training.fit import Epoch, TrainingJob, fit
+from mien.training.fit import Epoch, fit
 from mien.training.parameters import Optimiser, ParameterMatrix
-from mien.training.schedule import Progress
+from mien.training.schedule import EpochPlan, Progress
 from mien.training.stage1 import TrainContext
 from mien.training.stage2 import train_fusion
+from mien.training.state import TrainingJob
 
 SMALL = [
     "stage1.embedding=8",
@@ -144,6 +145,51 @@ def test_a_training_that_was_killed_goes_on_to_the_same_bits(tmp_path: Path, ema
         assert [epoch.number for epoch in rest] == list(range(stop + 1, 7))
         assert np.array_equal(curve(rest), curve(expected)[stop:])
         assert all(torch.equal(a, b) for a, b in zip(weights(resumed), weights(whole), strict=True))
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_training_repeated_by_its_plan_ends_with_the_weights_that_were_best(tmp_path: Path, ema: float) -> None:
+    """Without validation clips, and when killed: the epochs and the rates of each model are those of the plan."""
+    changes = {"patience": 12, "plateau_patience": 0, "ema": ema, "plateau_factor": 0.7}
+    stage = SETTINGS.stage2.model_copy(update=changes)
+
+    def job(models: tuple[ModelSpec, ...]) -> TrainingJob:
+        return replace(multimodal(models, SETTINGS.model_copy(update={"stage2": stage})), epochs=40)
+
+    slow = tuple(replace(variant, lr=variant.lr / 5) for variant in VARIANTS[1:])
+    for models, exact in ((slow[:1], True), (slow, False)):  # dropped models change rounding
+        chosen = job(models)
+        list(fit(chosen))
+        assert chosen.history is not None
+        plan = EpochPlan.read(chosen.history.plan.record())
+        assert plan.epochs.min() > 2 and plan.factors[plan.epochs[0] - 1, 0] < 1  # the plan has something to repeat
+        path = tmp_path / f"{len(models)}.safetensors"
+        for epoch in fit(replace(job(models), valid=None, plan=plan, checkpoint=path, checkpoint_seconds=0.0)):
+            if epoch.number == 2:
+                break
+        repeated = replace(job(models), valid=None, plan=plan, checkpoint=path, checkpoint_seconds=1e9)
+        assert len(list(fit(repeated))) == plan.epochs.max() - 2
+        for ours, theirs in zip(weights(repeated), weights(chosen), strict=True):
+            torch.testing.assert_close(
+                ours, theirs, **({"atol": 0, "rtol": 0} if exact else {"atol": 1e-4, "rtol": 1e-3})
+            )
+
+
+def test_a_plan_of_no_epochs_leaves_the_initial_weights() -> None:
+    job = replace(unimodal(VARIANTS), valid=None, plan=EpochPlan(np.array([0, 2, 0]), np.ones((2, 3))))
+    before = weights(job)
+    assert [epoch.stopped.tolist() for epoch in fit(job)] == [[True, False, True], [True] * 3]
+    for old, new in zip(before, weights(job), strict=True):
+        assert torch.equal(old[0], new[0]) and torch.equal(old[2], new[2]) and not torch.equal(old[1], new[1])
+
+
+def test_the_history_of_a_training_has_the_best_epoch_and_the_rate_of_every_epoch() -> None:
+    job = impatient(VARIANTS)
+    epochs = list(fit(job))
+    assert job.history is not None
+    np.testing.assert_array_equal(job.history.r, curve(epochs))
+    np.testing.assert_array_equal(job.history.best, np.nan_to_num(curve(epochs), nan=-1).argmax(0) + 1)
+    np.testing.assert_allclose(job.history.factors * [v.lr for v in VARIANTS], np.stack([e.lr for e in epochs]))
 
 
 @pytest.mark.parametrize("adaptation", ["frozen", "encoder", "joint"])
@@ -278,7 +324,7 @@ def test_frozen_differs_from_adapted_in_adaptation_alone(head: str) -> None:
             for name, steps in data.modalities.items()
         }
         losses = []
-        module = train_fusion(
+        module, _ = train_fusion(
             data, valid, encoders, settings, TrainContext(None, torch.float32, 0),
             lambda _, epoch, losses=losses: losses.append((epoch.loss, epoch.mean_r)), VARIANTS,
         )  # fmt: skip

@@ -35,9 +35,21 @@ def print_run(summary: "RunSummary") -> None:
     split = read_json(summary.folder / "split.json")
     people = split["participants"]
     of = f"of {people[1]:,} participants" if people else "of unknown participants, treated as independent"
-    console.print(
-        f"on {split['valid']:,} validation clips {of}, which chose the best epoch; split rule: {split['rule']}"
-    )
+    inner = split.get("inner")
+    use = "which training did not use" if inner else "which chose the best epoch"
+    console.print(f"on {split['valid']:,} validation clips {of}, {use}; split rule: {split['rule']}")
+    if inner:
+        console.print(
+            f"of the training clips, {inner['train']:,} trained the models and {inner['valid']:,} chose the epochs and "
+            f"calibrated the intervals: {inner['rule']}"
+        )
+    if summary.refit:
+        console.print(
+            f"then trained again on all {split['train'] + split['valid']:,} clips; r is of the models before that, and "
+            f"{summary.folder / 'stage2'} is their fused one"
+        )
+    for note in summary.dips:
+        console.print(f"note: {note}")
     console.print(f"{summary.folder}: trained in {summary.seconds:.0f} s; the model is in {summary.folder / 'model'}")
 
 

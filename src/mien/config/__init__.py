@@ -28,6 +28,7 @@ from mien.config.training import (
     SplitSettings,
     Stage1Settings,
     Stage2Settings,
+    TrainSettings,
 )
 from mien.config.yaml_file import read_yaml
 
@@ -55,6 +56,7 @@ __all__ = [
     "SplitSettings",
     "Stage1Settings",
     "Stage2Settings",
+    "TrainSettings",
     "Width",
     "parse_override",
     "read_local",

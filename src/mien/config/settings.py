@@ -6,7 +6,7 @@ from pydantic import Field
 
 from mien.config.extraction import ComputeSettings, FaceSettings, MediaSettings, SpeechSettings
 from mien.config.section import ModalityName, Section, Seed
-from mien.config.training import SplitSettings, Stage1Settings, Stage2Settings
+from mien.config.training import SplitSettings, Stage1Settings, Stage2Settings, TrainSettings
 
 
 class Settings(Section):
@@ -27,5 +27,6 @@ class Settings(Section):
     interval_level: Annotated[float, Field(gt=0, lt=1)] = 0.9
     """Nominal coverage of prediction intervals."""
     split: SplitSettings = SplitSettings()
+    train: TrainSettings = TrainSettings()
     stage1: Stage1Settings = Stage1Settings()
     stage2: Stage2Settings = Stage2Settings()

@@ -1,4 +1,4 @@
-"""Settings of training: split, loss, and the two stages."""
+"""Settings of training: split, selection of epochs, loss, and the two stages."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -39,6 +39,19 @@ class SplitSettings(Section):
     """Seed of the redraw."""
     by_participant: bool = True
     """Keep all clips of one participant in one split, where participants are known."""
+
+
+class TrainSettings(Section):
+    """Clips that choose the epochs, and the refit."""
+
+    select: Literal["valid", "inner"] = "valid"
+    """Clips that choose the epochs and calibrate the prediction intervals: ``valid``, the validation clips, whose r is
+    then slightly optimistic; ``inner``, a part of the training clips, so that validation clips are only evaluated."""
+    inner_ratio: Count = 4
+    """Training clips per clip that ``inner`` sets aside, by participant where participants are known."""
+    refit: bool = False
+    """After ``select: inner``, train the final model again on all rated clips, training and validation, for the epochs
+    chosen. The reported r is that of the model before."""
 
 
 class LossSettings(Section):

@@ -58,6 +58,40 @@ def split_clips(manifest: Manifest, settings: SplitSettings) -> Split:
     return _checked(manifest, rated, train, valid, rule)
 
 
+def inner_split(split: Split, settings: SplitSettings, ratio: int) -> Split:
+    """Divide the training clips of a split again, like ``split.kind: ratio`` and with its seed.
+
+    Args:
+        split: of which only ``train`` is divided.
+        settings: ``seed`` and ``by_participant``.
+        ratio: training clips per clip that is set aside.
+
+    Returns:
+        A split of which ``train`` trains a model, and ``valid`` chooses its epochs and calibrates its intervals.
+
+    Raises:
+        DataError: the training clips are of one participant only, or there is only one.
+    """
+    fold_of = _assign_folds(split.train, ratio + 1, settings)
+    train, valid = (
+        tuple(clip for clip, fold in zip(split.train, fold_of, strict=True) if (fold == 0) == aside)
+        for aside in (False, True)
+    )
+    unit = _unit(split.train, settings)
+    if not train:
+        what = "participants" if unit.startswith("participant") else "clips"
+        raise DataError(
+            f"train.select=inner divides the training clips and needs at least 2 {what}, but there is 1; "
+            "set train.select=valid"
+        )
+    people, shared, named = _people(train, valid)
+    notes = []
+    if named < len(split.train):
+        notes.append("inner split: some participants are unknown, so one person may be on both sides")
+    rule = f"fold 0 of {ratio + 1} of the training clips, seed {settings.seed}, dealt {unit}"
+    return Split(train, valid, rule, people, shared, tuple(notes))
+
+
 def clips_of(manifest: Manifest, split: str) -> tuple[Clip, ...]:
     """The clips of one split by its name, ``all`` for every clip.
 
@@ -96,12 +130,17 @@ def _checked(manifest: Manifest, rated: list[Clip], train: list[Clip], valid: li
                 "name the splits train and valid, or set split.kind=ratio"
             )
     assert not {clip.id for clip in train} & {clip.id for clip in valid}, "a clip is in train and in valid"
+    people, shared, named = _people(train, valid)
+    notes = _notes(manifest, rated, rule, named, len(train) + len(valid), shared)
+    return Split(tuple(train), tuple(valid), rule, people, shared, notes)
+
+
+def _people(train: Sequence[Clip], valid: Sequence[Clip]) -> tuple[tuple[int, int] | None, tuple[str, ...], int]:
+    """Participants of both sides (``None`` unless known for every clip), those on both, and clips with one."""
     people = [{clip.participant for clip in part if clip.participant} for part in (train, valid)]
-    shared = tuple(sorted(people[0] & people[1]))
     named = sum(bool(clip.participant) for clip in (*train, *valid))
     known = (len(people[0]), len(people[1])) if named == len(train) + len(valid) else None
-    notes = _notes(manifest, rated, rule, named, len(train) + len(valid), shared)
-    return Split(tuple(train), tuple(valid), rule, known, shared, notes)
+    return known, tuple(sorted(people[0] & people[1])), named
 
 
 def _notes(

@@ -233,9 +233,12 @@ def leak_notes(selection: Selection) -> list[str]:
     """Warnings on clips that the model has seen."""
     notes, count = [], len(selection.clips)
     if seen := selection.trained_on:
+        instead = "without --split, the validation clips of the model's run are evaluated"
+        if selection.refitted:
+            instead = "it was trained again on all rated clips; RUN/stage2 is the model before that"
         notes.append(
             f"the model was trained on {len(seen)} of these {count} clips, first {seen[0]}: results on them "
-            "say nothing about new clips; without --split, the validation clips of the model's run are evaluated"
+            f"say nothing about new clips; {instead}"
         )
     if seen := selection.validated_on:
         notes.append(

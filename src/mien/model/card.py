@@ -29,10 +29,22 @@ NOT_FOR = (
 )
 LIMITS = (
     "A score is an estimate of ratings. Raters see expressions, and disagree; feelings are not measured.",
-    "The validation clips also stopped the training and set the widths of the prediction intervals, so the figures "
-    "here are somewhat too good; how much, only clips of another split can tell.",
     "An emotion that is rare in the training data is scored near its mean.",
     "People who are missing or rare in the training data may be scored worse, and no figure here would show it.",
+)
+
+OPTIMISTIC = (
+    "The validation clips also stopped the training and set the widths of the prediction intervals, so the figures "
+    "here are somewhat too good; how much, only clips of another split can tell."
+)
+HONEST = (
+    "A part of the training clips stopped the training and set the widths of the prediction intervals; the validation "
+    "clips were only evaluated."
+)
+REFIT = (
+    "This model was then trained again on all {clips} rated clips, validation clips included, for the epochs chosen "
+    "before. Every figure and interval here is that of the model before, which was trained on {before} clips; no clip "
+    "is left to measure this one."
 )
 
 
@@ -50,10 +62,10 @@ def card(config: Mapping[str, Any], provenance: Mapping[str, Any], licences: Lic
         ("Intended use", _list(USE)),
         ("Not for", _list(NOT_FOR)),
         ("Data", _data(config, provenance)),
-        ("Results", _results(results)),
+        ("Results", [*_results(results), *_before_refit(provenance)]),
         ("Results by group", _groups(results)),
         ("Licences", _licences(licences)),
-        ("Limits", _list(LIMITS)),
+        ("Limits", _list([*LIMITS, *_selection(provenance)])),
         ("Law", notice_markdown()),
         ("Made with", _made_with(config, provenance)),
     ]
@@ -79,8 +91,9 @@ def front_matter(config: Mapping[str, Any], provenance: Mapping[str, Any], licen
         + (["random-weights"] if config["random_weights"] else [])
         + (["synthetic-data"] if provenance.get("data", {}).get("synthetic") else []),
     }
+    before = ", before the refit" if provenance.get("data", {}).get("refit") else ""
     metrics = [
-        {"type": "pearsonr", "name": f"Pearson's r, {row['target']}", "value": row["r"][0]}
+        {"type": "pearsonr", "name": f"Pearson's r, {row['target']}{before}", "value": row["r"][0]}
         for row in results.get("scores", ())
         if row["r"][0] is not None
     ]
@@ -118,11 +131,43 @@ def _data(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> list[str]
     return [
         f"- {data['name']}: {data['train']} training clips, {data['valid']} for validation; {known}"
         + (f", **{both} of them on both sides**" if both else ""),
+        *_divided(data),
         f"- Rated for: {', '.join(config['targets'])}",
         f"- Split: {provenance['split']}; fingerprint of both sides `{data['split_fingerprint']}`",
         f"- Fingerprint of clips, splits, participants and ratings `{provenance['data_fingerprint']}`, of the features "
         f"`{provenance['features_fingerprint']}`",
     ]
+
+
+def _before_refit(provenance: Mapping[str, Any]) -> list[str]:
+    refit = provenance.get("results") and provenance.get("data", {}).get("refit")
+    return ["", "**These are results of the model before it was trained again on all clips.**"] if refit else []
+
+
+def _divided(data: Mapping[str, Any]) -> list[str]:
+    """What the training clips were used for, if they were divided again."""
+    if "inner_train" not in data:
+        return []
+    refit = (
+        [f"- **Trained again on all {data['train'] + data['valid']} clips, training and validation**"]
+        if data.get("refit")
+        else []
+    )
+    used = f"{data['inner_train']} trained the weights, {data['inner_valid']} chose the epochs and set the intervals"
+    return [f"- Of the training clips, {used}", *refit]
+
+
+def _inner(provenance: Mapping[str, Any]) -> bool:
+    return "inner_train" in provenance.get("data", {})
+
+
+def _selection(provenance: Mapping[str, Any]) -> list[str]:
+    """How far the results can be trusted, given the clips that chose the epochs and set the intervals."""
+    data = provenance.get("data", {})
+    if not _inner(provenance):
+        return [OPTIMISTIC]
+    refit = REFIT.format(clips=data["train"] + data["valid"], before=data["inner_train"])
+    return [HONEST, *([refit] if data.get("refit") else [])]
 
 
 def _results(results: Mapping[str, Any]) -> list[str]:

@@ -29,6 +29,11 @@ from mien.reporting.wording import between, listed, number, plural
 from mien.storage.files import sha256_of
 
 OPTIMISM = "The best epoch was chosen on the run's validation clips, so r on them is slightly optimistic."
+INNER = "An inner split of the training clips chose the best epochs and calibrated the prediction intervals."
+REFIT = (
+    "After that, the model was trained again on all rated clips, validation clips included. {which}; no clip of "
+    "this data is left to measure the model in use."
+)
 
 
 def page(run: Run, title: str = "", computed: tuple[Evaluation, str] | None = None, split: str | None = None) -> Page:
@@ -70,7 +75,8 @@ def page(run: Run, title: str = "", computed: tuple[Evaluation, str] | None = No
         Section("robustness", "Missing modalities", "", [*robustness(evaluation), *missing(evaluation, whole)]),
         Section(
             "training", "Training curves",
-            "Stage 1 trains each encoder alone, stage 2 trains all of them with the fusion head.", curves(run),
+            "Stage 1 trains each encoder alone, stage 2 trains all of them with the fusion head.",
+            [*(Notice(note, "warning") for note in run.notes), *curves(run)],
         ),
         Section(
             "clips", "Largest errors",
@@ -110,11 +116,17 @@ def head(run: Run, evaluation: Evaluation, whole: bool) -> list[Any]:
     return [
         Facts(facts, big=True),
         *banner,
-        Prose(points=[_upper(evaluation.basis), *optimism]),
+        Prose(points=[_upper(evaluation.basis), *optimism, *_selection(run, whole)]),
         *warnings,
         *map(Notice, undefined),
         *([] if whole else [_not_evaluated(run)]),
     ]
+
+
+def _selection(run: Run, whole: bool) -> list[str]:
+    """Which clips chose the epochs, if not the validation clips, and which model the results are of after a refit."""
+    which = "These results are of the model in use" if whole else "These results are of the model before that"
+    return [*([INNER] if run.inner else []), *([REFIT.format(which=which)] if run.refitted else [])]
 
 
 def _upper(text: str) -> str:
@@ -149,9 +161,10 @@ def models_table(run: Run) -> Table:
         )
     columns = [Column("model"), *(Column(target, ".3f") for target in run.targets), Column("mean", ".3f"),
                Column("± seeds", ".4f", "standard deviation of the mean over seeds"), *COUNTS]  # fmt: skip
+    before = ", before the refit" if run.refitted else ""
     return Table(
         "models",
-        "Validation r of every model: mean over seeds; ensemble: r of the mean score, on the rating scale",
+        f"Validation r of every model{before}: mean over seeds; ensemble: r of the mean score, on the rating scale",
         columns,
         rows,
         strong=strong,
@@ -174,6 +187,7 @@ def record(run: Run, settings: Mapping[str, Any]) -> list[Any]:
             f"{split['train']:,}, {split['valid']:,}; {split['clips_on_both_sides']} on both",
         ),
         ("participants", f"{people[0]:,}, {people[1]:,}; {shared} on both sides" if people else "unknown"),
+        *_inner_facts(split.get("inner")),
         ("weights of the backbones", settings["weights"]),
         ("prediction intervals", _intervals(run)),
         ("machine", f"{made['machine']}, {made['gpu'] or 'no GPU'}, Python {made['python']}"),
@@ -184,6 +198,15 @@ def record(run: Run, settings: Mapping[str, Any]) -> list[Any]:
     ]
     notes = [*split["notes"]]
     return [settings_table(settings), *([Prose(points=notes)] if notes else []), Facts(facts)]
+
+
+def _inner_facts(inner: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    if inner is None:
+        return []
+    people = inner["participants"]
+    of = f", {people[0]:,} and {people[1]:,} participants" if people else ", participants unknown"
+    return [("inner split", f"{inner['train']:,} clips for training, {inner['valid']:,} to choose epochs{of}: "
+             f"{inner['rule']}")]  # fmt: skip
 
 
 def _intervals(run: Run) -> str:

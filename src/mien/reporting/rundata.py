@@ -51,6 +51,7 @@ class Run:
         r: validation Pearson ``(K, E)`` by model: each modality alone, ``fused``, ``ensemble``.
         curves: by training: each modality, then ``fused``.
         provenance: of the fused model.
+        notes: on its trainings.
     """
 
     folder: Path
@@ -61,6 +62,17 @@ class Run:
     r: Mapping[str, Array]
     curves: Mapping[str, Curves]
     provenance: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def inner(self) -> bool:
+        """Whether an inner split of the training clips chose the epochs, and not the validation clips."""
+        return self.split.get("inner") is not None
+
+    @property
+    def refitted(self) -> bool:
+        """Whether the model was trained again on all rated clips, so that ``r`` is of the models before."""
+        return bool(self.provenance.get("data", {}).get("refit"))
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -92,6 +104,7 @@ def read_run(folder: Path) -> Run:
             {name: _array(values) for name, values in results["r"].items()},
             {name: _curves(logs[name]) for name in order if name in logs},
             read_json(folder / "model" / "provenance.json"),
+            tuple(map(str, results.get("notes", ()))),
         )
 
 
@@ -136,7 +149,7 @@ def _of_predictions(run: Run) -> Evaluation:
         mean_r=mean_r, defined=sum(np.isfinite(target.r.value) for target in targets),
         mean_ccc=float(mean_defined([target.ccc for target in targets])), seeds=mean_defined(run.r["fused"]),
         subsets={}, missing={}, shares=(), coverage=None, table=table, notes=tuple(notes), modalities=run.modalities,
-        validated_on=table.num_rows,
+        validated_on=0 if run.inner else table.num_rows,
     )  # fmt: skip
 
 

@@ -17,10 +17,11 @@ def curves(run: Run) -> list[Figure]:
     best = ((name, int(np.nanargmax(mean_of(made.r))), np.nanmax(mean_of(made.r))) for name, made in named.items())
     reached = "; ".join(f"{name} {number(float(r))} in epoch {epoch + 1}" for name, epoch, r in best)
     fall = "; ".join(f"{n} {number(mean_of(m.loss)[0])} to {number(mean_of(m.loss)[-1])}" for n, m in named.items())
+    clips = "the clips of the inner split" if run.inner else "the validation clips"
     return [
         Figure(
             "curves-r", "Validation r by epoch",
-            "Mean over seeds; the band is their range. The best epoch of each seed is kept.",
+            f"On {clips}; mean over seeds, the band is their range. The best epoch of each seed is kept.",
             f"Best mean r over seeds: {reached}.", [_panel(name, made.r, "r", span) for name, made in named.items()],
             _table(named),
         ),

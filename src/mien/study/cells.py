@@ -109,12 +109,14 @@ class StudyContext:
         stage2 = cell.settings.stage2.model_dump(mode="json") if cell.method == "train" else {}
         seeds = [] if cell.method == "ridge" else list(cell.settings.seeds)
         version = FROZEN_VERSION if stage2.get("adaptation") == "frozen" else VERSION
-        return self.out / "cells" / key_of(version, cell.method, settings, stage2, seeds, *self.fingerprints)
+        inner = _inner(cell.settings)
+        return self.out / "cells" / key_of(version, cell.method, settings, stage2, seeds, *self.fingerprints, *inner)
 
     def encoder_folder(self, work: EncoderJob) -> Path:
         """Folder of a stage-1 model."""
         settings = work.settings.model_dump(mode="json", include={"seeds", "batch_seed", "split", "stage1"})
-        return self.out / "encoders" / key_of(VERSION, work.modality, settings, *self.fingerprints)
+        inner = _inner(work.settings)
+        return self.out / "encoders" / key_of(VERSION, work.modality, settings, *self.fingerprints, *inner)
 
     def split(self, settings: Settings) -> Split:
         """Training and validation clips."""
@@ -234,7 +236,7 @@ class Worker:
 
     def split_data(self, settings: Settings) -> SplitData:
         """The clips of the split of these settings, in memory."""
-        key = key_of(settings.split.model_dump(mode="json"), settings.stage1.longest_steps)
+        key = key_of(settings.split.model_dump(mode="json"), settings.stage1.longest_steps, *_inner(settings))
         if key not in self._split_data:
             stored = tuple(name for name in MODALITIES if name in self.store.modalities)  # not tokens
             all_modalities = settings.model_copy(update={"modalities": stored})
@@ -251,9 +253,9 @@ class Worker:
         folder, settings, data = self.context.encoder_folder(work), work.settings, self.split_data(work.settings)
         models = variants(settings, settings.stage1)
         if not is_complete(folder):
-            train, valid = (data.clips(part, (work.modality,)) for part in ("train", "valid"))
+            train, chosen, valid = (data.clips(part, (work.modality,)) for part in ("fit", "select", "valid"))
             train_context = TrainContext(None, data.precision, settings.batch_seed)
-            module = train_encoder(work.modality, train, valid, settings, train_context, _quietly, models)
+            module, _ = train_encoder(work.modality, train, chosen, settings, train_context, _quietly, models)
             with atomic_folder(folder, ENCODER_FILES) as part:
                 weights = save({n: v.detach().cpu().contiguous() for n, v in module.state_dict().items()})
                 (part / "encoder.safetensors").write_bytes(weights)
@@ -278,14 +280,14 @@ class Worker:
     def _train(self, cells: tuple[Cell, ...], begin: float) -> None:
         settings, data = cells[0].settings, self.split_data(cells[0].settings)
         names = self.modalities(settings)
-        train, valid = data.clips("train", names), data.clips("valid", names)
+        train, chosen, valid = (data.clips(part, names) for part in ("fit", "select", "valid"))
         models: tuple[ModelSpec, ...] = sum((variants(cell.settings, cell.settings.stage2) for cell in cells), ())
         encoders = {}
         if needs_encoders(cells[0]):
             encoders = {name: self.encoder(EncoderJob(name, settings), len(cells))[0] for name in names}
         epochs: list[Epoch] = []
-        module = train_fusion(
-            train, valid, encoders, settings, TrainContext(None, data.precision, settings.batch_seed),
+        module, _ = train_fusion(
+            train, chosen, encoders, settings, TrainContext(None, data.precision, settings.batch_seed),
             lambda _, epoch: epochs.append(epoch), models,
         )  # fmt: skip
         needed = [subset for subset in all_subsets(names) if len(subset) >= len(names) - 1]
@@ -340,3 +342,8 @@ class Worker:
 
 def _quietly(_: str, __: Epoch) -> None:
     """Epochs of a study are not reported."""
+
+
+def _inner(settings: Settings) -> list[Any]:
+    """Part of a key if an inner split chooses the epochs; else nothing, as in older keys."""
+    return [{"inner_ratio": settings.train.inner_ratio}] if settings.train.select == "inner" else []

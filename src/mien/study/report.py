@@ -24,9 +24,12 @@ Row = Sequence[str]
 FORMAT, VERSION = "mien-study", 1
 """Of ``study.json``, the report as data."""
 
-LIMITS = (
+OPTIMISTIC = (
     "The r of a trained cell is that of its best epoch on the validation clips, and so slightly optimistic, for every "
-    "cell alike. Nothing else was chosen on these clips.",
+    "cell alike. Nothing else was chosen on these clips."
+)
+HONEST = "An inner split of the training clips chose the epochs. Nothing was chosen on the validation clips."
+LIMITS = (
     "An inconclusive difference need not be zero: its interval says how large it may be.",
     "A difference holds for these features and data. On synthetic data it validates the training and the method, and "
     "says nothing about people.",
@@ -79,6 +82,12 @@ def write_report(results: Results, answers: list[Answer], folder: Path) -> Path:
     return file
 
 
+def limits(results: Results) -> list[str]:
+    """What the results do not show."""
+    inner = results.plan.reference.settings.train.select == "inner"
+    return [HONEST if inner else OPTIMISTIC, *LIMITS]
+
+
 def compose(results: Results, answers: list[Answer]) -> Report:
     """Put the report together."""
     tables = [Table("cells", "All cells", *cells_table(results))]
@@ -89,7 +98,7 @@ def compose(results: Results, answers: list[Answer]) -> Report:
         tables += [Table(name, f"{axis}: against {label}, all else equal", header, rows)] if rows else []
     return Report(
         title=results.plan.question or results.plan.title, question=results.plan.question, about=_about(results),
-        said=statements(results), open=openings(results), limits=list(LIMITS), referee=answers, tables=tables,
+        said=statements(results), open=openings(results), limits=limits(results), referee=answers, tables=tables,
         pictures=charts(results),
     )  # fmt: skip
 

@@ -127,9 +127,17 @@ def _chosen(results: Results, tuned: str) -> str:
     early = f"after {stage.patience} epochs without a better validation r"
     ended = early if stage.patience else "after a fixed number of epochs"
     changed = ", ".join(f"{name} = {value}" for name, value in results.plan.changes.items())
+    measured = (
+        "the epoch with the best validation r is evaluated. Nothing else was chosen on the validation clips; this "
+        "makes every r slightly optimistic, for all cells alike."
+    )
+    if results.plan.reference.settings.train.select == "inner":
+        ended = ended.replace("validation r", "r")
+        measured = (
+            "the epoch with the best r on an inner split of the training clips is evaluated. Nothing was chosen on the "
+            "validation clips."
+        )
     return (
         f"{tuned}{f' Changed for all cells of this study: {changed}.' if changed else ''} Cells differ only in "
-        f"the settings that their labels name. Training stopped {ended}, and the epoch with the best validation r is "
-        "evaluated. Nothing else was chosen on the validation clips; this makes every r slightly optimistic, for all "
-        "cells alike."
+        f"the settings that their labels name. Training stopped {ended}, and {measured}"
     )

@@ -37,7 +37,7 @@ class EpochBar:
         """Show an epoch."""
         if self._status:
             running = int((~epoch.stopped).sum())
-            r = f"{np.nanmean(epoch.mean_r):.4f}" if np.isfinite(epoch.mean_r).any() else "undefined"
+            r = f"{np.nanmean(epoch.mean_r):.4f}" if np.isfinite(epoch.mean_r).any() else "–"
             self._status.update(
                 shown(
                     f"{name}: epoch {epoch.number}, loss {epoch.loss.mean():.4f}, r {r}, "

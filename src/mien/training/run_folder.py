@@ -2,12 +2,13 @@
 
 run.json               identity of the run: settings, data and store; a different identity is refused
 environment.json       versions and machine
-split.json             rule, clips of both sides, participants, notes
+split.json             rule, clips of both sides and of both inner sides, participants, notes
 stage1/<modality>/     a unimodal model folder, and epochs.jsonl
-stage2/                epochs.jsonl
+stage2/                epochs.jsonl; with a refit also model/, the fused model before it
+refit/<part>/          with a refit: epochs.jsonl, and the unimodal models of all rated clips
 model/                 the fused model folder
-predictions.parquet    a row per validation clip: ratings, fused and unimodal predictions
-results.json           r per model and seed
+predictions.parquet    a row per validation clip: ratings, fused and unimodal predictions, before a refit
+results.json           r per model and seed, before a refit; best epochs, and notes on the trainings
 evaluation/            results of ``mien evaluate``, by split
 tensorboard/           the same curves as epochs.jsonl
 """
@@ -70,7 +71,7 @@ def open_run(folder: Path, settings: Settings, manifest: Manifest, store: str) -
     with exclusive_writer(folder):
         if _is_run(folder):
             known = _identity_of(folder)
-            known["settings"] = _without_limits(known.get("settings"))
+            known["settings"] = _completed(_without_limits(known.get("settings")), _without_limits(_defaults()))
             changed = [name for name in identity if known.get(name) != identity[name]]
             if changed:
                 raise ModelError(
@@ -79,6 +80,18 @@ def open_run(folder: Path, settings: Settings, manifest: Manifest, store: str) -
         write_checksummed(folder / _IDENTITY, identity)
         write_json(folder / "environment.json", environment())
         yield
+
+
+def _defaults() -> dict[str, Any]:
+    return Settings().model_dump(mode="json")
+
+
+def _completed(known: Any, defaults: Mapping[str, Any]) -> Any:
+    """The settings of a run, with the defaults of those that its version of mien did not have."""
+    if not isinstance(known, dict):
+        return known
+    inside = {name: _completed(value, defaults.get(name) or {}) for name, value in known.items()}
+    return {**defaults, **inside}
 
 
 def _is_other(name: str) -> bool:
@@ -138,10 +151,18 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write_split(folder: Path, split: Split, store: Store) -> None:
-    """Write ``split.json``: the clips of each side, their overlap, and the contents of the training clips' files."""
-    train, valid = [clip.id for clip in split.train], [clip.id for clip in split.valid]
-    record = {
+def write_split(folder: Path, split: Split, store: Store, inner: Split | None = None, refit: bool = False) -> None:
+    """Write ``split.json``: the clips of each side, their overlap, and the contents of the training clips' files.
+
+    Args:
+        folder: of the run or the study.
+        split: training and validation clips.
+        store: of their features.
+        inner: the training clips divided again, if that chose the epochs.
+        refit: whether a model is trained on validation clips too, so that the contents of their files are needed.
+    """
+    train, valid = _ids(split)
+    record: dict[str, Any] = {
         "rule": split.rule,
         "train": len(train),
         "valid": len(valid),
@@ -151,9 +172,32 @@ def write_split(folder: Path, split: Split, store: Store) -> None:
         "notes": list(split.notes),
         "train_clips": train,
         "valid_clips": valid,
-        "train_contents": sorted(set().union(*contents_of(store, train))),
+        "train_contents": _contents(store, train),
     }
+    if refit:
+        record["valid_contents"] = _contents(store, valid)
+    if inner is not None:
+        trains, selects = _ids(inner)
+        record["inner"] = {
+            "rule": inner.rule,
+            "train": len(trains),
+            "valid": len(selects),
+            "participants": inner.participants,
+            "participants_on_both_sides": list(inner.shared),
+            "notes": list(inner.notes),
+            "train_clips": trains,
+            "valid_clips": selects,
+            "valid_contents": _contents(store, selects),
+        }
     write_json(folder / "split.json", record)
+
+
+def _ids(split: Split) -> tuple[list[str], list[str]]:
+    return [clip.id for clip in split.train], [clip.id for clip in split.valid]
+
+
+def _contents(store: Store, clips: list[str]) -> list[str]:
+    return sorted(set().union(*contents_of(store, clips)))
 
 
 class EpochLog:
@@ -220,24 +264,42 @@ def has_tensorboard() -> bool:
     return find_spec("tensorboard") is not None
 
 
-def provenance(manifest: Manifest, split: Split, store: str, results: Mapping[str, Any]) -> dict[str, Any]:
+def provenance(
+    manifest: Manifest, split: Split, store: str, results: Mapping[str, Any], inner: Split | None = None
+) -> dict[str, Any]:
     """The ``provenance.json`` of a model folder."""
+    sides = [*_ids(split), *(_ids(inner) if inner else ())]
+    divided = {"inner_train": len(inner.train), "inner_valid": len(inner.valid)} if inner else {}
+    trained = len((inner or split).train)
     return {
-        "trained_on": f"{len(split.train)} clips of {manifest.source.name}, {len(split.valid)} for validation",
+        "trained_on": f"{trained} clips of {manifest.source.name}, {len(split.valid)} for validation",
         "split": split.rule,
         "scale": list(RATING_SCALE),
         "data": {
             "name": manifest.source.name,
             "train": len(split.train),
             "valid": len(split.valid),
+            **divided,
             "synthetic": count_synthetic((*split.train, *split.valid)) > 0,
             "participants": split.participants,
             "participants_on_both_sides": len(split.shared),
-            "split_fingerprint": key_of([clip.id for clip in split.train], [clip.id for clip in split.valid]),
+            "split_fingerprint": key_of(*sides),
         },
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
         "data_fingerprint": fingerprint(manifest),
         "features_fingerprint": store,
         "results": dict(results),
+    }
+
+
+def refitted(provenance: Mapping[str, Any], split: Split) -> dict[str, Any]:
+    """The ``provenance.json`` of a model that was trained again on all rated clips; results are of the model before."""
+    data = {**provenance["data"], "refit": True}
+    clips = len(split.train) + len(split.valid)
+    return {
+        **provenance,
+        "trained_on": f"{clips} clips of {data['name']}, training and validation, for the epochs chosen before",
+        "data": data,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -1,17 +1,77 @@
 """Learning-rate schedules and early stopping: a small state per model, all in tensors, so that it can be saved.
 
-Shapes: ``K`` models.
+A training without validation clips follows an ``EpochPlan``: what early stopping and the plateau rule decided in
+another.
+
+Shapes: ``K`` models, ``T`` epochs.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from mien.config import FitSettings
 
 _PLATEAU_THRESHOLD = 1e-4
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """How long to train each of K models, and at which rates.
+
+    Attributes:
+        epochs: ``(K,)``; 0 leaves the initial weights.
+        factors: ``(T, K)`` factor of the plateau rule in each epoch; of a model's own epochs only.
+    """
+
+    epochs: npt.NDArray[np.int64]
+    factors: npt.NDArray[np.float64]
+
+    def record(self) -> dict[str, Any]:
+        """This plan as values for JSON: a list of factors per model."""
+        factors = [self.factors[:count, k].tolist() for k, count in enumerate(self.epochs)]
+        return {"epochs": self.epochs.tolist(), "factors": factors}
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any]) -> "EpochPlan":
+        """The plan of a ``record``.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is damaged.
+        """
+        epochs = np.array(record["epochs"], np.int64)
+        factors = np.full((int(epochs.max()), len(epochs)), np.nan)
+        for k, values in enumerate(record["factors"]):
+            factors[: epochs[k], k] = np.array(values, np.float64)
+        if any(np.isnan(factors[:count, k]).any() for k, count in enumerate(epochs)):
+            raise ValueError("a factor of the learning rate is missing")
+        return cls(epochs, factors)
+
+
+@dataclass(frozen=True)
+class History:
+    """The course of a training; ``nan`` once a model has stopped.
+
+    Attributes:
+        r: ``(T, K)`` mean validation r after each epoch.
+        factors: ``(T, K)`` factor of the plateau rule in each epoch.
+        best: ``(K,)`` number of the best epoch, counted from 1; 0 if r was never defined.
+    """
+
+    r: npt.NDArray[np.float64]
+    factors: npt.NDArray[np.float64]
+    best: npt.NDArray[np.int64]
+
+    @property
+    def plan(self) -> EpochPlan:
+        """Training up to the best epoch."""
+        return EpochPlan(self.best, self.factors)
 
 
 @dataclass
@@ -54,6 +114,12 @@ class Progress:
         if settings.schedule == "plateau":
             self._plateau(r, settings)
         return better
+
+    def follow(self, plan: EpochPlan, epoch: int) -> Tensor:
+        """Stop the models for which this epoch is the last of the plan; returns which, bool."""
+        last = torch.from_numpy(plan.epochs == epoch)
+        self.stopped = torch.where(torch.from_numpy(plan.epochs <= epoch), 1.0, self.stopped)
+        return last
 
     def _plateau(self, r: Tensor, settings: FitSettings) -> None:
         """As ``torch.optim.lr_scheduler.ReduceLROnPlateau(mode="max", threshold=1e-4, threshold_mode="abs")``."""

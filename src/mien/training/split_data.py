@@ -1,4 +1,10 @@
-"""The clips of both sides of a split in memory, read from the store once for any number of trainings."""
+"""The clips of both sides of a split in memory, read from the store once for any number of trainings.
+
+train ─┬─ fit      trains the weights           without an inner split: all of train
+       └─ select   chooses the epochs           without an inner split: valid
+valid              is evaluated
+all                train and valid, for a refit
+"""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -9,13 +15,14 @@ import torch
 
 from mien.compute.device import choose_device, choose_precision
 from mien.config import Settings
-from mien.data.splits import Split, labels_of
+from mien.data.splits import Split, inner_split, labels_of
 from mien.errors import DataError
 from mien.features.store import Store
 from mien.modalities import get_modalities
 from mien.model.inputs import ClipDataset, PackedSteps, load_dataset
+from mien.schema import Clip
 
-Side = Literal["train", "valid"]
+Side = Literal["train", "valid", "fit", "select", "all"]
 
 
 class SplitData:
@@ -23,7 +30,8 @@ class SplitData:
 
     Attributes:
         split: the clips of each side.
-        widths: feature width by modality, of modalities that at least one training clip has.
+        inner: the training clips, divided again; ``None`` if the validation clips choose the epochs.
+        widths: feature width by modality, of modalities that at least one clip of ``fit`` has.
         notes: modalities missing from training clips, with counts, one line each.
         device: of all tensors.
         precision: of batches.
@@ -33,32 +41,64 @@ class SplitData:
         """Read the widths only.
 
         Raises:
-            DataError: the store has no features of the training clips.
+            DataError: the store has no features of the training clips, or they cannot be divided.
         """
         self.store, self.split, self.n_targets = store, split, n_targets
+        inner = settings.train.select == "inner"
+        self.inner = inner_split(split, settings.split, settings.train.inner_ratio) if inner else None
         self.longest = settings.stage1.longest_steps
-        self.widths, self.notes = feature_widths(store, settings, split)
+        self.widths, self.notes = feature_widths(store, settings, self.inner or split)
         self.device = choose_device(settings.compute)
         self.precision = choose_precision(settings.compute, self.device)
-        self._read: dict[tuple[Side, str], PackedSteps] = {}
+        self._stored: dict[tuple[Side, str], PackedSteps] = {}
 
     def labels(self, side: Side) -> npt.NDArray[np.float32]:
         """``(N, E)`` labels of the clips of a side, ``nan`` where unrated."""
-        return labels_of(self._clips(side), self.n_targets)
+        return labels_of(self.side(side), self.n_targets)
 
     def clips(self, side: Side, modalities: tuple[str, ...]) -> ClipDataset:
         """The clips of a side with some of their modalities."""
-        labels, ids = self.labels(side), [clip.id for clip in self._clips(side)]
-        for name in modalities:
-            if (side, name) not in self._read:
-                packed, width = {name: self.store.gather(name, ids)}, {name: self.widths[name]}
-                read = load_dataset(packed, labels, width, self.longest, self.precision, self.device)
-                self._read[side, name] = read.modalities[name]
-        parts = {name: self._read[side, name] for name in modalities}
-        return ClipDataset(parts, torch.as_tensor(labels, device=self.device), self.precision)
+        parts = {name: self._steps(side, name) for name in modalities}
+        return ClipDataset(parts, torch.as_tensor(self.labels(side), device=self.device), self.precision)
 
-    def _clips(self, side: Side):
-        return self.split.train if side == "train" else self.split.valid
+    def side(self, side: Side) -> tuple[Clip, ...]:
+        """The clips of a side."""
+        divided = self.inner or self.split
+        return {
+            "train": self.split.train,
+            "valid": self.split.valid,
+            "fit": divided.train,
+            "select": divided.valid,
+            "all": (*self.split.train, *self.split.valid),
+        }[side]
+
+    def _steps(self, side: Side, name: str) -> PackedSteps:
+        """One modality of a side; only training and validation clips have memory of their own."""
+        if side in ("fit", "select"):
+            if self.inner is None:
+                return self._steps("train" if side == "fit" else "valid", name)
+            row = {clip.id: place for place, clip in enumerate(self.split.train)}
+            places = torch.tensor([row[clip.id] for clip in self.side(side)], device=self.device)
+            whole = self._steps("train", name)
+            return PackedSteps(whole.values, whole.begins[places], whole.has[places])
+        if (side, name) not in self._stored:
+            self._stored[side, name] = self._joined(name) if side == "all" else self._read(side, name)
+        return self._stored[side, name]
+
+    def _read(self, side: Side, name: str) -> PackedSteps:
+        packed = {name: self.store.gather(name, [clip.id for clip in self.side(side)])}
+        width = {name: self.widths[name]}
+        read = load_dataset(packed, self.labels(side), width, self.longest, self.precision, self.device)
+        return read.modalities[name]
+
+    def _joined(self, name: str) -> PackedSteps:
+        """Training and validation clips in one tensor, of which both sides are then parts."""
+        train, valid = self._steps("train", name), self._steps("valid", name)
+        first = len(train.values)
+        values = torch.cat([train.values, valid.values])
+        self._stored["train", name] = PackedSteps(values[:first], train.begins, train.has)
+        self._stored["valid", name] = PackedSteps(values[first:], valid.begins, valid.has)
+        return PackedSteps(values, torch.cat([train.begins, valid.begins + first]), torch.cat([train.has, valid.has]))
 
 
 def feature_widths(store: Store, settings: Settings, split: Split) -> tuple[Mapping[str, int], tuple[str, ...]]:

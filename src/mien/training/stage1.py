@@ -14,7 +14,9 @@ from mien.config import Settings
 from mien.modalities import find_modality
 from mien.model.inputs import ClipDataset
 from mien.model.network import ModelSpec, Unimodal, variants
-from mien.training.fit import Epoch, TrainingJob, fit
+from mien.training.fit import Epoch, fit
+from mien.training.schedule import EpochPlan, History
+from mien.training.state import TrainingJob
 
 EpochCallback = Callable[[str, Epoch], None]
 """Called after every epoch with the name of the training and its record."""
@@ -32,12 +34,13 @@ class TrainContext:
 def train_encoder(
     modality: str,
     train: ClipDataset,
-    valid: ClipDataset,
+    valid: ClipDataset | None,
     settings: Settings,
     context: TrainContext,
     on_epoch: EpochCallback,
     models: tuple[ModelSpec, ...] | None = None,
-) -> Unimodal:
+    plan: EpochPlan | None = None,
+) -> tuple[Unimodal, History]:
     """Train the encoder of one modality.
 
     Args:
@@ -47,6 +50,10 @@ def train_encoder(
         context: checkpoint file, precision, batch seed.
         on_epoch: called after every epoch.
         models: hyper-parameters in which the K models differ; by default only the seed.
+        plan: epochs to train for when there are no validation clips (``valid`` is ``None``).
+
+    Returns:
+        The model, and the course of its training.
     """
     stage = settings.stage1
     models = models or variants(settings, stage)
@@ -66,7 +73,9 @@ def train_encoder(
         batch_seed=context.batch_seed,
         precision=context.precision,
         checkpoint=context.checkpoint,
+        plan=plan,
     )
     for epoch in fit(job):
         on_epoch(job.name, epoch)
-    return module
+    assert job.history is not None
+    return module, job.history

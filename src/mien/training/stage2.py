@@ -12,19 +12,22 @@ from mien.model.embeddings import hidden_all
 from mien.model.heads import HEADS
 from mien.model.inputs import ClipDataset
 from mien.model.network import FrozenEncoders, ModelSpec, Multimodal, Unimodal, variants
-from mien.training.fit import TrainingJob, fit
+from mien.training.fit import fit
+from mien.training.schedule import EpochPlan, History
 from mien.training.stage1 import EpochCallback, TrainContext
+from mien.training.state import TrainingJob
 
 
 def train_fusion(
     train: ClipDataset,
-    valid: ClipDataset,
+    valid: ClipDataset | None,
     encoders: Mapping[str, Unimodal],
     settings: Settings,
     context: TrainContext,
     on_epoch: EpochCallback,
     models: tuple[ModelSpec, ...] | None = None,
-) -> Multimodal:
+    plan: EpochPlan | None = None,
+) -> tuple[Multimodal, History]:
     """Train the fused model.
 
     Args:
@@ -34,6 +37,10 @@ def train_fusion(
         context: checkpoint file, precision, batch seed.
         on_epoch: called after every epoch.
         models: hyper-parameters in which the K models differ; by default only the seed.
+        plan: epochs to train for when there are no validation clips (``valid`` is ``None``).
+
+    Returns:
+        The model, and the course of its training.
 
     Raises:
         SettingsError: the head reads steps, but the adaptation needs encoders.
@@ -54,17 +61,19 @@ def train_fusion(
         groups=module.groups(stage),
         models=models,
         train=hidden_all(module, train, context.precision) if frozen else train,
-        valid=hidden_all(module, valid, context.precision) if frozen else valid,
+        valid=hidden_all(module, valid, context.precision) if frozen and valid is not None else valid,
         settings=stage,
         epochs=stage.epochs,
         batch_seed=context.batch_seed,
         precision=context.precision,
         auxiliary=0.0 if frozen else stage.auxiliary,
         checkpoint=context.checkpoint,
+        plan=plan,
     )
     for epoch in fit(job):
         on_epoch(job.name, epoch)
-    return module
+    assert job.history is not None
+    return module, job.history
 
 
 def check_head(settings: Settings) -> None:

@@ -1,11 +1,12 @@
 """A whole run: stage 1 for every modality, then stage 2, in a run folder; finished parts are not repeated.
 
-The stages communicate through files: stage 2 reads the unimodal model folders that stage 1 wrote.
+The stages communicate through files: stage 2 reads the unimodal model folders that stage 1 wrote, and a refit reads the
+epochs and learning rates that both chose (``docs/decisions/0026-epochs-are-chosen-apart-from-the-report.md``).
 """
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mien.config import Settings
-from mien.data.splits import Split, split_clips
+from mien.data.splits import split_clips
+from mien.errors import SettingsError
 from mien.evaluation.validation import results_record
 from mien.features.extract import with_extraction_settings
 from mien.features.source_files import check_unchanged
@@ -24,16 +26,17 @@ from mien.metrics import mean_defined, pearson
 from mien.model.bundle import Bundle, load_bundle, save_bundle
 from mien.model.conformal import calibrate
 from mien.model.inputs import ClipDataset
-from mien.model.network import Multimodal, ParamGroup, Unimodal, variants
+from mien.model.network import Multimodal, ParamGroup, variants
 from mien.schema import RATING_SCALE, Manifest
 from mien.storage.files import atomic_file, write_json
-from mien.training.fit import Epoch
+from mien.training.dips import dip_notes
+from mien.training.refit import refit
 from mien.training.run_folder import EpochLog, has_tensorboard, open_run, provenance, write_split
+from mien.training.run_state import Log, RunState, bundle_of, log_and_call, read_encoders, remove
+from mien.training.schedule import History
 from mien.training.split_data import SplitData
-from mien.training.stage1 import EpochCallback, TrainContext, train_encoder
+from mien.training.stage1 import EpochCallback, train_encoder
 from mien.training.stage2 import check_head, train_fusion
-
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,12 @@ class RunSummary:
     Attributes:
         folder: the run folder; the model is in ``folder / "model"``.
         targets: the emotions.
-        r: validation Pearson ``(K, E)`` by model: each modality alone, ``fused``, and ``ensemble`` ``(1, E)``.
-        notes: omissions and possible leaks, one line each.
+        r: validation Pearson ``(K, E)`` by model: each modality alone, ``fused``, and ``ensemble`` ``(1, E)``; with a
+            refit, of the models before it.
+        notes: omissions, possible leaks and seeds that stopped too early, one line each.
         seconds: of this call, without earlier calls.
+        refit: whether the model was then trained again on all rated clips.
+        dips: those of the notes on seeds that stopped too early.
     """
 
     folder: Path
@@ -53,40 +59,13 @@ class RunSummary:
     r: Mapping[str, npt.NDArray[np.float64]]
     notes: tuple[str, ...]
     seconds: float
+    refit: bool = False
+    dips: tuple[str, ...] = ()
 
     @property
     def mean_r(self) -> dict[str, float]:
         """Mean over emotions, then over seeds, by model."""
         return {name: float(np.nanmean(mean_defined(r))) for name, r in self.r.items()}
-
-
-@dataclass
-class _Run:
-    """State shared by the parts of a run."""
-
-    manifest: Manifest
-    store: Store
-    settings: Settings
-    folder: Path
-    split: Split
-    data: SplitData
-    log: Log
-    on_epoch: EpochCallback
-    scores: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        """Modalities with features, in order."""
-        return tuple(self.data.widths)
-
-    @property
-    def labels(self) -> npt.NDArray[np.float32]:
-        """``(N, E)`` of the validation clips."""
-        return self.data.labels("valid")
-
-    def context(self, folder: Path) -> TrainContext:
-        """The context of a stage in ``folder``."""
-        return TrainContext(folder / "checkpoint.safetensors", self.data.precision, self.settings.batch_seed)
 
 
 def train(
@@ -110,87 +89,106 @@ def train(
 
     Raises:
         DataError: no clip is rated, a side of the split is empty, the store has no features of these clips, or files
-            were replaced since extraction.
+            were replaced since extraction; or there are too few training clips to divide them.
         InUse: another process is writing to the run.
         ModelError: the folder contains another run, or a damaged one.
         OutputError: the folder cannot be written; finished parts are kept.
         StoreError: features are damaged.
-        SettingsError: head and adaptation are incompatible.
+        SettingsError: head and adaptation are incompatible, or a refit is asked for without an inner split.
         MienError: no validation r could be computed.
     """
     begin = time.monotonic()
     check_head(settings)
+    _check_refit(settings)
     settings = with_extraction_settings(settings, store.root)
     split = split_clips(manifest, settings.split)
     log = progress or (lambda _: None)
     data = SplitData(store, split, len(manifest.targets), settings)
-    notes = data.notes
+    notes = (*(data.inner.notes if data.inner else ()), *data.notes)
     if not has_tensorboard():
         notes += ("no TensorBoard curves (epochs.jsonl has the numbers); pip install 'mien[train]' brings them",)
     check_unchanged(store, (*split.train, *split.valid), data.widths)
-    run = _Run(manifest, store, settings, out, split, data, log, on_epoch or (lambda _n, _e: None))
+    run = RunState(manifest, store, settings, out, split, data, log, on_epoch or (lambda _n, _e: None))
     for note in (*split.notes, *notes):
         log(note)
     with open_run(out, settings, manifest, store.fingerprint()):
         r = _stages(run)
-    return RunSummary(out, manifest.targets, r, (*split.notes, *notes), time.monotonic() - begin)
+    notes = (*split.notes, *notes, *run.dips)
+    seconds = time.monotonic() - begin
+    return RunSummary(out, manifest.targets, r, notes, seconds, settings.train.refit, tuple(run.dips))
 
 
-def _stages(run: _Run) -> dict[str, npt.NDArray[np.float64]]:
+def _check_refit(settings: Settings) -> None:
+    """Check that a refit has epochs to follow that no validation clip chose."""
+    if settings.train.refit and settings.train.select != "inner":
+        raise SettingsError("train.refit trains on the validation clips too, so these must not choose the epochs: "
+                            "set train.select=inner")  # fmt: skip
+
+
+def _stages(run: RunState) -> dict[str, npt.NDArray[np.float64]]:
     """Train the unfinished parts, and write the results: r by model."""
-    write_split(run.folder, run.split, run.store)
+    refits = run.settings.train.refit
+    write_split(run.folder, run.split, run.store, run.data.inner, refits)
     if run.settings.stage2.adaptation != "joint":
         for modality in run.modalities:
             _stage1(run, modality)
     r = {name: pearson(scores, run.labels) for name, scores in run.scores.items()}
     r |= _stage2(run, r)
     _write_predictions(run)
-    record = {"targets": list(run.manifest.targets), "r": {name: values.tolist() for name, values in r.items()}}
+    record = {
+        "targets": list(run.manifest.targets),
+        "r": {name: values.tolist() for name, values in r.items()},
+        "selected_on": run.settings.train.select,
+        "refit": refits,
+        "epochs": run.epochs,
+        "notes": run.dips,
+    }
     write_json(run.folder / "results.json", record)
+    if refits:
+        refit(run)
     return r
 
 
-def _stage1(run: _Run, modality: str) -> None:
+def _stage1(run: RunState, modality: str) -> None:
     """Train one encoder, unless its model folder exists."""
     folder = run.folder / "stage1" / modality
     valid = run.data.clips("valid", (modality,))
     if not (folder / "model" / "config.json").exists():
-        train_clips = run.data.clips("train", (modality,))
+        clips, chosen = (run.data.clips(side, (modality,)) for side in ("fit", "select"))
         epoch_log = EpochLog(folder, run.folder / "tensorboard", f"stage1 {modality}")
         models = variants(run.settings, run.settings.stage1)
-        run.log(f"stage 1 {modality}: {int(train_clips.present(modality).sum())} clips, {len(models)} models at once")
+        run.log(f"stage 1 {modality}: {int(clips.present(modality).sum())} clips, {len(models)} models at once")
         context = run.context(folder)
-        module = train_encoder(
-            modality, train_clips, valid, run.settings, context, _log_and_call(epoch_log, run.on_epoch)
+        module, history = train_encoder(
+            modality, clips, chosen, run.settings, context, log_and_call(epoch_log, run.on_epoch)
         )
-        bundle = _bundle(run, module, (modality,))
-        r = pearson(bundle.score_each(valid), run.labels)
-        _save(run, bundle, valid, folder / "model", {modality: r})
-        _remove(context.checkpoint)
-    bundle = load_bundle(folder, device=valid.labels.device)
-    run.scores[modality] = bundle.score_each(valid)
+        bundle = bundle_of(run, module, (modality,))
+        r = {modality: pearson(bundle.score_each(valid), run.labels)}
+        _save(run, bundle, history, folder / "model", r)
+        remove(context.checkpoint)
+    run.add(modality, load_bundle(folder, device=valid.labels.device), valid)
     run.log(f"stage 1 {modality}: r = {_mean(pearson(run.scores[modality], run.labels)):.4f}")
 
 
-def _stage2(run: _Run, r: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, npt.NDArray[np.float64]]:
+def _stage2(run: RunState, r: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, npt.NDArray[np.float64]]:
     """Train the fused model, unless its model folder exists; r of its models and of their mean."""
     valid = run.data.clips("valid", run.modalities)
-    if not (run.folder / "model" / "config.json").exists():
-        train_clips = run.data.clips("train", run.modalities)
-        encoders = _encoders(run, valid)
+    folder = run.folder / "stage2" if run.settings.train.refit else run.folder
+    if not (folder / "model" / "config.json").exists():
+        clips, chosen = (run.data.clips(side, run.modalities) for side in ("fit", "select"))
+        encoders = read_encoders(run, "stage1", valid.labels.device)
         epoch_log = EpochLog(run.folder / "stage2", run.folder / "tensorboard", "stage2")
         context = run.context(run.folder / "stage2")
-        _log_groups(run, train_clips)
-        module = train_fusion(
-            train_clips, valid, encoders, run.settings, context, _log_and_call(epoch_log, run.on_epoch)
+        _log_groups(run, clips)
+        module, history = train_fusion(
+            clips, chosen, encoders, run.settings, context, log_and_call(epoch_log, run.on_epoch)
         )
-        bundle = _bundle(run, module, run.modalities)
+        bundle = bundle_of(run, module, run.modalities)
         scores = bundle.score_each(valid)
-        _save(run, bundle, valid, run.folder / "model", {**r, **_fused_r(scores, run.labels)})
-        _remove(context.checkpoint)
-    scores = load_bundle(run.folder, device=valid.labels.device).score_each(valid)
-    run.scores["fused"] = scores
-    fused = _fused_r(scores, run.labels)
+        _save(run, bundle, history, folder / "model", {**r, **_fused_r(scores, run.labels)})
+        remove(context.checkpoint)
+    run.add("fused", load_bundle(folder, device=valid.labels.device), valid)
+    fused = _fused_r(run.scores["fused"], run.labels)
     run.log(f"stage 2: r = {_mean(fused['fused']):.4f}, of the mean of all models {_mean(fused['ensemble']):.4f}")
     return fused
 
@@ -201,19 +199,7 @@ def _fused_r(scores: npt.NDArray[np.float32], labels: npt.NDArray[np.float32]) -
     return {"fused": pearson(scores, labels), "ensemble": pearson(ensemble, labels)}
 
 
-def _encoders(run: _Run, valid: ClipDataset) -> dict[str, Unimodal]:
-    """The stage-1 models, read from their folders."""
-    if run.settings.stage2.adaptation == "joint":
-        return {}
-    encoders = {}
-    for name in run.modalities:
-        module = load_bundle(run.folder / "stage1" / name, device=valid.labels.device).module
-        assert isinstance(module, Unimodal)
-        encoders[name] = module
-    return encoders
-
-
-def _log_groups(run: _Run, clips: ClipDataset) -> None:
+def _log_groups(run: RunState, clips: ClipDataset) -> None:
     """Log the parameter groups and their learning rates."""
     models = variants(run.settings, run.settings.stage2)
     module = Multimodal(run.data.widths, len(run.manifest.targets), run.settings, models[:1])
@@ -230,34 +216,28 @@ def describe_groups(groups: tuple[ParamGroup, ...], lr: float) -> list[str]:
     ]
 
 
-def _bundle(run: _Run, module: Unimodal | Multimodal, modalities: tuple[str, ...]) -> Bundle:
-    stage = run.settings.stage2 if isinstance(module, Multimodal) else run.settings.stage1
-    made = {name: run.store.provenance(name) for name in modalities}
-    return Bundle(
-        module=module,
-        targets=run.manifest.targets,
-        widths={name: run.data.widths[name] for name in modalities},
-        settings=run.settings,
-        models=variants(run.settings, stage),
-        feature_provenance=made,
-        random_weights=any("random" in maker for maker in made.values()),
-    )
-
-
 def _save(
-    run: _Run, bundle: Bundle, valid: ClipDataset, folder: Path, r: Mapping[str, npt.NDArray[np.float64]]
+    run: RunState, bundle: Bundle, history: History, folder: Path, r: Mapping[str, npt.NDArray[np.float64]]
 ) -> None:
-    """Calibrate the prediction intervals on the validation clips, and write the model folder."""
-    level = run.settings.interval_level
-    bundle.quantiles = calibrate(bundle, valid, level)
+    """Calibrate the prediction intervals on the clips that chose the epochs, and write the model folder."""
+    level, inner = run.settings.interval_level, run.data.inner
+    chosen, valid = (run.data.clips(side, bundle.modalities) for side in ("select", "valid"))
+    bundle.quantiles = calibrate(bundle, chosen, level)
     results = results_record(bundle.score_each(valid), run.labels, run.split.valid, run.manifest.targets, r)
-    intervals = {"level": level, "clips": len(valid), "calibrated_on": "validation"}
-    record = provenance(run.manifest, run.split, run.store.fingerprint(), results)
-    bundle.provenance = record | {"intervals": intervals}
+    stage, name = ("stage2", "stage 2") if "fused" in r else ("stage1", f"stage 1 {bundle.modalities[0]}")
+    seeds = [model.seed for model in bundle.models]
+    bundle.provenance = provenance(run.manifest, run.split, run.store.fingerprint(), results, inner) | {
+        "intervals": {"level": level, "clips": len(chosen), "calibrated_on": "inner split" if inner else "validation"},
+        "training": {
+            "selected_on": run.settings.train.select,
+            **history.plan.record(),
+            "notes": list(dip_notes(name, stage, history, seeds)),
+        },
+    }
     save_bundle(bundle, folder)
 
 
-def _write_predictions(run: _Run) -> None:
+def _write_predictions(run: RunState) -> None:
     """A row per validation clip: its labels, and the mean scores of each model on the rating scale."""
     columns: dict[str, Any] = {
         "clip": [clip.id for clip in run.split.valid],
@@ -269,19 +249,6 @@ def _write_predictions(run: _Run) -> None:
         columns |= {f"{name} {target}": mean[:, e] for e, target in enumerate(run.manifest.targets)}
     with atomic_file(run.folder / "predictions.parquet") as part, part.open("wb") as file:
         pq.write_table(pa.table(columns), file, compression="zstd")
-
-
-def _log_and_call(epoch_log: EpochLog, on_epoch: EpochCallback) -> EpochCallback:
-    def report(name: str, epoch: Epoch) -> None:
-        epoch_log.add(epoch)
-        on_epoch(name, epoch)
-
-    return report
-
-
-def _remove(checkpoint: Path | None) -> None:
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
 
 
 def _mean(r: npt.NDArray[np.float64]) -> float:
