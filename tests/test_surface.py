@@ -9,8 +9,8 @@ import pytest
 import mien
 
 PUBLIC = {
-    "EMOTIONS", "Clip", "Manifest", "MienError", "Model", "Settings", "Store", "evaluate", "extract", "load",
-    "read_manifest", "read_settings", "synth", "train",
+    "EMOTIONS", "Clip", "Manifest", "MienError", "Model", "Settings", "Store", "cross_validate", "evaluate", "extract",
+    "load", "read_manifest", "read_settings", "synth", "train",
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "av", "mediapipe", "faster_whisper", "pyarrow", "scipy", "matplotlib")
 

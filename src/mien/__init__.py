@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mien.api import cross_validate as cross_validate
     from mien.api import evaluate as evaluate
     from mien.api import extract as extract
     from mien.api import train as train
@@ -39,6 +40,7 @@ _EXPORTS = {
     "Model": "mien.inference.predict",
     "Settings": "mien.config",
     "Store": "mien.features.store",
+    "cross_validate": "mien.api",
     "evaluate": "mien.api",
     "extract": "mien.api",
     "load": "mien.inference.predict",
@@ -56,6 +58,7 @@ __all__ = [
     "Model",
     "Settings",
     "Store",
+    "cross_validate",
     "evaluate",
     "extract",
     "load",

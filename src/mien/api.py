@@ -1,4 +1,4 @@
-"""The library's functions: extract, train and evaluate, each like its command.
+"""The library's functions: extract, train, evaluate and cross_validate, each like its command.
 
 Long work shows its progress unless ``progress=False``.
 """
@@ -16,6 +16,8 @@ from mien.features.store import Store
 from mien.inference.predict import Model, load
 from mien.progress import counted
 from mien.schema import Manifest
+from mien.training.cross_validation import CrossValidation
+from mien.training.cross_validation import cross_validate as run_folds
 from mien.training.progress import EpochBar
 from mien.training.train import RunSummary
 from mien.training.train import train as train_run
@@ -115,3 +117,43 @@ def evaluate(
     """
     loaded = model if isinstance(model, Model) else load(model)
     return evaluate_bundle(loaded.bundle, as_manifest(data), _open(features), split)
+
+
+def cross_validate(
+    data: Source,
+    features: str | Path | Store,
+    out: str | Path,
+    settings: Settings | str | Path | None = None,
+    *,
+    folds: int = 5,
+    workers: int = 0,
+    progress: bool = True,
+) -> CrossValidation:
+    """Nested cross-validation: r of out-of-fold scores, pooled over all clips; the same call continues.
+
+    Args:
+        data: rated clips; as for ``extract``. Their split is ignored, but clips of split ``test`` are left out.
+        features: their feature store.
+        out: folder of the cross-validation, with a run per fold.
+        settings: ``Settings``, a YAML file, or ``None`` for the defaults; epochs are always chosen on an inner split.
+        folds: number of folds, at most one per participant.
+        workers: worker processes; 0 runs in this process.
+        progress: print the folds, and without workers the validation r of every epoch.
+
+    Returns:
+        Pooled r per emotion and their mean with intervals, r per fold, and the table of out-of-fold scores.
+
+    Raises:
+        ValueError: ``folds`` is below 2.
+        DataError: no clip is rated, or there are too few participants for the folds.
+        InUse: another process is writing to the folder.
+        MienError: a worker process died; the same call continues.
+        ModelError: a fold's folder holds a run of other settings, data or features, or a damaged one.
+        OutputError: the folder holds something else, or cannot be written.
+        StoreError: features are damaged.
+    """
+    if folds < 2:
+        raise ValueError(f"folds = {folds}, but at least 2 are needed")
+    manifest, store = as_manifest(data), _open(features)
+    with EpochBar(progress) as bar:
+        return run_folds(manifest, store.root, as_settings(settings), Path(out), folds, workers, bar.log, bar.on_epoch)

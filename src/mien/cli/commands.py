@@ -18,7 +18,7 @@ from mien.storage.files import cache_folder
 ONLINE = "weights"
 """The only command group with network access."""
 
-CONTINUE = ("extract", "synth", "train", "study", "tune", "weights")
+CONTINUE = ("extract", "synth", "train", "cross-validate", "study", "tune", "weights")
 """Commands that continue an interrupted one. ``predict`` reports itself how much it stored."""
 
 

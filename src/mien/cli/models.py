@@ -1,4 +1,4 @@
-"""``mien import-features``, ``train``, ``study``, ``tune``, ``evaluate``, ``compare`` and ``submit``."""
+"""Commands on models: ``import-features``, ``train``, ``cross-validate``, ``study``, ``tune``, ``evaluate`` …"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -52,6 +52,34 @@ def train(
 
     settings = settings_from(config, overrides)
     print_run(api.train(_manifest(data, targets, label_scale), features, out, settings, progress=not quiet))
+
+
+def cross_validate(
+    data: DataArgument,
+    features: FeaturesOption,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the folds and the results.")],
+    folds: Annotated[int, typer.Option("--folds", min=2, help="Number of folds, at most one per participant.")] = 5,
+    workers: WorkersOption = 0,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    targets: TargetsOption = None,
+    label_scale: LabelScaleOption = 1.0,
+    quiet: QuietOption = False,
+) -> None:
+    """Estimate r by nested cross-validation over participants: each clip is scored by models that never saw its person.
+
+    Continues after an interruption.
+    """
+    from mien import api
+    from mien.cli.options import settings_from
+    from mien.cli.results import print_cross_validation
+
+    settings = settings_from(config, overrides)
+    manifest = _manifest(data, targets, label_scale)
+    count = worker_count(workers, folds)
+    print_cross_validation(
+        api.cross_validate(manifest, features, out, settings, folds=folds, workers=count, progress=not quiet)
+    )
 
 
 def study(
@@ -238,6 +266,7 @@ def _rows(count: int) -> str:
 COMMANDS = [
     (import_features, "Example: mien import-features hume-vidmimic2/ --out features"),
     (train, "Example: mien train hume-vidmimic2/ --features features --out runs/first"),
+    (cross_validate, "Example: mien cross-validate rated.csv --features features --folds 5 --out cv"),
     (study, "Example: mien study studies/two_stage.yaml hume-vidmimic2/ --features features --out studies/out --plan"),
     (tune, "Example: mien tune studies/search/fusion.yaml hume-vidmimic2/ --features features --out tuned"),
     (evaluate, "Example: mien evaluate runs/first hume-vidmimic2/ --features features --split valid"),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mien.study.study import Estimate
     from mien.study.tune import Search
     from mien.training import RunSummary
+    from mien.training.cross_validation import CrossValidation
 
 
 def print_run(summary: "RunSummary") -> None:
@@ -51,6 +52,30 @@ def print_run(summary: "RunSummary") -> None:
     for note in summary.dips:
         console.print(f"note: {note}")
     console.print(f"{summary.folder}: trained in {summary.seconds:.0f} s; the model is in {summary.folder / 'model'}")
+
+
+def print_cross_validation(result: "CrossValidation") -> None:
+    """Pooled r with intervals, r per fold, and the files."""
+    title = f"pooled over {len(result.folds)} folds"
+    table = Table(title, "r", "95 % interval", "CCC", "MAE", "rated", "people", box=None)
+    for target in result.targets:
+        table.add_row(target.target, number(target.r.value), between(target.r), number(target.ccc), number(target.mae),
+                      str(target.rated), known(target.people))  # fmt: skip
+    table.add_row("mean", number(result.mean_r.value), between(result.mean_r), "", "", str(result.clips),
+                  known(result.people))  # fmt: skip
+    console.print(table)
+    names = [target.target for target in result.targets]
+    table = Table("fold", *names, "mean", "clips", "people", box=None)
+    for fold in result.folds:
+        table.add_row(str(fold.fold), *cells(fold.r), number(fold.mean_r), str(fold.clips), known(fold.people))
+    console.print(table)
+    console.print(f"r of out-of-fold scores; intervals over {result.resampled}. Epochs were chosen on other clips")
+    for target in result.targets:
+        if target.why_undefined:
+            console.print(f"{target.target}: r undefined, {target.why_undefined}")
+    for note in result.notes:
+        console.print(f"note: {note}")
+    console.print(f"{result.folder}: predictions.parquet, predictions.csv and results.json written")
 
 
 def print_estimate(estimate: "Estimate", plan: "Plan") -> None:

@@ -1,0 +1,293 @@
+"""Nested cross-validation: every rated clip is scored by models that have seen neither it nor its participant.
+
+    outer folds   whole participants are held out in turn; nothing is chosen on them
+    inner split   the other clips train the models, and choose their epochs (``train.select: inner``)
+
+    OUT/folds/0 …             the run of each fold
+    OUT/predictions.parquet   a row per clip: its fold, ratings, and out-of-fold scores; also as .csv
+    OUT/results.json          pooled r with intervals, r of each fold
+
+The trade-off: r is computed once, over the out-of-fold scores of all clips, because a fold of a few people says little.
+Models of different folds differ a little in mean and spread, which lowers a pooled r; r per fold is given beside it. It
+estimates the r of a model that is trained on the clips of one fold's inner split, fewer than all.
+
+Source: S. Varma, R. Simon, "Bias in error estimation when using cross-validation for model selection", BMC
+Bioinformatics 7 (2006) 91.
+Shapes: ``N`` clips, ``E`` emotions.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+
+from mien.compute.device import choose_threads
+from mien.config import Settings, with_changes
+from mien.data.splits import split_clips
+from mien.errors import DataError, MienError, OutputError
+from mien.evaluation.evaluate import evaluate_targets
+from mien.evaluation.results import TargetResult
+from mien.evaluation.subgroups import interval_notes, participants_of
+from mien.features.store import Store
+from mien.metrics import Interval, mean_defined, pearson
+from mien.scale import Failed, run
+from mien.schema import Clip, Manifest
+from mien.scores.tables import write_table
+from mien.storage.bounded import read_parquet
+from mien.storage.documents import plain
+from mien.storage.exclusive import exclusive_writer
+from mien.storage.files import write_json
+from mien.training.run_state import Log
+from mien.training.stage1 import EpochCallback
+from mien.training.train import train
+
+FORMAT, VERSION = "mien-cross-validation", 1
+FEWEST_TO_TRAIN = 2
+"""Participants that a fold must leave for training, so that they can be divided."""
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """Agreement on the clips that one fold held out.
+
+    Attributes:
+        fold: counted from 0.
+        clips, people: held out; ``people`` is ``None`` unless known for every clip of the data.
+        r: ``(E,)`` Pearson; ``nan`` where undefined, as with a single clip.
+        mean_r: over the emotions for which it is defined.
+    """
+
+    fold: int
+    clips: int
+    people: int | None
+    r: npt.NDArray[np.float64]
+    mean_r: float
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """The result of a nested cross-validation.
+
+    Attributes:
+        folder: with ``predictions.parquet`` and ``results.json``.
+        targets: metrics of the pooled out-of-fold scores by emotion, r with its interval.
+        mean_r: mean r over the emotions for which it is defined, with its interval.
+        clips: rated clips.
+        people: participants; ``None`` unless known for every clip.
+        resampled: ``participants`` or ``clips``: the unit of the bootstrap.
+        folds: r of each fold.
+        table: a row per clip: ``clip``, ``participant``, ``fold``, ``rated Joy`` …, ``predicted Joy`` ….
+        notes: caveats, one line each.
+    """
+
+    folder: Path
+    targets: tuple[TargetResult, ...]
+    mean_r: Interval
+    clips: int
+    people: int | None
+    resampled: str
+    folds: tuple[FoldResult, ...]
+    table: pa.Table
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FoldTrainer:
+    """Trains folds; the ``WorkerFactory`` that ``scale.run`` calls in each process.
+
+    Attributes:
+        manifest, features: the data and their feature store.
+        settings: of fold 0.
+        out: folder of the cross-validation.
+        threads: per process; 0 keeps the default of torch.
+        log, on_epoch: as for ``train``; only in this process.
+    """
+
+    manifest: Manifest
+    features: Path
+    settings: Settings
+    out: Path
+    threads: int = 0
+    log: Log | None = None
+    on_epoch: EpochCallback | None = None
+
+    def __call__(self) -> Callable[[int], tuple[str, ...]]:
+        """Return the function that trains a fold and returns notes on its trainings."""
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        store = Store(self.features)
+
+        def train_fold(fold: int) -> tuple[str, ...]:
+            settings = with_changes(self.settings, {"split.fold": fold}, "cross-validation")
+            log = self.log
+            progress = None if log is None else lambda line: log(f"fold {fold}: {line}")
+            return train(self.manifest, store, settings, fold_folder(self.out, fold), progress, self.on_epoch).dips
+
+        return train_fold
+
+
+def cross_validate(
+    manifest: Manifest,
+    features: Path,
+    settings: Settings,
+    out: Path,
+    folds: int = 5,
+    workers: int = 0,
+    log: Log | None = None,
+    on_epoch: EpochCallback | None = None,
+) -> CrossValidation:
+    """Train and score every fold, pool the scores, and write the results.
+
+    Args:
+        manifest: rated clips; their split is ignored, except that clips of split ``test`` are left out.
+        features: the store of their features.
+        settings: of the training; ``split.seed`` and ``split.by_participant`` draw the folds, ``train.inner_ratio``
+            divides the training clips of each.
+        out: the folder; an unfinished cross-validation of the same settings, data and features is continued.
+        folds: number of folds, at most one per participant.
+        workers: processes, each with a fold at a time; 0 works in this one.
+        log: called with log lines.
+        on_epoch: called after every epoch, if this process trains.
+
+    Raises:
+        DataError: no clip is rated, there are more folds than participants, or a fold leaves too few to train on.
+        InUse: another process is writing to the folder.
+        MienError: a worker process died; the same call continues.
+        ModelError, OutputError: the folder holds something else, or cannot be written.
+        StoreError, SettingsError: as for ``train``.
+    """
+    log_line = log or (lambda _: None)
+    nested = _nested(settings, folds)
+    held_out = _held_out(manifest, nested, folds)
+    notes = _notes(manifest, settings, nested)
+    for note in notes:
+        log_line(note)
+    _check_out(out)
+    with exclusive_writer(out):
+        threads = choose_threads(settings.compute, workers) if workers or settings.compute.threads else 0
+        own = (log, on_epoch) if workers == 0 else (None, None)
+        trainer = FoldTrainer(manifest, features, nested, out, threads, *own)
+        dips: dict[int, tuple[str, ...]] = {}
+        for fold, found in run(trainer, range(folds), workers=workers):
+            if isinstance(found, Failed):
+                raise MienError(f"{fold_folder(out, fold)}: {found.reason}; the same command continues")
+            dips[fold] = found
+            log_line(f"fold {fold}: done, {len(dips)} of {folds}")
+        notes += [f"fold {fold}: {note}" for fold in sorted(dips) for note in dips[fold]]
+        result = _pooled(manifest, out, held_out, notes)
+        _write(result, manifest, nested)
+    return result
+
+
+def fold_folder(out: Path, fold: int) -> Path:
+    """The run folder of a fold."""
+    return out / "folds" / str(fold)
+
+
+def _nested(settings: Settings, folds: int) -> Settings:
+    changes = {"split.kind": "kfold", "split.folds": folds, "split.fold": 0}
+    changes |= {"train.select": "inner", "train.refit": False}
+    return with_changes(settings, changes, "cross-validation")
+
+
+def _held_out(manifest: Manifest, nested: Settings, folds: int) -> list[tuple[Clip, ...]]:
+    """The clips that each fold holds out."""
+    apart = nested.split.by_participant
+    splits = [split_clips(manifest, nested.split.model_copy(update={"fold": 0}))]
+    pool = (*splits[0].train, *splits[0].valid)
+    people = {clip.participant if apart and clip.participant else f"clip {clip.id}" for clip in pool}
+    unit = "participants" if apart and any(clip.participant for clip in pool) else "rated clips"
+    if folds > len(people):
+        raise DataError(
+            f"{manifest.source}: {len(people)} {unit}, but {folds} folds; every fold needs at least one, so give at "
+            f"most {len(people)} with --folds"
+        )
+    splits += [split_clips(manifest, nested.split.model_copy(update={"fold": fold})) for fold in range(1, folds)]
+    for fold, split in enumerate(splits):
+        left = {clip.participant if apart and clip.participant else f"clip {clip.id}" for clip in split.train}
+        if len(left) < FEWEST_TO_TRAIN:
+            raise DataError(
+                f"{manifest.source}: fold {fold} leaves {len(left)} of {len(people)} {unit} for training, and at least "
+                f"{FEWEST_TO_TRAIN} are needed; rate clips of more people, or give more --folds"
+            )
+    return [split.valid for split in splits]
+
+
+def _notes(manifest: Manifest, settings: Settings, nested: Settings) -> list[str]:
+    notes = list(split_clips(manifest, nested.split).notes)
+    if tests := [clip.id for clip in manifest.clips if clip.split == "test"]:
+        notes.append(f"{len(tests)} clips of split test left out, first {tests[0]}")
+    if settings.train.refit:
+        notes.append("train.refit is left out: every fold is scored by its model before a refit")
+    return notes
+
+
+def _check_out(out: Path) -> None:
+    written = [name for name in ("predictions.parquet", "predictions.csv", "results.json") if (out / name).exists()]
+    if written and not (out / "folds").is_dir():
+        raise OutputError(f"{out}: holds {written[0]}, but no cross-validation; choose another folder with --out")
+
+
+def _pooled(manifest: Manifest, out: Path, held_out: Sequence[Sequence[Clip]], notes: list[str]) -> CrossValidation:
+    """The out-of-fold scores of all folds in one table, and their agreement with the ratings."""
+    tables = [read_parquet(fold_folder(out, fold) / "predictions.parquet") for fold in range(len(held_out))]
+    kinds = {"rated": "rated", "fused": "predicted"}
+    parts = [
+        pa.table(
+            {
+                "clip": table["clip"].cast(pa.string()),
+                "participant": table["participant"].cast(pa.string()),
+                "fold": pa.array([fold] * table.num_rows, pa.int64()),
+                **{f"{to} {name}": table[f"{of} {name}"] for of, to in kinds.items() for name in manifest.targets},
+            }
+        )
+        for fold, table in enumerate(tables)
+    ]
+    table = pa.concat_tables(parts)
+    scores, rated = (
+        np.stack([table[f"{kind} {name}"].to_numpy(zero_copy_only=False) for name in manifest.targets], -1)
+        for kind in ("predicted", "rated")
+    )
+    clips = [clip for fold in held_out for clip in fold]
+    assert [clip.id for clip in clips] == table["clip"].to_pylist(), "a fold scored other clips than it holds out"
+    people = participants_of(clips)
+    targets, mean_r = evaluate_targets(manifest.targets, scores, rated, people)
+    notes = [*notes, *interval_notes([clip.participant for clip in clips], rated)]
+    fold_of = np.array(table["fold"])
+    results = [
+        _fold(fold, held, scores[fold_of == fold], rated[fold_of == fold], people is not None)
+        for fold, held in enumerate(held_out)
+    ]
+    return CrossValidation(
+        out, targets, mean_r, len(clips), len(set(people)) if people else None,
+        "participants" if people else "clips", tuple(results), table, tuple(notes),
+    )  # fmt: skip
+
+
+def _fold(fold: int, clips: Sequence[Clip], scores: npt.NDArray, rated: npt.NDArray, known: bool) -> FoldResult:
+    r = pearson(scores, rated)
+    people = len({clip.participant for clip in clips}) if known else None
+    return FoldResult(fold, len(clips), people, r, float(mean_defined(r)))
+
+
+def _write(result: CrossValidation, manifest: Manifest, nested: Settings) -> None:
+    for suffix in ("parquet", "csv"):
+        write_table(result.table, result.folder / f"predictions.{suffix}")
+    record = {
+        "format": FORMAT,
+        "version": VERSION,
+        "data": manifest.source.name,
+        "clips": result.clips,
+        "people": result.people,
+        "resampled": result.resampled,
+        "mean_r": asdict(result.mean_r),
+        "targets": [asdict(target) for target in result.targets],
+        "folds": [asdict(fold) for fold in result.folds],
+        "notes": result.notes,
+        "settings": nested.model_dump(mode="json"),
+    }
+    write_json(result.folder / "results.json", plain(record))
