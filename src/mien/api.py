@@ -44,6 +44,8 @@ def extract(
     *,
     workers: int = 0,
     progress: bool = True,
+    keep_inputs: bool = False,
+    inputs: str | Path | None = None,
 ) -> ExtractionSummary:
     """Compute the features of every clip into a feature store; the same call continues an interrupted one.
 
@@ -53,6 +55,9 @@ def extract(
         settings: ``Settings``, a YAML file, or ``None`` for the defaults.
         workers: worker processes; 0 runs in this process. Files are always decoded in a separate process.
         progress: show a progress bar.
+        keep_inputs: keep what is decoded of each clip (transcript, waveform, face crops, motion) in the store, so that
+            other backbones decode nothing; ``mien.features.input_size.estimate`` says how much that is.
+        inputs: another store whose kept inputs are used; by default those of ``out``, if it has any.
 
     Returns:
         Numbers of computed and reused clips, missing modalities with reasons, and failed clips.
@@ -62,10 +67,14 @@ def extract(
         WeightsMissing: the weights are not in the cache; the message names the command that downloads them.
         InUse: another process writes to the store.
         OutputError: the store cannot be written.
-        StoreError: the folder is not a feature store, or one of another version.
+        SettingsError: both ``keep_inputs`` and ``inputs``.
+        StoreError: the folder is not a feature store, or one of another version, or ``inputs`` has no kept inputs.
     """
     manifest, summary = as_manifest(data), ExtractionSummary()
-    outcomes = extract_outcomes(manifest, Path(out), as_settings(settings), workers=workers)
+    outcomes = extract_outcomes(
+        manifest, Path(out), as_settings(settings), workers=workers, keep_inputs=keep_inputs,
+        inputs=None if inputs is None else Path(inputs),
+    )  # fmt: skip
     for outcome in counted(outcomes, "extracting", len(manifest.clips), progress):
         summary.count(outcome)
     return summary

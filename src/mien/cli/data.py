@@ -33,6 +33,21 @@ def extract(
     ] = None,
     workers: WorkersOption = -1,
     clip_seconds: ClipSecondsOption = None,
+    keep_inputs: Annotated[
+        bool,
+        typer.Option(
+            "--keep-inputs",
+            help="Also keep what the backbones read (transcript, waveform, face crops, motion), so that other weights "
+            "decode nothing. The size is estimated first.",
+        ),
+    ] = False,
+    inputs: Annotated[
+        Path | None,
+        typer.Option("--inputs", metavar="STORE", help="Use the kept inputs of another store; by default of --out."),
+    ] = None,
+    prune_inputs: Annotated[
+        bool, typer.Option("--prune-inputs", help="Remove kept inputs of clips that are not in DATA, and unused ones.")
+    ] = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
     targets: TargetsOption = None,
@@ -43,6 +58,9 @@ def extract(
     from mien import api
     from mien.cli.printing import print_extraction
     from mien.data.manifest import read_manifest
+    from mien.features.extract import prune
+    from mien.features.input_size import estimate
+    from mien.storage.files import in_bytes
 
     options = {
         "--weights": ("weights", weights),
@@ -55,9 +73,16 @@ def extract(
     manifest = read_manifest(data, targets=targets.split(",") if targets else None, label_scale=label_scale)
     for note in manifest.notes:
         terminal.note(note)
+    if keep_inputs:
+        terminal.note(str(estimate(manifest, settings, out)))
     processes = worker_count(workers, len(manifest.clips))
-    extracted = api.extract(manifest, out, settings, workers=processes, progress=not quiet)
+    extracted = api.extract(
+        manifest, out, settings, workers=processes, progress=not quiet, keep_inputs=keep_inputs, inputs=inputs
+    )
     print_extraction(extracted, out)
+    if prune_inputs:
+        count, size = prune(out, [clip.id for clip in manifest.clips])
+        terminal.say(f"{out}: {count} kept inputs removed ({in_bytes(size)})")
     leave(len(extracted.failed), len(manifest.clips))
 
 
@@ -120,7 +145,8 @@ def synth(
 COMMANDS = [
     (
         extract,
-        "Example: mien extract hume-vidmimic2/ --weights small --out features; mien extract words.csv --out features. "
+        "Example: mien extract hume-vidmimic2/ --weights small --out features; mien extract words.csv --out features; "
+        "mien extract hume-vidmimic2/ --keep-inputs --out features. "
         "Exit status: 0 for no failed clip, 3 for some, 1 for all.",
     ),
     (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from mien.storage.files import in_bytes
 from mien.terminal import Printer
 
 if TYPE_CHECKING:
@@ -85,6 +86,9 @@ def print_extraction(summary: "ExtractionSummary", store: Path) -> None:
         f"{summary.made} computed, {summary.reused} reused, {missing} modalities missing, {len(summary.failed)} failed"
     )
     console.print(f"{store}: {counts}")
+    if summary.kept_files:
+        size, new = in_bytes(summary.kept_bytes), in_bytes(summary.kept_new_bytes)
+        console.print(f"kept inputs: {size} in {summary.kept_files} files, {new} of it new")
     if summary.seconds:
         total = sum(summary.seconds.values())
         stages = ", ".join(f"{name} {100 * spent / total:.0f} %" for name, spent in summary.seconds.most_common())

@@ -9,19 +9,22 @@ the version of the code, the engine and its number format. A feature whose key i
 that failed is tried again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from mien.config import Settings, with_local_limits
-from mien.errors import DataError, StoreError
+from mien.errors import DataError, SettingsError, StoreError
+from mien.features.kept_inputs import KeptFile, KeptInputs, find_kept
+from mien.features.load_inputs import InputPlan
 from mien.features.source_files import SourceFile
 from mien.features.worker import ClipJob, ClipOutcome, outcomes, plan
 from mien.features.writer import StoreWriter
 from mien.schema import Clip, Manifest
 from mien.storage.checksums import read_checksummed, write_checksummed
+from mien.storage.exclusive import exclusive_writer
 
 SETTINGS = "extraction.json"
 """In a store: the settings of its newest features, so that new clips can be prepared in the same way."""
@@ -32,7 +35,15 @@ REPLACED = "not the clips that they were"
 DAMAGED = "damaged in the store"
 
 
-def extract(manifest: Manifest, store: Path, settings: Settings, *, workers: int = 0) -> Iterator[ClipOutcome]:
+def extract(
+    manifest: Manifest,
+    store: Path,
+    settings: Settings,
+    *,
+    workers: int = 0,
+    keep_inputs: bool = False,
+    inputs: Path | None = None,
+) -> Iterator[ClipOutcome]:
     """Compute the features of every clip that does not have them yet.
 
     Args:
@@ -40,6 +51,9 @@ def extract(manifest: Manifest, store: Path, settings: Settings, *, workers: int
         store: the folder of the feature store; created if needed.
         settings: weights, modalities, rates, limits.
         workers: number of worker processes; 0 works in this one. Files are always decoded in other processes.
+        keep_inputs: keep what is decoded of each clip in the store (``kept_inputs.py``), also of clips whose features
+            are all there. Kept inputs of the store are always read instead of decoding.
+        inputs: another store whose kept inputs are read.
 
     Yields:
         The outcome of every clip, in order of completion, after its features are on the disk.
@@ -48,9 +62,12 @@ def extract(manifest: Manifest, store: Path, settings: Settings, *, workers: int
         WeightsMissing: see ``plan``.
         InUse: another process writes to the store.
         OutputError: it cannot be written.
-        StoreError: it is foreign, or of another version.
+        SettingsError: both ``keep_inputs`` and ``inputs``.
+        StoreError: it is foreign, or of another version, or ``inputs`` has no kept inputs.
     """
-    extraction = plan(settings, workers)
+    planned = _input_plan(store, keep_inputs, inputs)
+    extraction = replace(plan(settings, workers), inputs=planned)
+    kept: dict[str, tuple[KeptFile, ...]] = {}
     with StoreWriter(store, [clip.id for clip in manifest.clips]) as writer:
         write_checksummed(
             store / SETTINGS,
@@ -58,15 +75,37 @@ def extract(manifest: Manifest, store: Path, settings: Settings, *, workers: int
             | {"weights": settings.weights},
         )
         jobs = (_job(clip, writer) for clip in manifest.clips)
-        for job, result in outcomes(extraction, jobs, workers):
-            outcome = _without_repeated_failure(
-                job, replace(result, recompute_reason=_recompute_reason(job, result, writer))
-            )
-            if outcome.made.features:
-                writer.add(outcome.made)
-            else:
-                writer.mark_done(job.clip.id)
-            yield outcome
+        try:
+            for job, result in outcomes(extraction, jobs, workers):
+                outcome = _without_repeated_failure(
+                    job, replace(result, recompute_reason=_recompute_reason(job, result, writer))
+                )
+                kept[job.clip.id] = outcome.kept
+                if outcome.made.features:
+                    writer.add(outcome.made)
+                else:
+                    writer.mark_done(job.clip.id)
+                yield outcome
+        finally:
+            if keep_inputs and any(kept.values()):
+                KeptInputs(store).write_index(kept)
+
+
+def prune(store: Path, clips: Iterable[str]) -> tuple[int, int]:
+    """Remove the kept inputs of clips that are not among ``clips``, and those of other settings or older files.
+
+    Returns:
+        Number of files that were removed, and their bytes.
+
+    Raises:
+        Damaged: their index is damaged, so it is unknown what may go.
+        InUse: another process writes to the store.
+        OutputError: a file cannot be removed.
+        StoreError: there are no kept inputs.
+    """
+    kept = find_kept(store)
+    with exclusive_writer(store):
+        return kept.prune(clips)
 
 
 def with_extraction_settings(settings: Settings, store: Path) -> Settings:
@@ -87,6 +126,16 @@ def with_extraction_settings(settings: Settings, store: Path) -> Settings:
     except (DataError, ValidationError, KeyError) as error:
         reason = str(error) if isinstance(error, DataError) else f"{store / SETTINGS}: damaged"
         raise StoreError(f"{reason}; run the extraction again") from error
+
+
+def _input_plan(store: Path, keep: bool, inputs: Path | None) -> InputPlan | None:
+    """Where kept inputs are read, and written if ``keep``; ``None`` without any."""
+    if inputs is not None:
+        if keep:
+            raise SettingsError("--inputs reads what another extraction has kept; leave out --keep-inputs")
+        find_kept(inputs)
+        return InputPlan(inputs, keep=False)
+    return InputPlan(store, keep) if keep or KeptInputs(store).exist() else None
 
 
 def _job(clip: Clip, writer: StoreWriter) -> ClipJob:

@@ -20,6 +20,7 @@ class ExtractionSummary:
         recomputed: by reason, clips whose stored features had to be computed again, with the first.
         remarks: clips by warning, with the first example.
         seconds: time spent, by stage, summed over workers.
+        kept_files, kept_bytes, kept_new_bytes: kept inputs of these clips, their size, and how much of it is new.
     """
 
     made: int = 0
@@ -29,10 +30,16 @@ class ExtractionSummary:
     recomputed: dict[str, tuple[int, str]] = field(default_factory=dict)
     remarks: dict[str, tuple[int, str]] = field(default_factory=dict)
     seconds: Counter[str] = field(default_factory=Counter)
+    kept_files: int = 0
+    kept_bytes: int = 0
+    kept_new_bytes: int = 0
 
     def count(self, outcome: ClipOutcome) -> None:
         """Take one more outcome into account."""
         self.seconds.update(outcome.seconds_taken)
+        self.kept_files += len(outcome.kept)
+        self.kept_bytes += sum(kept.size for kept in outcome.kept)
+        self.kept_new_bytes += sum(kept.size for kept in outcome.kept if kept.new)
         if outcome.recompute_reason:
             _count(self.recomputed, outcome.recompute_reason, outcome.clip.id)
         if outcome.failure is not None:
@@ -43,7 +50,7 @@ class ExtractionSummary:
         for feature in outcome.made.features:
             if feature.status == "absent" and feature.modality in MODALITIES:
                 _count(self.absent, (feature.modality, _kind(feature.reason)), f"{outcome.clip.id}: {feature.reason}")
-        for note in outcome.made.notes:
+        for note in (*outcome.made.notes, *outcome.remarks):
             _count(self.remarks, _kind(note), f"{outcome.clip.id}: {note}")
 
 

@@ -15,10 +15,29 @@ from mien.config import Section, Settings
 from mien.errors import DataError, MediaError
 from mien.features.source_files import TRANSCRIPT, SourceFile, content_of, file_stat
 from mien.media.provided import settled
-from mien.modalities.base import Modality
+from mien.modalities.base import InputKind, Modality
 from mien.schema import Clip
 from mien.storage.files import key_of
 from mien.weights import Weights
+
+INPUT_VERSION = 1
+"""Raised whenever the same clip and settings give another input (``Media``); kept inputs are then made again."""
+
+INPUT_SETTINGS: Mapping[InputKind, tuple[str, ...]] = {
+    "text": ("speech",),
+    "audio": ("speech.source",),
+    "vision": ("faces", "media.vision_fps"),
+    "motion": ("faces.full_range", "media.motion_fps"),
+}
+"""By kind of input, the settings that it depends on."""
+
+INPUT_WEIGHTS: Mapping[InputKind, tuple[str, ...]] = {
+    "text": ("vad", "asr"),
+    "audio": (),
+    "vision": ("landmarker", "full_range"),
+    "motion": ("landmarker", "full_range"),
+}
+"""By kind of input, the roles of the weights behind it."""
 
 
 class Keys:
@@ -47,7 +66,7 @@ class Keys:
             MediaError: it cannot be read, or not in time.
         """
         clip = self._clip
-        given = _is_given(clip, modality)
+        given = _is_given(clip, modality.sense)
         settings = () if given else modality.settings
         roles = (modality.backbone_role, *(() if given else modality.front_roles))
         return key_of(
@@ -58,6 +77,25 @@ class Keys:
             modality.arithmetic(self._compute),
             {name: _setting(self._settings, name) for name in settings},
             {role: self._weights[role].fingerprint for role in roles if role and role in self._weights},
+        )
+
+    def of_input(self, kind: InputKind) -> str:
+        """The key of what is decoded of this clip for the backbones that read this kind of input.
+
+        Raises:
+            DataError, MediaError: as for ``of``.
+        """
+        given = _is_given(self._clip, kind)
+        origin = None if given else self._origin(kind)
+        roles = () if given else INPUT_WEIGHTS[kind]
+        return key_of(
+            "input",
+            INPUT_VERSION,
+            kind,
+            self._clip.transcript if given else origin and origin.content,
+            None if given else (self._clip.start, self._clip.end),
+            {name: _setting(self._settings, name) for name in (() if given else INPUT_SETTINGS[kind])},
+            {role: self._weights[role].fingerprint for role in roles if role in self._weights},
         )
 
     def origin_text(self, modality: Modality) -> str:
@@ -75,10 +113,13 @@ class Keys:
         Raises:
             DataError: it cannot be read.
         """
+        return self._origin(modality.sense)
+
+    def _origin(self, kind: InputKind) -> SourceFile | None:
         clip = self._clip
-        if _is_given(clip, modality):
+        if _is_given(clip, kind):
             return SourceFile(TRANSCRIPT, key_of(clip.transcript))
-        source = _source(clip, modality, self._settings)
+        source = _source(clip, kind, self._settings)
         if source not in self._origins:
             path = getattr(clip, source)
             if path is None:
@@ -102,17 +143,17 @@ class Keys:
                 raise MediaError(f"{path.name}: was written to while it was read; run it again when that is done")
 
 
-def _is_given(clip: Clip, modality: Modality) -> bool:
-    return modality.sense == "text" and clip.transcript is not None
+def _is_given(clip: Clip, kind: InputKind) -> bool:
+    return kind == "text" and clip.transcript is not None
 
 
-def _source(clip: Clip, modality: Modality, settings: Settings) -> str:
-    """The field of the clip that names the source file or folder of a modality's features."""
-    if modality.sense in ("text", "audio") and settings.speech.source == "provided":
+def _source(clip: Clip, kind: InputKind, settings: Settings) -> str:
+    """The field of the clip that names the source file or folder of a kind of input."""
+    if kind in ("text", "audio") and settings.speech.source == "provided":
         return "sound" if clip.sound else "path"
-    if modality.sense == "vision" and settings.faces.source == "provided":
+    if kind == "vision" and settings.faces.source == "provided":
         return "crops" if clip.crops else "path"
-    return "openface" if modality.sense == "motion" and clip.openface else "path"
+    return "openface" if kind == "motion" and clip.openface else "path"
 
 
 def _why(error: OSError) -> str:

@@ -20,13 +20,15 @@ import torch
 
 from mien.compute.device import choose_threads, resolve_compute
 from mien.config import Settings, with_changes
-from mien.errors import DataError, MediaError, MienError, escape_control
+from mien.errors import Damaged, DataError, MediaError, MienError, OutputError, escape_control
+from mien.features.kept_inputs import KeptFile
 from mien.features.keys import Keys
+from mien.features.load_inputs import ClipInputs, InputPlan, hasher
 from mien.features.windows import Windows, WindowSpan, window_spans
 from mien.media.decoder import seconds_for
-from mien.media.load_media import MediaEngines, load_media
+from mien.media.load_media import MediaEngines
 from mien.modalities import get_modalities
-from mien.modalities.base import Absent, Backbone, Modality
+from mien.modalities.base import Absent, Backbone, InputKind, Modality
 from mien.modalities.text import TEXT, cut_transcript
 from mien.scale import Failed, run
 from mien.schema import Clip, ClipFeatures, Faces, Feature, Media
@@ -55,6 +57,8 @@ class ClipOutcome:
         window_spans: its windows, when they were requested and its length is known.
         recompute_reason: why stored features were computed again; empty when none were.
         faces: the number of faces in view, when the video was searched for faces.
+        kept: its kept inputs, as far as they were needed.
+        remarks: notes on the extraction that do not belong to the clip.
     """
 
     clip: Clip
@@ -65,6 +69,8 @@ class ClipOutcome:
     window_spans: tuple[WindowSpan, ...] = ()
     recompute_reason: str = ""
     faces: Faces | None = None
+    kept: tuple[KeptFile, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,12 +82,14 @@ class Extraction:
         weights: by role; located and not loaded.
         threads: number of threads of each engine.
         windows: requested windows, if any.
+        inputs: where inputs are kept, if they are.
     """
 
     settings: Settings
     weights: tuple[tuple[str, Weights], ...]
     threads: int = 1
     windows: Windows | None = None
+    inputs: InputPlan | None = None
 
     def __call__(self, engines: "Engines | None" = None) -> "Extractor":
         """An extractor in this process, whose number of torch threads is set; with new engines if none are given.
@@ -101,7 +109,7 @@ class Extraction:
     def loads(self) -> "Extraction":
         """What has to be loaded for it: equal for extractions that differ only in sources, time limit and windows."""
         usual = {"faces.source": "video", "speech.source": "video", "compute.clip_seconds": None}
-        return replace(self, settings=with_changes(self.settings, usual, "loading"), windows=None)
+        return replace(self, settings=with_changes(self.settings, usual, "loading"), windows=None, inputs=None)
 
 
 def plan(settings: Settings, workers: int = 0, windows: Windows | None = None) -> Extraction:
@@ -174,6 +182,7 @@ class Extractor:
         self.engines = engines or Engines(extraction)
         self._settings = extraction.settings
         self._windows = extraction.windows
+        self._inputs = extraction.inputs
         self._modalities = extraction.modalities
 
     def close(self) -> None:
@@ -183,17 +192,31 @@ class Extractor:
     def __call__(self, job: ClipJob) -> ClipOutcome:
         """Compute the features of a clip that are not stored yet; a clip that cannot be read gives failed features."""
         try:
-            return self._extract(job)
+            try:
+                return self._extract(job)
+            except Damaged as error:
+                if self._inputs is None:
+                    raise
+                remark = f"a kept input was damaged, so the clip was read again: {error}"
+                return replace(self._extract(job, trusted=False), remarks=(remark,))
+        except OutputError as error:
+            if self._inputs is not None:  # a full disk stops the extraction
+                raise
+            return _failed(job, self._modalities, str(error))
         except (MienError, OSError) as error:
             return _failed(job, self._modalities, str(error))
         except Exception as error:  # noqa: BLE001 - an error in one clip must not stop the others
             return _failed(job, self._modalities, f"{job.clip.file_name}: {type(error).__name__}: {error}")
 
-    def _extract(self, job: ClipJob) -> ClipOutcome:
+    def _extract(self, job: ClipJob, trusted: bool = True) -> ClipOutcome:
+        """The outcome of a clip; kept inputs are read unless they are not ``trusted``."""
         engines = self.engines
         decoder = engines.senses.decoder
-        decoder.begin(job.clip.path, seconds_for(job.clip.path, self._settings.compute))
-        clip_keys = Keys(job.clip, self._settings, engines.weights, engines.compute, decoder.sha256)
+        limit = seconds_for(job.clip.path, self._settings.compute)
+        decoder.begin(job.clip.path, limit)
+        sha256 = hasher(limit, job.clip.file_name) if self._inputs else decoder.sha256
+        clip_keys = Keys(job.clip, self._settings, engines.weights, engines.compute, sha256)
+        inputs = ClipInputs(job.clip, clip_keys, self._settings, self._inputs, trusted)
         keys, unreadable = self._keys(clip_keys, job)
         if not keys:
             return _failed(job, [m for m in self._modalities if m.name not in job.known], unreadable[0].reason)
@@ -202,12 +225,15 @@ class Extractor:
         unreadable = tuple(
             feature for feature in unreadable if feature.modality not in job.known
         )  # stored features stay
-        if not missing:
-            return ClipOutcome(job.clip, ClipFeatures(job.clip.id, math.nan, unreadable), reused)
+        unkept = inputs.unkept({modality.sense for modality in self._modalities if modality.name in keys})
+        if not missing and not unkept:
+            known = ClipFeatures(job.clip.id, math.nan, unreadable)
+            return ClipOutcome(job.clip, known, reused, kept=tuple(inputs.files.values()))
         began = perf_counter()
         try:
-            senses = {modality.sense for modality in self._modalities if modality.name in missing}
-            media = load_media(job.clip, senses, engines.senses, self._settings)
+            senses: set[InputKind] = {modality.sense for modality in self._modalities if modality.name in missing}
+            senses |= unkept
+            media = inputs.load(senses, engines.senses)
         except MediaError as error:
             return _failed(job, [modality for modality in self._modalities if modality.name in missing], str(error))
         clip_keys.check_unchanged()
@@ -223,7 +249,8 @@ class Extractor:
         cut = [f.reason for f in features if f.modality == TEXT.name and f.status == "present" and f.reason]
         made = ClipFeatures(job.clip.id, media.seconds, (*features, *unreadable), transcript, (*media.notes, *cut))
         spans = self._window_spans(media, features)
-        return ClipOutcome(job.clip, made, reused, taken, window_spans=spans, faces=media.face_count)
+        kept = tuple(inputs.files.values())
+        return ClipOutcome(job.clip, made, reused, taken, window_spans=spans, faces=media.face_count, kept=kept)
 
     def _keys(self, clip_keys: Keys, job: ClipJob) -> tuple[dict[str, str], tuple[Feature, ...]]:
         """The key of each modality; failed features where the source file cannot be read."""

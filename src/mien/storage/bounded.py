@@ -37,8 +37,15 @@ LARGEST_HEAD = 10_000_000
 MOST_CELLS = 10_000_000
 """Cells of a Parquet table."""
 
-_BYTES = {"BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "U16": 2, "F16": 2, "I32": 4, "U32": 4, "F32": 4, "I64": 8, "U64": 8,
-          "F64": 8}  # fmt: skip
+DTYPES = {
+    name: np.dtype(code)
+    for name, code in (
+        ("BOOL", "?"), ("U8", "u1"), ("I8", "i1"), ("I16", "<i2"), ("U16", "<u2"), ("F16", "<f2"), ("I32", "<i4"),
+        ("U32", "<u4"), ("F32", "<f4"), ("I64", "<i8"), ("U64", "<u8"), ("F64", "<f8"),
+    )
+}  # fmt: skip
+"""Data types of safetensors, by their names there."""
+
 _ROWS_AT_ONCE = 1024
 
 
@@ -122,6 +129,34 @@ def _tensor_heads(file: BinaryIO, size: int) -> tuple[dict[str, TensorHead], dic
 
     Source: https://huggingface.co/docs/safetensors, "Format".
     """
+    heads, _, metadata = _read_heads(file, size)
+    return heads, metadata
+
+
+def tensor_places(file: BinaryIO, size: int) -> tuple[dict[str, tuple[str, tuple[int, ...], int]], dict[str, str]]:
+    """Data type, shape and place in the file of each tensor of a safetensors file, and its metadata.
+
+    Args:
+        file: at its beginning.
+        size: of the file in bytes.
+
+    Raises:
+        KeyError, TypeError, ValueError, RecursionError: the header is damaged: tensors overlap, leave gaps, or claim
+            more bytes than there are.
+    """
+    heads, entries, metadata = _read_heads(file, size)
+    places, place, first = {}, 0, file.tell()
+    for name in sorted(heads, key=lambda name: entries[name]["data_offsets"]):
+        dtype, shape = heads[name]
+        end = place + math.prod(shape) * DTYPES[dtype].itemsize
+        if entries[name]["data_offsets"] != [place, end]:
+            raise ValueError(f"{name[:100]} is not where its header says")
+        places[name] = (dtype, shape, first + place)
+        place = end
+    return places, metadata
+
+
+def _read_heads(file: BinaryIO, size: int) -> tuple[dict[str, TensorHead], dict[str, Any], dict[str, str]]:
     length = int.from_bytes(file.read(8), "little")
     if not 2 <= length <= min(LARGEST_HEAD, size - 8):
         raise ValueError(f"a header of {length} bytes in a file of {size}")
@@ -130,17 +165,17 @@ def _tensor_heads(file: BinaryIO, size: int) -> tuple[dict[str, TensorHead], dic
         raise ValueError("its header is not a JSON object")
     metadata = head.pop("__metadata__", {})
     heads = {name: _tensor_head(name, entry) for name, entry in head.items()}
-    claimed = sum(math.prod(one.shape) * _BYTES[one.dtype] for one in heads.values())
+    claimed = sum(math.prod(one.shape) * DTYPES[one.dtype].itemsize for one in heads.values())
     if claimed != size - 8 - length:
         raise ValueError(f"its header claims {claimed} bytes of tensors, but {size - 8 - length} follow")
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError("its metadata is not a mapping of text")
-    return heads, metadata
+    return heads, head, metadata
 
 
 def _tensor_head(name: str, entry: Any) -> TensorHead:
     dtype, shape = entry["dtype"], entry["shape"]
-    if dtype not in _BYTES:
+    if dtype not in DTYPES:
         raise ValueError(f"{name[:100]} has the unsupported data type {str(dtype)[:20]}")
     if not isinstance(shape, list) or not all(type(side) is int and side >= 0 for side in shape):
         raise ValueError(f"{name[:100]} has no valid shape")

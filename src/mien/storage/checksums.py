@@ -24,7 +24,7 @@ from mien.storage.bounded import LARGEST_WEIGHTS, Arrays, read_safetensors
 from mien.storage.files import atomic_file, key_of, read_bytes_checked, read_json, sha256_of, write_json
 
 SUMS = "SHA256SUMS"
-_CHECKSUM = "checksum"
+CHECKSUM = "checksum"
 
 LARGEST_SUMS = 10_000_000
 """Bytes of a ``SHA256SUMS``."""
@@ -72,7 +72,7 @@ def _read_sums(folder: Path) -> dict[str, str]:
 
 def write_checksummed(path: Path, values: Mapping[str, Any]) -> None:
     """Write a JSON file of named values with their checksum, atomically."""
-    write_json(path, {**values, _CHECKSUM: key_of(values)})
+    write_json(path, {**values, CHECKSUM: key_of(values)})
 
 
 def read_checksummed(path: Path) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def read_checksummed(path: Path) -> dict[str, Any]:
     except DataError as error:
         malformed = isinstance(error.__cause__, ValueError | RecursionError)
         raise (Damaged if malformed else DataError)(str(error)) from error
-    if not isinstance(values, dict) or values.pop(_CHECKSUM, None) != key_of(values):
+    if not isinstance(values, dict) or values.pop(CHECKSUM, None) != key_of(values):
         raise Damaged(f"{path}: damaged (its checksum does not match)")
     return values
 
@@ -96,7 +96,7 @@ def write_tensors(path: Path, tensors: Arrays, head: Any = None) -> None:
     """Write a safetensors file with a JSON-like header and a checksum over all of it, atomically."""
     text = json.dumps(head)
     with atomic_file(path) as part:
-        part.write_bytes(save(dict(tensors), {"mien": text, _CHECKSUM: _digest(tensors, text)}))
+        part.write_bytes(save(dict(tensors), {"mien": text, CHECKSUM: digest_of(tensors, text)}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, npt.NDArray[Any]], Any]:
@@ -107,7 +107,7 @@ def read_tensors(path: Path) -> tuple[dict[str, npt.NDArray[Any]], Any]:
     """
     tensors, head = read_safetensors(path)
     text = head.get("mien", "")
-    if head.get(_CHECKSUM) != _digest(tensors, text):
+    if head.get(CHECKSUM) != digest_of(tensors, text):
         raise Damaged(f"{path}: damaged (its checksum does not match)")
     try:
         return tensors, json.loads(text)
@@ -115,7 +115,7 @@ def read_tensors(path: Path) -> tuple[dict[str, npt.NDArray[Any]], Any]:
         raise Damaged(f"{path}: damaged (its header is not JSON)") from error
 
 
-def _digest(tensors: Arrays, head: str) -> str:
+def digest_of(tensors: Arrays, head: str) -> str:
     """SHA-256 over header, names, data types, shapes and values."""
     digest = hashlib.sha256(head.encode())
     for name, tensor in sorted(tensors.items()):
