@@ -247,7 +247,8 @@ class Feature:
     """The output of one frozen backbone for one clip: a sequence of vectors, or the reason why there is none.
 
     Attributes:
-        modality: ``text``, ``tokens``, ``audio``, ``vision`` or ``motion``.
+        modality: ``text``, ``tokens``, ``audio``, ``vision`` or ``motion``; with the layers of a backbone
+            ``text_layers``, ``audio_layers`` or ``vision_layers``.
         key: hash of everything it depends on: the clip's bytes and range, the settings, the weights, the code.
         provenance: the weights and the version of the preparing code, as text.
         values: ``(T, F)`` float16; ``None`` when the modality is absent or the clip failed.

@@ -124,7 +124,7 @@ def test_attention_is_the_mean_softmax_at_the_times_of_the_steps() -> None:
     assert tuple(attention) == ("audio", "vision")
     vision = made.features[2]
     assert vision.values is not None and vision.seconds is not None
-    pool = model.module.pools["vision"]
+    pool = model.module.attending["vision"].pool
     scores = torch.from_numpy(vision.values.astype(np.float32)) @ pool.query.T  # (T, K)
     assert attention["vision"].weights == pytest.approx(torch.softmax(scores, 0).mean(1).tolist(), abs=1e-6)
     assert attention["vision"].seconds == tuple(vision.seconds.tolist())

@@ -112,7 +112,7 @@ def test_its_encoder_is_as_its_record_says_and_padding_does_not_reach_the_score(
     models = variants(SMALL, SMALL.stage1)
     model, steps = Unimodal(modality.name, 5, 2, SMALL.stage1, models), some_steps(modality)
     assert model.encoder(steps).shape == (2, 3, modality.embedding(SMALL.stage1))
-    assert tuple(model.pools) == ((modality.name,) if modality.sequence else ())
+    assert tuple(model.attending) == ((modality.name,) if modality.sequence else ())
     longer = Steps(torch.nn.functional.pad(steps.values, (0, 0, 0, 7)), torch.nn.functional.pad(steps.mask, (0, 7)))
     torch.testing.assert_close(model({modality.name: longer}), model({modality.name: steps}))
     again = Unimodal(modality.name, 5, 2, SMALL.stage1, models)

@@ -46,18 +46,33 @@ audio; with this bound nothing gets slower."""
 
 
 class States(torch.nn.Module):
-    """A transformers model's last hidden states: waveforms, or token ids and their mask → ``(B, T, F)``."""
+    """A transformers model's hidden states: waveforms, or token ids and their mask → ``(B, T, F)``.
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    With ``layers``, ``(B, T, L', F)``: these layers, and then the last layer unless it is among them.
+    """
+
+    def __init__(self, model: torch.nn.Module, layers: Sequence[int] = ()) -> None:
         super().__init__()
         self.model = model
+        self.layers = tuple(layers)
 
     def forward(self, inputs: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Hidden states; attention everywhere, or where the mask is 1."""
-        return self.model(inputs, attention_mask=mask).last_hidden_state
+        if not self.layers:
+            return self.model(inputs, attention_mask=mask).last_hidden_state
+        found = self.model(inputs, attention_mask=mask, output_hidden_states=True)
+        return choose_layers([*found.hidden_states[:-1], found.last_hidden_state], self.layers)
 
 
-def compile_backbone(make: ModuleFactory, folder: Path | None, compute: Compute, free: Free) -> Run:
+def choose_layers(states: Sequence[torch.Tensor], layers: Sequence[int]) -> torch.Tensor:
+    """Some of the states of all layers ``(…, F)``, and then the last unless it is among them: ``(…, L', F)``."""
+    last = len(states) - 1
+    return torch.stack([states[layer] for layer in dict.fromkeys((*layers, last))], -2)
+
+
+def compile_backbone(
+    make: ModuleFactory, folder: Path | None, compute: Compute, free: Free, layers: Sequence[int] = ()
+) -> Run:
     """Make a frozen backbone ready to be called with tensors.
 
     Args:
@@ -65,13 +80,14 @@ def compile_backbone(make: ModuleFactory, folder: Path | None, compute: Compute,
         folder: the weights that ``make`` reads; their bytes enter the key of the cached graph.
         compute: device, precision and engine.
         free: the dynamic axes, each with a small size (above 1) that the module accepts.
+        layers: the layers that the module gives, which also enter the key of the cached graph.
 
     Returns:
         A function of tensors, on any device and of any float type, that gives a float32 tensor.
     """
     if compute.engine == "openvino":
         assert folder is not None, "a backbone needs weights"
-        return _Graphs(make, folder, compute, free)
+        return _Graphs(make, folder, compute, free, layers)
     module = make(compute).eval()
 
     @torch.inference_mode()
@@ -88,8 +104,10 @@ def _fit(tensor: torch.Tensor, compute: Compute) -> torch.Tensor:
 class _Graphs:
     """One backbone as OpenVINO graphs, one per combination of fixed sizes, each compiled at its first use."""
 
-    def __init__(self, make: ModuleFactory, folder: Path, compute: Compute, free: Free) -> None:
-        self._make, self._compute, self._free = make, compute, free
+    def __init__(
+        self, make: ModuleFactory, folder: Path, compute: Compute, free: Free, layers: Sequence[int] = ()
+    ) -> None:
+        self._make, self._compute, self._free, self._layers = make, compute, free, list(layers)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         self._weights = key_of([(path.relative_to(folder).as_posix(), sha256_of(path)) for path in files])
         self._requests: dict[tuple[tuple[int, ...], ...], Any] = {}
@@ -111,7 +129,9 @@ class _Graphs:
         Reading needs no lock, as graphs appear by one rename. Where the cache cannot be written, the graph itself.
         """
         versions = [importlib.metadata.version(name) for name in ("openvino", "torch", "transformers")]
-        cached = cache_folder() / "openvino" / key_of(self._weights, VERSION, versions, shapes, self._compute.quantized)
+        layers = [self._layers] if self._layers else []
+        key = key_of(self._weights, VERSION, versions, shapes, self._compute.quantized, *layers)
+        cached = cache_folder() / "openvino" / key
         if cached.exists():
             return cached / "model.xml"
         try:

@@ -1,7 +1,7 @@
 """Every setting of mien, in one tree of strict, frozen models: one YAML file, then dotted overrides.
 
 section.py     the base of all sections, and common types
-extraction.py  decoding, faces, speech, compute
+extraction.py  decoding, faces, speech, backbones, compute
 training.py    split, loss, stage 1, stage 2
 settings.py    the tree
 yaml_file.py   one YAML file as plain values
@@ -15,7 +15,16 @@ settings also come with models and stores of other people. Editors and other pro
 ``Settings.model_json_schema()``.
 """
 
-from mien.config.extraction import ComputeSettings, FaceSettings, MediaSettings, Source, SpeechSettings
+from mien.config.extraction import (
+    BackboneSettings,
+    BackboneUse,
+    ComputeSettings,
+    FaceSettings,
+    Layers,
+    MediaSettings,
+    Source,
+    SpeechSettings,
+)
 from mien.config.local import LOCAL_COMPUTE, LOCAL_MEDIA, read_local, with_local_limits
 from mien.config.reading import Override, parse_override, read_settings, set_dotted, with_changes
 from mien.config.section import Count, Fraction, ModalityName, Positive, Rate, Section, Seed, Width
@@ -36,12 +45,15 @@ __all__ = [
     "HEAD_NAMES",
     "LOCAL_COMPUTE",
     "LOCAL_MEDIA",
+    "BackboneSettings",
+    "BackboneUse",
     "ComputeSettings",
     "Count",
     "FaceSettings",
     "FitSettings",
     "Fraction",
     "HeadName",
+    "Layers",
     "LossSettings",
     "MediaSettings",
     "ModalityName",

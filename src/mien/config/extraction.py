@@ -1,12 +1,17 @@
-"""Settings of extraction: decoding, faces, speech, compute."""
+"""Settings of extraction: decoding, faces, speech, backbones, compute."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
+from pydantic_core import PydanticCustomError
 
 from mien.config.section import Fraction, Positive, Rate, Section
 
 Source = Literal["video", "provided", "auto"]
+BackboneUse = Literal["frozen", "layers"]
+Layers = (
+    Literal["all"] | Annotated[tuple[Annotated[int, Field(ge=0, le=1000)], ...], Field(min_length=1, max_length=200)]
+)
 
 
 class MediaSettings(Section):
@@ -52,6 +57,43 @@ class SpeechSettings(Section):
     """Shorter speech is not transcribed."""
     beam_size: Annotated[int, Field(ge=1, le=100)] = 1
     """Beams of the recogniser's search; 1 is greedy."""
+
+
+class BackboneSettings(Section):
+    """How a model uses each pretrained backbone."""
+
+    text: BackboneUse = "frozen"
+    """``frozen`` reads the last layer. ``layers`` also extracts the other layers, as a feature of its own
+    (``text_layers``); the encoder learns a weight for each."""
+    audio: BackboneUse = "frozen"
+    """As ``text``, for audio (``audio_layers``)."""
+    vision: BackboneUse = "frozen"
+    """As ``text``, for vision (``vision_layers``)."""
+    text_layers: Layers = "all"
+    """Layers that ``layers`` extracts and reads: ``all``, or numbers. 0 is the embedding of the input; the highest is
+    the last layer. Training may read fewer layers than were extracted."""
+    audio_layers: Layers = "all"
+    """As ``text_layers``, for audio."""
+    vision_layers: Layers = "all"
+    """As ``text_layers``, for vision."""
+
+    @field_validator("text_layers", "audio_layers", "vision_layers", mode="wrap")
+    @classmethod
+    def _ascending(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Layers:
+        """Numbers in ascending order, each once."""
+        try:
+            layers: Layers = validate(tuple(value) if isinstance(value, list) else value)  # a list in JSON
+        except ValidationError as error:
+            raise PydanticCustomError("layers", "should be all, or a list of layers from 0 on") from error
+        return layers if layers == "all" else tuple(sorted(set(layers)))
+
+    def reads_layers(self, modality: str) -> bool:
+        """Whether the weights of the layers of a modality's backbone are learned."""
+        return getattr(self, modality, "frozen") == "layers"
+
+    def layers_of(self, modality: str) -> Layers:
+        """The layers of a modality that ``layers`` extracts and reads."""
+        return getattr(self, f"{modality}_layers")
 
 
 class ComputeSettings(Section):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mien.config.extraction import ComputeSettings, FaceSettings, MediaSettings, SpeechSettings
+from mien.config.extraction import BackboneSettings, ComputeSettings, FaceSettings, MediaSettings, SpeechSettings
 from mien.config.section import ModalityName, Section, Seed
 from mien.config.training import SplitSettings, Stage1Settings, Stage2Settings, TrainSettings
 
@@ -19,6 +19,7 @@ class Settings(Section):
     media: MediaSettings = MediaSettings()
     faces: FaceSettings = FaceSettings()
     speech: SpeechSettings = SpeechSettings()
+    backbone: BackboneSettings = BackboneSettings()
     compute: ComputeSettings = ComputeSettings()
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=1000)] = (0, 1, 2, 3, 4)
     """One model per seed, all trained at once; the scores of a run are the mean over its models."""

@@ -19,8 +19,9 @@ from mien.errors import DataError, ModelError
 from mien.evaluation.results import Coverage, Evaluation, TargetResult
 from mien.evaluation.seen_clips import Selection, select_clips
 from mien.evaluation.subgroups import by_group, interval_notes, participants_of
+from mien.features.layers import gather, inputs_of
 from mien.features.source_files import check_unchanged
-from mien.features.store import Store
+from mien.features.store import Packed, Store
 from mien.metrics import (
     Interval,
     PairedTest,
@@ -110,14 +111,26 @@ def score_selection(bundle: Bundle, store: Store, selection: Selection) -> Score
     """
     clips = selection.clips
     check_features(bundle, store)
-    check_unchanged(store, clips, bundle.modalities)
     ids = [clip.id for clip in clips]
+    packed = gather_inputs(bundle, store, clips)
     labels = labels_of(clips, len(bundle.targets))
-    inputs = bundle.clips({name: store.gather(name, ids) for name in bundle.modalities}, labels)
+    inputs = bundle.clips(packed, labels)
     present = np.stack([inputs.present(name).cpu().numpy() for name in bundle.modalities], -1)
     absent = tuple(_absent(store, clip, bundle.modalities, here) for clip, here in zip(ids, present, strict=True))
     scores = bundle.score_each(inputs)
     return ScoredSplit(selection, clips, inputs, labels, scores, bundle.bounded(scores.mean(0)), present, absent)
+
+
+def gather_inputs(bundle: Bundle, store: Store, clips: Sequence[Clip]) -> dict[str, Packed]:
+    """What a model reads of some clips, by modality.
+
+    Raises:
+        DataError: files were replaced since extraction, or the store lacks layers that the model reads.
+        StoreError: features are damaged.
+    """
+    inputs, ids = inputs_of(store, bundle.settings.backbone, bundle.modalities), [clip.id for clip in clips]
+    check_unchanged(store, clips, [read.feature for read in inputs.values()])
+    return {name: gather(store, read, name, ids) for name, read in inputs.items()}
 
 
 def _absent(store: Store, clip: str, modalities: tuple[str, ...], present: npt.NDArray[np.bool_]) -> str:

@@ -14,8 +14,7 @@ import numpy.typing as npt
 from mien.data.rows import LARGEST_TABLE
 from mien.data.splits import clips_of
 from mien.errors import DataError
-from mien.evaluation.evaluate import check_features
-from mien.features.source_files import check_unchanged
+from mien.evaluation.evaluate import check_features, gather_inputs
 from mien.features.store import Store
 from mien.model.bundle import Bundle
 from mien.schema import Manifest
@@ -45,9 +44,8 @@ def write_submission(
     """
     check_features(bundle, store)
     clips = sorted(clips_of(manifest, split), key=lambda clip: clip.id)
-    check_unchanged(store, clips, bundle.modalities)
     ids = [clip.id for clip in clips]
-    packed = {name: store.gather(name, ids) for name in bundle.modalities}
+    packed = gather_inputs(bundle, store, clips)
     scores = bundle.score(packed).astype(np.float64)
     scored = np.stack([packed[name].lengths for name in bundle.modalities]).max(0) > 0
     notes = _fill(scores, scored, ids, fill)

@@ -13,6 +13,7 @@ from typing import Any
 from mien.compute.device import Compute
 from mien.config import Section, Settings
 from mien.errors import DataError, MediaError
+from mien.features.layers import layers_key
 from mien.features.source_files import TRANSCRIPT, SourceFile, content_of, file_stat
 from mien.media.provided import settled
 from mien.modalities.base import InputKind, Modality
@@ -58,8 +59,8 @@ class Keys:
         self._compute = compute
         self._origins: dict[str, SourceFile] = {}
 
-    def of(self, modality: Modality) -> str:
-        """The key of a modality's features of this clip.
+    def of(self, modality: Modality, feature: str | None = None) -> str:
+        """The key of a modality's features of this clip, or of the one with its layers if that is the ``feature``.
 
         Raises:
             DataError: the source file cannot be opened.
@@ -69,7 +70,7 @@ class Keys:
         given = _is_given(clip, modality.sense)
         settings = () if given else modality.settings
         roles = (modality.backbone_role, *(() if given else modality.front_roles))
-        return key_of(
+        key = key_of(
             modality.name,
             modality.version,
             clip.transcript if given else self._content(modality),
@@ -78,6 +79,9 @@ class Keys:
             {name: _setting(self._settings, name) for name in settings},
             {role: self._weights[role].fingerprint for role in roles if role and role in self._weights},
         )
+        if feature is None or feature in modality.features:
+            return key
+        return layers_key(key, feature, self._settings.backbone.layers_of(modality.name))
 
     def of_input(self, kind: InputKind) -> str:
         """The key of what is decoded of this clip for the backbones that read this kind of input.

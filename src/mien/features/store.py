@@ -24,7 +24,7 @@ import json
 import math
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -181,10 +181,20 @@ class Store:
             return np.empty((0,), np.float32)
         return self._checked(self._slice(row, modality, ".seconds"), row.seconds_crc, row, clip, modality)
 
-    def gather(self, modality: str, clips: Sequence[str]) -> Packed:
+    def gather(
+        self,
+        modality: str,
+        clips: Sequence[str],
+        columns: Callable[[int], npt.NDArray[np.int64] | None] = lambda _: None,
+    ) -> Packed:
         """One modality of the given clips, in their order, packed in memory.
 
         A clip that is absent, or was never extracted, has no steps.
+
+        Args:
+            modality: or the name of another stored sequence.
+            clips: their names.
+            columns: stored width → the columns that are kept; ``None`` keeps all.
 
         Raises:
             StoreError: a clip's steps are damaged, or differ in width from the others.
@@ -193,14 +203,18 @@ class Store:
         self._check_room(modality, rows)
         offsets = np.concatenate([[0], np.cumsum([row.steps if row else 0 for row in rows])]).astype(np.int64)
         width = max((row.width for row in rows if row), default=0)
-        values = np.empty((int(offsets[-1]), width), np.float16)
+        kept = columns(width) if width else None
+        values = np.empty((int(offsets[-1]), width if kept is None else len(kept)), np.float16)
         for clip, row, begin in zip(clips, rows, offsets, strict=False):
             if row and row.steps:
                 if row.width != width:
                     raise StoreError(f"{self.root}: {modality} is {row.width} wide in some clips and {width} in others")
                 target = values[begin : begin + row.steps]
-                target[:] = self._slice(row, modality, "")
-                self._checked(target, row.crc, row, clip, modality)
+                if kept is None:
+                    target[:] = self._slice(row, modality, "")
+                    self._checked(target, row.crc, row, clip, modality)
+                else:
+                    target[:] = self.array(clip, modality)[:, kept]
         return Packed(values, offsets)
 
     def _check_room(self, modality: str, rows: Sequence[Row | None]) -> None:

@@ -23,6 +23,7 @@ from mien.config import Settings, with_changes
 from mien.errors import Damaged, DataError, MediaError, MienError, OutputError, escape_control
 from mien.features.kept_inputs import KeptFile
 from mien.features.keys import Keys
+from mien.features.layers import chosen_layers, with_layers
 from mien.features.load_inputs import ClipInputs, InputPlan, hasher
 from mien.features.windows import Windows, WindowSpan, window_spans
 from mien.media.decoder import seconds_for
@@ -106,6 +107,11 @@ class Extraction:
         return get_modalities(self.settings.modalities)
 
     @property
+    def stored_features(self) -> tuple[str, ...]:
+        """The names of all its features."""
+        return tuple(name for one in self.modalities for name in one.stored_features(self.settings.backbone))
+
+    @property
     def loads(self) -> "Extraction":
         """What has to be loaded for it: equal for extractions that differ only in sources, time limit and windows."""
         usual = {"faces.source": "video", "speech.source": "video", "compute.clip_seconds": None}
@@ -118,7 +124,8 @@ def plan(settings: Settings, workers: int = 0, windows: Windows | None = None) -
     With ``windows``, outcomes also contain the windows of each clip.
 
     Raises:
-        SettingsError: a modality does not exist, an engine is not installed, or the number of threads is invalid.
+        SettingsError: a modality does not exist, an engine is not installed, the number of threads is invalid, or a
+            backbone does not have the requested layers.
         WeightsMissing: weights are not in the cache; the message names the command that downloads them.
     """
     resolve_compute(settings.compute)  # fails before any worker is started
@@ -129,6 +136,9 @@ def plan(settings: Settings, workers: int = 0, windows: Windows | None = None) -
         if role
     }
     weights = resolve(settings.weights, sorted(roles & SETS[settings.weights].keys()))
+    for modality in get_modalities(settings.modalities):
+        if settings.backbone.reads_layers(modality.name) and modality.load_layers:
+            chosen_layers(settings.backbone, modality, weights[modality.backbone_role or ""])
     threads = choose_threads(settings.compute, workers)
     return Extraction(settings, tuple(sorted(weights.items())), threads, windows)
 
@@ -145,7 +155,7 @@ def outcomes(extraction: Extraction, jobs: Iterable[ClipJob], workers: int) -> I
 
     for job, result in run(extraction, jobs, workers=workers, seconds_each=seconds):
         if isinstance(result, Failed):
-            result = _failed(job, extraction.modalities, f"{job.clip.file_name}: {result.reason}")
+            result = _failed(job, extraction.stored_features, f"{job.clip.file_name}: {result.reason}")
         yield job, result
 
 
@@ -163,6 +173,7 @@ class Engines:
         loads = extraction.loads
         self.weights = dict(loads.weights)
         self.compute = resolve_compute(loads.settings.compute)
+        self._backbone_settings = loads.settings.backbone
         self.senses = MediaEngines({role: one.path for role, one in loads.weights}, loads.settings, loads.threads)
         self._backbones: dict[str, Backbone] = {}
 
@@ -170,7 +181,11 @@ class Engines:
         """The frozen backbone of a modality."""
         if modality.name not in self._backbones:
             weights = self.weights.get(modality.backbone_role or "")
-            self._backbones[modality.name] = modality.load(weights.path if weights else None, self.compute)
+            if weights and modality.load_layers and self._backbone_settings.reads_layers(modality.name):
+                layers = chosen_layers(self._backbone_settings, modality, weights)
+                self._backbones[modality.name] = modality.load_layers(weights.path, self.compute, layers)
+            else:
+                self._backbones[modality.name] = modality.load(weights.path if weights else None, self.compute)
         return self._backbones[modality.name]
 
 
@@ -184,6 +199,7 @@ class Extractor:
         self._windows = extraction.windows
         self._inputs = extraction.inputs
         self._modalities = extraction.modalities
+        self._stored_features = extraction.stored_features
 
     def close(self) -> None:
         """Close the face detector, and end the decoder process."""
@@ -202,11 +218,11 @@ class Extractor:
         except OutputError as error:
             if self._inputs is not None:  # a full disk stops the extraction
                 raise
-            return _failed(job, self._modalities, str(error))
+            return _failed(job, self._stored_features, str(error))
         except (MienError, OSError) as error:
-            return _failed(job, self._modalities, str(error))
+            return _failed(job, self._stored_features, str(error))
         except Exception as error:  # noqa: BLE001 - an error in one clip must not stop the others
-            return _failed(job, self._modalities, f"{job.clip.file_name}: {type(error).__name__}: {error}")
+            return _failed(job, self._stored_features, f"{job.clip.file_name}: {type(error).__name__}: {error}")
 
     def _extract(self, job: ClipJob, trusted: bool = True) -> ClipOutcome:
         """The outcome of a clip; kept inputs are read unless they are not ``trusted``."""
@@ -219,9 +235,10 @@ class Extractor:
         inputs = ClipInputs(job.clip, clip_keys, self._settings, self._inputs, trusted)
         keys, unreadable = self._keys(clip_keys, job)
         if not keys:
-            return _failed(job, [m for m in self._modalities if m.name not in job.known], unreadable[0].reason)
-        missing = {m.name for m in self._modalities if m.name in keys and not _is_known(job, m, keys[m.name])}
-        reused = tuple(name for name in keys if name not in missing)
+            return _failed(job, [name for name in self._stored_features if name not in job.known], unreadable[0].reason)
+        missing = {name for name, key in keys.items() if not _is_known(job, name, key)}
+        incomplete = [m for m in self._modalities if missing & set(m.stored_features(self._settings.backbone))]
+        reused = tuple(m.name for m in self._modalities if m.name in keys and m not in incomplete)
         unreadable = tuple(
             feature for feature in unreadable if feature.modality not in job.known
         )  # stored features stay
@@ -230,21 +247,20 @@ class Extractor:
             known = ClipFeatures(job.clip.id, math.nan, unreadable)
             return ClipOutcome(job.clip, known, reused, kept=tuple(inputs.files.values()))
         began = perf_counter()
+        senses: set[InputKind] = {*(modality.sense for modality in incomplete), *unkept}
         try:
-            senses: set[InputKind] = {modality.sense for modality in self._modalities if modality.name in missing}
-            senses |= unkept
             media = inputs.load(senses, engines.senses)
         except MediaError as error:
-            return _failed(job, [modality for modality in self._modalities if modality.name in missing], str(error))
+            return _failed(job, [name for name in self._stored_features if name in missing], str(error))
         clip_keys.check_unchanged()
         taken = {"media": perf_counter() - began}
         features: list[Feature] = []
-        for modality in self._modalities:
-            if modality.name in missing:
-                began = perf_counter()
-                origin = clip_keys.origin_text(modality)
-                features += (replace(f, origin=origin) for f in self._features(modality, media, keys[modality.name]))
-                taken[modality.name] = perf_counter() - began
+        for modality in incomplete:
+            began = perf_counter()
+            origin = clip_keys.origin_text(modality)
+            made = self._features(modality, media, keys)
+            features += (replace(feature, origin=origin) for feature in made if feature.modality in missing)
+            taken[modality.name] = perf_counter() - began
         transcript = media.transcript if "text" in senses else None
         cut = [f.reason for f in features if f.modality == TEXT.name and f.status == "present" and f.reason]
         made = ClipFeatures(job.clip.id, media.seconds, (*features, *unreadable), transcript, (*media.notes, *cut))
@@ -253,29 +269,32 @@ class Extractor:
         return ClipOutcome(job.clip, made, reused, taken, window_spans=spans, faces=media.face_count, kept=kept)
 
     def _keys(self, clip_keys: Keys, job: ClipJob) -> tuple[dict[str, str], tuple[Feature, ...]]:
-        """The key of each modality; failed features where the source file cannot be read."""
+        """The key of each feature; failed features where the source file cannot be read."""
         keys: dict[str, str] = {}
         unreadable: tuple[Feature, ...] = ()
         for modality in self._modalities:
+            names = modality.stored_features(self._settings.backbone)
             try:
-                keys[modality.name] = clip_keys.of(modality)
+                keys |= {name: clip_keys.of(modality, name) for name in names}
             except (DataError, MediaError) as error:
-                unreadable += _failed(job, [modality], str(error)).made.features
+                unreadable += _failed(job, names, str(error)).made.features
         return keys, unreadable
 
-    def _features(self, modality: Modality, media: Media, key: str) -> list[Feature]:
-        """The features of one backbone; an absent modality has its reason."""
+    def _features(self, modality: Modality, media: Media, keys: Mapping[str, str]) -> list[Feature]:
+        """The features of one backbone, with their keys; an absent modality has its reason."""
         made = self.provenance(modality)
         prepared = modality.prepare(media)
         if isinstance(prepared, Absent):
-            return [Feature(n, key, made, status="absent", reason=prepared.reason) for n in modality.features]
+            names = modality.stored_features(self._settings.backbone)
+            return [Feature(n, keys.get(n, ""), made, status="absent", reason=prepared.reason) for n in names]
         features = []
         for name, output in self.engines.backbone(modality)(prepared).items():
             values = output.values.astype(np.float16, copy=False)
             if not np.isfinite(values).all():
                 raise MediaError(f"{media.clip.file_name}: the {name} backbone returned values that are not finite")
             reason = "; ".join(filter(None, (prepared.remark, output.remark)))
-            features.append(Feature(name, key, made, values, output.seconds.astype(np.float32), reason=reason))
+            seconds, how = output.seconds.astype(np.float32), with_layers(made, output.layers)
+            features.append(Feature(name, keys.get(name, ""), how, values, seconds, reason=reason))
         return features
 
     def _window_spans(self, media: Media, features: Iterable[Feature]) -> tuple[WindowSpan, ...]:
@@ -283,7 +302,8 @@ class Extractor:
         if self._windows is None or math.isnan(media.seconds):
             return ()
         spans, transcript = window_spans(self._windows, media.seconds), media.transcript
-        whole = next((feature for feature in features if feature.modality == TEXT.name), None)
+        name = TEXT.main_feature(self._settings.backbone)
+        whole = next((feature for feature in features if feature.modality == name), None)
         if whole is None or whole.values is None or transcript is None or not transcript.words:
             return tuple(replace(span, text=whole) for span in spans)
         texts: dict[str, Feature] = {}  # windows with the same words share a feature
@@ -291,7 +311,8 @@ class Extractor:
         for span in spans:
             part = cut_transcript(transcript, span.start, span.until)
             if part.text not in texts:
-                texts[part.text] = self._features(TEXT, replace(media, transcript=part), "")[0]
+                made = self._features(TEXT, replace(media, transcript=part), {})
+                texts[part.text] = next(feature for feature in made if feature.modality == name)
             windows.append(replace(span, text=texts[part.text]))
         return tuple(windows)
 
@@ -304,16 +325,14 @@ class Extractor:
         return f"{weights.name}{' (random)' if weights.random else ''} {arithmetic} v{modality.version}"
 
 
-def _is_known(job: ClipJob, modality: Modality, key: str) -> bool:
-    """Whether every feature of a modality is stored under this key and did not fail."""
-    stored = (job.known.get(name) for name in modality.features)
-    return all(known is not None and known[0] == key and known[1] != "failed" for known in stored)
+def _is_known(job: ClipJob, feature: str, key: str) -> bool:
+    """Whether a feature is stored under this key and did not fail."""
+    known = job.known.get(feature)
+    return known is not None and known[0] == key and known[1] != "failed"
 
 
-def _failed(job: ClipJob, modalities: Iterable[Modality], reason: str) -> ClipOutcome:
+def _failed(job: ClipJob, features: Iterable[str], reason: str) -> ClipOutcome:
     """The outcome of a clip that could not be read: every requested feature failed, with the same reason."""
     reason = escape_control(" ".join(reason.split()))
-    features = [
-        Feature(name, "", "", status="failed", reason=reason) for modality in modalities for name in modality.features
-    ]
-    return ClipOutcome(job.clip, ClipFeatures(job.clip.id, math.nan, tuple(features)), failure=reason)
+    failed = tuple(Feature(name, "", "", status="failed", reason=reason) for name in features)
+    return ClipOutcome(job.clip, ClipFeatures(job.clip.id, math.nan, failed), failure=reason)

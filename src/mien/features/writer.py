@@ -243,7 +243,7 @@ def _make_folders(root: Path) -> None:
 
 def _shard_files() -> set[str]:
     """The names of all files that a shard may have."""
-    features = [name for modality in MODALITIES.values() for name in modality.features]
+    features = [name for modality in MODALITIES.values() for name in (*modality.features, f"{modality.name}_layers")]
     return {*TABLES, *(f"{name}{suffix}.npy" for name in features for suffix in ("", ".seconds"))}
 
 

@@ -27,10 +27,10 @@ from mien.features.worker import ClipJob, ClipOutcome, outcomes, plan
 from mien.inference.explain import explain
 from mien.inference.partial import PartialScores
 from mien.inference.provenance import clipping_notes, describe_model, describe_scoring
-from mien.inference.score import score_packed
+from mien.inference.score import as_read, score_packed
 from mien.inference.session import Session
 from mien.inference.sources import settings_for, source_notes
-from mien.inference.windows import pack_with_windows, score_windows
+from mien.inference.windows import pack_with_windows, score_windows, windows_as_read
 from mien.model.bundle import Bundle, load_bundle, weights_file
 from mien.progress import counted
 from mien.schema import Clip, Manifest, Prediction
@@ -241,8 +241,8 @@ class Model:
     def _prediction(self, outcome: ClipOutcome, why: bool, raw: bool) -> Prediction:
         if outcome.failure is not None:
             return replace(self._unscored(outcome.clip), error=outcome.failure)
-        made = outcome.made
-        packed = pack_with_windows(self.bundle, made, outcome.window_spans)
+        made, spans = as_read(self.bundle, outcome.made), windows_as_read(self.bundle, outcome.window_spans)
+        packed = pack_with_windows(self.bundle, made, spans)
         (whole,) = score_packed(self.bundle, packed[:1], raw)
         reasons = {feature.modality: feature.reason for feature in made.features}
         absent = {name: reasons[name] for name in self.modalities if name not in whole.present}
@@ -262,7 +262,7 @@ class Model:
             known,
             scores=whole.scores,
             intervals=whole.intervals,
-            windows=score_windows(self.bundle, made, outcome.window_spans, raw, packed),
+            windows=score_windows(self.bundle, made, spans, raw, packed),
             clipped=whole.clipped,
             why=explain(self.bundle, made, packed[:1], raw) if why else None,
         )

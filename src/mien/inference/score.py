@@ -5,7 +5,7 @@ Shapes: ``N`` clips, ``M`` modalities, ``E`` emotions.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 
 from mien.errors import ModelError
 from mien.features.store import Packed
+from mien.modalities import get_modalities
 from mien.model.bundle import Bundle
 from mien.model.inputs import ClipDataset
 from mien.schema import ClipFeatures
@@ -42,6 +43,13 @@ class PackedClips:
         """Some of the clips, without copying features."""
         index = torch.arange(len(self.present), device=self.clips.labels.device)[rows]
         return PackedClips(self.clips.only(index), self.present[rows])
+
+
+def as_read(bundle: Bundle, clip: ClipFeatures) -> ClipFeatures:
+    """The features of a clip that a model reads, each named after its modality; of a backbone or of its layers."""
+    names = {one.main_feature(bundle.settings.backbone): one.name for one in get_modalities(bundle.modalities)}
+    read = (replace(f, modality=names[f.modality]) for f in clip.features if f.modality in names)
+    return replace(clip, features=tuple(read))
 
 
 def pack_clips(bundle: Bundle, clips: Sequence[ClipFeatures]) -> PackedClips:

@@ -1,12 +1,13 @@
 """Scores over time: every window of a clip is scored as if it were a clip, from its available modalities."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mien.features.windows import WindowSpan, cut
-from mien.inference.score import PackedClips, pack_clips, score_packed
+from mien.inference.score import PackedClips, as_read, pack_clips, score_packed
 from mien.modalities.text import TEXT
 from mien.model.bundle import Bundle
-from mien.schema import ClipFeatures, Prediction, Window
+from mien.schema import ClipFeatures, Feature, Prediction, Window
 
 _BATCH = 64
 """Windows per batch; an hour has thousands of overlapping windows, too many to hold in memory."""
@@ -49,6 +50,15 @@ def score_windows(
         Window(span.start, span.end, one.scores, one.intervals, one.present, one.clipped)
         for span, one in zip(spans, scored, strict=True)
     )
+
+
+def windows_as_read(bundle: Bundle, spans: Sequence[WindowSpan]) -> tuple[WindowSpan, ...]:
+    """Windows whose text features are those that a model reads (``as_read``)."""
+    return tuple(span if span.text is None else replace(span, text=_as_text(bundle, span.text)) for span in spans)
+
+
+def _as_text(bundle: Bundle, text: Feature) -> Feature | None:
+    return next(iter(as_read(bundle, ClipFeatures("", 0.0, (text,))).features), None)
 
 
 def _cut(bundle: Bundle, features: ClipFeatures, spans: Sequence[WindowSpan]) -> list[ClipFeatures]:

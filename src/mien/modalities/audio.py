@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mien.compute.engine import States, compile_backbone
+from mien.compute.engine import States, choose_layers, compile_backbone
 from mien.compute.loading import transformers
 from mien.modalities.base import (
     Absent,
@@ -23,6 +23,7 @@ from mien.modalities.base import (
     Prepared,
     pretrained,
     slices,
+    split_layers,
     stack_rows,
 )
 from mien.schema import SAMPLE_RATE, Media
@@ -45,29 +46,37 @@ def prepare(media: Media) -> Prepared | Absent:
     return Prepared(media.waveform, np.zeros(0, np.float32))
 
 
-def load(folder: Path | None, compute: Compute) -> Backbone:
-    """The speech encoder in a folder: that of a Whisper model, or wav2vec 2.0 and its relatives."""
+def load(folder: Path | None, compute: Compute, layers: tuple[int, ...] = ()) -> Backbone:
+    """The speech encoder in a folder: that of a Whisper model, or wav2vec 2.0 and its relatives.
+
+    With ``layers`` it also gives their states. Those below the last layer are as they enter the next one: where a
+    model normalises after its last layer only (Whisper, large wav2vec 2.0), they are not normalised.
+    """
     assert folder is not None
     with transformers() as library:
         extractor = library.AutoFeatureExtractor.from_pretrained(folder)
         kind = library.AutoConfig.from_pretrained(folder).model_type
     if kind == "whisper":
         encode = compile_backbone(
-            lambda on: _WhisperEncoder(pretrained("WhisperModel", folder, on)), folder, compute, free=({2: 200},)
-        )
+            lambda on: _WhisperEncoder(pretrained("WhisperModel", folder, on), layers),
+            folder, compute, ({2: 200},), layers,
+        )  # fmt: skip
     else:
-        encode = compile_backbone(lambda on: States(pretrained("AutoModel", folder, on)), folder, compute, ({1: 4000},))
+        encode = compile_backbone(
+            lambda on: States(pretrained("AutoModel", folder, on), layers), folder, compute, ({1: 4000},), layers
+        )
 
     def encode_audio(prepared: Prepared) -> Mapping[str, Output]:
         waveform: np.ndarray = prepared.inputs
 
         def steps(chunk: slice) -> torch.Tensor:
             inputs = extractor(waveform[chunk], sampling_rate=SAMPLE_RATE, return_tensors="pt", padding="longest")
-            return encode(next(iter(inputs.values())))[0]
+            return encode(next(iter(inputs.values())))[0]  # (T, F), or (T, L', F)
 
         chunks = [c for c in slices(len(waveform), CHUNK_SECONDS * SAMPLE_RATE) if c.stop - c.start >= SHORTEST_SAMPLES]
         values = stack_rows(map(steps, chunks), len(waveform) * STEPS_PER_SECOND // SAMPLE_RATE + len(chunks))
-        return {"audio": Output(values, ((np.arange(len(values)) + 0.5) / STEPS_PER_SECOND).astype(np.float32))}
+        seconds = ((np.arange(len(values)) + 0.5) / STEPS_PER_SECOND).astype(np.float32)
+        return split_layers("audio", values, seconds, layers)
 
     return encode_audio
 
@@ -75,18 +84,22 @@ def load(folder: Path | None, compute: Compute) -> Backbone:
 class _WhisperEncoder(torch.nn.Module):
     """Whisper's encoder, layer by layer: the ``forward`` of transformers accepts exactly 30 s."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, layers: tuple[int, ...] = ()) -> None:
         super().__init__()
         self.encoder = model.get_encoder()
+        self.layers = layers
 
     def forward(self, mel: torch.Tensor) -> torch.Tensor:
-        """``(1, 80, 2T)`` log-mel frames, 100 a second → ``(1, T, F)``."""
+        """``(1, 80, 2T)`` log-mel frames, 100 a second → ``(1, T, F)``; with layers ``(1, T, L', F)``."""
         states = torch.nn.functional.gelu(self.encoder.conv1(mel))
         states = torch.nn.functional.gelu(self.encoder.conv2(states)).transpose(1, 2)  # (1, T, F)
         states = states + self.encoder.embed_positions.weight[: states.shape[1]]
+        below = []
         for layer in self.encoder.layers:
+            below.append(states)
             states = layer(states, None)
-        return self.encoder.layer_norm(states)
+        last = self.encoder.layer_norm(states)
+        return choose_layers([*below, last], self.layers) if self.layers else last
 
 
 AUDIO = Modality(
@@ -98,6 +111,7 @@ AUDIO = Modality(
     features=("audio",),
     prepare=prepare,
     load=load,
+    load_layers=load,
     version=2,
     source="wav2vec 2.0 tuned for affect: Wagner et al. 2023, arXiv:2203.07378; Whisper: Radford et al. 2022",
 )

@@ -2,6 +2,7 @@
 
     prepare    Media → inputs in order of time, or the reason why they are missing   pure, needs no weights
     load       weights folder → backbone                                             frozen, in eval mode
+    load_layers  the same, but the backbone also gives the states of its layers      for ``backbone.<name>: layers``
     backbone   inputs → (T, F) and the time of each step                             run once per clip
     encoder    (B, T, F), lengths → (B, D)                                           trained, the same for all
     embedding  settings of stage 1 → D
@@ -10,7 +11,7 @@
 A record and not a base class: a modality has no state, and two of them differ in a few functions. No other code refers
 to a modality by name.
 
-Shapes: ``B`` batch, ``T`` steps, ``F`` backbone width, ``D`` encoder width.
+Shapes: ``B`` batch, ``T`` steps, ``L`` layers, ``F`` backbone width, ``D`` encoder width.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,7 +25,7 @@ import torch
 
 from mien.compute.device import Compute
 from mien.compute.loading import transformers
-from mien.config import Stage1Settings
+from mien.config import BackboneSettings, Stage1Settings
 from mien.schema import Media
 
 InputKind = Literal["text", "audio", "vision", "motion"]
@@ -60,11 +61,13 @@ class Output:
         values: ``(T, F)`` float16, as stored: an hour of audio has 180,000 steps. Wider types are rounded.
         seconds: ``(T,)`` float32 time of each step.
         remark: a note for the user, or empty.
+        layers: the layers that are side by side in ``values``, in order; empty for a single sequence.
     """
 
     values: npt.NDArray[np.floating]
     seconds: npt.NDArray[np.float32]
     remark: str = ""
+    layers: tuple[int, ...] = ()
 
 
 @runtime_checkable
@@ -91,6 +94,9 @@ class Modality:
         prepare, load: see the module docstring.
         version: raised whenever the same clip and settings give different features.
         source: the publication that the recipe follows.
+        load_layers: as ``load``, but the backbone also gives the states of some layers, side by side, as the feature
+            ``<name>_layers``; ``None`` if it has no layers. The layers are ascending numbers: 0 is the embedding of
+            the input, the highest the last layer, which is the main feature.
         sequence: whether a clip has steps in time, which the encoder weighs; else it has a single vector.
         embedding: width of its encoder's output, from the settings of stage 1.
         epochs: maximum number of epochs of its encoder in stage 1, from the same settings.
@@ -106,9 +112,18 @@ class Modality:
     load: Callable[[Path | None, Compute], Backbone]
     version: int
     source: str
+    load_layers: Callable[[Path | None, Compute, tuple[int, ...]], Backbone] | None = None
     sequence: bool = True
     embedding: Callable[[Stage1Settings], int] = lambda stage: stage.embedding
     epochs: Callable[[Stage1Settings], int] = lambda stage: stage.epochs
+
+    def main_feature(self, backbone: BackboneSettings) -> str:
+        """The stored sequence that a model reads: the modality's name, or that of the feature with its layers."""
+        return f"{self.name}_layers" if self.load_layers and backbone.reads_layers(self.name) else self.name
+
+    def stored_features(self, backbone: BackboneSettings) -> tuple[str, ...]:
+        """Names of the sequences that an extraction with these settings stores."""
+        return tuple(dict.fromkeys((*self.features, self.main_feature(backbone))))
 
     def arithmetic(self, compute: Compute) -> str:
         """The engine and precision that its features depend on; without a backbone, the engine does not matter."""
@@ -133,12 +148,12 @@ def slices(length: int, size: int) -> Iterator[slice]:
 
 
 def stack_rows(parts: Iterable[torch.Tensor], max_rows: int) -> npt.NDArray[np.float16]:
-    """Concatenate parts into ``(T, F)`` float16, each written into place as it comes.
+    """Concatenate parts into ``(T, …)`` float16, each written into place as it comes.
 
     A list of parts would need four times the memory at the end, and fragment the heap.
 
     Args:
-        parts: ``(t, F)`` each, at least one.
+        parts: ``(t, F)`` or ``(t, L, F)`` each, at least one.
         max_rows: upper bound on the number of rows; unused rows take no memory.
 
     >>> stack_rows([torch.ones(2, 3), torch.zeros(1, 3)], 8).tolist()
@@ -147,10 +162,33 @@ def stack_rows(parts: Iterable[torch.Tensor], max_rows: int) -> npt.NDArray[np.f
     rows, count = np.empty((0, 0), np.float16), 0
     for part in parts:
         if not count:
-            rows = np.empty((max_rows, part.shape[1]), np.float16)
+            rows = np.empty((max_rows, *part.shape[1:]), np.float16)
         rows[count : count + len(part)] = to_numpy(part)
         count += len(part)
     return rows[:count]
+
+
+def split_layers(
+    name: str, rows: npt.NDArray[np.float16], seconds: npt.NDArray[np.float32], layers: tuple[int, ...]
+) -> dict[str, Output]:
+    """The features of a backbone that gave some layers: the last layer, and the layers side by side.
+
+    Args:
+        name: of the modality.
+        rows: ``(T, F)`` without ``layers``; else ``(T, L', F)``: the ``layers`` and then, unless it is among them,
+            the last layer.
+        seconds: ``(T,)`` float32 time of each step.
+        layers: their numbers; ``L`` of them.
+
+    >>> rows = np.array([[[1, 2], [7, 8]]], np.float16)  # layer 0, then the last layer
+    >>> made = split_layers("audio", rows, np.zeros(1, np.float32), (0,))
+    >>> {name: output.values.tolist() for name, output in made.items()}
+    {'audio': [[7.0, 8.0]], 'audio_layers': [[1.0, 2.0]]}
+    """
+    if not layers:
+        return {name: Output(rows, seconds)}
+    kept = rows[:, : len(layers)].reshape(len(rows), -1)
+    return {name: Output(rows[:, -1], seconds), f"{name}_layers": Output(kept, seconds, layers=layers)}
 
 
 def to_numpy(values: torch.Tensor) -> npt.NDArray[np.float16]:

@@ -3,15 +3,24 @@
     steps (B, T, F) → masked single-query attention → (K, B, F) → LayerNorm → Linear → GELU → Dropout → LayerNorm
                                                                                                     → (K, B, D)
 
+With ``backbone.<name>: layers``, ``F`` is ``L`` layers side by side, each normalised when it was read
+(``normalised_layers``), and each model learns their weights: the sum over layers moves behind the pooling, which is
+linear in the steps, so that no step is repeated for K models:
+
+    steps (B, T, L F) → attention with the query w ⊗ q → (K, B, L F) → sum over L, weighted by w → (K, B, F)
+
 Its input is the output of a frozen backbone, the same for all K models and read once. Padding does not influence the
 embedding, and a clip without the modality gets an embedding of zeros.
 
-Source: the unimodal branches of "Two-Stage Multimodal Framework for Emotion Mimicry Intensity Prediction" (2026).
-Shapes: ``K`` models, ``B`` batch, ``T`` steps, ``F`` feature width, ``D`` embedding width.
+Source: the unimodal branches of "Two-Stage Multimodal Framework for Emotion Mimicry Intensity Prediction" (2026);
+weights of layers: S3PRL's ``Featurizer`` with ``normalize`` (Yang et al. 2021, arXiv:2105.01051), a softmax that starts
+equal, over layers each normalised over its features without weight and bias.
+Shapes: ``K`` models, ``B`` batch, ``T`` steps, ``L`` layers, ``F`` feature width, ``D`` embedding width.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -19,6 +28,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mien.modalities.stacked import Dropout, LayerNorm, Linear, RngStreams
+
+NO_LAYERS: Mapping[str, int] = MappingProxyType({})
+"""No modality has layers."""
 
 
 class Steps(NamedTuple):
@@ -33,6 +45,34 @@ class Steps(NamedTuple):
     mask: Tensor
 
 
+class LayerWeights(nn.Module):
+    """K learned averages over the layers of a backbone; equal weights at first."""
+
+    def __init__(self, models: int, layers: int) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(models, layers))
+
+    def weights(self) -> Float[Tensor, "K L"]:
+        """The weights: those of a model sum to 1."""
+        return torch.softmax(self.logits, -1)
+
+    def forward(self, layers: Float[Tensor, "*shared B LF"]) -> Float[Tensor, "K B F"]:
+        """The weighted sum of layers that are side by side, ``(K, B, L F)`` or ``(1, B, L F)``."""
+        weights = self.weights()
+        parts = layers.unflatten(-1, (weights.shape[1], -1))  # (K, B, L, F)
+        return (parts * weights[:, None, :, None]).sum(-2)
+
+    def of_steps(self, steps: Float[Tensor, "B S LF"]) -> Float[Tensor, "K B S F"]:
+        """The weighted sum of layers for every step, which is repeated for each model: for few steps."""
+        weights = self.weights()
+        return torch.einsum("bslf,kl->kbsf", steps.unflatten(-1, (weights.shape[1], -1)), weights)
+
+
+def layers_in(module: nn.Module) -> LayerWeights | None:
+    """The weights of layers in a part of a model, if it has any."""
+    return next((part for part in module.modules() if isinstance(part, LayerWeights)), None)
+
+
 class AttentionPool(nn.Module):
     """Masked softmax attention with one learned query: ``(B, T, F)`` → ``(K, B, F)``.
 
@@ -43,18 +83,31 @@ class AttentionPool(nn.Module):
         super().__init__()
         self.query = nn.Parameter((rng.uniform(width) * 2 - 1) / math.sqrt(width))  # (K, F)
 
-    def forward(self, steps: Steps) -> Float[Tensor, "K B F"]:
+    def forward(self, steps: Steps, layers: LayerWeights | None = None) -> Float[Tensor, "K B F"]:
         """Average the steps, weighted by their scores; zeros for a clip without steps."""
-        weights = self.weights(steps).to(steps.values.dtype)
-        return torch.bmm(weights, steps.values).transpose(0, 1).float()  # (B, K, F) → (K, B, F)
+        weights = self.weights(steps, layers).to(steps.values.dtype)
+        pooled = torch.bmm(weights, steps.values).transpose(0, 1).float()  # (B, K, F) → (K, B, F)
+        return pooled if layers is None else layers(pooled)
 
-    def weights(self, steps: Steps) -> Float[Tensor, "B K T"]:
+    def weights(self, steps: Steps, layers: LayerWeights | None = None) -> Float[Tensor, "B K T"]:
         """The attention weights: they sum to 1 over the steps of a clip; padding has weight 0."""
         values, mask = steps
-        scores = torch.einsum("btf,kf->bkt", values, self.query.to(values.dtype)).float()
+        query = self.query if layers is None else (layers.weights()[..., None] * self.query[:, None]).flatten(1)
+        scores = torch.einsum("btf,kf->bkt", values, query.to(values.dtype)).float()
         scores = torch.where(mask[:, None], scores, -torch.inf)
         scores = torch.where(mask.any(-1)[:, None, None], scores, 0.0)  # a softmax over no step would be nan
         return torch.softmax(scores, -1)
+
+
+def layer_width(width: int, layers: int) -> int:
+    """The width of one layer.
+
+    Raises:
+        ValueError: ``width`` is not a multiple of ``layers``.
+    """
+    if layers and width % layers:
+        raise ValueError(f"features are {width} wide, which is not a multiple of {layers} layers")
+    return width // max(1, layers)
 
 
 def mean_pool(steps: Steps) -> Float[Tensor, "1 B F"]:
@@ -66,18 +119,32 @@ def mean_pool(steps: Steps) -> Float[Tensor, "1 B F"]:
 class Encoder(nn.Module):
     """K encoders of one modality: attention or mean pooling, then the trunk."""
 
-    def __init__(self, rng: RngStreams, width: int, embedding: int, rates: Sequence[float], attention: bool) -> None:
+    def __init__(
+        self,
+        rng: RngStreams,
+        width: int,
+        embedding: int,
+        rates: Sequence[float],
+        attention: bool,
+        layers: int = 0,
+    ) -> None:
         """K encoders, one per stream of ``rng``.
 
         Args:
             rng: for the initial weights.
-            width: ``F``, of the features.
+            width: of the features: ``F``, or ``L F``.
             embedding: ``D``, of the result.
             rates: dropout rate of each model.
             attention: attention pooling, else mean pooling; a modality with one step per clip (text) needs none.
+            layers: ``L``, the layers that are side by side in the features; 0 for a single sequence.
+
+        Raises:
+            ValueError: ``width`` is not a multiple of ``layers``.
         """
         super().__init__()
         models = len(rng.generators)
+        width = layer_width(width, layers)
+        self.layers = LayerWeights(models, layers) if layers else None
         self.pool = AttentionPool(rng, width) if attention else None
         self.before = LayerNorm(models, width)
         self.linear = Linear(rng, width, embedding)
@@ -90,8 +157,16 @@ class Encoder(nn.Module):
 
     def hidden(self, steps: Steps) -> Float[Tensor, "K B D"]:
         """The part before dropout: nothing in it is random, so it is the same in every epoch of a frozen encoder."""
-        pooled = self.pool(steps) if self.pool else mean_pool(steps)
+        if self.pool:
+            pooled = self.pool(steps, self.layers)
+        else:
+            pooled = mean_pool(steps) if self.layers is None else self.layers(mean_pool(steps))
         return nn.functional.gelu(self.linear(self.before(pooled)))
+
+    def step_weights(self, steps: Steps) -> Float[Tensor, "B K T"]:
+        """The attention weights of the steps of each clip; for an encoder with attention pooling."""
+        assert self.pool is not None
+        return self.pool.weights(steps, self.layers)
 
     def embed_hidden(
         self, hidden: Float[Tensor, "K B D"], present: Bool[Tensor, " B"], rng: RngStreams | None

@@ -20,6 +20,7 @@ from mien.modalities.base import (
     Output,
     Prepared,
     pretrained,
+    split_layers,
     to_numpy,
 )
 from mien.schema import Media, Transcript, Word
@@ -34,12 +35,17 @@ def prepare(media: Media) -> Prepared | Absent:
     return Prepared(media.transcript, np.zeros(0, np.float32))
 
 
-def load(folder: Path | None, compute: Compute) -> Backbone:
-    """A sentence embedding model (MiniLM, GTE): masked mean over the last hidden states, L2-normalised."""
+def load(folder: Path | None, compute: Compute, layers: tuple[int, ...] = ()) -> Backbone:
+    """A sentence embedding model (MiniLM, GTE): masked mean over the last hidden states, L2-normalised.
+
+    With ``layers`` it also gives a sentence vector of each of these layers, made in the same way.
+    """
     with transformers() as library:
         tokenizer = library.AutoTokenizer.from_pretrained(str(folder))
     longest = min(LONGEST_TOKENS, tokenizer.model_max_length)
-    model = compile_backbone(lambda on: States(pretrained("AutoModel", folder, on)), folder, compute, ({1: 8}, {1: 8}))
+    model = compile_backbone(
+        lambda on: States(pretrained("AutoModel", folder, on), layers), folder, compute, ({1: 8}, {1: 8}), layers
+    )
 
     def embed(prepared: Prepared) -> Mapping[str, Output]:
         transcript: Transcript = prepared.inputs
@@ -51,13 +57,14 @@ def load(folder: Path | None, compute: Compute) -> Backbone:
             return_offsets_mapping=True,
         )
         offsets = batch.pop("offset_mapping")[0].numpy()  # (T, 2) characters
-        states = model(batch["input_ids"], batch["attention_mask"])[0]  # (T, F)
-        sentence = torch.nn.functional.normalize(states.mean(0, keepdim=True))  # (1, F); a single text has no padding
+        states = model(batch["input_ids"], batch["attention_mask"])[0]  # (T, F), or (T, L', F)
+        mean = states.mean(0, keepdim=True)  # a single text has no padding
+        sentence = to_numpy(torch.nn.functional.normalize(mean, dim=-1))  # (1, F), or (1, L', F)
+        last = states[:, -1] if layers else states
         cut = f"transcript cut to {longest} tokens" if len(states) == longest else ""
-        return {
-            "text": Output(to_numpy(sentence), np.zeros(1, np.float32), cut),
-            "tokens": Output(to_numpy(states), token_seconds(transcript, offsets), cut),
-        }
+        made = split_layers("text", sentence, np.zeros(1, np.float32), layers)
+        made = {name: replace(output, remark=cut) for name, output in made.items()}
+        return made | {"tokens": Output(to_numpy(last), token_seconds(transcript, offsets), cut)}
 
     return embed
 
@@ -110,6 +117,7 @@ TEXT = Modality(
     features=("text", "tokens"),
     prepare=prepare,
     load=load,
+    load_layers=load,
     version=3,
     source="GTE: Li et al. 2023, arXiv:2308.03281; mean pooling and normalisation as in its model card",
     sequence=False,

@@ -5,10 +5,11 @@ Crops are read from the track in batches, so that an hour of video needs no more
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from mien.compute.engine import compile_backbone
+from mien.compute.engine import choose_layers, compile_backbone
 from mien.modalities.base import (
     Absent,
     Backbone,
@@ -18,6 +19,7 @@ from mien.modalities.base import (
     Prepared,
     pretrained,
     slices,
+    split_layers,
     stack_rows,
 )
 from mien.schema import Media
@@ -38,31 +40,44 @@ def prepare(media: Media) -> Prepared | Absent:
     )
 
 
-def load(folder: Path | None, compute: Compute) -> Backbone:
-    """DINOv2: the normalised class token of each crop."""
-    model = compile_backbone(lambda on: _ClassToken(pretrained("AutoModel", folder, on)), folder, compute, ({0: 2},))
+def load(folder: Path | None, compute: Compute, layers: tuple[int, ...] = ()) -> Backbone:
+    """DINOv2: the normalised class token of each crop.
+
+    With ``layers`` it also gives the class tokens of these layers, each through the final normalisation, as DINOv2's
+    ``get_intermediate_layers(norm=True)`` does.
+    """
+    model = compile_backbone(
+        lambda on: _ClassToken(pretrained("AutoModel", folder, on), layers), folder, compute, ({0: 2},), layers
+    )
     mean, std = (torch.tensor(v, device=compute.device).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
 
     def encode_crops(prepared: Prepared) -> Mapping[str, Output]:
         def tokens(part: slice) -> torch.Tensor:
             images = torch.from_numpy(prepared.inputs[part]).to(compute.device).permute(0, 3, 1, 2)  # (B, 3, S, S)
-            return model(images.float().div_(255).sub_(mean).div_(std))
+            return model(images.float().div_(255).sub_(mean).div_(std))  # (B, F), or (B, L', F)
 
         crops = len(prepared.inputs)
-        return {"vision": Output(stack_rows(map(tokens, slices(crops, BATCH_CROPS)), crops), prepared.seconds)}
+        return split_layers(
+            "vision", stack_rows(map(tokens, slices(crops, BATCH_CROPS)), crops), prepared.seconds, layers
+        )
 
     return encode_crops
 
 
 class _ClassToken(torch.nn.Module):
-    """``(B, 3, S, S)`` images → ``(B, F)``."""
+    """``(B, 3, S, S)`` images → ``(B, F)``; with layers ``(B, L', F)``."""
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, model: Any, layers: tuple[int, ...] = ()) -> None:
         super().__init__()
         self.model = model
+        self.layers = layers
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.model(images).pooler_output
+        if not self.layers:
+            return self.model(images).pooler_output
+        found = self.model(images, output_hidden_states=True)
+        below = [self.model.layernorm(states[:, 0]) for states in found.hidden_states[:-1]]
+        return choose_layers([*below, found.pooler_output], self.layers)
 
 
 VISION = Modality(
@@ -74,6 +89,7 @@ VISION = Modality(
     features=("vision",),
     prepare=prepare,
     load=load,
+    load_layers=load,
     version=2,
     source="DINOv2: Oquab et al. 2023, arXiv:2304.07193",
 )

@@ -30,11 +30,19 @@ from mien.config import Settings, with_local_limits
 from mien.errors import Damaged, DataError, ModelError
 from mien.features.store import Packed
 from mien.model.card import card
-from mien.model.description import QUANTILES, Description, Provenance, check_heads, check_numbers, module_of
+from mien.model.description import (
+    QUANTILES,
+    Description,
+    Provenance,
+    check_heads,
+    check_numbers,
+    module_of,
+    read_layers,
+)
 from mien.model.embeddings import subset_scores
 from mien.model.inputs import ClipDataset, load_dataset, predict_all
 from mien.model.licences import licences_of
-from mien.model.network import ModelSpec, Multimodal, Unimodal
+from mien.model.network import ModelSpec, Multimodal, Unimodal, learned_layers
 from mien.schema import RATING_SCALE
 from mien.storage.bounded import read_safetensors
 from mien.storage.checksums import check_sums, write_sums
@@ -104,7 +112,18 @@ class Bundle:
         count = len(next(iter(packed.values())).lengths) if packed else 0
         labels_or_nan = np.full((count, len(self.targets)), np.nan, np.float32) if labels is None else labels
         longest = self.settings.stage1.longest_steps
-        return load_dataset(packed, labels_or_nan, self.widths, longest, device=self.device)
+        layers = {name: len(numbers) for name, numbers in read_layers(self.settings, self.widths).items()}
+        return load_dataset(packed, labels_or_nan, self.widths, longest, device=self.device, layers=layers)
+
+    def layer_weights(self) -> dict[str, dict[int, float]]:
+        """The learned weight of each layer, the mean over the models, by modality whose backbone is read as layers."""
+        numbers, weights = read_layers(self.settings, self.widths), learned_layers(self.module)
+        return {n: dict(zip(numbers[n], w.mean(0).tolist(), strict=True)) for n, w in weights.items()}
+
+    def layers_record(self) -> dict[str, Any]:
+        """``layer_weights`` as a part of ``provenance``; empty if it reads no layers."""
+        found = {name: {str(n): w for n, w in weights.items()} for name, weights in self.layer_weights().items()}
+        return {"layers": found} if found else {}
 
     def score(self, packed: Mapping[str, Packed]) -> npt.NDArray[np.float32]:
         """Score clips: ``(N, E)``, the mean over the models.

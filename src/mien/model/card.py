@@ -64,6 +64,7 @@ def card(config: Mapping[str, Any], provenance: Mapping[str, Any], licences: Lic
         ("Data", _data(config, provenance)),
         ("Results", [*_results(results), *_before_refit(provenance)]),
         ("Results by group", _groups(results)),
+        ("Layers", _layers(provenance)),
         ("Licences", _licences(licences)),
         ("Limits", _list([*LIMITS, *_selection(provenance)])),
         ("Law", notice_markdown()),
@@ -215,6 +216,19 @@ def _groups(results: Mapping[str, Any]) -> list[str]:
         "above 0 where a group is scored too high.",
         "",
         *_table(("group", "clips", "participants", "Pearson's r", "mean error"), rows),
+    ]
+
+
+def _layers(provenance: Mapping[str, Any]) -> list[str]:
+    learned: Mapping[str, Mapping[str, float]] = provenance.get("layers", {})
+    if not learned:
+        return []
+    numbers = sorted({layer for weights in learned.values() for layer in weights}, key=int)
+    rows = [(layer, *(_number(w.get(layer)) if layer in w else "–" for w in learned.values())) for layer in numbers]
+    return [
+        "Learned weights of the layers of each backbone, mean over seeds; 0 is the embedding of the input.",
+        "",
+        *_table(("layer", *learned), rows),
     ]
 
 

@@ -6,7 +6,7 @@ header of ``model.safetensors`` before any weight is allocated.
 Shapes: ``K`` models, ``E`` emotions.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -105,7 +105,11 @@ def check_numbers(tensors: Mapping[str, npt.NDArray[Any]]) -> None:
 
 
 def module_of(description: Description) -> Unimodal | Multimodal:
-    """An untrained model from its description."""
+    """An untrained model from its description.
+
+    Raises:
+        ValueError: the width of a modality is not a multiple of its layers.
+    """
     return make_module(
         description.kind, description.widths, len(description.targets), description.settings, description.models
     )
@@ -115,7 +119,24 @@ def make_module(
     kind: str, widths: Mapping[str, int], n_targets: int, settings: Settings, models: tuple[ModelSpec, ...]
 ) -> Unimodal | Multimodal:
     """An untrained model of a kind: ``multimodal``, or ``unimodal`` with the one modality of ``widths``."""
+    layers = {name: len(numbers) for name, numbers in read_layers(settings, widths).items()}
     if kind == "multimodal":
-        return Multimodal(widths, n_targets, settings, models)
+        return Multimodal(widths, n_targets, settings, models, layers)
     (modality, width), *_ = widths.items()
-    return Unimodal(modality, width, n_targets, settings.stage1, models)
+    return Unimodal(modality, width, n_targets, settings.stage1, models, layers.get(modality, 0))
+
+
+def read_layers(settings: Settings, modalities: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """The layers that a model reads, by modality that it reads as layers.
+
+    Raises:
+        ValueError: the settings do not name them by number, as those of a trained model do.
+    """
+    found = {}
+    for name in modalities:
+        if settings.backbone.reads_layers(name):
+            layers = settings.backbone.layers_of(name)
+            if layers == "all":
+                raise ValueError(f"backbone.{name}_layers: expected numbers of layers in a model, found all")
+            found[name] = layers
+    return found

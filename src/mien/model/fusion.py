@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mien.modalities.encoder import LayerWeights
 from mien.modalities.stacked import Dropout, Linear, RngStreams
 from mien.model.modality_mask import FusionSpec, ModalityMask
 from mien.model.regressor import Regressor
@@ -67,6 +68,10 @@ class FusionHead(nn.Module):
         self, _inputs: Mapping[str, Any], _rng: RngStreams | None = None, /
     ) -> dict[str, Float[Tensor, "K B E"]]:
         """Scores of each modality alone ``(K, B, E)`` for an auxiliary loss, if the head has one."""
+        return {}
+
+    def layer_weights(self) -> dict[str, LayerWeights | None]:
+        """The learned weights of layers by modality, if the head reads steps; ``None`` for a single sequence."""
         return {}
 
 

@@ -19,20 +19,25 @@ from torch import Tensor
 
 from mien.errors import ModelError
 from mien.features.store import Packed
-from mien.modalities.encoder import Steps
+from mien.modalities.encoder import NO_LAYERS, Steps
 
 _NARROW = 256
 _BATCH_CLIPS = 512
+_BATCH_STEPS = 4096
 _BATCH_NUMBERS = 32_000_000
 
 
 @dataclass(frozen=True)
 class PackedSteps:
-    """One modality of all clips: ``values (S, F)``; clip ``i`` has ``has[i]`` steps from row ``begins[i]``."""
+    """One modality of all clips: ``values (S, F)``; clip ``i`` has ``has[i]`` steps from row ``begins[i]``.
+
+    With ``layers``, ``F`` is so many layers side by side, each normalised.
+    """
 
     values: Tensor
     begins: Tensor
     has: Tensor
+    layers: int = 0
     buffers: dict[torch.dtype, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def batch(self, index: Tensor, precision: torch.dtype) -> Steps:
@@ -98,13 +103,13 @@ class ClipDataset:
 
     def only(self, index: Tensor) -> "ClipDataset":
         """The clips at ``index``, without copying features."""
-        parts = {n: PackedSteps(s.values, s.begins[index], s.has[index]) for n, s in self.modalities.items()}
+        parts = {n: PackedSteps(s.values, s.begins[index], s.has[index], s.layers) for n, s in self.modalities.items()}
         return ClipDataset(parts, self.labels[index], self.precision)
 
     def without(self, names: Sequence[str]) -> "ClipDataset":
         """The same clips without some modalities."""
         parts = {
-            n: PackedSteps(s.values, s.begins, torch.zeros_like(s.has)) if n in names else s
+            n: PackedSteps(s.values, s.begins, torch.zeros_like(s.has), s.layers) if n in names else s
             for n, s in self.modalities.items()
         }
         return ClipDataset(parts, self.labels, self.precision)
@@ -129,6 +134,7 @@ def load_dataset(
     longest: int,
     precision: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
+    layers: Mapping[str, int] = NO_LAYERS,
 ) -> ClipDataset:
     """Load features into memory.
 
@@ -139,6 +145,8 @@ def load_dataset(
         longest: clips with more steps are averaged to this many (``averaged``).
         precision: of batches; narrow modalities are always float32.
         device: of all tensors.
+        layers: of the modalities whose features are several layers side by side, their number; each layer of a step
+            is normalised over its features before steps are averaged.
 
     Raises:
         ModelError: the feature width of a modality differs from that of the model.
@@ -152,7 +160,7 @@ def load_dataset(
             raise ModelError(
                 f"{name}: features are {found.width} wide, but the model reads {width}; extract them again"
             )
-        parts[name] = _load(found, width, longest, precision, device)
+        parts[name] = _load(found, width, longest, precision, device, layers.get(name, 0))
     return ClipDataset(parts, label_tensor, precision)
 
 
@@ -198,8 +206,10 @@ def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == torch.bfloat16)
 
 
-def _load(packed: Packed, width: int, longest: int, precision: torch.dtype, device: torch.device | str) -> PackedSteps:
-    """Load clip by clip, averaging and converting each, so that no large array exists twice."""
+def _load(
+    packed: Packed, width: int, longest: int, precision: torch.dtype, device: torch.device | str, layers: int
+) -> PackedSteps:
+    """Load clip by clip, normalising layers, averaging and converting each, so that no large array exists twice."""
     kept = torch.float32 if width < _NARROW else torch.bfloat16 if precision == torch.bfloat16 else torch.float16
     has = np.minimum(packed.lengths, longest)
     begins = np.cumsum(has) - has
@@ -207,10 +217,26 @@ def _load(packed: Packed, width: int, longest: int, precision: torch.dtype, devi
     for begin, count, first, length in zip(begins, has, packed.offsets, packed.lengths, strict=False):
         if count:
             steps = packed.values[first : first + length]
+            steps = normalised_layers(steps, layers) if layers else steps
             values[begin : begin + count].copy_(
                 torch.from_numpy(steps if count == length else averaged(steps, longest))
             )
-    return PackedSteps(values, torch.from_numpy(begins).to(device), torch.from_numpy(has).to(device))
+    return PackedSteps(values, torch.from_numpy(begins).to(device), torch.from_numpy(has).to(device), layers)
+
+
+def normalised_layers(steps: npt.NDArray[np.floating], layers: int) -> npt.NDArray[np.float16]:
+    """``(T, L F)``, each layer of each step with mean 0 and variance 1 over its features.
+
+    The layers of a backbone differ in scale by factors of ten and more, so a weighted sum would read the largest.
+
+    >>> normalised_layers(np.array([[1, 3, 100, 300]], np.float16), 2).round(3).tolist()
+    [[-1.0, 1.0, -1.0, 1.0]]
+    """
+    made = np.empty(steps.shape, np.float16)
+    for begin in range(0, len(steps), _BATCH_STEPS):
+        part = torch.from_numpy(steps[begin : begin + _BATCH_STEPS]).float().unflatten(1, (layers, -1))  # (t, L, F)
+        made[begin : begin + _BATCH_STEPS] = torch.nn.functional.layer_norm(part, part.shape[-1:]).flatten(1).numpy()
+    return made
 
 
 def averaged(steps: npt.NDArray[np.floating], longest: int) -> npt.NDArray[np.float32]:

@@ -10,7 +10,7 @@ Shapes: ``K`` models, ``B`` batch, ``M`` modalities, ``D`` width of a part.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -32,6 +32,7 @@ class FusionSpec:
         rates: dropout rate of each model.
         modality_rates: modality dropout rate of each model.
         missing: replacement for a missing modality: zeros, or a learned token.
+        layers: for heads that read steps, ``L`` of the modalities whose features are several layers side by side.
     """
 
     rng: RngStreams
@@ -41,6 +42,7 @@ class FusionSpec:
     rates: Sequence[float]
     modality_rates: Sequence[float]
     missing: Literal["zero", "token"]
+    layers: Mapping[str, int] = field(default_factory=dict)
 
 
 class ModalityMask(nn.Module):

@@ -14,13 +14,17 @@ from torch import Tensor, nn
 
 from mien.config import Settings, Stage1Settings, Stage2Settings
 from mien.modalities import find_modality
-from mien.modalities.encoder import AttentionPool, Encoder, Steps
+from mien.modalities.encoder import NO_LAYERS, Encoder, LayerWeights, Steps
 from mien.modalities.stacked import RngStreams
 from mien.model.fusion import Embedding, Head
 from mien.model.heads import HEADS
 from mien.model.modality_mask import FusionSpec
 
 Inputs = Mapping[str, Steps]
+
+LAYER_RATE = 10.0
+"""Learning rate of the weights of layers as a share of their encoder's. They are logits: at the encoder's own rate,
+AdamW moves them by about 0.2 in all on a few hundred clips, and a softmax then hardly leaves equal weights."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +68,20 @@ class Unimodal(nn.Module):
     """The model of one modality: encoder and head."""
 
     def __init__(
-        self, modality: str, width: int, n_targets: int, stage: Stage1Settings, models: Sequence[ModelSpec]
+        self,
+        modality: str,
+        width: int,
+        n_targets: int,
+        stage: Stage1Settings,
+        models: Sequence[ModelSpec],
+        layers: int = 0,
     ) -> None:
-        """Models with initial weights from their seeds; ``width`` is that of the features."""
+        """Models with initial weights from their seeds; ``width`` is that of the features, of ``layers`` or of one."""
         super().__init__()
         self.modality = modality
         rng = RngStreams([model.seed for model in models], f"{modality} first weights")
         rates = [model.dropout for model in models]
-        self.encoder = make_encoder(modality, width, stage, rates, rng)
+        self.encoder = make_encoder(modality, width, stage, rates, rng, layers)
         self.head = Head(rng, find_modality(modality).embedding(stage), n_targets, rates)
 
     def forward(self, inputs: Inputs, rng: RngStreams | None = None) -> Float[Tensor, "K B E"]:
@@ -79,14 +89,14 @@ class Unimodal(nn.Module):
         return self.head(self.encoder(inputs[self.modality], rng), rng)
 
     @property
-    def pools(self) -> dict[str, AttentionPool]:
-        """The attention pooling by modality; empty where a clip has a single vector."""
-        return {} if self.encoder.pool is None else {self.modality: self.encoder.pool}
+    def attending(self) -> dict[str, Encoder]:
+        """The encoder by modality, if it has attention pooling."""
+        return {} if self.encoder.pool is None else {self.modality: self.encoder}
 
     def groups(self) -> tuple[ParamGroup, ...]:
         """All parameters, at the full rate."""
         return (
-            ParamGroup(f"encoder.{self.modality}", tuple(self.encoder.parameters()), 1.0),
+            *encoder_groups(self.modality, self.encoder, 1.0),
             ParamGroup("head", tuple(self.head.parameters()), 1.0),
         )
 
@@ -100,9 +110,22 @@ class Multimodal(nn.Module):
     """
 
     def __init__(
-        self, widths: Mapping[str, int], n_targets: int, settings: Settings, models: Sequence[ModelSpec]
+        self,
+        widths: Mapping[str, int],
+        n_targets: int,
+        settings: Settings,
+        models: Sequence[ModelSpec],
+        layers: Mapping[str, int] = NO_LAYERS,
     ) -> None:
-        """Models with initial weights from their seeds; ``widths`` are those of the features, by modality."""
+        """Models with initial weights from their seeds.
+
+        Args:
+            widths: of the features, by modality.
+            n_targets: ``E``.
+            settings: of which ``stage1`` (widths) and ``stage2`` are used.
+            models: ``K`` of them.
+            layers: ``L``, of the modalities whose features are several layers side by side.
+        """
         super().__init__()
         stage1, stage2 = settings.stage1, settings.stage2
         rng = RngStreams([model.seed for model in models], "fusion first weights")
@@ -111,7 +134,10 @@ class Multimodal(nn.Module):
         head = HEADS[stage2.head]
         encoded = {} if head.reads_steps else widths
         self.encoders = nn.ModuleDict(
-            {name: make_encoder(name, width, stage1, rates, rng) for name, width in encoded.items()}
+            {
+                name: make_encoder(name, width, stage1, rates, rng, layers.get(name, 0))
+                for name, width in encoded.items()
+            }
         )
         spec = FusionSpec(
             rng=rng,
@@ -121,6 +147,7 @@ class Multimodal(nn.Module):
             rates=rates,
             modality_rates=[model.modality_dropout for model in models],
             missing=stage2.missing,
+            layers=layers if head.reads_steps else NO_LAYERS,
         )
         self.fusion = head(spec)
 
@@ -136,10 +163,10 @@ class Multimodal(nn.Module):
         return encoder
 
     @property
-    def pools(self) -> dict[str, AttentionPool]:
-        """The attention pooling, by modality that is a sequence; empty if the head reads steps."""
-        pools = {name: self.encoder(name).pool for name in self.encoders}
-        return {name: pool for name, pool in pools.items() if pool is not None}
+    def attending(self) -> dict[str, Encoder]:
+        """The encoders with attention pooling, by modality; empty if the head reads steps."""
+        encoders = {name: self.encoder(name) for name in self.encoders}
+        return {name: encoder for name, encoder in encoders.items() if encoder.pool is not None}
 
     def embed(self, inputs: Inputs, rng: RngStreams | None = None) -> dict[str, Embedding]:
         """The embeddings of all modalities."""
@@ -173,8 +200,8 @@ class Multimodal(nn.Module):
     def groups(self, stage: Stage2Settings) -> tuple[ParamGroup, ...]:
         """Parameter groups with their rates under ``stage.adaptation``."""
         rate = {"frozen": 0.0, "encoder": stage.encoder_rate, "joint": 1.0}[stage.adaptation]
-        encoders = (ParamGroup(f"encoder.{name}", tuple(one.parameters()), rate) for name, one in self.encoders.items())
-        return (*encoders, ParamGroup("fusion", tuple(self.fusion.parameters()), 1.0))
+        encoders = (group for name in self.encoders for group in encoder_groups(name, self.encoder(name), rate))
+        return (*encoders, *split_groups("fusion", "layers", self.fusion, 1.0))
 
 
 class FrozenEncoders(nn.Module):
@@ -197,7 +224,31 @@ class FrozenEncoders(nn.Module):
         return self.model.fusion(embeddings, rng)
 
 
-def make_encoder(modality: str, width: int, stage: Stage1Settings, rates: Sequence[float], rng: RngStreams) -> Encoder:
-    """The encoder of a modality, with attention pooling if it is a sequence."""
+def encoder_groups(modality: str, encoder: Encoder, rate: float) -> tuple[ParamGroup, ...]:
+    """The parameters of an encoder, and those of its layers, if it learns weights of layers."""
+    return split_groups(f"encoder.{modality}", f"layers.{modality}", encoder, rate)
+
+
+def split_groups(name: str, layers: str, module: nn.Module, rate: float) -> tuple[ParamGroup, ...]:
+    """The parameters of a module; the weights of layers in it are a group of their own, at ``LAYER_RATE``."""
+    logits = [part.logits for part in module.modules() if isinstance(part, LayerWeights)]
+    others = tuple(one for one in module.parameters() if all(one is not two for two in logits))
+    group = ParamGroup(name, others, rate)
+    return (group, ParamGroup(layers, tuple(logits), LAYER_RATE * rate)) if logits else (group,)
+
+
+def learned_layers(module: Unimodal | Multimodal) -> dict[str, Float[Tensor, "K L"]]:
+    """The learned weights of layers, by modality that has them, in the order of the layers."""
+    if isinstance(module, Unimodal):
+        found = {module.modality: module.encoder.layers}
+    else:
+        found = {name: module.encoder(name).layers for name in module.encoders} | module.fusion.layer_weights()
+    return {name: layers.weights().detach() for name, layers in found.items() if layers is not None}
+
+
+def make_encoder(
+    modality: str, width: int, stage: Stage1Settings, rates: Sequence[float], rng: RngStreams, layers: int = 0
+) -> Encoder:
+    """The encoder of a modality, with attention pooling if it is a sequence; ``layers`` as for ``Encoder``."""
     known = find_modality(modality)
-    return Encoder(rng, width, known.embedding(stage), rates, attention=known.sequence)
+    return Encoder(rng, width, known.embedding(stage), rates, attention=known.sequence, layers=layers)

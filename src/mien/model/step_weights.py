@@ -19,12 +19,12 @@ def step_weights(module: Unimodal | Multimodal, clips: ClipDataset) -> dict[str,
     The weights of a clip sum to 1; a clip without the modality has none. Text has a single step, and heads that read
     steps have no attention pooling: neither has an entry.
     """
-    weights: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in module.pools}
+    weights: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in module.attending}
     with torch.inference_mode():
         for index in torch.arange(len(clips), device=clips.labels.device).split(1):  # one by one, without padding
             for name, steps in clips.batch(index).items():
                 if name in weights:
-                    mean = module.pools[name].weights(steps)[0].mean(0)  # (K, T) → (T,)
+                    mean = module.attending[name].step_weights(steps)[0].mean(0)  # (K, T) → (T,)
                     weights[name].append(mean[steps.mask[0]].cpu().numpy())
     return weights
 

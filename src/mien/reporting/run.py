@@ -76,7 +76,7 @@ def page(run: Run, title: str = "", computed: tuple[Evaluation, str] | None = No
         Section(
             "training", "Training curves",
             "Stage 1 trains each encoder alone, stage 2 trains all of them with the fusion head.",
-            [*(Notice(note, "warning") for note in run.notes), *curves(run)],
+            [*(Notice(note, "warning") for note in run.notes), *curves(run), *layers_table(run)],
         ),
         Section(
             "clips", "Largest errors",
@@ -169,6 +169,16 @@ def models_table(run: Run) -> Table:
         rows,
         strong=strong,
     )
+
+
+def layers_table(run: Run) -> list[Table]:
+    """The learned weights of layers of the fused model, if it learned any."""
+    learned: Mapping[str, Mapping[str, float]] = run.provenance.get("layers", {})
+    numbers = sorted({layer for weights in learned.values() for layer in weights}, key=int)
+    rows = [(layer, *(weights.get(layer) for weights in learned.values())) for layer in numbers]
+    columns = [Column("layer"), *(Column(name, ".3f") for name in learned)]
+    title = "Learned weights of the backbones' layers: mean over seeds; 0 is the embedding of the input"
+    return [Table("layers", title, columns, rows)] if learned else []
 
 
 def record(run: Run, settings: Mapping[str, Any]) -> list[Any]:

@@ -109,14 +109,14 @@ class StudyContext:
         stage2 = cell.settings.stage2.model_dump(mode="json") if cell.method == "train" else {}
         seeds = [] if cell.method == "ridge" else list(cell.settings.seeds)
         version = FROZEN_VERSION if stage2.get("adaptation") == "frozen" else VERSION
-        inner = _inner(cell.settings)
-        return self.out / "cells" / key_of(version, cell.method, settings, stage2, seeds, *self.fingerprints, *inner)
+        more = (*_inner(cell.settings), *_layers_in(cell.settings, cell.settings.modalities))
+        return self.out / "cells" / key_of(version, cell.method, settings, stage2, seeds, *self.fingerprints, *more)
 
     def encoder_folder(self, work: EncoderJob) -> Path:
         """Folder of a stage-1 model."""
         settings = work.settings.model_dump(mode="json", include={"seeds", "batch_seed", "split", "stage1"})
-        inner = _inner(work.settings)
-        return self.out / "encoders" / key_of(VERSION, work.modality, settings, *self.fingerprints, *inner)
+        more = (*_inner(work.settings), *_layers_in(work.settings, (work.modality,)))
+        return self.out / "encoders" / key_of(VERSION, work.modality, settings, *self.fingerprints, *more)
 
     def split(self, settings: Settings) -> Split:
         """Training and validation clips."""
@@ -139,6 +139,19 @@ class StudyContext:
     def damaged(self, cells: Iterable[Cell]) -> int:
         """Number of results that are damaged."""
         return sum(folder.exists() and not is_complete(folder) for folder in map(self.folder, cells))
+
+
+def _layers_in(settings: Settings, modalities: Iterable[str]) -> list[dict[str, Any]]:
+    """A part of a key: the layers that are read, by modality; nothing where only last layers are."""
+    backbone = settings.backbone
+    read = {name: backbone.layers_of(name) for name in modalities if backbone.reads_layers(name)}
+    return [read] if read else []
+
+
+def _data_key(settings: Settings) -> str:
+    """Equal for settings that read the same data."""
+    layers = _layers_in(settings, MODALITIES)
+    return key_of(settings.split.model_dump(mode="json"), settings.stage1.longest_steps, *layers)
 
 
 def check_out(out: Path) -> None:
@@ -236,7 +249,7 @@ class Worker:
 
     def split_data(self, settings: Settings) -> SplitData:
         """The clips of the split of these settings, in memory."""
-        key = key_of(settings.split.model_dump(mode="json"), settings.stage1.longest_steps, *_inner(settings))
+        key = _data_key(settings)
         if key not in self._split_data:
             stored = tuple(name for name in MODALITIES if name in self.store.modalities)  # not tokens
             all_modalities = settings.model_copy(update={"modalities": stored})
@@ -262,7 +275,8 @@ class Worker:
                 np.save(part / "scores.npy", predict_all(module, valid), allow_pickle=False)
                 write_sums(part, "encoder.safetensors", "scores.npy")
         width, targets = data.widths[work.modality], data.n_targets
-        module = Unimodal(work.modality, width, targets, settings.stage1, models * repeats)
+        layers = data.layers.get(work.modality, 0)
+        module = Unimodal(work.modality, width, targets, settings.stage1, models * repeats, layers)
         state = {n: torch.from_numpy(v) for n, v in read_safetensors(folder / "encoder.safetensors")[0].items()}
         module.load_state_dict({n: v.repeat(repeats, *[1] * (v.dim() - 1)) for n, v in state.items()})
         return module.to(data.device), read_npy(folder / "scores.npy", np.float32, LARGEST_WEIGHTS)
@@ -309,7 +323,7 @@ class Worker:
     def _ridge(self, settings: Settings) -> Scores:
         """Predictions of the ridge baseline, ``(1, N, E)``."""
         data, parts = self.split_data(settings), {}
-        key = key_of(settings.split.model_dump(mode="json"), settings.stage1.longest_steps)
+        key = _data_key(settings)
         for name in self.modalities(settings):
             for part in ("train", "valid"):
                 if (key, part, name) not in self._pooled:

@@ -10,6 +10,7 @@ import torch
 from mien.compute.device import choose_threads
 from mien.features.source_files import check_unchanged
 from mien.features.store import Store
+from mien.modalities import get_modalities
 from mien.model.heads import HEADS
 from mien.scale import Failed, run
 from mien.schema import Manifest
@@ -149,7 +150,8 @@ def _operations(context: StudyContext, store: Store, work: Work) -> float:
         return 1e12 * len(work.cells)
     names = (work.modality,) if isinstance(work, EncoderJob) else settings.modalities
     stage = settings.stage1 if isinstance(work, EncoderJob) else settings.stage2
-    rows = [row for (_, name), row in store.rows.items() if name in names and row.steps]
+    read = [modality.main_feature(settings.backbone) for modality in get_modalities(names)]
+    rows = [row for (_, name), row in store.rows.items() if name in read and row.steps]
     longest = settings.stage1.longest_steps
     pooling = 4.0 * sum(min(row.steps, longest) * row.width for row in rows)  # scores and averages
     parameters = sum({row.width for row in rows}) * settings.stage1.embedding

@@ -66,4 +66,5 @@ def _plan(selected: Bundle) -> EpochPlan:
 def _save_refitted(run: RunState, module: Unimodal | Multimodal, selected: Bundle, folder: Path) -> None:
     bundle = bundle_of(run, module, selected.modalities)
     bundle.quantiles, bundle.provenance = selected.quantiles, refitted(selected.provenance, run.split)
+    bundle.provenance = {**bundle.provenance, **bundle.layers_record()}
     save_bundle(bundle, folder)

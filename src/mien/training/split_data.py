@@ -17,6 +17,7 @@ from mien.compute.device import choose_device, choose_precision
 from mien.config import Settings
 from mien.data.splits import Split, inner_split, labels_of
 from mien.errors import DataError
+from mien.features.layers import StoredInput, gather, inputs_of
 from mien.features.store import Store
 from mien.modalities import get_modalities
 from mien.model.inputs import ClipDataset, PackedSteps, load_dataset
@@ -31,7 +32,9 @@ class SplitData:
     Attributes:
         split: the clips of each side.
         inner: the training clips, divided again; ``None`` if the validation clips choose the epochs.
-        widths: feature width by modality, of modalities that at least one clip of ``fit`` has.
+        widths: width of what is read by modality, of modalities that at least one clip of ``fit`` has.
+        inputs: what is read of the store by modality.
+        layers: of the modalities that are read as layers, their number.
         notes: modalities missing from training clips, with counts, one line each.
         device: of all tensors.
         precision: of batches.
@@ -41,13 +44,19 @@ class SplitData:
         """Read the widths only.
 
         Raises:
-            DataError: the store has no features of the training clips, or they cannot be divided.
+            DataError: the store has no features of the training clips or lacks layers that the settings name, or the
+                training clips cannot be divided.
+            SettingsError: a modality does not exist.
         """
         self.store, self.split, self.n_targets = store, split, n_targets
         inner = settings.train.select == "inner"
         self.inner = inner_split(split, settings.split, settings.train.inner_ratio) if inner else None
         self.longest = settings.stage1.longest_steps
-        self.widths, self.notes = feature_widths(store, settings, self.inner or split)
+        get_modalities(settings.modalities)
+        inputs = inputs_of(store, settings.backbone, settings.modalities)
+        self.widths, self.notes = feature_widths(store, inputs, self.inner or split)
+        self.inputs = {name: inputs[name] for name in self.widths}
+        self.layers = {name: len(read.layers) for name, read in self.inputs.items() if read.layers}
         self.device = choose_device(settings.compute)
         self.precision = choose_precision(settings.compute, self.device)
         self._stored: dict[tuple[Side, str], PackedSteps] = {}
@@ -80,15 +89,15 @@ class SplitData:
             row = {clip.id: place for place, clip in enumerate(self.split.train)}
             places = torch.tensor([row[clip.id] for clip in self.side(side)], device=self.device)
             whole = self._steps("train", name)
-            return PackedSteps(whole.values, whole.begins[places], whole.has[places])
+            return PackedSteps(whole.values, whole.begins[places], whole.has[places], whole.layers)
         if (side, name) not in self._stored:
             self._stored[side, name] = self._joined(name) if side == "all" else self._read(side, name)
         return self._stored[side, name]
 
     def _read(self, side: Side, name: str) -> PackedSteps:
-        packed = {name: self.store.gather(name, [clip.id for clip in self.side(side)])}
+        packed = {name: gather(self.store, self.inputs[name], name, [clip.id for clip in self.side(side)])}
         width = {name: self.widths[name]}
-        read = load_dataset(packed, self.labels(side), width, self.longest, self.precision, self.device)
+        read = load_dataset(packed, self.labels(side), width, self.longest, self.precision, self.device, self.layers)
         return read.modalities[name]
 
     def _joined(self, name: str) -> PackedSteps:
@@ -96,26 +105,27 @@ class SplitData:
         train, valid = self._steps("train", name), self._steps("valid", name)
         first = len(train.values)
         values = torch.cat([train.values, valid.values])
-        self._stored["train", name] = PackedSteps(values[:first], train.begins, train.has)
-        self._stored["valid", name] = PackedSteps(values[first:], valid.begins, valid.has)
-        return PackedSteps(values, torch.cat([train.begins, valid.begins + first]), torch.cat([train.has, valid.has]))
+        self._stored["train", name] = PackedSteps(values[:first], train.begins, train.has, train.layers)
+        self._stored["valid", name] = PackedSteps(values[first:], valid.begins, valid.has, train.layers)
+        begins, has = torch.cat([train.begins, valid.begins + first]), torch.cat([train.has, valid.has])
+        return PackedSteps(values, begins, has, train.layers)
 
 
-def feature_widths(store: Store, settings: Settings, split: Split) -> tuple[Mapping[str, int], tuple[str, ...]]:
-    """Feature widths of the modalities that at least one training clip has, and notes on the others.
+def feature_widths(
+    store: Store, inputs: Mapping[str, StoredInput], split: Split
+) -> tuple[Mapping[str, int], tuple[str, ...]]:
+    """Widths of what is read of the modalities that at least one training clip has, and notes on the others.
 
     Raises:
         DataError: there are none.
-        SettingsError: a modality does not exist.
     """
-    get_modalities(settings.modalities)
     widths, notes = {}, []
-    for name in settings.modalities:
-        rows = {clip.id: store.row(clip.id, name) for clip in split.train}
+    for name, read in inputs.items():
+        rows = {clip.id: store.row(clip.id, read.feature) for clip in split.train}
         width = next((row.width for row in rows.values() if row and row.steps), 0)
         without = [clip for clip, row in rows.items() if not (row and row.steps)]
         if width:
-            widths[name] = width
+            widths[name] = read.width(width)
         if without and width:
             notes.append(f"{name}: missing from {len(without)} of {len(rows)} training clips, first {without[0]}")
         elif without:

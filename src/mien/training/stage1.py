@@ -58,7 +58,7 @@ def train_encoder(
     stage = settings.stage1
     models = models or variants(settings, stage)
     steps = train.modalities[modality]
-    module = Unimodal(modality, steps.values.shape[1], train.labels.shape[1], stage, models)
+    module = Unimodal(modality, steps.values.shape[1], train.labels.shape[1], stage, models, steps.layers)
     module.to(train.labels.device)
     with_modality = train.only(torch.nonzero(train.present(modality)).flatten())
     job = TrainingJob(

@@ -49,7 +49,8 @@ def train_fusion(
     check_head(settings)
     models = models or variants(settings, stage)
     widths = {name: steps.values.shape[1] for name, steps in train.modalities.items()}
-    module = Multimodal(widths, train.labels.shape[1], settings, models).to(train.labels.device)
+    layers = {name: steps.layers for name, steps in train.modalities.items() if steps.layers}
+    module = Multimodal(widths, train.labels.shape[1], settings, models, layers).to(train.labels.device)
     if stage.adaptation != "joint":
         for name in widths:
             module.encoders[name].load_state_dict(encoders[name].encoder.state_dict())

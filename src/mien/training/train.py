@@ -20,6 +20,7 @@ from mien.data.splits import split_clips
 from mien.errors import SettingsError
 from mien.evaluation.validation import results_record
 from mien.features.extract import with_extraction_settings
+from mien.features.layers import with_read_layers
 from mien.features.source_files import check_unchanged
 from mien.features.store import Store
 from mien.metrics import mean_defined, pearson
@@ -104,10 +105,11 @@ def train(
     split = split_clips(manifest, settings.split)
     log = progress or (lambda _: None)
     data = SplitData(store, split, len(manifest.targets), settings)
+    settings = with_read_layers(settings, data.inputs)
     notes = (*(data.inner.notes if data.inner else ()), *data.notes)
     if not has_tensorboard():
         notes += ("no TensorBoard curves (epochs.jsonl has the numbers); pip install 'mien[train]' brings them",)
-    check_unchanged(store, (*split.train, *split.valid), data.widths)
+    check_unchanged(store, (*split.train, *split.valid), [read.feature for read in data.inputs.values()])
     run = RunState(manifest, store, settings, out, split, data, log, on_epoch or (lambda _n, _e: None))
     for note in (*split.notes, *notes):
         log(note)
@@ -166,8 +168,10 @@ def _stage1(run: RunState, modality: str) -> None:
         r = {modality: pearson(bundle.score_each(valid), run.labels)}
         _save(run, bundle, history, folder / "model", r)
         remove(context.checkpoint)
-    run.add(modality, load_bundle(folder, device=valid.labels.device), valid)
+    bundle = load_bundle(folder, device=valid.labels.device)
+    run.add(modality, bundle, valid)
     run.log(f"stage 1 {modality}: r = {_mean(pearson(run.scores[modality], run.labels)):.4f}")
+    _log_layers(run, "stage 1", bundle)
 
 
 def _stage2(run: RunState, r: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, npt.NDArray[np.float64]]:
@@ -187,10 +191,18 @@ def _stage2(run: RunState, r: Mapping[str, npt.NDArray[np.float64]]) -> dict[str
         scores = bundle.score_each(valid)
         _save(run, bundle, history, folder / "model", {**r, **_fused_r(scores, run.labels)})
         remove(context.checkpoint)
-    run.add("fused", load_bundle(folder, device=valid.labels.device), valid)
+    bundle = load_bundle(folder, device=valid.labels.device)
+    run.add("fused", bundle, valid)
     fused = _fused_r(run.scores["fused"], run.labels)
     run.log(f"stage 2: r = {_mean(fused['fused']):.4f}, of the mean of all models {_mean(fused['ensemble']):.4f}")
+    _log_layers(run, "stage 2", bundle)
     return fused
+
+
+def _log_layers(run: RunState, stage: str, bundle: Bundle) -> None:
+    """Log the learned weights of layers, the mean over the models."""
+    for name, weights in bundle.layer_weights().items():
+        run.log(f"{stage} {name}: weights of layers " + ", ".join(f"{n}: {w:.3f}" for n, w in weights.items()))
 
 
 def _fused_r(scores: npt.NDArray[np.float32], labels: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float64]]:
@@ -202,7 +214,7 @@ def _fused_r(scores: npt.NDArray[np.float32], labels: npt.NDArray[np.float32]) -
 def _log_groups(run: RunState, clips: ClipDataset) -> None:
     """Log the parameter groups and their learning rates."""
     models = variants(run.settings, run.settings.stage2)
-    module = Multimodal(run.data.widths, len(run.manifest.targets), run.settings, models[:1])
+    module = Multimodal(run.data.widths, len(run.manifest.targets), run.settings, models[:1], run.data.layers)
     run.log(f"stage 2: {len(clips)} clips, {len(models)} models at once, adaptation {run.settings.stage2.adaptation}")
     for line in describe_groups(module.groups(run.settings.stage2), run.settings.stage2.lr):
         run.log(line)
@@ -233,6 +245,7 @@ def _save(
             **history.plan.record(),
             "notes": list(dip_notes(name, stage, history, seeds)),
         },
+        **bundle.layers_record(),
     }
     save_bundle(bundle, folder)
 

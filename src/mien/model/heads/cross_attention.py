@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mien.modalities import find_modality
-from mien.modalities.encoder import Steps, mean_pool
+from mien.modalities.encoder import LayerWeights, Steps, layer_width, layers_in, mean_pool
 from mien.modalities.stacked import Linear, RngStreams
 from mien.model.fusion import FusionHead
 from mien.model.heads.steps import Projection, downsample, normalized
@@ -39,22 +39,25 @@ class Attention(nn.Module):
     the mean. So the steps are read once for all models.
     """
 
-    def __init__(self, rng: RngStreams, width: int, steps: int) -> None:
-        """``width`` is that of the query and the output, ``steps`` that of the features."""
+    def __init__(self, rng: RngStreams, width: int, steps: int, layers: int = 0) -> None:
+        """``width`` is that of the query and the output, ``steps`` that of the features, of ``layers`` or of one."""
         super().__init__()
+        steps = layer_width(steps, layers)
+        self.layers = LayerWeights(len(rng.generators), layers) if layers else None
         self.query = Linear(rng, width, width)
         self.key = nn.Parameter((rng.uniform(steps, width) * 2 - 1) / math.sqrt(steps))  # a bias would cancel
         self.value = Linear(rng, steps, width)
 
     def forward(self, query: Float[Tensor, "K B W"], steps: Steps) -> Float[Tensor, "K B W"]:
         """Attend; for a clip without steps, the bias of the values."""
-        values = normalized(steps)
+        values = normalized(steps, self.layers)
+        axes = "bsf" if self.layers is None else "kbsf"
         query, key, value = (x.unflatten(-1, (_HEADS, -1)) for x in (self.query(query), self.key, self.value.weight))
         projected = torch.einsum("kbjw,kfjw->kbjf", query, key) / math.sqrt(key.shape[-1])
-        scores = torch.einsum("kbjf,bsf->kbjs", projected, values).float()
+        scores = torch.einsum(f"kbjf,{axes}->kbjs", projected, values).float()
         scores = torch.where(steps.mask[:, None], scores, -torch.inf)
         scores = torch.where(steps.mask.any(-1)[:, None, None], scores, 0.0)  # a softmax over no step would be nan
-        context = torch.einsum("kbjs,bsf->kbjf", torch.softmax(scores, -1), values)
+        context = torch.einsum(f"kbjs,{axes}->kbjf", torch.softmax(scores, -1), values)
         return torch.einsum("kbjf,kfjw->kbjw", context, value).flatten(2) + self.value.bias
 
 
@@ -69,9 +72,10 @@ class CrossAttention(FusionHead):
         width = _HEADS * max(1, spec.hidden // _HEADS)
         super().__init__(spec, dict.fromkeys(widths, width))
         self.query_modality = next((name for name in widths if not find_modality(name).sequence), next(iter(widths)))
-        self.project = Projection(rng, widths[self.query_modality], width)
+        queries, layers = self.query_modality, {name: spec.layers.get(name, 0) for name in widths}
+        self.project = Projection(rng, widths[queries], width, layers[queries])
         self.attention = nn.ModuleDict(
-            {name: Attention(rng, width, steps) for name, steps in widths.items() if name != self.query_modality}
+            {name: Attention(rng, width, steps, layers[name]) for name, steps in widths.items() if name != queries}
         )
         self.regressor = Regressor(spec, width * len(widths))
 
@@ -82,6 +86,13 @@ class CrossAttention(FusionHead):
         query = self.presence.fill(self.query_modality, parts[self.query_modality], kept)
         parts |= {name: attention(query, downsample(inputs[name])) for name, attention in self.attention.items()}
         return self.regressor(self.presence.concatenate(parts, kept, rng is not None), rng)
+
+    def layer_weights(self) -> dict[str, LayerWeights | None]:
+        """The learned weights of layers, by modality."""
+        return {
+            self.query_modality: self.project.layers,
+            **{name: layers_in(one) for name, one in self.attention.items()},
+        }
 
     def _query(self, steps: Steps) -> Float[Tensor, "K B W"]:
         """The mean over the steps, projected."""

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mien.modalities.encoder import Steps
+from mien.modalities.encoder import LayerWeights, Steps, layers_in
 from mien.modalities.stacked import Dropout, Linear, RngStreams
 from mien.model.fusion import FusionHead
 from mien.model.heads.lstm import LSTM
@@ -35,7 +35,9 @@ class Recurrent(FusionHead):
         rng, widths = spec.rng, spec.widths
         narrow = max(1, spec.hidden // 3)
         super().__init__(spec, dict.fromkeys(widths, narrow))
-        self.project = nn.ModuleDict({name: Projection(rng, width, narrow) for name, width in widths.items()})
+        self.project = nn.ModuleDict(
+            {name: Projection(rng, width, narrow, spec.layers.get(name, 0)) for name, width in widths.items()}
+        )
         self.lstm = nn.ModuleDict({name: LSTM(rng, narrow, narrow) for name in widths})
         self.dropout = Dropout(spec.rates)
         self.out = Linear(rng, narrow * len(widths), spec.n_targets)
@@ -46,6 +48,10 @@ class Recurrent(FusionHead):
         parts = {name: torch.tanh(self._last(name, downsample(inputs[name]))) for name in self.presence.modalities}
         fused = self.presence.concatenate(parts, kept, rng is not None)
         return self.out(self.dropout(fused, rng))
+
+    def layer_weights(self) -> dict[str, LayerWeights | None]:
+        """The learned weights of layers, by modality."""
+        return {name: layers_in(projection) for name, projection in self.project.items()}
 
     def _last(self, name: str, steps: Steps) -> Float[Tensor, "K B N"]:
         """The state of a modality's LSTM after its last step."""

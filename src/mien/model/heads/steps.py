@@ -1,13 +1,14 @@
 """Steps for heads that read them: downsampled to a few per clip, and projected for K models.
 
-Shapes: ``K`` models, ``B`` batch, ``T`` steps, ``S`` segments, ``F`` feature width, ``W`` projected width.
+Shapes: ``K`` models, ``B`` batch, ``T`` steps, ``S`` segments, ``L`` layers, ``F`` feature width, ``W`` projected
+width.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mien.modalities.encoder import Steps
+from mien.modalities.encoder import LayerWeights, Steps, layer_width
 from mien.modalities.stacked import Linear, RngStreams
 
 
@@ -44,19 +45,27 @@ def downsample(steps: Steps, max_segments: int = 24) -> Steps:
     return Steps(torch.where(kept[..., None], means, 0.0), kept)
 
 
-def normalized(steps: Steps) -> Float[Tensor, "B S F"]:
-    """Every step with mean 0 and variance 1 over its features, without weight and bias."""
-    return nn.functional.layer_norm(steps.values.float(), steps.values.shape[-1:])
+def normalized(steps: Steps, layers: LayerWeights | None = None) -> Float[Tensor, "*models B S F"]:
+    """Every step with mean 0 and variance 1 over its features, without weight and bias.
+
+    With ``layers``, first the weighted sum of the layers, which differs between models: ``(K, B, S, F)``.
+    """
+    values = steps.values.float()
+    summed = values if layers is None else layers.of_steps(values)
+    return nn.functional.layer_norm(summed, summed.shape[-1:])
 
 
 class Projection(nn.Module):
     """K linear maps of all steps: ``(B, S, F)``, shared by the models, → ``(K, B, S, W)``."""
 
-    def __init__(self, rng: RngStreams, width: int, out: int) -> None:
+    def __init__(self, rng: RngStreams, width: int, out: int, layers: int = 0) -> None:
+        """``width`` is that of the features: of ``layers`` side by side, or of one."""
         super().__init__()
-        self.linear = Linear(rng, width, out)
+        self.linear = Linear(rng, layer_width(width, layers), out)
+        self.layers = LayerWeights(len(rng.generators), layers) if layers else None
 
     def forward(self, steps: Steps) -> Float[Tensor, "K B S W"]:
         """Normalise and project; where the mask is false, the bias."""
-        flat = normalized(steps).flatten(0, 1).expand(len(self.linear.weight), -1, -1)
-        return self.linear(flat).unflatten(1, steps.mask.shape)
+        values = normalized(steps, self.layers)
+        flat = values.flatten(-3, -2)
+        return self.linear(flat.expand(len(self.linear.weight), -1, -1)).unflatten(1, steps.mask.shape)

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mien.modalities.encoder import Steps
+from mien.modalities.encoder import LayerWeights, Steps, layers_in
 from mien.modalities.stacked import Dropout, Linear, RngStreams
 from mien.model.fusion import FusionHead
 from mien.model.heads.lstm import LSTM
@@ -54,10 +54,10 @@ class Convolution(nn.Module):
 class Branch(nn.Module):
     """K temporal branches of one modality: ``Steps`` → ``(K, B, N)``, ``N`` twice ``state``."""
 
-    def __init__(self, rng: RngStreams, width: int, state: int, rates: Sequence[float]) -> None:
-        """``width`` is that of the features."""
+    def __init__(self, rng: RngStreams, width: int, state: int, rates: Sequence[float], layers: int = 0) -> None:
+        """``width`` is that of the features, of ``layers`` side by side or of one."""
         super().__init__()
-        self.project = Projection(rng, width, 2 * state)
+        self.project = Projection(rng, width, 2 * state, layers)
         self.convolutions = nn.ModuleList([Convolution(rng, 2 * state, d, rates) for d in _DILATIONS])
         self.forwards, self.backwards = LSTM(rng, 2 * state, state), LSTM(rng, 2 * state, state)
         self.gate = Linear(rng, 2 * state, 2 * state)
@@ -83,7 +83,9 @@ class Temporal(FusionHead):
         rng, widths = spec.rng, spec.widths
         state = max(1, spec.hidden // 6)
         super().__init__(spec, dict.fromkeys(widths, 2 * state))
-        self.branches = nn.ModuleDict({name: Branch(rng, width, state, spec.rates) for name, width in widths.items()})
+        self.branches = nn.ModuleDict(
+            {name: Branch(rng, width, state, spec.rates, spec.layers.get(name, 0)) for name, width in widths.items()}
+        )
         self.quality = nn.ModuleDict({name: Linear(rng, 2 * state, 1) for name in widths})
         self.regressor = Regressor(spec, 2 * state * len(widths))
 
@@ -96,6 +98,10 @@ class Temporal(FusionHead):
         weights = torch.softmax(torch.where(self.presence.voting_mask(kept), scores, -torch.inf), -1)
         weighted = [part * weights[..., m, None] for m, part in enumerate(parts.values())]
         return self.regressor(torch.cat(weighted, -1), rng)
+
+    def layer_weights(self) -> dict[str, LayerWeights | None]:
+        """The learned weights of layers, by modality."""
+        return {name: layers_in(branch) for name, branch in self.branches.items()}
 
 
 HEAD = Temporal
