@@ -21,7 +21,18 @@ from pathlib import Path
 
 from section import HERE, Section, load, machine, markdown, save, table
 
-SECTIONS = ("startup", "decode", "backbones", "precision", "recogniser", "extraction", "scaling", "store", "training")
+SECTIONS = (
+    "startup",
+    "decode",
+    "backbones",
+    "precision",
+    "recogniser",
+    "extraction",
+    "inputs",
+    "scaling",
+    "store",
+    "training",
+)
 
 
 def main() -> int:

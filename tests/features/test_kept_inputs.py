@@ -1,6 +1,7 @@
 """Kept inputs: another backbone decodes nothing, and its features are those of the video. Bad files do no harm."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,7 @@ import mien
 from mien.compute.device import resolve_compute
 from mien.config import ComputeSettings, Settings, read_settings
 from mien.data.manifest import read_manifest
-from mien.errors import Damaged, SettingsError, StoreError
+from mien.errors import Damaged, OutputError, SettingsError, StoreError
 from mien.features import kept_inputs
 from mien.features.extract import prune
 from mien.features.input_size import estimate
@@ -31,6 +32,7 @@ from mien.weights import Weights
 from tests.features.test_extract import audio_clip, bytes_of
 from tests.media.clips import SHARED
 from tests.modalities.clips import media
+from tests.test_cli import mien as command
 from tests.workers import decoders
 
 
@@ -257,6 +259,26 @@ def test_a_store_without_kept_inputs_names_the_command(folder: Path, tmp_path: P
         mien.extract(folder, tmp_path / "out", settings(VOICES), progress=False, inputs=tmp_path)
     with pytest.raises(SettingsError, match="leave out --keep-inputs"):
         mien.extract(folder, tmp_path / "out", settings(VOICES), progress=False, inputs=tmp_path, keep_inputs=True)
+
+
+def test_a_full_disk_stops_the_extraction_and_what_was_finished_stays(folder: Path, tmp_path: Path) -> None:
+    mien.extract(folder, tmp_path, settings(VOICES), progress=False)
+    (tmp_path / "inputs").touch()  # no room for a folder
+    with pytest.raises(OutputError, match=r"inputs/.*: cannot be written \(.*what was finished stays"):
+        mien.extract(folder, tmp_path, settings(VOICES), progress=False, keep_inputs=True)
+    (tmp_path / "inputs").unlink()
+    done = mien.extract(folder, tmp_path, settings(VOICES), progress=False, keep_inputs=True)
+    assert (done.reused, done.kept_files, done.failed) == (2, 4, [])
+
+
+def test_the_command_says_the_size_before_and_after_by_the_command(tmp_path: Path) -> None:
+    (tmp_path / "words.csv").write_text("id,transcript\n1,so proud\n2,it hurts\n")
+    own = ("--out", tmp_path / "s", "--weights", "tiny", "--modalities", "text", "--quiet", "--workers", "0")
+    done = command("extract", tmp_path / "words.csv", *own, "--keep-inputs", "--prune-inputs")
+    assert done.returncode == 0, done.stderr
+    assert "note: kept inputs: about 1 kB per clip, 2 kB in all; " in done.stderr
+    assert re.search(r"kept inputs: \d{3,4} B in 2 files, \d{3,4} B of it new", done.stdout)
+    assert f"{tmp_path / 's'}: 0 kept inputs removed (0 B)" in done.stdout
 
 
 def test_inputs_of_clips_that_are_gone_can_be_removed(store: Path) -> None:

@@ -173,6 +173,18 @@ def test_rows_with_and_without_a_video_stand_in_one_table(tmp_path: Path) -> Non
     assert [(clip.path, clip.transcript) for clip in (b, c)] == [(None, "so proud"), (None, "it hurts")]
 
 
+def test_a_table_of_words_as_r_saves_it(tmp_path: Path) -> None:
+    """Row numbers without a name, NA, and line ends and quotes within a text."""
+    (tmp_path / "words.csv").write_text(
+        '"","id","transcript","participant","Joy"\n"1","a","so ""proud""\nof you","p1",0.5\n"2","b",NA,NA,NA\n'
+    )
+    manifest = read_manifest(tmp_path / "words.csv")
+    a, b = manifest.clips
+    assert manifest.targets == ("Joy",) and (a.labels, b.labels) == ((0.5,), None)
+    assert (a.transcript, b.transcript) == ('so "proud"\nof you', "")
+    assert (a.participant, b.participant) == ("p1", None)
+
+
 def test_two_tables_with_the_same_ids_are_told_apart_by_their_names(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / f"{name}.csv").write_text("id,transcript\n1,so proud\n")
