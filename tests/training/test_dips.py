@@ -26,7 +26,7 @@ def test_seeds_that_stopped_in_a_dip_are_named_with_what_the_others_reached() ->
     (note,) = dip_notes("stage 2", "stage2", made, (0, 1, 2, 3, 4))
     assert note == (
         "stage 2: seeds 2, 4 stopped at epochs 9-10 with r .63, their best in epoch 3; 3 of 5 seeds went on to "
-        ".70-.71 in epoch 50: raise stage2.patience (and stage2.plateau_patience)"
+        ".70 to .71 in epoch 50: raise stage2.patience (and stage2.plateau_patience)"
     )
 
 

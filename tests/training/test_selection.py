@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from mien.cli.results import print_run
 from mien.config import SplitSettings, read_settings
 from mien.data.splits import inner_split, split_clips
 from mien.errors import DataError, SettingsError
@@ -20,7 +21,11 @@ from mien.reporting.blocks import Notice, Prose
 from mien.reporting.run import page
 from mien.reporting.rundata import read_run
 from mien.schema import Clip, Manifest
-from mien.training import train
+from mien.storage.files import key_of
+from mien.study import run_study
+from mien.study.cells import StudyContext
+from mien.study.plan import read_study
+from mien.training import RunSummary, train
 from mien.training.schedule import EpochPlan, History
 from tests.training.planted import planted
 
@@ -157,7 +162,7 @@ def test_a_refit_without_an_inner_split_is_refused_before_anything_is_written(ru
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("part", "epoch"), [("stage2", 3), ("refit stage1 text", 2), ("refit stage2", 1)])
+@pytest.mark.parametrize(("part", "epoch"), [("stage2", 3), ("refit stage2", 1)])
 def test_a_refit_that_was_killed_goes_on_to_the_same_bits(
     runs: Runs, tmp_path: Path, part: str, epoch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,3 +221,52 @@ def test_seeds_that_stopped_early_are_in_the_report(runs: Runs) -> None:
     assert [b.text for b in shown.blocks if isinstance(b, Notice) and "seed 1" in b.text] == [
         "stage 2: seed 1 stopped at epoch 9 …"
     ]
+
+
+@pytest.mark.parametrize("adaptation", ["joint", "frozen"])
+def test_every_adaptation_can_be_refitted(runs: Runs, tmp_path: Path, adaptation: str) -> None:
+    once = ["seeds=[0]", "stage1.epochs=2", "stage1.motion_epochs=2", "stage2.epochs=3", "train.refit=true"]
+    settings = read_settings(overrides=[*QUICK, *once, f"stage2.adaptation={adaptation}"])
+    summary = train(runs.manifest, runs.store, settings, tmp_path / "run")
+    assert summary.refit and (tmp_path / "run" / "refit" / "text").exists() == (adaptation == "frozen")
+    bundle = load_bundle(tmp_path / "run")
+    assert bundle.provenance["data"]["refit"] and np.isfinite(weights(bundle).numpy()).all()
+
+
+def test_the_end_of_a_training_says_once_which_clips_chose_and_which_seeds_stopped(
+    runs: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    r = {"ensemble": np.full((1, 6), 0.5)}
+    print_run(
+        RunSummary(runs.refit, runs.manifest.targets, r, (), 1.0, True, ("stage 2: seed 3 stopped at epoch 9 …",))
+    )
+    said = " ".join(capsys.readouterr().out.split())
+    assert "on 58 validation clips of 15 participants, which training did not use" in said
+    assert "96 trained the models and 24 chose the epochs and calibrated the intervals" in said
+    assert "then trained again on all 178 clips; r is of the models before that" in said
+    assert said.count("note: stage 2: seed 3 stopped at epoch 9 …") == 1
+
+
+def test_a_study_takes_the_selection_from_its_recipe_and_keeps_its_older_cells(runs: Runs, tmp_path: Path) -> None:
+    study = """
+settings: {stage1.embedding: 8, stage1.motion_embedding: 4, stage2.hidden: 8, stage1.epochs: 1, stage1.motion_epochs: 1,
+           stage2.epochs: 2, modalities: [text, motion]%s}
+seeds: 2
+axes: {regime: {two: {}, ridge: {method: ridge}}}
+"""
+    folders, scores, limits = {}, {}, {}
+    for select in ("valid", "inner"):
+        (tmp_path / "study.yaml").write_text(study % (", train.select: inner" if select == "inner" else ""))
+        plan = read_study(tmp_path / "study.yaml")
+        _, failed, file = run_study(plan, runs.manifest, runs.store.root, tmp_path / "out")
+        assert not failed
+        context = StudyContext(runs.manifest, runs.store.root, tmp_path / "out")
+        folders[select] = [context.folder(cell) for cell in plan.cells]
+        scores[select] = [context.scores(cell) for cell in plan.cells]
+        limits[select] = json.loads(file.read_text())["limits"][0]
+    settings = plan.cells[1].settings.model_dump(mode="json", include={"modalities", "batch_seed", "split", "stage1"})
+    assert folders["valid"][1].name == key_of(1, "ridge", settings, {}, [], *context.fingerprints)  # as it always was
+    assert not set(folders["valid"]) & set(folders["inner"])
+    assert not np.array_equal(scores["valid"][0], scores["inner"][0])
+    np.testing.assert_array_equal(scores["valid"][1], scores["inner"][1])  # a ridge chooses no epoch
+    assert "optimistic" in limits["valid"] and "inner split" in limits["inner"]

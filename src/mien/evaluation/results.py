@@ -75,7 +75,8 @@ class Evaluation:
         groups: by group of people, if the manifest has groups.
         modalities: of the model.
         trained_on: number of clips that the model was trained on; the results are no estimate for new clips then.
-        validated_on: number of clips that chose the best epoch of its training; r is slightly optimistic on them.
+        validated_on: number of clips that chose the best epoch of its training, validation clips or those of an inner
+            split; r is slightly optimistic on them.
     """
 
     split: str

@@ -5,8 +5,8 @@ per emotion and per set of available modalities. Few clips lack a modality, so e
 have at least its modalities, with the others removed. A clip with fewer modalities never gets a narrower interval than
 one with more: the wider of the two is valid for both.
 
-The trade-off: an interval has the same width for all clips with the same modalities. Validation clips, which chose the
-best epoch, are not quite unseen; with thousands of them the difference is below the sampling error.
+The trade-off: an interval has the same width for all clips with the same modalities. Its calibration clips, which also
+chose the best epoch, are not quite unseen; with thousands of them the difference is below the sampling error.
 
 Source: J. Lei et al., "Distribution-free predictive inference for regression", JASA 113 (2018) 1094, theorem 2.2; one
 calibration per group: V. Vovk, ACML 2012 (Mondrian).

@@ -137,7 +137,8 @@ def _not_evaluated(run: Run) -> Notice:
     return Notice(
         "These are the run's own validation predictions. Subsets of modalities, robustness to missing ones, coverage "
         "of the intervals and the reasons for missing modalities are added by:",
-        command=f"mien evaluate {run.folder} DATA --features STORE && mien report {run.folder} --out report.html",
+        command=f"mien evaluate {run.folder} DATA --features STORE{' --split test' if run.refitted else ''} && "
+        f"mien report {run.folder} --out report.html",
     )
 
 

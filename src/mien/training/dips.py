@@ -77,4 +77,4 @@ def _range(noun: str, numbers: np.ndarray) -> str:
 
 def _between(r: np.ndarray) -> str:
     low, high = f"{r.min():.2f}".replace("0.", ".", 1), f"{r.max():.2f}".replace("0.", ".", 1)
-    return low if low == high else f"{low}-{high}"
+    return low if low == high else f"{low} to {high}"
