@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mien.config import read_settings
-from mien.evaluation.evaluate import compare, evaluate
+from mien.evaluation.comparison import compare
+from mien.evaluation.evaluate import evaluate
 from mien.metrics import pearson
 from mien.model.bundle import Bundle
 from mien.model.description import make_module

@@ -12,7 +12,8 @@ import pytest
 from mien.config import Settings, read_settings
 from mien.data.splits import split_clips
 from mien.errors import DataError
-from mien.evaluation.evaluate import compare, evaluate
+from mien.evaluation.comparison import compare
+from mien.evaluation.evaluate import evaluate
 from mien.evaluation.record import read_evaluation, write_evaluation
 from mien.evaluation.seen_clips import run_split, select_clips
 from mien.features.source_files import SourceFile, contents_of

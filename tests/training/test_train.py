@@ -13,7 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from mien.config import Settings, read_settings
 from mien.data.splits import labels_of, split_clips
 from mien.errors import DataError, ModelError, SettingsError
-from mien.evaluation.evaluate import compare, evaluate
+from mien.evaluation.comparison import compare
+from mien.evaluation.evaluate import evaluate
 from mien.features.store import Packed, Store
 from mien.metrics import mean_defined, pearson
 from mien.model.bundle import load_bundle, save_bundle

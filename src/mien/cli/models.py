@@ -189,7 +189,7 @@ def compare(
 ) -> None:
     """Is the second model better than the first? Paired bootstrap on the same clips."""
     from mien.cli.results import print_comparison
-    from mien.evaluation.evaluate import compare as compare_bundles
+    from mien.evaluation.comparison import compare as compare_bundles
     from mien.features.store import Store
     from mien.model.bundle import load_bundle
 

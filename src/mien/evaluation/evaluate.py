@@ -24,7 +24,6 @@ from mien.features.source_files import check_unchanged
 from mien.features.store import Packed, Store
 from mien.metrics import (
     Interval,
-    PairedTest,
     bootstrap_pearson,
     concordance,
     count_clusters,
@@ -32,7 +31,6 @@ from mien.metrics import (
     mean_absolute_error,
     mean_defined,
     over_emotions,
-    paired_test,
     pearson,
     root_mean_square_error,
 )
@@ -261,71 +259,6 @@ def leak_notes(selection: Selection) -> list[str]:
     return notes
 
 
-class Comparison(dict[str, PairedTest]):
-    """Paired tests by emotion, and ``mean`` for the score of the challenge.
-
-    Attributes:
-        notes: on clips that a model has seen, one line each.
-    """
-
-    notes: tuple[str, ...] = ()
-
-
-def compare(
-    first: Bundle,
-    second: Bundle,
-    manifest: Manifest,
-    stores: tuple[Store, Store],
-    split: str | None = None,
-    resamples: int = 10_000,
-    seed: int = 0,
-) -> Comparison:
-    """Is the second model better than the first, on the same clips and the same resamples of them?
-
-    Args:
-        first, second: the models.
-        manifest: rated clips.
-        stores: features for each model.
-        split: as in ``evaluate``; by default the clips that are validation clips of both runs.
-        resamples, seed: of the bootstrap.
-
-    Raises:
-        DataError: as ``score_split``, or the runs have no validation clip in common.
-        ModelError: as ``score_split``.
-    """
-    a, b = (
-        score_selection(model, store, selection)
-        for model, store, selection in zip(
-            (first, second), stores, _common(first, second, manifest, stores, split), strict=True
-        )
-    )
-    p, q = a.mean, b.mean
-    results = Comparison()
-    notes = ((name, note) for name, part in (("first", a), ("second", b)) for note in leak_notes(part.selection))
-    results.notes = tuple(f"{name} model: {note}" for name, note in notes)
-    for e, name in enumerate(first.targets):
-        one = [e]
-        results[name] = paired_test(p[:, one], q[:, one], a.labels[:, one], a.clusters, resamples, seed)
-    results["mean"] = paired_test(p, q, a.labels, a.clusters, resamples, seed)
-    return results
-
-
-def _common(
-    first: Bundle, second: Bundle, manifest: Manifest, stores: tuple[Store, Store], split: str | None
-) -> tuple[Selection, Selection]:
-    """The same clips for both models."""
-    for model in (first, second):
-        check_targets(model, manifest)
-    a, b = (select_clips(model, manifest, store, split) for model, store in zip((first, second), stores, strict=True))
-    common = {clip.id for clip in a.clips} & {clip.id for clip in b.clips}
-    if not common:
-        raise DataError(
-            f"{manifest.source}: the two runs have no validation clip in common; name clips that neither model was "
-            "trained on with --split"
-        )
-    return a.among(common), b.among(common)
-
-
 def missing_curves(
     predictions: Mapping[tuple[str, ...], npt.NDArray[np.float32]], labels: npt.NDArray[np.float32], seed: int
 ) -> dict[str, Array]:
@@ -350,7 +283,7 @@ def _coverage(bundle: Bundle, scored: ScoredSplit) -> Coverage | None:
     if not bundle.quantiles:
         return None
     ends = bundle.intervals(scored.mean, scored.present)
-    known = ~np.isnan(scored.labels) & np.isfinite(ends[0])
+    known = ~np.isnan(scored.labels) & ~np.isnan(ends[0])  # an infinite interval is the whole scale, as in predict
     low, high = map(bundle.bounded, ends)
     inside = (scored.labels >= low) & (scored.labels <= high) & known
     count = np.maximum(known.sum(0), 1)
