@@ -58,6 +58,31 @@ def test_compare_prints_a_difference_with_clips_and_people_and_why_five_people_h
     assert "they need rated clips of 6 participants" in " ".join(said.split())
 
 
+def test_a_submission_and_a_report_of_a_table_with_more_numbers_name_the_ratings(folder: Path, tmp_path: Path) -> None:
+    rows = list(csv.reader((folder / "clips.csv").read_text().splitlines()))
+    with (folder / "aged.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*rows[0], "age"])
+        writer.writerows([*row, 31 + n] for n, row in enumerate(rows[1:]))
+    data, named = folder / "aged.csv", ("--targets", ",".join(EMOTIONS))
+    submission = (
+        "submit",
+        folder / "run",
+        data,
+        "-f",
+        folder / "store",
+        "--split",
+        "valid",
+        "--out",
+        tmp_path / "s.csv",
+    )
+    report = ("report", folder / "run", "--data", data, "-f", folder / "store", "--out", tmp_path / "r.html")
+    for words in (submission, report):
+        assert "--targets" in mien(*words, code=1)
+    assert "valid, 20 rows" in mien(*submission, *named)
+    assert "sections" in mien(*report, *named)
+
+
 def test_licences_are_listed_from_the_run_and_as_json(folder: Path) -> None:
     assert "unknown" in mien("licences", folder / "run")  # the features were planted, not made by weights of the table
     record = json.loads(mien("licences", folder / "run", "--json"))

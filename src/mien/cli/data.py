@@ -17,6 +17,7 @@ from mien.cli.options import (
     WeightsOption,
     WorkersOption,
     leave,
+    read_data,
     settings_from,
     worker_count,
 )  # fmt: skip
@@ -57,7 +58,6 @@ def extract(
     """Compute the features of every clip, once. The same command continues after an interruption."""
     from mien import api
     from mien.cli.printing import print_extraction
-    from mien.data.manifest import read_manifest
     from mien.features.extract import prune
     from mien.features.input_size import estimate
     from mien.storage.files import in_bytes
@@ -70,9 +70,7 @@ def extract(
         "--clip-seconds": ("compute.clip_seconds", clip_seconds),
     }
     settings = settings_from(config, overrides, options)
-    manifest = read_manifest(data, targets=targets.split(",") if targets else None, label_scale=label_scale)
-    for note in manifest.notes:
-        terminal.note(note)
+    manifest = read_data(data, targets, label_scale)
     if keep_inputs:
         terminal.note(str(estimate(manifest, settings, out)))
     processes = worker_count(workers, len(manifest.clips))

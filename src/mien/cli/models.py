@@ -16,11 +16,12 @@ from mien.cli.options import (
     TargetsOption,
     WorkersOption,
     leave,
+    read_data,
     worker_count,
 )
 
 if TYPE_CHECKING:
-    from mien.schema import Manifest
+    pass
 
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, or a run folder with one.")]
 FeaturesOption = Annotated[Path, typer.Option("--features", "-f", metavar="STORE", help="The clips' features.")]
@@ -51,7 +52,7 @@ def train(
     from mien.cli.results import print_run
 
     settings = settings_from(config, overrides)
-    print_run(api.train(_manifest(data, targets, label_scale), features, out, settings, progress=not quiet))
+    print_run(api.train(read_data(data, targets, label_scale), features, out, settings, progress=not quiet))
 
 
 def cross_validate(
@@ -75,7 +76,7 @@ def cross_validate(
     from mien.cli.results import print_cross_validation
 
     settings = settings_from(config, overrides)
-    manifest = _manifest(data, targets, label_scale)
+    manifest = read_data(data, targets, label_scale)
     count = worker_count(workers, folds)
     print_cross_validation(
         api.cross_validate(manifest, features, out, settings, folds=folds, workers=count, progress=not quiet)
@@ -102,7 +103,7 @@ def study(
     from mien.study.plan import read_study
     from mien.study.study import estimate, run_study
 
-    variants, manifest = read_study(file), _manifest(data, targets, label_scale)
+    variants, manifest = read_study(file), read_data(data, targets, label_scale)
     print_estimate(estimate(variants, manifest, features, out), variants)
     if plan:
         return
@@ -129,7 +130,7 @@ def tune(
     from mien.study.tune import Search, read_space
 
     space = read_space(file)
-    search = Search(space, _manifest(data, targets, label_scale), features, out)
+    search = Search(space, read_data(data, targets, label_scale), features, out)
     for trial in counted(search, "tuning", space.file.trials, not quiet, "trials"):
         if trial.reason:
             terminal.warn(f"trial {trial.number} failed: {trial.reason}")
@@ -160,7 +161,7 @@ def evaluate(
 
     if out is not None:
         check_suffix(out)
-    manifest = _manifest(data, targets, label_scale)
+    manifest = read_data(data, targets, label_scale)
     result = evaluate_bundle(load_bundle(model), manifest, Store(features), split, resamples, subsets)
     written = []
     if (model / "run.json").is_file():
@@ -193,7 +194,7 @@ def compare(
     from mien.features.store import Store
     from mien.model.bundle import load_bundle
 
-    manifest = _manifest(data, targets, label_scale)
+    manifest = read_data(data, targets, label_scale)
     stores = (Store(features), Store(other_features or features))
     compared = compare_bundles(load_bundle(first), load_bundle(second), manifest, stores, split, resamples)
     for note in compared.notes:
@@ -211,6 +212,8 @@ def submit(
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="CSV", help="File to write.")] = Path("predictions.csv"),
     split: SplitOption = "test",
+    targets: TargetsOption = None,
+    label_scale: LabelScaleOption = 1.0,
     fill: Annotated[
         str | None,
         typer.Option("--fill", help="Score of clips without any modality: mean (of the others) or a number."),
@@ -220,14 +223,13 @@ def submit(
     ] = None,
 ) -> None:
     """Write a challenge submission, or check one: header, order, rows and range as the challenge requires."""
-    from mien.data.manifest import read_manifest
     from mien.evaluation.submission import check_submission, write_submission
     from mien.features.store import Store
     from mien.model.bundle import load_bundle
 
     if len(given) != (1 if check else 2) or (features is None and check is None):
         raise typer.BadParameter("write mien submit MODEL DATA --features STORE, or mien submit --check FILE DATA")
-    manifest = read_manifest(given[-1])
+    manifest = read_data(given[-1], targets, label_scale)
     if features is not None and check is None:
         for note in write_submission(load_bundle(given[0]), manifest, Store(features), out, split, fill):
             terminal.note(note)
@@ -247,16 +249,6 @@ def import_features(
     for (modality, reason), (count, first) in imported.absent.items():
         terminal.say(f"  {modality}: {reason} for {count} clips, first {first}")
     terminal.say(f"{out}: " + ", ".join(f"{modality} of {count} clips" for modality, count in imported.made.items()))
-
-
-def _manifest(data: Path, targets: str | None, label_scale: float) -> "Manifest":
-    """Read the data and print its notes."""
-    from mien.data.manifest import read_manifest
-
-    manifest = read_manifest(data, targets=targets.split(",") if targets else None, label_scale=label_scale)
-    for note in manifest.notes:
-        terminal.note(note)
-    return manifest
 
 
 def _rows(count: int) -> str:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mien.config import Override, Settings
+    from mien.schema import Manifest
 
 DataArgument = Annotated[
     Path,
@@ -123,3 +124,14 @@ def worker_count(workers: int, items: int) -> int:
 
     wanted = cores() if workers < 0 else workers
     return 0 if items <= 1 else min(wanted, items)
+
+
+def read_data(data: Path, targets: str | None, label_scale: float) -> "Manifest":
+    """Read the data and print its notes."""
+    from mien import terminal
+    from mien.data.manifest import read_manifest
+
+    manifest = read_manifest(data, targets=targets.split(",") if targets else None, label_scale=label_scale)
+    for note in manifest.notes:
+        terminal.note(note)
+    return manifest

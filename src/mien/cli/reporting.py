@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien import terminal
-from mien.cli.options import QuietOption
+from mien.cli.options import LabelScaleOption, QuietOption, TargetsOption, read_data
 from mien.errors import DataError
 from mien.storage.files import as_written
 
 if TYPE_CHECKING:
     from mien.evaluation.results import Evaluation
     from mien.reporting.blocks import Page
+    from mien.schema import Manifest
 
 
 def report(
@@ -44,6 +45,8 @@ def report(
         Path | None,
         typer.Option("--convert", metavar="DIR", help="For scores: convert videos that browsers do not play into DIR."),
     ] = None,
+    targets: TargetsOption = None,
+    label_scale: LabelScaleOption = 1.0,
     title: Annotated[str, typer.Option("--title", help="Title of the page.")] = "",
     quiet: QuietOption = False,
 ) -> None:
@@ -62,17 +65,25 @@ def report(
     elif videos is not None or embed or convert is not None:
         raise typer.BadParameter(f"--videos, --embed and --convert are for scores; {source} is not a scores file")
     else:
-        page = _page(source, title, data, features, split)
+        evaluated = None
+        if data is not None and features is not None:
+            if not (source / "run.json").exists():
+                raise DataError(f"{source}: --data evaluates a run, but this is not a run folder (no run.json)")
+            evaluated = _evaluate(source, read_data(data, targets, label_scale), features, split), str(data)
+        page = _page(source, title, evaluated, split)
     write_page(page, out)
     terminal.say(f"{out}: {page.subtitle}, {len(page.sections)} sections, {out.stat().st_size / 1e6:.1f} MB")
 
 
-def _page(source: Path, title: str, data: Path | None, features: Path | None, split: str | None) -> "Page":
+def _page(source: Path, title: str, evaluated: "tuple[Evaluation, str] | None", split: str | None) -> "Page":
     """The page of ``source``, by the files in it."""
     if (source / "run.json").exists():
-        return _run(source, title, data, features, split)
-    if data is not None:
-        raise DataError(f"{source}: --data evaluates a run, but this is not a run folder (no run.json)")
+        from mien.reporting import run
+        from mien.reporting.rundata import REMEDY, read_run
+
+        found = read_run(source)
+        with as_written(source, REMEDY):
+            return run.page(found, title, evaluated, split)
     if (source / "study.json").exists():
         from mien.reporting import study
 
@@ -102,27 +113,11 @@ def _scores(
     return scores.page(scored, found, title)
 
 
-def _run(folder: Path, title: str, data: Path | None, features: Path | None, split: str | None) -> "Page":
-    from mien.reporting import run
-    from mien.reporting.rundata import REMEDY, read_run
-
-    found = read_run(folder)
-    computed = None
-    if data is not None and features is not None:
-        computed = _evaluate(folder, data, features, split), str(data)
-    with as_written(folder, REMEDY):
-        return run.page(found, title, computed, split)
-
-
-def _evaluate(folder: Path, data: Path, features: Path, split: str | None) -> "Evaluation":
-    from mien.data.manifest import read_manifest
+def _evaluate(folder: Path, manifest: "Manifest", features: Path, split: str | None) -> "Evaluation":
     from mien.evaluation.evaluate import evaluate
     from mien.features.store import Store
     from mien.model.bundle import load_bundle
 
-    manifest = read_manifest(data)
-    for note in manifest.notes:
-        terminal.note(note)
     return evaluate(load_bundle(folder), manifest, Store(features), split)
 
 
