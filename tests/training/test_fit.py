@@ -233,6 +233,21 @@ def test_gradients_are_clipped_model_by_model_over_trainable_parameters_only() -
     torch.testing.assert_close(after, torch.tensor([1e-6 * size**0.5, 1.0, 1.0]), rtol=1e-4, atol=1e-7)
 
 
+def test_weights_of_layers_do_not_decay() -> None:
+    groups = Unimodal("text", 14, 2, SETTINGS.stage1, VARIANTS[:1], layers=2).groups()
+    values = {group.name: [parameter.detach().clone().fill_(1.0) for parameter in group.parameters] for group in groups}
+    for group in groups:
+        for parameter in group.parameters:
+            parameter.data.fill_(1.0)
+    optimiser = Optimiser(ParameterMatrix(groups), VARIANTS[:1])
+    optimiser.step([1.0])  # the gradient is zero
+    for group in groups:
+        shrunk = 1.0 if group.name == "layers.text" else 1 - VARIANTS[0].lr * VARIANTS[0].weight_decay
+        for parameter, before in zip(group.parameters, values[group.name], strict=True):
+            torch.testing.assert_close(parameter.data, before * shrunk)
+    assert "layers.text" in values
+
+
 def test_one_step_is_that_of_torchs_adamw() -> None:
     job = unimodal(VARIANTS[:1])
     copy = [p.detach()[0].clone().requires_grad_() for g in job.groups for p in g.parameters]

@@ -74,13 +74,13 @@ class FitSettings(Section):
 
     lr: Positive = 1e-3
     """Learning rate of AdamW (of the head, where parts differ)."""
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
-    """Decoupled weight decay of AdamW."""
+    weight_decay: Annotated[float, Field(ge=0)] = 3.0
+    """Decoupled weight decay of AdamW: a step multiplies the weights by 1 - lr * weight_decay."""
     batch_size: Count = 256
     """Maximum clips in a batch: a small set is divided into at least eight batches."""
     epochs: Count = 50
     """Maximum passes over the training clips."""
-    patience: Annotated[int, Field(ge=0)] = 6
+    patience: Annotated[int, Field(ge=0)] = 15
     """Stop a model after this many epochs without a better validation r; 0 never stops early."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.45
     """Share of activations dropped in training."""
@@ -90,7 +90,7 @@ class FitSettings(Section):
     """Schedule of the learning rate: reduced on a plateau of validation r, a cosine to zero, or constant."""
     plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Factor of the learning rate at a plateau."""
-    plateau_patience: Annotated[int, Field(ge=0)] = 2
+    plateau_patience: Annotated[int, Field(ge=0)] = 6
     """Epochs without a better validation r that count as a plateau."""
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
     """The learning rate first rises linearly over this many epochs."""
@@ -102,6 +102,8 @@ class FitSettings(Section):
 class Stage1Settings(FitSettings):
     """One encoder per modality, trained alone on the features of a frozen backbone."""
 
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.6
+    """Share of activations dropped in training."""
     embedding: Width = 384
     """Width of the embedding of a text, audio or vision encoder."""
     motion_embedding: Width = 128

@@ -46,11 +46,13 @@ class ParamGroup:
         name: ``encoder.text``, ``fusion`` …
         parameters: with a leading axis of models; in the order of the module.
         rate: share of the model's learning rate; 0 is frozen.
+        decays: whether weight decay applies.
     """
 
     name: str
     parameters: tuple[nn.Parameter, ...]
     rate: float
+    decays: bool = True
 
     @property
     def size(self) -> int:
@@ -230,11 +232,14 @@ def encoder_groups(modality: str, encoder: Encoder, rate: float) -> tuple[ParamG
 
 
 def split_groups(name: str, layers: str, module: nn.Module, rate: float) -> tuple[ParamGroup, ...]:
-    """The parameters of a module; the weights of layers in it are a group of their own, at ``LAYER_RATE``."""
+    """The parameters of a module; the weights of layers in it are a group of their own, at ``LAYER_RATE``.
+
+    These do not decay: at their rate, they would soon be equal again.
+    """
     logits = [part.logits for part in module.modules() if isinstance(part, LayerWeights)]
     others = tuple(one for one in module.parameters() if all(one is not two for two in logits))
     group = ParamGroup(name, others, rate)
-    return (group, ParamGroup(layers, tuple(logits), LAYER_RATE * rate)) if logits else (group,)
+    return (group, ParamGroup(layers, tuple(logits), LAYER_RATE * rate, decays=False)) if logits else (group,)
 
 
 def learned_layers(module: Unimodal | Multimodal) -> dict[str, Float[Tensor, "K L"]]:

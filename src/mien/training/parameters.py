@@ -75,7 +75,8 @@ class Optimiser:
             for group, columns in zip(matrix.groups, matrix.columns, strict=True):
                 row = matrix.values[k, columns]
                 row.grad = matrix.gradients[k, columns]
-                groups.append({"params": [row], "lr": model.lr * group.rate, "weight_decay": model.weight_decay})
+                decay = model.weight_decay if group.decays else 0.0
+                groups.append({"params": [row], "lr": model.lr * group.rate, "weight_decay": decay})
                 self._rows.append(row)
                 self._rates.append((k, model.lr * group.rate))
         self._adamw = torch.optim.AdamW(groups, fused=True)
