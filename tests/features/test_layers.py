@@ -13,6 +13,7 @@ from mien.data.manifest import read_manifest
 from mien.errors import DataError, SettingsError, StoreError
 from mien.features.keys import Keys
 from mien.features.layers import gather, inputs_of, layers_key, with_layers
+from mien.features.layers_size import estimate_layers
 from mien.features.store import Store
 from mien.features.writer import StoreWriter
 from mien.modalities import MODALITIES
@@ -38,6 +39,31 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         audio_clip(root / f"{name}.mkv", 0.6 + 0.2 * n, 1 + 0.5 * n)
         (root / "text" / f"{name}.txt").write_text("" if name == "c" else f"so proud of {name}")
     return root
+
+
+def test_their_size_is_said_before_and_is_true_after(folder: Path, tmp_path: Path) -> None:
+    manifest, wanted = read_manifest(folder), settings(*LAYERS)
+    assert estimate_layers(manifest, settings(), tmp_path / "store") is None
+    run(manifest, tmp_path / "store", settings())
+    said = estimate_layers(manifest, wanted, tmp_path / "store")
+    before = size_of(tmp_path / "store")
+    run(manifest, tmp_path / "store", wanted)
+    grown = size_of(tmp_path / "store") - before
+    assert said is not None and said.estimated == 0
+    # 120 steps of sound in 0.6 + 0.8 + 1.0 s, and two sentences; 3 layers of 32 numbers of 2 bytes, and a time
+    assert said.total == (120 + 2) * (3 * 32 * 2 + 4)
+    assert grown == pytest.approx(said.total, abs=4 * 128)  # the headers of four arrays
+    fresh = estimate_layers(manifest, wanted, tmp_path / "none")
+    assert fresh is not None
+    # without a store or lengths every clip counts as 10 s of 50 steps, and one sentence
+    assert str(fresh) == (
+        "layers (text 3 x 32, audio 3 x 32): about 98196 B per clip, 294588 B in all; 3 clips estimated, those of "
+        "unknown length as 10 s"
+    )
+
+
+def size_of(store: Path) -> int:
+    return sum(path.stat().st_size for path in store.rglob("*.npy"))
 
 
 @pytest.fixture(scope="module")

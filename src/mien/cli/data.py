@@ -60,6 +60,7 @@ def extract(
     from mien.cli.printing import print_extraction
     from mien.features.extract import prune
     from mien.features.input_size import estimate
+    from mien.features.layers_size import estimate_layers
     from mien.storage.files import in_bytes
 
     options = {
@@ -73,6 +74,8 @@ def extract(
     manifest = read_data(data, targets, label_scale)
     if keep_inputs:
         terminal.note(str(estimate(manifest, settings, out)))
+    if layers := estimate_layers(manifest, settings, out):
+        terminal.note(str(layers))
     processes = worker_count(workers, len(manifest.clips))
     extracted = api.extract(
         manifest, out, settings, workers=processes, progress=not quiet, keep_inputs=keep_inputs, inputs=inputs

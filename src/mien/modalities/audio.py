@@ -112,6 +112,7 @@ AUDIO = Modality(
     prepare=prepare,
     load=load,
     load_layers=load,
+    steps_per_second=lambda _: STEPS_PER_SECOND,
     version=2,
     source="wav2vec 2.0 tuned for affect: Wagner et al. 2023, arXiv:2203.07378; Whisper: Radford et al. 2022",
 )

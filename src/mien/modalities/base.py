@@ -25,7 +25,7 @@ import torch
 
 from mien.compute.device import Compute
 from mien.compute.loading import transformers
-from mien.config import BackboneSettings, Stage1Settings
+from mien.config import BackboneSettings, MediaSettings, Stage1Settings
 from mien.schema import Media
 
 InputKind = Literal["text", "audio", "vision", "motion"]
@@ -97,6 +97,7 @@ class Modality:
         load_layers: as ``load``, but the backbone also gives the states of some layers, side by side, as the feature
             ``<name>_layers``; ``None`` if it has no layers. The layers are ascending numbers: 0 is the embedding of
             the input, the highest the last layer, which is the main feature.
+        steps_per_second: the rate of its steps, where it has layers; to estimate their size.
         sequence: whether a clip has steps in time, which the encoder weighs; else it has a single vector.
         embedding: width of its encoder's output, from the settings of stage 1.
         epochs: maximum number of epochs of its encoder in stage 1, from the same settings.
@@ -113,6 +114,7 @@ class Modality:
     version: int
     source: str
     load_layers: Callable[[Path | None, Compute, tuple[int, ...]], Backbone] | None = None
+    steps_per_second: Callable[[MediaSettings], float] = lambda _: 0.0
     sequence: bool = True
     embedding: Callable[[Stage1Settings], int] = lambda stage: stage.embedding
     epochs: Callable[[Stage1Settings], int] = lambda stage: stage.epochs

@@ -90,6 +90,7 @@ VISION = Modality(
     prepare=prepare,
     load=load,
     load_layers=load,
+    steps_per_second=lambda media: media.vision_fps,
     version=2,
     source="DINOv2: Oquab et al. 2023, arXiv:2304.07193",
 )
