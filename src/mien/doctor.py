@@ -14,6 +14,8 @@ from mien.sandbox import file_guard, network_guard
 from mien.scale import cores
 from mien.storage.files import cache_folder
 from mien.weights import SETS, locate
+from mien.weights.cache import cached_repositories, check, fetch_command, folder_of
+from mien.weights.licence_note import licence_note
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ ENCODERS = {"libx264", "aac", "libmp3lame"}
 
 def examine() -> list[Finding]:
     """Check processor, disk, guards, libraries, optional packages and weights."""
-    return [*_machine(), *_guards(), *_libraries(), *_extras(), *_weights()]
+    return [*_machine(), *_guards(), *_libraries(), *_extras(), *_weights(), *_own_weights()]
 
 
 def _machine() -> Iterator[Finding]:
@@ -141,6 +143,15 @@ def _weights() -> Iterator[Finding]:
         else:
             found = f"missing {', '.join(missing)}" if missing else "in the cache"
             yield Finding(f"weights {name}", not missing, found, command)
+
+
+def _own_weights() -> Iterator[Finding]:
+    """Repositories of the hub in the cache that are backbones of one's own."""
+    for entry in cached_repositories():
+        status = check(entry)
+        found = f"in the cache, licence: {licence_note(folder_of(entry))}"
+        whole = status.state == "whole"
+        yield Finding(f"weights {entry.name}", whole, found if whole else status.detail, fetch_command(entry))
 
 
 def _is_cached(entry: str) -> bool:

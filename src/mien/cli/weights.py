@@ -13,7 +13,10 @@ app = typer.Typer(
     help="Pretrained weights: list, fetch, verify.", epilog="Example: mien weights fetch small", no_args_is_help=True
 )
 
-Names = Annotated[list[str], typer.Argument(metavar="NAME…", help="Sets (small, paper, tiny) or entries of the list.")]
+Names = Annotated[
+    list[str],
+    typer.Argument(metavar="NAME…", help="Sets (small, paper, tiny), entries of the list, or owner/name@commit."),
+]
 
 
 @app.command("list", epilog="Example: mien weights list")
@@ -22,6 +25,8 @@ def list_weights() -> None:
     from rich.table import Table
 
     from mien.weights import ENTRIES, SETS, weights_folder
+    from mien.weights.cache import cached_repositories, files_of, folder_of
+    from mien.weights.licence_note import licence_note
 
     table = Table(
         "name",
@@ -38,11 +43,15 @@ def list_weights() -> None:
         size = f"{entry.bytes / 1e6:.1f}" if entry.bytes else "–"
         what = terminal.lines(entry.what, entry.source, _hash(entry))
         table.add_row(entry.name, sets or "–", _in_cache(entry), size, entry.licence, what)
+    for entry in cached_repositories():
+        size = f"{sum(path.stat().st_size for path in files_of(folder_of(entry))) / 1e6:.1f}"
+        what = terminal.lines(entry.what, f"hub:{entry.repository}@{entry.revision}", _hash(entry))
+        table.add_row(entry.name, "–", _in_cache(entry), size, licence_note(folder_of(entry)), what)
     terminal.Printer().print(table)
     terminal.say(f"cache: {weights_folder()}")
 
 
-@app.command(epilog="Example: mien weights fetch small")
+@app.command(epilog="Example: mien weights fetch small; mien weights fetch owner/name@<all 40 digits of a commit>")
 def fetch(
     names: Names,
     offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,

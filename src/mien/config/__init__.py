@@ -24,8 +24,9 @@ from mien.config.extraction import (
     MediaSettings,
     Source,
     SpeechSettings,
+    WeightsSettings,
 )
-from mien.config.local import LOCAL_COMPUTE, LOCAL_MEDIA, read_local, with_local_limits
+from mien.config.local import LOCAL_COMPUTE, LOCAL_MEDIA, read_local, with_local_limits, with_local_weights
 from mien.config.reading import Override, parse_override, read_settings, set_dotted, with_changes
 from mien.config.section import Count, Fraction, ModalityName, Positive, Rate, Section, Seed, Width
 from mien.config.settings import Settings
@@ -69,6 +70,7 @@ __all__ = [
     "Stage1Settings",
     "Stage2Settings",
     "TrainSettings",
+    "WeightsSettings",
     "Width",
     "parse_override",
     "read_local",
@@ -77,4 +79,5 @@ __all__ = [
     "set_dotted",
     "with_changes",
     "with_local_limits",
+    "with_local_weights",
 ]

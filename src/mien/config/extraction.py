@@ -14,6 +14,34 @@ Layers = (
 )
 
 
+WeightsSet = Literal["small", "paper", "tiny"]
+Reference = Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+class WeightsSettings(Section):
+    """A set of pretrained weights, with backbones of your own in place of some of its."""
+
+    set: WeightsSet = "small"
+    """Set of pretrained weights (``mien weights list``)."""
+    text: Reference | None = None
+    """A text backbone instead of the set's: the folder of a Hugging Face model, or ``owner/name@commit`` of the hub,
+    which ``mien weights fetch owner/name@commit`` downloads (BERT, RoBERTa, MPNet, GTE)."""
+    audio: Reference | None = None
+    """As ``text``, for audio (wav2vec 2.0, HuBERT, WavLM, Whisper)."""
+    vision: Reference | None = None
+    """As ``text``, for vision (DINOv2, ViT)."""
+
+    @property
+    def references(self) -> dict[str, str]:
+        """The backbones of one's own, by role."""
+        given = {"text": self.text, "audio": self.audio, "vision": self.vision}
+        return {role: reference for role, reference in given.items() if reference is not None}
+
+    def __str__(self) -> str:
+        """The set, and the references: ``small, text: my-bert``."""
+        return ", ".join([self.set, *(f"{role}: {reference}" for role, reference in self.references.items())])
+
+
 class MediaSettings(Section):
     """Decoding of a file."""
 

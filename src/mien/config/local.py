@@ -10,6 +10,9 @@ LOCAL_COMPUTE = ("device", "threads", "clip_seconds", "decoder_gigabytes")
 LOCAL_MEDIA = ("longest_seconds", "largest_megapixels")
 """Settings that limit the use of this machine and do not change results."""
 
+LOCAL_WEIGHTS = ("text", "audio", "vision")
+"""Roles of backbones of one's own, which may lie elsewhere on this machine."""
+
 
 def with_local_limits(settings: Settings, local: Settings | None = None) -> Settings:
     """Settings that came with a model or a store, with the limits of this machine.
@@ -34,8 +37,17 @@ def with_local_limits(settings: Settings, local: Settings | None = None) -> Sett
     )
 
 
+def with_local_weights(settings: Settings, local: Settings | None) -> Settings:
+    """Settings of a model, with the places of backbones of one's own on this machine where they are given."""
+    places = local.backbones.references if local else {}
+    if not places:
+        return settings
+    return settings.model_copy(update={"weights": settings.backbones.model_copy(update=places)})
+
+
 def read_local(overrides: Iterable[str | Override]) -> Settings:
-    """The limits of this machine, from ``name=value`` overrides of ``LOCAL_COMPUTE`` and ``LOCAL_MEDIA``.
+    """The limits of this machine, from ``name=value`` overrides of ``LOCAL_COMPUTE`` and ``LOCAL_MEDIA``,
+    and the places of backbones of one's own (``weights.text`` …).
 
     Raises:
         SettingsError: an override is of another setting, or its value is not allowed.
@@ -44,6 +56,7 @@ def read_local(overrides: Iterable[str | Override]) -> Settings:
     2
     """
     own = [f"compute.{name}" for name in LOCAL_COMPUTE] + [f"media.{name}" for name in LOCAL_MEDIA]
+    own += [f"weights.{role}" for role in LOCAL_WEIGHTS]
     given = [parse_override(override) if isinstance(override, str) else override for override in overrides]
     for override in given:
         if override.name not in own:

@@ -6,11 +6,11 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from mien.config.settings import Settings
+from mien.config.settings import NAME, SECTION, Settings
 from mien.config.yaml_file import YAML_ERRORS, parse_yaml, read_lines
 from mien.errors import SettingsError
 
@@ -104,6 +104,8 @@ def _from_file(file: Path) -> tuple[dict[str, Any], dict[Place, str]]:
 def _put(values: dict[str, Any], override: Override) -> None:
     *sections, key = override.name.split(".")
     for section in sections:
+        if section == "weights" and isinstance(values.get(section), str):
+            values[section] = {"set": values[section]}
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
             raise SettingsError(f"{override.label}: {section!r} is a single value, not a section")
@@ -126,7 +128,7 @@ def _tuples(value: Any) -> Any:
 
 def _first_error(error: ValidationError, labels: Mapping[Place, str]) -> str:
     first = error.errors()[0]
-    place = tuple(str(part) for part in first["loc"])
+    place = tuple(str(part) for part in first["loc"] if part not in (NAME, SECTION))
     if first["type"] == "extra_forbidden":
         return f"{_label(place, labels)}: no such setting{_hint(place)}"
     return f"{_label(place, labels)}: {first['msg'][0].lower()}{first['msg'][1:]}, found {_shown(first['input'])}"
@@ -153,19 +155,26 @@ def _hint(place: Place) -> str:
 def _leaves(section: type[BaseModel], prefix: str = "") -> Iterable[str]:
     """Dotted names of all settings."""
     for name, field in section.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
+        inner = _section_in(field.annotation)
+        if inner is not None:
             yield from _leaves(inner, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    """The section that a setting is, or may be instead of a single value."""
+    inner = [annotation, *get_args(annotation)]
+    inner += [part for one in inner for part in get_args(one)]
+    return next((one for one in inner if isinstance(one, type) and issubclass(one, BaseModel)), None)
 
 
 def _keys_at(path: Iterable[str]) -> list[str]:
     """The names of the settings in the section at ``path``."""
     section: type[BaseModel] = Settings
     for name in path:
-        inner = section.model_fields[name].annotation if name in section.model_fields else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        inner = _section_in(section.model_fields[name].annotation) if name in section.model_fields else None
+        if inner is None:
             return []
         section = inner
     return list(section.model_fields)

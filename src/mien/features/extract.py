@@ -9,11 +9,12 @@ the version of the code, the engine and its number format. A feature whose key i
 that failed is tried again.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from mien.config import Settings, with_local_limits
 from mien.errors import DataError, SettingsError, StoreError
@@ -25,6 +26,8 @@ from mien.features.writer import StoreWriter
 from mien.schema import Clip, Manifest
 from mien.storage.checksums import read_checksummed, write_checksummed
 from mien.storage.exclusive import exclusive_writer
+from mien.weights import Weights
+from mien.weights.own import OwnBackbone, own_backbones
 
 SETTINGS = "extraction.json"
 """In a store: the settings of its newest features, so that new clips can be prepared in the same way."""
@@ -72,7 +75,7 @@ def extract(
         write_checksummed(
             store / SETTINGS,
             {name: getattr(settings, name).model_dump(mode="json") for name in SECTIONS}
-            | {"weights": settings.weights},
+            | _weights_record(settings, dict(extraction.weights)),
         )
         jobs = (_job(clip, writer) for clip in manifest.clips)
         try:
@@ -136,6 +139,34 @@ def _input_plan(store: Path, keep: bool, inputs: Path | None) -> InputPlan | Non
         find_kept(inputs)
         return InputPlan(inputs, keep=False)
     return InputPlan(store, keep) if keep or KeptInputs(store).exist() else None
+
+
+def _weights_record(settings: Settings, weights: Mapping[str, Weights]) -> dict[str, Any]:
+    """The weights, with folders as absolute paths, and what identifies backbones of one's own."""
+    own = own_backbones(weights)
+    if not settings.backbones.references:
+        return settings.model_dump(mode="json", include={"weights"})
+    named = settings.backbones.model_copy(update={role: one.reference for role, one in own.items()})
+    return {
+        "weights": named.model_dump(mode="json"),
+        "backbones": {role: one.model_dump() for role, one in own.items()},
+    }
+
+
+def backbones_of(store: Path) -> dict[str, OwnBackbone]:
+    """The backbones of one's own that the newest features of a store were made with, by role.
+
+    Raises:
+        StoreError: the record is damaged.
+    """
+    if not (store / SETTINGS).exists():
+        return {}
+    try:
+        made = read_checksummed(store / SETTINGS).get("backbones", {})
+        return TypeAdapter(dict[str, OwnBackbone]).validate_python(made)
+    except (DataError, ValidationError) as error:
+        reason = str(error) if isinstance(error, DataError) else f"{store / SETTINGS}: damaged"
+        raise StoreError(f"{reason}; run the extraction again") from error
 
 
 def _job(clip: Clip, writer: StoreWriter) -> ClipJob:

@@ -19,7 +19,7 @@ from mien.modalities import get_modalities
 from mien.modalities.base import Modality
 from mien.schema import Clip, Manifest
 from mien.storage.files import in_bytes
-from mien.weights import resolve
+from mien.weights import resolve_backbones
 from mien.weights.architecture import read_architecture
 
 BYTES, SECONDS_BYTES = 2, 4
@@ -75,7 +75,7 @@ def estimate_layers(manifest: Manifest, settings: Settings, store: Path) -> Laye
     rows = _rows(store)
     lengths = [clip.end - clip.start for clip in manifest.clips if clip.start is not None and clip.end is not None]
     assumed = sum(lengths) / len(lengths) if lengths else ASSUMED_SECONDS
-    weights = resolve(settings.weights, [one.backbone_role or "" for one in layered])
+    weights = resolve_backbones(settings.backbones, [one.backbone_role or "" for one in layered])
     sizes, estimated = {}, set()
     for modality in layered:
         one = weights[modality.backbone_role or ""]

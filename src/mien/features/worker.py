@@ -33,7 +33,7 @@ from mien.modalities.base import Absent, Backbone, InputKind, Modality
 from mien.modalities.text import TEXT, cut_transcript
 from mien.scale import Failed, run
 from mien.schema import Clip, ClipFeatures, Faces, Feature, Media
-from mien.weights import SETS, Weights, resolve
+from mien.weights import Weights, resolve_backbones
 
 GRACE_SECONDS = 5.0
 
@@ -127,6 +127,7 @@ def plan(settings: Settings, workers: int = 0, windows: Windows | None = None) -
         SettingsError: a modality does not exist, an engine is not installed, the number of threads is invalid, or a
             backbone does not have the requested layers.
         WeightsMissing: weights are not in the cache; the message names the command that downloads them.
+        WeightsError: a backbone of one's own cannot be loaded safely.
     """
     resolve_compute(settings.compute)  # fails before any worker is started
     roles = {
@@ -135,7 +136,7 @@ def plan(settings: Settings, workers: int = 0, windows: Windows | None = None) -
         for role in (modality.backbone_role, *modality.front_roles)
         if role
     }
-    weights = resolve(settings.weights, sorted(roles & SETS[settings.weights].keys()))
+    weights = resolve_backbones(settings.backbones, sorted(roles))
     for modality in get_modalities(settings.modalities):
         if settings.backbone.reads_layers(modality.name) and modality.load_layers:
             chosen_layers(settings.backbone, modality, weights[modality.backbone_role or ""])

@@ -26,7 +26,7 @@ from mien.features.windows import Windows, windows_of
 from mien.features.worker import ClipJob, ClipOutcome, outcomes, plan
 from mien.inference.explain import explain
 from mien.inference.partial import PartialScores
-from mien.inference.provenance import clipping_notes, describe_model, describe_scoring
+from mien.inference.provenance import check_backbones, clipping_notes, describe_model, describe_scoring, weights_text
 from mien.inference.score import as_read, score_packed
 from mien.inference.session import Session
 from mien.inference.sources import settings_for, source_notes
@@ -69,7 +69,7 @@ class Model:
         return (
             f"Model {self.name}\n"
             f"  targets     {', '.join(self.targets)}\n"
-            f"  modalities  {', '.join(self.modalities)} ({self.bundle.settings.weights} weights)"
+            f"  modalities  {', '.join(self.modalities)} ({weights_text(self.bundle)} weights)"
         )
 
     def __enter__(self) -> Self:
@@ -214,6 +214,7 @@ class Model:
         if clip_seconds is not None:
             settings = with_changes(settings, {"compute.clip_seconds": float(clip_seconds)}, "clip_seconds")
         extraction = plan(settings, workers, windows)
+        check_backbones(self.bundle, dict(extraction.weights))
         if kept is not None:
             kept.begin(self.bundle, extraction, why, raw)
             known = list(kept.take(clips))

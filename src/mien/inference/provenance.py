@@ -2,14 +2,17 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+from mien.errors import ModelError
 from mien.features.windows import Windows
 from mien.model.bundle import Bundle
 from mien.schema import Prediction
 from mien.scores.document import ModelNote, ProvenanceNote, TrainingDataNote, WindowingNote
+from mien.weights import Weights
+from mien.weights.own import own_backbones
 
 SYNTHETIC = "trained on synthetic people: for trying out, its scores say nothing about real ones"
 """Banner of a model that was trained on the stand-in corpus."""
@@ -27,7 +30,7 @@ def describe_model(bundle: Bundle, name: str, sha256: str | None) -> ModelNote:
     trained_on = TrainingDataNote(name=data["name"], clips=data.get("train"), synthetic=data.get("synthetic"))
     return ModelNote(
         name=name,
-        weights=bundle.settings.weights,
+        weights=weights_text(bundle),
         modalities=list(bundle.modalities),
         interval_level=bundle.provenance.get("intervals", {}).get("level"),
         random_weights=bundle.random_weights,
@@ -35,6 +38,31 @@ def describe_model(bundle: Bundle, name: str, sha256: str | None) -> ModelNote:
         trained_on=trained_on if data else None,
         banner=SYNTHETIC if data.get("synthetic") else None,
     )
+
+
+def weights_text(bundle: Bundle) -> str:
+    """The set of weights and the backbones of one's own, by name and without paths: ``small, text: my-bert@1a2b…``."""
+    own = (f"{role}: {one.name}" for role, one in bundle.backbones.items())
+    return ", ".join([bundle.settings.backbones.set, *own])
+
+
+def check_backbones(bundle: Bundle, weights: Mapping[str, Weights]) -> None:
+    """Check that the backbones of one's own are those of the training.
+
+    Raises:
+        ModelError: the bytes of one are others, or the model was trained on the set's.
+    """
+    for role, one in own_backbones(weights).items():
+        known = bundle.backbones.get(role)
+        if known is None:
+            raise ModelError(
+                f"weights.{role}: {one.reference}: the model was trained on the set's {role} backbone; leave it out"
+            )
+        if known.sha256 != one.sha256:
+            raise ModelError(
+                f"weights.{role}: {one.reference}: holds {one.name}, but the model was trained on {known.name}; give "
+                f"the folder of these weights with --set weights.{role}=FOLDER"
+            )
 
 
 def describe_scoring(bundle: Bundle, windows: Windows | None, raw: bool) -> ProvenanceNote:

@@ -26,6 +26,7 @@ import torch
 from mien.compute.device import Compute
 from mien.compute.loading import transformers
 from mien.config import BackboneSettings, MediaSettings, Stage1Settings
+from mien.errors import WeightsError
 from mien.schema import Media
 
 InputKind = Literal["text", "audio", "vision", "motion"]
@@ -132,12 +133,26 @@ class Modality:
         return compute.arithmetic if self.backbone_role else compute.precision
 
 
+UNUSED = ("pooler", "masked_spec_embed")
+"""Parts of models that no feature depends on; many published weights lack them."""
+
+
 def pretrained(kind: str, folder: Path | None, compute: Compute) -> Any:
-    """A frozen transformers model from a folder, in eval mode, on the device; ``kind`` is the name of its class."""
+    """A frozen transformers model from a folder, in eval mode, on the device; ``kind`` is the name of its class.
+
+    Raises:
+        WeightsError: tensors of its architecture are missing.
+    """
     assert folder is not None, "a backbone needs weights"
     with transformers() as library:
         library.utils.logging.disable_progress_bar()  # for a file that loads in a second
-        return getattr(library, kind).from_pretrained(folder, dtype=compute.dtype).eval().to(compute.device)
+        model, found = getattr(library, kind).from_pretrained(
+            folder, dtype=compute.dtype, use_safetensors=True, output_loading_info=True
+        )
+    missing = sorted(name for name in found["missing_keys"] if not any(part in name for part in UNUSED))
+    if missing:  # transformers would leave them random
+        raise WeightsError(f"{folder}: lacks {len(missing)} tensors of its architecture, first {missing[0]}")
+    return model.eval().to(compute.device)
 
 
 def slices(length: int, size: int) -> Iterator[slice]:

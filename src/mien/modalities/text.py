@@ -6,6 +6,7 @@ The paper trains on the sentence vector; the token states cost little and let a 
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from mien.modalities.base import (
     to_numpy,
 )
 from mien.schema import Media, Transcript, Word
+from mien.weights.own import pooling_of
 
 LONGEST_TOKENS = 512
 
@@ -38,11 +40,16 @@ def prepare(media: Media) -> Prepared | Absent:
 def load(folder: Path | None, compute: Compute, layers: tuple[int, ...] = ()) -> Backbone:
     """A sentence embedding model (MiniLM, GTE): masked mean over the last hidden states, L2-normalised.
 
+    The first token instead of the mean where the sentence-transformers record of the model says so.
+
     With ``layers`` it also gives a sentence vector of each of these layers, made in the same way.
     """
+    assert folder is not None
     with transformers() as library:
         tokenizer = library.AutoTokenizer.from_pretrained(str(folder))
-    longest = min(LONGEST_TOKENS, tokenizer.model_max_length)
+        config = library.AutoConfig.from_pretrained(str(folder))
+    longest = min(LONGEST_TOKENS, tokenizer.model_max_length, longest_text(config))
+    pooling = pooling_of(folder)
     model = compile_backbone(
         lambda on: States(pretrained("AutoModel", folder, on), layers), folder, compute, ({1: 8}, {1: 8}), layers
     )
@@ -58,8 +65,8 @@ def load(folder: Path | None, compute: Compute, layers: tuple[int, ...] = ()) ->
         )
         offsets = batch.pop("offset_mapping")[0].numpy()  # (T, 2) characters
         states = model(batch["input_ids"], batch["attention_mask"])[0]  # (T, F), or (T, L', F)
-        mean = states.mean(0, keepdim=True)  # a single text has no padding
-        sentence = to_numpy(torch.nn.functional.normalize(mean, dim=-1))  # (1, F), or (1, L', F)
+        pooled = states[:1] if pooling == "cls" else states.mean(0, keepdim=True)  # a single text has no padding
+        sentence = to_numpy(torch.nn.functional.normalize(pooled, dim=-1))  # (1, F), or (1, L', F)
         last = states[:, -1] if layers else states
         cut = f"transcript cut to {longest} tokens" if len(states) == longest else ""
         made = split_layers("text", sentence, np.zeros(1, np.float32), layers)
@@ -67,6 +74,13 @@ def load(folder: Path | None, compute: Compute, layers: tuple[int, ...] = ()) ->
         return made | {"tokens": Output(to_numpy(last), token_seconds(transcript, offsets), cut)}
 
     return embed
+
+
+def longest_text(config: Any) -> int:
+    """Tokens that a text model has positions for; RoBERTa and its relatives count theirs from the padding's on."""
+    positions = int(getattr(config, "max_position_embeddings", LONGEST_TOKENS))
+    offset = config.model_type in ("roberta", "xlm-roberta", "mpnet")
+    return positions - (int(config.pad_token_id or 0) + 1 if offset else 0)
 
 
 def token_seconds(transcript: Transcript, offsets: np.ndarray) -> np.ndarray:

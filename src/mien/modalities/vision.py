@@ -23,10 +23,9 @@ from mien.modalities.base import (
     stack_rows,
 )
 from mien.schema import Media
+from mien.weights.own import image_statistics
 
 BATCH_CROPS = 16
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def prepare(media: Media) -> Prepared | Absent:
@@ -41,15 +40,19 @@ def prepare(media: Media) -> Prepared | Absent:
 
 
 def load(folder: Path | None, compute: Compute, layers: tuple[int, ...] = ()) -> Backbone:
-    """DINOv2: the normalised class token of each crop.
+    """DINOv2 or ViT: the class token of each crop, after the final normalisation.
+
+    Crops are normalised as the model's ``preprocessor_config.json`` says. Positions of a ViT that was trained on images
+    of another size than the crops are interpolated, as DINOv2's always are.
 
     With ``layers`` it also gives the class tokens of these layers, each through the final normalisation, as DINOv2's
     ``get_intermediate_layers(norm=True)`` does.
     """
+    assert folder is not None
     model = compile_backbone(
         lambda on: _ClassToken(pretrained("AutoModel", folder, on), layers), folder, compute, ({0: 2},), layers
     )
-    mean, std = (torch.tensor(v, device=compute.device).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    mean, std = (torch.tensor(v, device=compute.device).view(1, 3, 1, 1) for v in image_statistics(folder))
 
     def encode_crops(prepared: Prepared) -> Mapping[str, Output]:
         def tokens(part: slice) -> torch.Tensor:
@@ -72,12 +75,14 @@ class _ClassToken(torch.nn.Module):
         self.model = model
         self.layers = layers
 
+        self.options = {"interpolate_pos_encoding": True} if model.config.model_type == "vit" else {}
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         if not self.layers:
-            return self.model(images).pooler_output
-        found = self.model(images, output_hidden_states=True)
+            return self.model(images, **self.options).last_hidden_state[:, 0]
+        found = self.model(images, output_hidden_states=True, **self.options)
         below = [self.model.layernorm(states[:, 0]) for states in found.hidden_states[:-1]]
-        return choose_layers([*below, found.pooler_output], self.layers)
+        return choose_layers([*below, found.last_hidden_state[:, 0]], self.layers)
 
 
 VISION = Modality(

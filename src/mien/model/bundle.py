@@ -26,7 +26,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from mien.compute.device import choose_device
-from mien.config import Settings, with_local_limits
+from mien.config import Settings, with_local_limits, with_local_weights
 from mien.errors import Damaged, DataError, ModelError
 from mien.features.store import Packed
 from mien.model.card import card
@@ -49,6 +49,7 @@ from mien.storage.checksums import check_sums, write_sums
 from mien.storage.documents import check_document
 from mien.storage.files import atomic_folder, read_json, write_json
 from mien.subsets import subset_name
+from mien.weights.own import OwnBackbone
 
 FORMAT = "mien-model"
 VERSION = 1
@@ -71,6 +72,7 @@ class Bundle:
         models: hyper-parameters in which the K models differ.
         feature_provenance: how the training features were made, by modality.
         random_weights: whether the backbones had random weights, so that scores are meaningless.
+        backbones: backbones of one's own, by role; scoring needs the same bytes.
         provenance: data and store fingerprints, versions, results.
         quantiles: half-widths of the prediction intervals ``(E,)`` by available modalities (``"audio+text"``).
         folder: that it was read from; ``None`` before it is saved.
@@ -83,6 +85,7 @@ class Bundle:
     models: tuple[ModelSpec, ...]
     feature_provenance: Mapping[str, str]
     random_weights: bool
+    backbones: Mapping[str, OwnBackbone] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     quantiles: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     folder: Path | None = None
@@ -190,6 +193,11 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
         "feature_provenance": dict(bundle.feature_provenance),
         "random_weights": bundle.random_weights,
         "settings": bundle.settings.model_dump(mode="json"),
+        **(
+            {"backbones": {role: one.model_dump() for role, one in bundle.backbones.items()}}
+            if bundle.backbones
+            else {}
+        ),
     }
     with atomic_folder(folder) as part:
         write_json(part / _CONFIG, config)
@@ -210,7 +218,8 @@ def load_bundle(folder: Path, device: str | torch.device | None = None, local: S
         folder: the model or the run.
         device: of the model; by default that of ``local`` (``auto``: a GPU if there is one).
         local: settings for the limits of this machine (device, threads, time and memory per clip, its length and
-            size), by default ``Settings()``; those in the model are ignored.
+            size), by default ``Settings()``; those in the model are ignored. Also the places of its backbones of
+            one's own, if they were moved.
 
     Raises:
         ModelError: there is no model, or it is damaged, of another format, or newer than this version of mien.
@@ -231,7 +240,7 @@ def load_bundle(folder: Path, device: str | torch.device | None = None, local: S
         raise ModelError(
             f"{folder}: damaged model ({' '.join(str(error).split())[:300]}); train or fetch it again"
         ) from error
-    settings = with_local_limits(description.settings, local)
+    settings = with_local_weights(with_local_limits(description.settings, local), local)
     chosen = choose_device(settings.compute) if device is None else torch.device(device)
     return Bundle(
         module=module.to(chosen).requires_grad_(False),
@@ -241,6 +250,7 @@ def load_bundle(folder: Path, device: str | torch.device | None = None, local: S
         models=description.models,
         feature_provenance=description.feature_provenance,
         random_weights=description.random_weights,
+        backbones=description.backbones,
         provenance=provenance.model_dump(exclude_unset=True),
         quantiles={n.removeprefix(QUANTILES): v for n, v in tensors.items() if n.startswith(QUANTILES)},
         folder=folder,

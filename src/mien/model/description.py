@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from mien.config import ModalityName, Settings, Width
 from mien.model.network import ModelSpec, Multimodal, Unimodal
 from mien.storage.bounded import TensorHead
+from mien.weights.own import OwnBackbone
 
 QUANTILES = "quantiles."
 """Prefix of the half-widths of intervals among the names of the weights."""
@@ -56,6 +57,7 @@ class Description(_Part):
     feature_provenance: dict[str, str]
     random_weights: bool
     settings: Settings
+    backbones: dict[str, OwnBackbone] = Field(default_factory=dict)
 
 
 class _ShapesOnly(TorchFunctionMode):

@@ -10,7 +10,7 @@ from typing import Any
 
 from mien.modalities import MODALITIES
 from mien.weights import ENTRIES, SETS
-from mien.weights.licences import WeightLicence, elsewhere, licence_of
+from mien.weights.licences import WeightLicence, elsewhere, licence_of, licence_of_own
 
 DATA = (
     "mien does not know the licence of the data that a model was trained on: it is your own responsibility. The "
@@ -59,16 +59,22 @@ def licences_of(config: Mapping[str, Any]) -> Licences:
 
 def _in_use(config: Mapping[str, Any]) -> Iterator[WeightLicence]:
     """Backbones by the makers of the features; detectors and recognisers by the model's set of weights."""
-    entries = SETS[config["settings"]["weights"]]
+    weights = config["settings"]["weights"]
+    entries = SETS[weights if isinstance(weights, str) else weights["set"]]
+    own = {one["name"]: one for one in config.get("backbones", {}).values()}
     for modality, made in config["feature_provenance"].items():
         known = MODALITIES.get(modality)
         if known and not known.backbone_role and not known.front_roles:
             continue  # computed, not learned: no weights behind it
-        role = known.backbone_role or known.front_roles[0] if known and _table_name(made) else modality
+        is_known = known and (_table_name(made) or made.partition(" ")[0] in own)
+        role = known.backbone_role or known.front_roles[0] if known and is_known else modality
         for way in made.split(" + "):
-            name = _table_name(way)
-            yield licence_of(role, name) if name else elsewhere(role, way or "unknown")
-        fronts = known.front_roles if known and _table_name(made) else ()
+            name, first = _table_name(way), way.partition(" ")[0]
+            if first in own:
+                yield licence_of_own(role, first, own[first]["reference"], own[first]["licence"])
+            else:
+                yield licence_of(role, name) if name else elsewhere(role, way or "unknown")
+        fronts = known.front_roles if known and is_known else ()
         yield from (licence_of(front, entries[front]) for front in fronts if front in entries)
 
 

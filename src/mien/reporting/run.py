@@ -199,7 +199,7 @@ def record(run: Run, settings: Mapping[str, Any]) -> list[Any]:
         ),
         ("participants", f"{people[0]:,}, {people[1]:,}; {shared} on both sides" if people else "unknown"),
         *_inner_facts(split.get("inner")),
-        ("weights of the backbones", settings["weights"]),
+        ("weights of the backbones", _weights_text(settings["weights"])),
         ("prediction intervals", _intervals(run)),
         ("machine", f"{made['machine']}, {made['gpu'] or 'no GPU'}, Python {made['python']}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in made["versions"].items())),
@@ -218,6 +218,14 @@ def _inner_facts(inner: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     of = f", {people[0]:,} and {people[1]:,} participants" if people else ", participants unknown"
     return [("inner split", f"{inner['train']:,} clips for training, {inner['valid']:,} to choose epochs{of}: "
              f"{inner['rule']}")]  # fmt: skip
+
+
+def _weights_text(weights: Any) -> str:
+    """The set, and the backbones of one's own."""
+    if not isinstance(weights, dict):
+        return str(weights)
+    own = (f"{role}: {reference}" for role, reference in weights.items() if role != "set" and reference)
+    return ", ".join([str(weights.get("set")), *own])
 
 
 def _intervals(run: Run) -> str:

@@ -10,6 +10,7 @@ import torch
 
 from mien.config import Settings
 from mien.data.splits import Split
+from mien.features.extract import backbones_of
 from mien.features.store import Store
 from mien.model.bundle import Bundle, load_bundle
 from mien.model.inputs import ClipDataset
@@ -82,6 +83,7 @@ def bundle_of(run: RunState, module: Unimodal | Multimodal, modalities: tuple[st
     """A trained module as a model, without intervals and provenance."""
     stage = run.settings.stage2 if isinstance(module, Multimodal) else run.settings.stage1
     made = {name: run.store.provenance(name) for name in modalities}
+    own = {role: one for role, one in backbones_of(run.store.root).items() if one.name in " ".join(made.values())}
     return Bundle(
         module=module,
         targets=run.manifest.targets,
@@ -90,6 +92,7 @@ def bundle_of(run: RunState, module: Unimodal | Multimodal, modalities: tuple[st
         models=variants(run.settings, stage),
         feature_provenance=made,
         random_weights=any("random" in maker for maker in made.values()),
+        backbones=own,
     )
 
 

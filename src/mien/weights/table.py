@@ -12,6 +12,7 @@ Three kinds of source, one kind of result (a Hugging Face folder, or the recogni
 Trade-off: the table is written out rather than discovered, so that nothing can be fetched without review.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,9 @@ from typing import Literal
 from mien.storage.files import key_of
 from mien.weights.convert import dinov2_from_onnx, join_parts, whisper_from_ct2
 from mien.weights.tiny import make_audio, make_text, make_vision
+
+HUB = re.compile(r"([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})@([0-9a-f]{40})")
+"""A repository of the hub at a full commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,19 @@ class Entry:
         members = [(member.wheel, member.path, member.target, member.sha256) for member in self.members]
         build = (self.build.__name__, self.build_version) if self.build else None
         return key_of(self.kind, members, build, self.repository, self.revision, list(self.patterns), self.file)
+
+
+def hub_entry(reference: str) -> Entry:
+    """The entry of the weights cache for ``owner/name@commit``."""
+    match = HUB.fullmatch(reference)
+    assert match is not None, reference
+    repository, commit = match.groups()
+    name = f"{repository.replace('/', '--')}@{commit[:12]}"
+    patterns = ("*.safetensors", "*.json", "*.txt", "*.model", "README.md")
+    return Entry(
+        name, "hub", f"backbone of one's own, {repository}", "see its README.md",
+        repository=repository, revision=commit, patterns=patterns,
+    )  # fmt: skip
 
 
 def _members(wheel: str, folder: str, *files: tuple[str, int, str]) -> tuple[Member, ...]:
