@@ -195,8 +195,13 @@ _TYPES = {
 
 
 def _allowed(what: Mapping[str, Any]) -> str:
-    if "anyOf" in what:
-        return " or ".join(_allowed(one) for one in what["anyOf"])
+    for union in ("anyOf", "oneOf"):
+        if union in what:
+            return " or ".join(_allowed(one) for one in what[union])
+    if "$ref" in what:
+        return "a section"
+    if "const" in what:
+        return f"`{what['const']}`"
     if "enum" in what:
         return ", ".join(f"`{value}`" for value in what["enum"])
     kind = f"{_TYPES[what['type']]}" + (f" of {_TYPES[what['items']['type']]}s" if "items" in what else "")
