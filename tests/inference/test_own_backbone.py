@@ -23,7 +23,7 @@ from tests.weights.own import make_own
 WORDS = ("so happy", "very sad", "oh no", "great love", "what is this", "yes yes", "i am so happy", "no love")
 QUICK = [
     *("weights=tiny", "modalities=[text]", "seeds=[0, 1]", "compute.precision=float32", "backbone.text=layers"),
-    *("stage1.epochs=20", "stage2.epochs=20", "stage1.embedding=8", "stage2.hidden=8", "stage1.lr=1e-2"),
+    *("stage1.epochs=10", "stage2.epochs=10", "stage1.embedding=8", "stage2.hidden=8", "stage1.lr=1e-2"),
     "stage2.lr=1e-2",
 ]
 
