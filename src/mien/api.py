@@ -16,8 +16,8 @@ from mien.features.store import Store
 from mien.inference.predict import Model, load
 from mien.progress import counted
 from mien.schema import Manifest
-from mien.training.cross_validation import CrossValidation
 from mien.training.cross_validation import cross_validate as run_folds
+from mien.training.pooled import CrossValidation
 from mien.training.progress import EpochBar
 from mien.training.train import RunSummary
 from mien.training.train import train as train_run

@@ -4,6 +4,7 @@ The table in docs/log.md is printed by
 
     python -m tests.training.simulated optimism 400     # corpora
     python -m tests.training.simulated nested 200
+    python -m tests.training.simulated ridge 150
 """
 
 import sys
@@ -15,14 +16,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from mien.config import read_settings
+from mien.config import SplitSettings, read_settings
+from mien.data.splits import split_clips
+from mien.evaluation.evaluate import evaluate_targets
 from mien.features.store import Packed, Store
 from mien.features.writer import StoreWriter
 from mien.metrics import mean_defined, pearson
 from mien.model.bundle import load_bundle
 from mien.schema import EMOTIONS, Clip, ClipFeatures, Feature, Manifest
 from mien.training import train
-from mien.training.cross_validation import cross_validate, fold_folder
+from mien.training.cross_validation import cross_validate
+from mien.training.pooled import fold_folder, widened
 
 WIDTH, E = 16, len(EMOTIONS)
 MODALITIES = ("text", "vision")
@@ -117,14 +121,16 @@ def r_of(model: Path, clips: Clips) -> float:
     return float(mean_defined(pearson(bundle.bounded(scores), clips.labels)))
 
 
+def ridge_scores(fitted: Clips, other: Clips) -> np.ndarray:
+    """Scores of a ridge regression, relative to the mean of the clips that it was fitted to."""
+    x, z = (np.hstack([clips.features[m] for m in MODALITIES]) for clips in (fitted, other))
+    mean, y = x.mean(0), fitted.labels - fitted.labels.mean(0)
+    return (z - mean) @ np.linalg.solve((x - mean).T @ (x - mean) + 10 * np.eye(x.shape[1]), (x - mean).T @ y)
+
+
 def ridge_r(fitted: Clips, *others: Clips) -> list[float]:
     """Mean r of a ridge regression, of which nothing was chosen on anything: the r of an honest model."""
-    x, *rest = (np.hstack([clips.features[m] for m in MODALITIES]) for clips in (fitted, *others))
-    mean, level = x.mean(0), fitted.labels.mean(0)
-    weights = np.linalg.solve(
-        (x - mean).T @ (x - mean) + 10 * np.eye(x.shape[1]), (x - mean).T @ (fitted.labels - level)
-    )
-    return [float(pearson((z - mean) @ weights, c.labels).mean()) for z, c in zip(rest, others, strict=True)]
+    return [float(pearson(ridge_scores(fitted, clips), clips.labels).mean()) for clips in others]
 
 
 def fresh_clips(world: World, seed: int) -> Clips:
@@ -186,13 +192,39 @@ def _pooled_ridge(table, clips: Clips, fresh: Clips, folds: int) -> float:
     fold_of[[int(name) for name in table["clip"].to_pylist()]] = table["fold"].to_numpy()
     scores, true = np.empty_like(clips.labels), []
     for fold in range(folds):
-        own, held = part(clips, fold_of != fold), part(clips, fold_of == fold)
-        x, z = (np.hstack([c.features[m] for m in MODALITIES]) for c in (own, held))
-        mean, level = x.mean(0), own.labels.mean(0)
-        gram = (x - mean).T @ (x - mean) + 10 * np.eye(x.shape[1])
-        scores[fold_of == fold] = level + (z - mean) @ np.linalg.solve(gram, (x - mean).T @ (own.labels - level))
+        own = part(clips, fold_of != fold)
+        scores[fold_of == fold] = ridge_scores(own, part(clips, fold_of == fold))
         true += ridge_r(own, fresh)
     return float(pearson(scores, clips.labels).mean()) - float(np.mean(true))
+
+
+def ridge_folds(
+    corpora: int, people: int, world: World, folds: int, resamples: int = 1000
+) -> Iterator[tuple[float, float, bool, bool, bool]]:
+    """What pooling costs, without networks: by corpus, pooled r minus true r of a ridge by its scores as they are, and
+    relative to the level of each fold; whether the interval of the first misses, and those of the second, as it is and
+    widened."""
+    for seed in range(corpora):
+        clips, fresh = world.draw(people, 8 * people, np.random.default_rng([seed, people])), fresh_clips(world, seed)
+        named = [Clip(str(i), Path("x"), participant=f"p{p}", labels=(0.0,)) for i, p in enumerate(clips.who)]
+        manifest = Manifest(Path("x"), ("x",), tuple(named))
+        relative, level, true = np.empty_like(clips.labels), np.empty_like(clips.labels), []
+        for fold in range(folds):
+            held = {
+                clip.id for clip in split_clips(manifest, SplitSettings(kind="kfold", folds=folds, fold=fold)).valid
+            }
+            out = np.array([clip.id in held for clip in named])
+            own, others = part(clips, ~out), part(clips, out)
+            relative[out], level[out] = ridge_scores(own, others), own.labels.mean(0)
+            true += ridge_r(own, fresh)
+        truth, who = float(np.mean(true)), [f"p{person}" for person in clips.who]
+        names = ("x",) * E
+        (_, raw), (_, fair) = (
+            evaluate_targets(names, scores, clips.labels, who, resamples, seed)
+            for scores in (relative + level, relative)
+        )
+        missed = [not found.low <= truth <= found.high for found in (raw, fair, widened(fair, folds))]
+        yield raw.value - truth, fair.value - truth, missed[0], missed[1], missed[2]
 
 
 def mean_and_error(values: np.ndarray) -> tuple[float, float]:
@@ -213,6 +245,11 @@ if __name__ == "__main__":
             rows = np.array(list(optimism(count, World(), select, sets)))
             _print([select, f"ridge beside {select}"], rows)
             _print([f"{select} - ridge"], rows[:, :1] - rows[:, 1:])
+    elif sys.argv[1] == "ridge":
+        for who, folds in ((20, 5), (8, 4)):
+            rows = np.array(list(ridge_folds(count, who, World(signal=0.4), folds)), float)
+            _print([f"{who} people, scores as they are", f"{who} people, relative to the level"], rows[:, :2])
+            print("coverage as they are, relative, widened:", *(1 - rows[:, 2:].mean(0)).round(3))
     else:
         for who in map(int, sys.argv[3:] or ("20", "8")):
             rows = np.array(list(nested(count, who, World(signal=0.4))), float)

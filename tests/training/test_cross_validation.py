@@ -18,7 +18,8 @@ from mien.errors import DataError, ModelError, OutputError
 from mien.features.store import Store
 from mien.metrics import mean_defined, pearson
 from mien.schema import Manifest
-from mien.training.cross_validation import CrossValidation, cross_validate
+from mien.training.cross_validation import cross_validate
+from mien.training.pooled import CrossValidation
 from tests.training.planted import planted
 
 QUICK = [
@@ -65,12 +66,14 @@ def test_the_pooled_r_is_over_all_clips_at_once_with_people_resampled(made: Made
     result, names = made.result, made.manifest.targets
     table = pq.read_table(result.folder / "predictions.parquet")
     scores, rated = (np.stack([table[f"{k} {n}"].to_numpy() for n in names], -1) for k in ("predicted", "rated"))
-    r = pearson(scores, rated)
+    fold = np.array(table["fold"])
+    levels = np.stack([one.level for one in result.folds])
+    r = pearson(scores - levels[fold], rated)  # what a fold's models learned of the mean of the others is taken away
+    assert np.ptp(levels, 0).min() > 0
     np.testing.assert_allclose([target.r.value for target in result.targets], r, atol=1e-6)
     assert result.mean_r.value == pytest.approx(float(mean_defined(r)), abs=1e-6)
     assert 0.1 < result.mean_r.low < result.mean_r.value < result.mean_r.high  # by chance, the deviation is .035
     assert (result.clips, result.people, result.resampled) == (140, 35, "participants")
-    fold = np.array(table["fold"])
     for one in result.folds:
         np.testing.assert_allclose(one.r, pearson(scores[fold == one.fold], rated[fold == one.fold]), atol=1e-6)
     assert sum(one.clips for one in result.folds) == 140 and sum(one.people or 0 for one in result.folds) == 35

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mien.study.study import Estimate
     from mien.study.tune import Search
     from mien.training import RunSummary
-    from mien.training.cross_validation import CrossValidation
+    from mien.training.pooled import CrossValidation
 
 
 def print_run(summary: "RunSummary") -> None:

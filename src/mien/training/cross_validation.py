@@ -8,91 +8,34 @@
     OUT/results.json          pooled r with intervals, r of each fold
 
 The trade-off: r is computed once, over the out-of-fold scores of all clips, because a fold of a few people says little.
-Models of different folds differ a little in mean and spread, which lowers a pooled r; r per fold is given beside it. It
-estimates the r of a model that is trained on the clips of one fold's inner split, fewer than all.
+``pooled.py`` has the corrections that make it fair. The estimate is of a model trained on two thirds of the clips: an
+inner part of all folds but one.
 
 Source: S. Varma, R. Simon, "Bias in error estimation when using cross-validation for model selection", BMC
 Bioinformatics 7 (2006) 91.
-Shapes: ``N`` clips, ``E`` emotions.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 import torch
 
 from mien.compute.device import choose_threads
 from mien.config import Settings, with_changes
 from mien.data.splits import split_clips
 from mien.errors import DataError, MienError, OutputError
-from mien.evaluation.evaluate import evaluate_targets
-from mien.evaluation.results import TargetResult
-from mien.evaluation.subgroups import interval_notes, participants_of
 from mien.features.store import Store
-from mien.metrics import Interval, mean_defined, pearson
 from mien.scale import Failed, run
 from mien.schema import Clip, Manifest
-from mien.scores.tables import write_table
-from mien.storage.bounded import read_parquet
-from mien.storage.documents import plain
 from mien.storage.exclusive import exclusive_writer
-from mien.storage.files import write_json
+from mien.training.pooled import CrossValidation, fold_folder, level_of, pooled, write_results
 from mien.training.run_state import Log
 from mien.training.stage1 import EpochCallback
 from mien.training.train import train
 
-FORMAT, VERSION = "mien-cross-validation", 1
 FEWEST_TO_TRAIN = 2
 """Participants that a fold must leave for training, so that they can be divided."""
-
-
-@dataclass(frozen=True)
-class FoldResult:
-    """Agreement on the clips that one fold held out.
-
-    Attributes:
-        fold: counted from 0.
-        clips, people: held out; ``people`` is ``None`` unless known for every clip of the data.
-        r: ``(E,)`` Pearson; ``nan`` where undefined, as with a single clip.
-        mean_r: over the emotions for which it is defined.
-    """
-
-    fold: int
-    clips: int
-    people: int | None
-    r: npt.NDArray[np.float64]
-    mean_r: float
-
-
-@dataclass(frozen=True)
-class CrossValidation:
-    """The result of a nested cross-validation.
-
-    Attributes:
-        folder: with ``predictions.parquet`` and ``results.json``.
-        targets: metrics of the pooled out-of-fold scores by emotion, r with its interval.
-        mean_r: mean r over the emotions for which it is defined, with its interval.
-        clips: rated clips.
-        people: participants; ``None`` unless known for every clip.
-        resampled: ``participants`` or ``clips``: the unit of the bootstrap.
-        folds: r of each fold.
-        table: a row per clip: ``clip``, ``participant``, ``fold``, ``rated Joy`` …, ``predicted Joy`` ….
-        notes: caveats, one line each.
-    """
-
-    folder: Path
-    targets: tuple[TargetResult, ...]
-    mean_r: Interval
-    clips: int
-    people: int | None
-    resampled: str
-    folds: tuple[FoldResult, ...]
-    table: pa.Table
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -178,14 +121,10 @@ def cross_validate(
             dips[fold] = found
             log_line(f"fold {fold}: done, {len(dips)} of {folds}")
         notes += [f"fold {fold}: {note}" for fold in sorted(dips) for note in dips[fold]]
-        result = _pooled(manifest, out, held_out, notes)
-        _write(result, manifest, nested)
+        levels = [level_of(out, fold, Store(features)) for fold in range(folds)]
+        result = pooled(manifest, out, held_out, levels, notes)
+        write_results(result, manifest, nested)
     return result
-
-
-def fold_folder(out: Path, fold: int) -> Path:
-    """The run folder of a fold."""
-    return out / "folds" / str(fold)
 
 
 def _nested(settings: Settings, folds: int) -> Settings:
@@ -230,64 +169,3 @@ def _check_out(out: Path) -> None:
     written = [name for name in ("predictions.parquet", "predictions.csv", "results.json") if (out / name).exists()]
     if written and not (out / "folds").is_dir():
         raise OutputError(f"{out}: holds {written[0]}, but no cross-validation; choose another folder with --out")
-
-
-def _pooled(manifest: Manifest, out: Path, held_out: Sequence[Sequence[Clip]], notes: list[str]) -> CrossValidation:
-    """The out-of-fold scores of all folds in one table, and their agreement with the ratings."""
-    tables = [read_parquet(fold_folder(out, fold) / "predictions.parquet") for fold in range(len(held_out))]
-    kinds = {"rated": "rated", "fused": "predicted"}
-    parts = [
-        pa.table(
-            {
-                "clip": table["clip"].cast(pa.string()),
-                "participant": table["participant"].cast(pa.string()),
-                "fold": pa.array([fold] * table.num_rows, pa.int64()),
-                **{f"{to} {name}": table[f"{of} {name}"] for of, to in kinds.items() for name in manifest.targets},
-            }
-        )
-        for fold, table in enumerate(tables)
-    ]
-    table = pa.concat_tables(parts)
-    scores, rated = (
-        np.stack([table[f"{kind} {name}"].to_numpy(zero_copy_only=False) for name in manifest.targets], -1)
-        for kind in ("predicted", "rated")
-    )
-    clips = [clip for fold in held_out for clip in fold]
-    assert [clip.id for clip in clips] == table["clip"].to_pylist(), "a fold scored other clips than it holds out"
-    people = participants_of(clips)
-    targets, mean_r = evaluate_targets(manifest.targets, scores, rated, people)
-    notes = [*notes, *interval_notes([clip.participant for clip in clips], rated)]
-    fold_of = np.array(table["fold"])
-    results = [
-        _fold(fold, held, scores[fold_of == fold], rated[fold_of == fold], people is not None)
-        for fold, held in enumerate(held_out)
-    ]
-    return CrossValidation(
-        out, targets, mean_r, len(clips), len(set(people)) if people else None,
-        "participants" if people else "clips", tuple(results), table, tuple(notes),
-    )  # fmt: skip
-
-
-def _fold(fold: int, clips: Sequence[Clip], scores: npt.NDArray, rated: npt.NDArray, known: bool) -> FoldResult:
-    r = pearson(scores, rated)
-    people = len({clip.participant for clip in clips}) if known else None
-    return FoldResult(fold, len(clips), people, r, float(mean_defined(r)))
-
-
-def _write(result: CrossValidation, manifest: Manifest, nested: Settings) -> None:
-    for suffix in ("parquet", "csv"):
-        write_table(result.table, result.folder / f"predictions.{suffix}")
-    record = {
-        "format": FORMAT,
-        "version": VERSION,
-        "data": manifest.source.name,
-        "clips": result.clips,
-        "people": result.people,
-        "resampled": result.resampled,
-        "mean_r": asdict(result.mean_r),
-        "targets": [asdict(target) for target in result.targets],
-        "folds": [asdict(fold) for fold in result.folds],
-        "notes": result.notes,
-        "settings": nested.model_dump(mode="json"),
-    }
-    write_json(result.folder / "results.json", plain(record))

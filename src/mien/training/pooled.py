@@ -1,0 +1,191 @@
+"""The out-of-fold scores of a cross-validation in one table, their agreement with the ratings, and its files.
+
+Two corrections make a pooled r fair. The people held out raise the mean rating of the others when their own is low, and
+a model learns that mean: so, for r only, the scores of a fold are taken relative to the mean score of the clips that
+trained its models (their ``level``). And folds share most of their training clips, so the bootstrap interval, which
+takes the scores for independent of each other, is widened by Nadeau and Bengio's factor. ``docs/log.md`` has the
+simulation.
+
+Sources: B. Parker, S. Guenter, J. Bedo, BMC Bioinformatics 8 (2007) 326 (pooled scores are biased by the means of the
+folds); C. Nadeau, Y. Bengio, Machine Learning 52 (2003) 239; S. Bates, T. Hastie, R. Tibshirani, JASA 119 (2024) 1434
+(intervals of cross-validation that ignore shared training clips are too narrow).
+Shapes: ``N`` clips, ``E`` emotions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from mien.config import Settings
+from mien.evaluation.evaluate import evaluate_targets
+from mien.evaluation.results import TargetResult
+from mien.evaluation.seen_clips import run_split
+from mien.evaluation.subgroups import interval_notes, participants_of
+from mien.features.store import Store
+from mien.metrics import Interval, mean_defined, pearson
+from mien.model.bundle import load_bundle
+from mien.schema import Clip, Manifest
+from mien.scores.tables import write_table
+from mien.storage.bounded import read_parquet
+from mien.storage.documents import plain
+from mien.storage.files import write_json
+
+FORMAT, VERSION = "mien-cross-validation", 1
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """Agreement on the clips that one fold held out.
+
+    Attributes:
+        fold: counted from 0.
+        clips, people: held out; ``people`` is ``None`` unless known for every clip of the data.
+        r: ``(E,)`` Pearson; ``nan`` where undefined, as with a single clip.
+        mean_r: over the emotions for which it is defined.
+        level: ``(E,)`` mean score of the clips that trained the models.
+    """
+
+    fold: int
+    clips: int
+    people: int | None
+    r: npt.NDArray[np.float64]
+    mean_r: float
+    level: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """The result of a nested cross-validation.
+
+    Attributes:
+        folder: with ``predictions.parquet`` and ``results.json``.
+        targets: metrics of the pooled out-of-fold scores by emotion; r, with its interval, is of the scores relative to
+            the ``level`` of their fold.
+        mean_r: mean r over the emotions for which it is defined, with its interval.
+        clips: rated clips.
+        people: participants; ``None`` unless known for every clip.
+        resampled: ``participants`` or ``clips``: the unit of the bootstrap.
+        folds: r of each fold.
+        table: a row per clip: ``clip``, ``participant``, ``fold``, ``rated Joy`` …, ``predicted Joy`` ….
+        notes: caveats, one line each.
+    """
+
+    folder: Path
+    targets: tuple[TargetResult, ...]
+    mean_r: Interval
+    clips: int
+    people: int | None
+    resampled: str
+    folds: tuple[FoldResult, ...]
+    table: pa.Table
+    notes: tuple[str, ...]
+
+
+def fold_folder(out: Path, fold: int) -> Path:
+    """The run folder of a fold."""
+    return out / "folds" / str(fold)
+
+
+def level_of(out: Path, fold: int, store: Store) -> npt.NDArray[np.float64]:
+    """``(E,)`` mean score, by the models of a fold, of the clips that trained them."""
+    bundle = load_bundle(fold_folder(out, fold))
+    known = run_split(bundle)
+    assert known is not None, "a fold lies in its run folder"
+    ids = sorted(known.train)
+    scores = bundle.score({name: store.gather(name, ids) for name in bundle.modalities})
+    return bundle.bounded(scores).mean(0).astype(np.float64)
+
+
+def widened(found: Interval, folds: int) -> Interval:
+    """An interval of independent clips, widened for folds that share training clips.
+
+    The variance of a mean over K folds is 1 + K / (K - 1) times that of as many independent clips.
+
+    >>> round(widened(Interval(0.5, 0.45, 0.55), 5).low, 3)  # .5 - .05 * sqrt(1 + 5 / 4)
+    0.425
+    """
+    factor = np.sqrt(1 + folds / (folds - 1))
+    ends = (found.value + factor * (end - found.value) for end in (found.low, found.high))
+    return Interval(found.value, *(float(np.clip(end, -1, 1)) for end in ends))
+
+
+def pooled(
+    manifest: Manifest,
+    out: Path,
+    held_out: Sequence[Sequence[Clip]],
+    levels: Sequence[npt.NDArray[np.float64]],
+    notes: list[str],
+) -> CrossValidation:
+    """The out-of-fold scores of all folds in one table, and their agreement with the ratings."""
+    tables = [read_parquet(fold_folder(out, fold) / "predictions.parquet") for fold in range(len(held_out))]
+    kinds = {"rated": "rated", "fused": "predicted"}
+    parts = [
+        pa.table(
+            {
+                "clip": table["clip"].cast(pa.string()),
+                "participant": table["participant"].cast(pa.string()),
+                "fold": pa.array([fold] * table.num_rows, pa.int64()),
+                **{f"{to} {name}": table[f"{of} {name}"] for of, to in kinds.items() for name in manifest.targets},
+            }
+        )
+        for fold, table in enumerate(tables)
+    ]
+    table = pa.concat_tables(parts)
+    scores, rated = (
+        np.stack([table[f"{kind} {name}"].to_numpy(zero_copy_only=False) for name in manifest.targets], -1)
+        for kind in ("predicted", "rated")
+    )
+    clips = [clip for fold in held_out for clip in fold]
+    assert [clip.id for clip in clips] == table["clip"].to_pylist(), "a fold scored other clips than it holds out"
+    people = participants_of(clips)
+    fold_of = np.array(table["fold"])
+    scored, _ = evaluate_targets(manifest.targets, scores, rated, people)
+    relative, mean_r = evaluate_targets(manifest.targets, scores - np.stack(levels)[fold_of], rated, people)
+    folds = len(held_out)
+    targets = tuple(replace(one, r=widened(other.r, folds)) for one, other in zip(scored, relative, strict=True))
+    notes = [*notes, *interval_notes([clip.participant for clip in clips], rated)]
+    results = [
+        _fold(fold, held, scores[fold_of == fold], rated[fold_of == fold], people is not None, levels[fold])
+        for fold, held in enumerate(held_out)
+    ]
+    return CrossValidation(
+        out, targets, widened(mean_r, folds), len(clips), len(set(people)) if people else None,
+        "participants" if people else "clips", tuple(results), table, tuple(notes),
+    )  # fmt: skip
+
+
+def _fold(
+    fold: int,
+    clips: Sequence[Clip],
+    scores: npt.NDArray,
+    rated: npt.NDArray,
+    known: bool,
+    level: npt.NDArray[np.float64],
+) -> FoldResult:
+    r = pearson(scores, rated)
+    people = len({clip.participant for clip in clips}) if known else None
+    return FoldResult(fold, len(clips), people, r, float(mean_defined(r)), level)
+
+
+def write_results(result: CrossValidation, manifest: Manifest, nested: Settings) -> None:
+    """Write ``predictions.parquet``, ``predictions.csv`` and ``results.json``."""
+    for suffix in ("parquet", "csv"):
+        write_table(result.table, result.folder / f"predictions.{suffix}")
+    record = {
+        "format": FORMAT,
+        "version": VERSION,
+        "data": manifest.source.name,
+        "clips": result.clips,
+        "people": result.people,
+        "resampled": result.resampled,
+        "mean_r": asdict(result.mean_r),
+        "targets": [asdict(target) for target in result.targets],
+        "folds": [asdict(fold) for fold in result.folds],
+        "notes": result.notes,
+        "settings": nested.model_dump(mode="json"),
+    }
+    write_json(result.folder / "results.json", plain(record))
