@@ -7,6 +7,7 @@
         SHA256SUMS                   of these two tables
         audio.npy  audio.seconds.npy (sum of T, F) float16 and (sum of T,) float32: all clips, packed one after another
     pending/<clip>.safetensors       finished clips until their shard is complete
+    inputs/                          what the backbones read, if it is kept (``kept_inputs.py``)
 
 The trade-off: a finished clip is written at once to a small file of its own, and is moved into its shard when all the
 clips of that shard are done. Killing the writer at any moment loses only the clips in progress, and because shards are
