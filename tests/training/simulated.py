@@ -37,6 +37,7 @@ SMALL = [
     *("seeds=[0,1]", "modalities=[text,vision]", "stage1.embedding=16", "stage2.hidden=16", "stage1.lr=5e-3"),
     *("stage2.lr=2e-3", "stage1.epochs=20", "stage2.epochs=20", "stage1.patience=0", "stage2.patience=0"),
     *("compute.precision=float32", "stage1.dropout=0.45", "stage2.dropout=0.45"),
+    *("stage1.weight_decay=0.01", "stage2.weight_decay=0.01"),
     *("stage1.schedule=plateau", "stage2.schedule=plateau", "stage1.plateau_patience=2", "stage2.plateau_patience=2"),
 ]
 """Small widths and few epochs, all of which are candidates for the best. What depends on the defaults is set here."""

@@ -25,7 +25,8 @@ from tests.training.planted import planted
 QUICK = [
     *("seeds=[0,1]", "modalities=[text,motion]", "stage1.epochs=6", "stage1.motion_epochs=6", "stage1.embedding=16"),
     *("stage1.motion_embedding=8", "stage2.epochs=6", "stage2.hidden=16", "compute.precision=float32"),
-    *("stage1.lr=1e-2", "stage2.lr=3e-3"),
+    *("stage1.lr=1e-2", "stage2.lr=3e-3", "stage1.weight_decay=0.01", "stage2.weight_decay=0.01"),
+    *("stage1.dropout=0.45", "stage2.dropout=0.45"),
 ]
 SETTINGS = read_settings(overrides=QUICK)
 

@@ -25,6 +25,7 @@ from mien.training.state import TrainingJob
 
 WIDTH, E, EPOCHS, RISE = 48, 6, 40, 0.1
 FIXED = ["stage1.embedding=32", "stage1.lr=4e-3", "stage1.dropout=0.1", "seeds=[0,1,2]"]
+FIXED += ["stage1.weight_decay=0.01", "stage1.batch_size=256", "stage1.clip_norm=1.0"]
 OLD = {"patience": 6, "plateau_patience": 2}
 
 
