@@ -84,18 +84,8 @@ def test_seeds_stop_in_it_with_a_patience_of_6_and_a_plateau_of_2_and_are_named(
     assert "1 of 3 seeds went on to .9" in note and note.endswith("raise stage2.patience (and stage2.plateau_patience)")
 
 
-def _is_old(stage: FitSettings) -> bool:
-    return 0 < stage.patience <= OLD["patience"]
-
-
 @pytest.mark.parametrize("name", ["stage1", "stage2"])
 def test_no_seed_stops_in_it_with_the_defaults(name: str) -> None:
     stage = getattr(Settings(), name)
-    if _is_old(stage):
-        pytest.xfail(f"{name}.patience is still {stage.patience}, with which seeds stop in the dip")
     assert survivors(stage).all()
     assert stopped_in_a_dip(trained(stage)) == ([], [])
-
-
-def test_no_seed_stops_in_it_with_a_patience_of_20_and_a_plateau_of_6() -> None:
-    assert survivors(changed(patience=20, plateau_patience=6)).all()

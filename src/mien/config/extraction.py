@@ -90,11 +90,11 @@ class SpeechSettings(Section):
 class BackboneSettings(Section):
     """How a model uses each pretrained backbone."""
 
-    text: BackboneUse = "frozen"
+    text: BackboneUse = "layers"
     """``frozen`` reads the last layer. ``layers`` also extracts the other layers, as a feature of its own
-    (``text_layers``); the encoder learns a weight for each."""
+    (``text_layers``); the encoder learns a weight for each. Imported and synthetic features have no layers."""
     audio: BackboneUse = "frozen"
-    """As ``text``, for audio (``audio_layers``)."""
+    """As ``text``, for audio (``audio_layers``, much larger than those of text)."""
     vision: BackboneUse = "frozen"
     """As ``text``, for vision (``vision_layers``)."""
     text_layers: Layers = "all"

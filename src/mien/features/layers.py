@@ -90,6 +90,8 @@ def without_layers(provenance: str) -> str:
 def inputs_of(store: Store, backbone: BackboneSettings, modalities: Iterable[str]) -> dict[str, StoredInput]:
     """What a model with these settings reads from a store, by modality.
 
+    Imported and synthetic features have no layers: their only sequence is read.
+
     Raises:
         DataError: the store lacks layers that the settings name; the message says how to extract them.
         StoreError: its clips have different layers.
@@ -104,10 +106,15 @@ def _input_of(store: Store, backbone: BackboneSettings, modality: Modality) -> S
     made = {row.provenance for (_, name), row in store.rows.items() if name == feature and row.steps}
     if not made and modality.name not in store.modalities:
         return StoredInput(feature)  # the modality is missing altogether
+    if not made and not any(row.origin for (_, name), row in store.rows.items() if name == modality.name):
+        return StoredInput(modality.name)
     remedy = f"run the mien extract command that made it again, with --set backbone.{modality.name}=layers"
     found = {match[1] for match in map(_LAYERS.search, made) if match}
     if not found:
-        raise DataError(f"{store.root}: no {feature}, which backbone.{modality.name}: layers reads; {remedy}")
+        raise DataError(
+            f"{store.root}: no {feature}, which backbone.{modality.name}: layers reads; {remedy}, or read the last "
+            f"layer alone with --set backbone.{modality.name}=frozen"
+        )
     if len(found) > 1:
         raise StoreError(f"{store.root}: {feature} has layers {' and '.join(sorted(found))}; {remedy}")
     stored = tuple(map(int, found.pop().split(",")))
@@ -150,9 +157,19 @@ def _has_layers(store: Store, read: StoredInput, modality: str, clip: str) -> bo
 def with_read_layers(settings: Settings, inputs: Mapping[str, StoredInput]) -> Settings:
     """Settings in which the layers that a model reads are numbers, so that new clips give the same.
 
+    A modality without layers in the store is ``frozen``.
+
     Args:
         settings: of the run.
         inputs: from ``inputs_of``.
     """
-    layers = {f"backbone.{name}_layers": read.layers for name, read in inputs.items() if read.layers}
-    return with_changes(settings, layers, "layers") if layers else settings
+    changes: dict[str, object] = {
+        f"backbone.{name}_layers": read.layers for name, read in inputs.items() if read.layers
+    }
+    changes |= {f"backbone.{name}": "frozen" for name in inputs if is_without_layers(settings.backbone, inputs, name)}
+    return with_changes(settings, changes, "layers") if changes else settings
+
+
+def is_without_layers(backbone: BackboneSettings, inputs: Mapping[str, StoredInput], modality: str) -> bool:
+    """Whether layers of a modality are asked for, but its features were imported or synthesised and have none."""
+    return backbone.reads_layers(modality) and inputs[modality].feature == modality

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from mien.compute.device import choose_threads
+from mien.features.layers import inputs_of
 from mien.features.source_files import check_unchanged
 from mien.features.store import Store
-from mien.modalities import get_modalities
 from mien.model.heads import HEADS
 from mien.scale import Failed, run
 from mien.schema import Manifest
@@ -150,7 +150,7 @@ def _operations(context: StudyContext, store: Store, work: Work) -> float:
         return 1e12 * len(work.cells)
     names = (work.modality,) if isinstance(work, EncoderJob) else settings.modalities
     stage = settings.stage1 if isinstance(work, EncoderJob) else settings.stage2
-    read = [modality.main_feature(settings.backbone) for modality in get_modalities(names)]
+    read = [one.feature for one in inputs_of(store, settings.backbone, names).values()]
     rows = [row for (_, name), row in store.rows.items() if name in read and row.steps]
     longest = settings.stage1.longest_steps
     pooling = 4.0 * sum(min(row.steps, longest) * row.width for row in rows)  # scores and averages

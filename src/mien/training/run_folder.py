@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 
-from mien.config import LOCAL_MEDIA, Settings
+from mien.config import LOCAL_MEDIA, BackboneSettings, Settings
 from mien.data.splits import Split
 from mien.data.synthetic import count_synthetic
 from mien.errors import Damaged, DataError, ModelError
@@ -83,7 +83,8 @@ def open_run(folder: Path, settings: Settings, manifest: Manifest, store: str) -
 
 
 def _defaults() -> dict[str, Any]:
-    return Settings().model_dump(mode="json")
+    """Values of settings that an earlier version did not have: without the setting, it read the last layer."""
+    return Settings(backbone=BackboneSettings(text="frozen")).model_dump(mode="json")
 
 
 def _completed(known: Any, defaults: Mapping[str, Any]) -> Any:

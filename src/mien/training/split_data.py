@@ -17,7 +17,7 @@ from mien.compute.device import choose_device, choose_precision
 from mien.config import Settings
 from mien.data.splits import Split, inner_split, labels_of
 from mien.errors import DataError
-from mien.features.layers import StoredInput, gather, inputs_of
+from mien.features.layers import StoredInput, gather, inputs_of, is_without_layers
 from mien.features.store import Store
 from mien.modalities import get_modalities
 from mien.model.inputs import ClipDataset, PackedSteps, load_dataset
@@ -56,6 +56,11 @@ class SplitData:
         inputs = inputs_of(store, settings.backbone, settings.modalities)
         self.widths, self.notes = feature_widths(store, inputs, self.inner or split)
         self.inputs = {name: inputs[name] for name in self.widths}
+        self.notes += tuple(
+            f"{name}: its features were imported or synthesised, and have no layers: the only one is read"
+            for name in self.widths
+            if is_without_layers(settings.backbone, inputs, name)
+        )
         self.layers = {name: len(read.layers) for name, read in self.inputs.items() if read.layers}
         self.device = choose_device(settings.compute)
         self.precision = choose_precision(settings.compute, self.device)
