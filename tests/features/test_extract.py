@@ -23,7 +23,9 @@ from tests.media.clips import make_clip, tone
 from tests.workers import decoders
 
 AUDIO = read_settings(overrides=["weights=tiny", "modalities=[audio]", "compute.precision=float32"])
-TEXT_AUDIO = read_settings(overrides=["weights=tiny", "modalities=[text, audio]", "compute.precision=float32"])
+TEXT_AUDIO = read_settings(
+    overrides=["weights=tiny", "backbone.text=frozen", "modalities=[text, audio]", "compute.precision=float32"]
+)
 
 
 def audio_clip(path: Path, seconds: float, pitch: float = 1.0) -> Path:
@@ -109,10 +111,10 @@ def changed(folder: Path, store: Path, settings: Settings) -> set[tuple[str, str
 
 def test_a_setting_recomputes_what_it_touches_and_nothing_else(folder: Path, tmp_path: Path) -> None:
     run(read_manifest(folder), tmp_path, TEXT_AUDIO)
-    overrides = ["weights=tiny", "modalities=[text, audio]", "compute.precision=float32"]
+    overrides = ["weights=tiny", "modalities=[text, audio]", "backbone.text=frozen", "compute.precision=float32"]
     assert changed(folder, tmp_path, read_settings(overrides=[*overrides, "media.vision_fps=2"])) == set()
     assert changed(folder, tmp_path, read_settings(overrides=[*overrides, "speech.vad_threshold=0.4"])) == set()
-    other = [*overrides[:2], "compute.precision=bfloat16"]
+    other = [*overrides[:3], "compute.precision=bfloat16"]
     everything = {(clip, name) for clip in ("a", "b", "süß c") for name in ("text", "tokens", "audio")}
     assert changed(folder, tmp_path, read_settings(overrides=other)) == everything
 
@@ -162,7 +164,9 @@ def test_a_folder_without_videos_gives_the_features_of_its_other_files(tmp_path:
     """Audio and text as the challenge provides them; motion needs the video, which does not exist."""
     sound = make_clip(tmp_path / "sound.wav", codec=None, sound="pcm_s16le")
     clip = Clip("a", tmp_path / "raw" / "a.mp4", transcript="so there", sound=sound)
-    settings = read_settings(overrides=["weights=tiny", "modalities=[text,audio,motion]", "speech.source=provided"])
+    settings = read_settings(
+        overrides=["weights=tiny", "backbone.text=frozen", "modalities=[text,audio,motion]", "speech.source=provided"]
+    )
     (outcome,) = extract(Manifest(tmp_path, (), (clip,)), tmp_path / "store", settings)
     assert outcome.failure is None
     made = {feature.modality: feature.status for feature in outcome.made.features}

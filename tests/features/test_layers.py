@@ -23,7 +23,13 @@ from mien.weights import Weights
 from mien.weights.tiny import WIDTH
 from tests.features.test_extract import audio_clip, run
 
-TINY = ["weights=tiny", "modalities=[text, audio]", "compute.precision=float32", "compute.engine=torch"]
+TINY = [
+    "weights=tiny",
+    "backbone.text=frozen",
+    "modalities=[text, audio]",
+    "compute.precision=float32",
+    "compute.engine=torch",
+]
 LAYERS = ["backbone.text=layers", "backbone.audio=layers"]
 
 
@@ -122,7 +128,7 @@ def test_a_frozen_model_does_not_read_the_layers(stored: Path, tmp_path: Path) -
         file.write_bytes(b"")
     store = Store(tmp_path / "store")
     for name in ("text", "audio"):
-        read = inputs_of(store, BackboneSettings(), [name])[name]
+        read = inputs_of(store, BackboneSettings(text="frozen"), [name])[name]
         assert gather(store, read, name, ["a", "b"]).width == WIDTH
     with pytest.raises(StoreError, match="audio_layers"):
         gather(store, inputs_of(store, settings(*LAYERS).backbone, ["audio"])["audio"], "audio", ["a"])

@@ -145,7 +145,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
 
 
 def extractor(windows: Windows | None, count: Counter[str] | None = None) -> tuple[Extractor, dict[str, Counted]]:
-    settings = read_settings(overrides=["weights=tiny", "modalities=[text, audio]"])
+    settings = read_settings(overrides=["weights=tiny", "modalities=[text, audio]", "backbone.text=frozen"])
     made = Extractor(plan(settings, windows=windows))
     made.engines.senses = SimpleNamespace(
         transcriber=KnownTranscript(), decoder=DecoderClient(settings.media, settings.compute)
@@ -193,7 +193,7 @@ def test_there_are_no_windows_unless_requested(clip: Clip) -> None:
 
 
 def test_text_alone_has_no_length_and_so_no_windows(tmp_path: Path) -> None:
-    settings = read_settings(overrides=["weights=tiny", "modalities=[text]"])
+    settings = read_settings(overrides=["weights=tiny", "modalities=[text]", "backbone.text=frozen"])
     (tmp_path / "a.mp4").write_bytes(b"never opened")
     outcome = Extractor(plan(settings, windows=Windows(1, 1)))(
         ClipJob(Clip("a", tmp_path / "a.mp4", transcript="hello"))

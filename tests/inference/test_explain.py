@@ -38,8 +38,8 @@ def bundle(head: str = "concat", missing: str = "zero", kind: str = "multimodal"
     """An untrained model whose interval is the wider, the fewer modalities a clip has."""
     widths = {"audio": WIDTHS["audio"]} if kind == "unimodal" else WIDTHS
     settings: Settings = read_settings(
-        overrides=["seeds=[0, 1, 2]", "stage1.embedding=8", "stage1.motion_embedding=4", "stage2.hidden=8",
-                   f"stage2.head={head}", f"stage2.missing={missing}"]
+        overrides=["seeds=[0, 1, 2]", "backbone.text=frozen", "stage1.embedding=8", "stage1.motion_embedding=4",
+                   "stage2.hidden=8", f"stage2.head={head}", f"stage2.missing={missing}"]
     )  # fmt: skip
     models = variants(settings, settings.stage2)
     module = make_module(kind, widths, len(TARGETS), settings, models).requires_grad_(False)

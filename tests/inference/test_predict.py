@@ -17,9 +17,11 @@ from mien.cli import app
 from mien.config import read_settings
 from mien.data.manifest import read_manifest
 from mien.errors import DataError, ModelError, SettingsError
+from mien.features.layers import gather, inputs_of
 from mien.features.store import Packed
 from mien.features.worker import ClipOutcome
 from mien.inference.score import pack
+from mien.modalities import get_modalities
 from mien.model.bundle import save_bundle
 from mien.schema import Clip, ClipFeatures, Faces, Feature
 from mien.scores.document import read_document
@@ -99,7 +101,8 @@ def test_prediction_equals_scoring_the_store(model: mien.Model, data: Path, tmp_
     mien.extract(manifest, tmp_path, SETTINGS, progress=False)
     store = mien.Store(tmp_path)
     ids = [clip.id for clip in manifest.clips]
-    by_store = model.bundle.score({name: store.gather(name, ids) for name in model.modalities})
+    inputs = inputs_of(store, model.bundle.settings.backbone, model.modalities)
+    by_store = model.bundle.score({name: gather(store, read, name, ids) for name, read in inputs.items()})
     by_file = model.predict(data / "clips.csv", raw=True)
     assert np.abs(np.stack([by_file["Joy"], by_file["Awe"]], 1) - by_store).max() < 1e-5
 
@@ -257,7 +260,8 @@ def test_scores_lie_on_the_rating_scale_unless_raw_ones_are_asked_for(
 
 
 def test_the_number_of_faces_reaches_the_prediction(model: mien.Model) -> None:
-    absent = tuple(Feature(name, "", "", status="absent", reason="none") for name in model.modalities)
+    read = [one.main_feature(model.bundle.settings.backbone) for one in get_modalities(model.modalities)]
+    absent = tuple(Feature(name, "", "", status="absent", reason="none") for name in read)
     clip = Clip("a", Path("a.mp4"))
     outcome = ClipOutcome(clip, ClipFeatures("a", 4.0, absent), faces=Faces(2, 1.5))
     assert model._prediction(outcome, why=False, raw=False).faces == Faces(2, 1.5)

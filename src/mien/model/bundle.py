@@ -258,11 +258,14 @@ def load_bundle(folder: Path, device: str | torch.device | None = None, local: S
 
 
 def _parse_description(config: Mapping[str, Any]) -> Description:
-    """The validated ``config.json``.
+    """The validated ``config.json``; a model that was saved before there were layers reads the last one.
 
     Raises:
         ValueError: it is not valid.
     """
+    settings = config.get("settings")
+    if isinstance(settings, dict):
+        config = {**config, "settings": {"backbone": {"text": "frozen"}, **settings}}
     return Description.model_validate_json(json.dumps(config))
 
 
