@@ -39,7 +39,8 @@ def model(small_weights: dict[str, Weights]) -> Iterator[Model]:
     """An untrained model on random backbones, but with the real detectors of faces and of speech."""
     settings = read_settings(
         overrides=["weights=tiny", "backbone.text=frozen", "seeds=[0]", "stage1.embedding=8",
-                   "stage1.motion_embedding=4", "stage2.hidden=8", "compute.precision=float32", "faces.source=provided", "faces.crop_size=28"]
+                   "stage1.motion_embedding=4", "stage2.hidden=8",
+                   "compute.precision=float32", "faces.source=provided", "faces.crop_size=28"]
     )  # fmt: skip
     models = variants(settings, settings.stage2)
     module = make_module("multimodal", WIDTHS, len(TARGETS), settings, models).requires_grad_(False)
