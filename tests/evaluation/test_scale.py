@@ -19,7 +19,13 @@ def far(tmp_path_factory: pytest.TempPathFactory):
     """Planted clips, and a model that scores far below 0 and above 1; its intervals are the score ± .2."""
     manifest, store = planted(tmp_path_factory.mktemp("scale"), train=8, valid=40)
     settings = read_settings(
-        overrides=["seeds=[0, 1]", "stage1.embedding=8", "stage1.motion_embedding=4", "stage2.hidden=8"]
+        overrides=[
+            "seeds=[0, 1]",
+            "backbone.text=frozen",
+            "stage1.embedding=8",
+            "stage1.motion_embedding=4",
+            "stage2.hidden=8",
+        ]
     )
     specs = variants(settings, settings.stage2)
     module = make_module("multimodal", WIDTHS, len(manifest.targets), settings, specs).requires_grad_(False)
@@ -28,7 +34,11 @@ def far(tmp_path_factory: pytest.TempPathFactory):
     half = np.full(len(manifest.targets), 0.2, np.float32)
     quantiles = {subset_name(names): half for names in all_subsets(tuple(WIDTHS))}
     about = {"intervals": {"level": 0.9}}
-    return Bundle(module, manifest.targets, WIDTHS, settings, specs, {}, False, about, quantiles), manifest, store
+    return (
+        Bundle(module, manifest.targets, WIDTHS, settings, specs, {}, False, provenance=about, quantiles=quantiles),
+        manifest,
+        store,
+    )
 
 
 def test_r_and_the_table_are_of_clipped_scores_and_the_note_says_so(far) -> None:
