@@ -50,7 +50,8 @@ class LayersSize:
         """One line: layers and width, bytes per clip and in all, what was assumed."""
         parts = ", ".join(f"{name} {layers} x {width}" for name, (_, layers, width) in self.by_modality.items())
         each = in_bytes(round(self.total / max(1, self.clips)))
-        how = f"; {self.estimated} clips estimated, those of unknown length as {self.assumed:.3g} s"
+        clips = f"{self.estimated} {'clip' if self.estimated == 1 else 'clips'}"
+        how = f"; {clips} estimated, those of unknown length as {self.assumed:.3g} s"
         return (
             f"layers ({parts}): {'about ' if self.estimated else ''}{each} per clip, {in_bytes(round(self.total))} in "
             f"all{how if self.estimated else ''}"
@@ -83,7 +84,7 @@ def estimate_layers(manifest: Manifest, settings: Settings, store: Path) -> Laye
         steps = 0.0
         for clip in manifest.clips:
             row = rows.get((clip.id, modality.name))
-            if row is None or row.status == "failed":
+            if modality.sequence and (row is None or row.status == "failed"):
                 estimated.add(clip.id)
             steps += _steps(clip, modality, row, assumed, settings)
         sizes[modality.name] = (steps * (layers * width * BYTES + SECONDS_BYTES), layers, width)
