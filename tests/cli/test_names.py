@@ -177,7 +177,7 @@ def test_names_survive_the_whole_way_and_a_spreadsheet_runs_none(said: dict[str,
     assert "'=1+1" in corpus.read("scores.csv")[0]
     assert "'=1+1" in [cell for row in corpus.read("s.csv") for cell in row]
     numbers = pyarrow.csv.read_csv(corpus.root / "scores.csv").column("'=1+1")
-    assert str(numbers.type) == "double"
+    assert str(numbers.type) in ("double", "int64")  # int64 where every score is clipped
     assert "1 scored clips are not in people.csv (first: bad)" in said["summarize"]  # every other id was matched
     assert "have no scores" not in said["summarize"]
 

@@ -13,6 +13,7 @@ from mien.data.manifest import read_manifest
 from mien.errors import MienError
 from mien.features.extract import DAMAGED, SETTINGS, extract, with_extraction_settings
 from mien.features.extraction_summary import ExtractionSummary
+from mien.features.layers import gather, inputs_of
 from mien.features.store import Store
 from mien.features.writer import StoreWriter
 from mien.model.bundle import load_bundle
@@ -184,7 +185,8 @@ def test_a_flipped_byte_of_a_pending_clip_is_never_a_wrong_number(times: int, tm
 
 def scores_of(run: Path, store: Path) -> bytes:
     bundle, opened = load_bundle(run), Store(store)
-    packed = {name: opened.gather(name, sorted(opened.clips)) for name in bundle.modalities}
+    inputs = inputs_of(opened, bundle.settings.backbone, bundle.modalities)
+    packed = {name: gather(opened, read, name, sorted(opened.clips)) for name, read in inputs.items()}
     return bundle.score(packed).tobytes() + repr(bundle.settings).encode() + repr(dict(bundle.provenance)).encode()
 
 

@@ -51,7 +51,7 @@ KINDS: dict[str, Callable[[Path], Any]] = {
 }
 
 MODEL = ("config.json", "model.safetensors", "provenance.json", SUMS)
-STORE = ("store.json", *(f"shards/00000-0/{name}" for name in ("index.parquet", SUMS, "audio.npy", "text.npy")))
+STORE = ("store.json", *(f"shards/00000-0/{name}" for name in ("index.parquet", SUMS, "audio.npy", "text_layers.npy")))
 READ = {
     "evaluate": [*(f"run/model/{name}" for name in (*MODEL, "licences.json")), *(f"store/{name}" for name in STORE),
                  "data/clips.csv"],

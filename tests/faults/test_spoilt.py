@@ -21,6 +21,7 @@ from safetensors.numpy import load_file, save_file
 from mien.config import Settings, read_settings
 from mien.errors import MienError, ModelError
 from mien.features.extract import with_extraction_settings
+from mien.features.layers import gather, inputs_of
 from mien.features.source_files import check_unchanged
 from mien.features.store import Store
 from mien.features.writer import StoreWriter
@@ -111,7 +112,8 @@ def sealed(folder: Path) -> None:
 def scored(model: Path, store: Path) -> Bundle:
     """A model, with all that is made of what it says."""
     bundle, opened = load_bundle(model, "cpu"), Store(store)
-    packed = {name: opened.gather(name, sorted(opened.clips)) for name in bundle.modalities}
+    inputs = inputs_of(opened, bundle.settings.backbone, bundle.modalities)
+    packed = {name: gather(opened, read, name, sorted(opened.clips)) for name, read in inputs.items()}
     present = np.stack([packed[name].lengths > 0 for name in bundle.modalities], 1)
     bundle.intervals(bundle.score(packed), present)
     assert bundle.settings.compute.device == "auto"

@@ -158,7 +158,8 @@ def test_a_model_that_nobody_holds_closes_itself(model: Model, clips: Manifest) 
 
 def test_other_settings_load_anew(model: Model, clips: Manifest, made: Counter[str]) -> None:
     model.predictions(clips)
-    model.bundle.settings = read_settings(overrides=["weights=tiny", "compute.precision=bfloat16"])
+    other = ["weights=tiny", "backbone.text=frozen", "compute.precision=bfloat16"]
+    model.bundle.settings = read_settings(overrides=other)
     model.predictions(clips)
     assert made["audio"] == 2
 
@@ -173,7 +174,7 @@ def test_after_an_interrupt_no_answer_is_taken_for_that_to_another_clip(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("mien.features.worker.load_media", interrupt)
+        patch.setattr("mien.features.load_inputs.load_media", interrupt)
         with pytest.raises(KeyboardInterrupt):
             model.predictions(clips)
     assert not process.is_running()

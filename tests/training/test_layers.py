@@ -172,7 +172,7 @@ def test_layers_are_learned_or_kept_as_the_adaptation_says(run: Trained, tmp_pat
 def test_one_store_serves_a_study_of_last_layer_against_layers_and_a_single_one(run: Trained, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(
         "seeds: 2\n"
-        f"settings: {{{', '.join(x.replace('=', ': ', 1) for x in QUICK[1:])}}}\n"
+        f"settings: {{{', '.join(x.replace('=', ': ', 1) for x in QUICK[1:])}, backbone.text: frozen}}\n"
         "axes:\n"
         "  audio:\n"
         "    last: {backbone.audio: frozen}\n"

@@ -250,7 +250,7 @@ def test_the_end_of_a_training_says_once_which_clips_chose_and_which_seeds_stopp
 def test_a_study_takes_the_selection_from_its_recipe_and_keeps_its_older_cells(runs: Runs, tmp_path: Path) -> None:
     study = """
 settings: {stage1.embedding: 8, stage1.motion_embedding: 4, stage2.hidden: 8, stage1.epochs: 1, stage1.motion_epochs: 1,
-           stage2.epochs: 2, modalities: [text, motion]%s}
+           stage2.epochs: 2, modalities: [text, motion], backbone.text: frozen%s}
 seeds: 2
 axes: {regime: {two: {}, ridge: {method: ridge}}}
 """

@@ -59,7 +59,9 @@ class LayersSize:
 
 
 def estimate_layers(manifest: Manifest, settings: Settings, store: Path) -> LayersSize | None:
-    """What the layers that the settings name add to a store; ``None`` if they name none.
+    """What the layers that the settings name add to a store; ``None`` if none of them is a sequence in time.
+
+    Those of text are one vector a clip, a few kilobytes.
 
     Args:
         manifest: the clips.
@@ -71,7 +73,7 @@ def estimate_layers(manifest: Manifest, settings: Settings, store: Path) -> Laye
         WeightsMissing: weights are not in the cache.
     """
     layered = [one for one in get_modalities(settings.modalities) if one.main_feature(settings.backbone) != one.name]
-    if not layered:
+    if not any(one.sequence for one in layered):
         return None
     rows = _rows(store)
     lengths = [clip.end - clip.start for clip in manifest.clips if clip.start is not None and clip.end is not None]

@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 
-from mien.metrics import Interval
+from mien.metrics import Interval, mean_defined
 from mien.study.results import CellResult, Difference
 
 
 def spread(outcome: CellResult) -> str:
     """Mean r over seeds ± standard deviation over seeds."""
-    mean = float(np.nanmean(outcome.mean_r))
+    mean = float(mean_defined(outcome.mean_r))
     deviation = f"{np.nanstd(outcome.mean_r, ddof=1):.4f}" if len(outcome.r) > 1 else "–"
     return f"{mean:.4f} ± {deviation}"
 

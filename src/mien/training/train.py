@@ -66,7 +66,7 @@ class RunSummary:
     @property
     def mean_r(self) -> dict[str, float]:
         """Mean over emotions, then over seeds, by model."""
-        return {name: float(np.nanmean(mean_defined(r))) for name, r in self.r.items()}
+        return {name: float(mean_defined(mean_defined(r))) for name, r in self.r.items()}
 
 
 def train(
@@ -265,4 +265,4 @@ def _write_predictions(run: RunState) -> None:
 
 
 def _mean(r: npt.NDArray[np.float64]) -> float:
-    return float(np.nanmean(mean_defined(r)))
+    return float(mean_defined(mean_defined(r)))
