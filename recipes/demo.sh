@@ -11,7 +11,7 @@ step() {
     printf '\n%s\n' "$1"
 }
 
-echo "$clips clips: about 7 minutes on two cores, less on more. After Ctrl-C, run it again: it continues."
+echo "$clips clips: about 5 minutes on two cores, and the download, less on more. After Ctrl-C, run it again: it continues."
 step "1/6 Pretrained weights: 0.3 GB, downloaded once"
 $mien weights fetch small
 step "2/6 Synthetic videos with planted labels, in $folder/corpus"

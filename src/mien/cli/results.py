@@ -35,7 +35,8 @@ def print_run(summary: "RunSummary") -> None:
     console.print(table)
     split = read_json(summary.folder / "split.json")
     people = split["participants"]
-    of = f"of {people[1]:,} participants" if people else "of unknown participants, treated as independent"
+    who = "participant" if people and people[1] == 1 else "participants"
+    of = f"of {people[1]:,} {who}" if people else "of unknown participants, treated as independent"
     inner = split.get("inner")
     use = "which training did not use" if inner else "which chose the best epoch"
     console.print(f"on {split['valid']:,} validation clips {of}, {use}; split rule: {split['rule']}")
