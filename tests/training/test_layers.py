@@ -29,6 +29,7 @@ from mien.storage.checksums import SUMS, write_sums
 from mien.study.plan import read_study
 from mien.study.study import run_study
 from mien.training import train
+from tests.training.planted import planted
 
 WIDTH, LAYERS = 16, (0, 3, 6, 9)
 QUICK = ["seeds=[0, 1]", "stage1.embedding=16", "stage2.hidden=16", "stage1.epochs=12", "stage2.epochs=12",
@@ -205,3 +206,23 @@ def test_a_model_whose_width_is_not_of_its_layers_is_refused(run: Trained, tmp_p
     write_sums(copy, *sorted(path.name for path in copy.iterdir() if path.name != SUMS))
     with pytest.raises(ModelError, match=r"damaged model .*64 wide, which is not a multiple of 3 layers"):
         load_bundle(copy)
+
+
+def test_features_without_a_source_have_no_layers_and_the_only_one_is_read_with_a_note(tmp_path: Path) -> None:
+    manifest, store = planted(tmp_path / "store", train=40, valid=20)
+    quick = [word for word in QUICK if not word.startswith("modalities")]
+    summary = train(manifest, store, read_settings(overrides=[*quick, "modalities=[text]"]), tmp_path / "run")
+    assert "text: its features were imported or synthesised, and have no layers: the only one is read" in summary.notes
+    assert load_bundle(tmp_path / "run").settings.backbone.text == "frozen"  # so new clips are read in the same way
+
+
+def test_a_model_saved_before_there_were_layers_reads_the_last_one(tmp_path: Path) -> None:
+    manifest, store = planted(tmp_path / "store", train=40, valid=20)
+    quick = [word for word in QUICK if not word.startswith("modalities")]
+    train(manifest, store, read_settings(overrides=[*quick, "modalities=[text]"]), tmp_path / "run")
+    model = tmp_path / "run" / "model"
+    config = json.loads((model / "config.json").read_text())
+    del config["settings"]["backbone"]
+    (model / "config.json").write_text(json.dumps(config))
+    write_sums(model, *(path.name for path in model.iterdir() if path.name != SUMS))
+    assert load_bundle(model).settings.backbone.text == "frozen"

@@ -82,11 +82,6 @@ def with_layers(provenance: str, layers: Sequence[int]) -> str:
     return f"{provenance} layers {','.join(map(str, layers))}" if layers else provenance
 
 
-def without_layers(provenance: str) -> str:
-    """The inverse of ``with_layers``: the weights and the code alone."""
-    return _LAYERS.sub("", provenance)
-
-
 def inputs_of(store: Store, backbone: BackboneSettings, modalities: Iterable[str]) -> dict[str, StoredInput]:
     """What a model with these settings reads from a store, by modality.
 
