@@ -98,7 +98,7 @@ def test_an_error_in_an_override_is_not_blamed_on_the_file(tmp_path: Path) -> No
         (["--set", "stage2.lr=x"], "--set stage2.lr: input should be a valid number, found 'x'"),
         (["--set", "nonsense"], "--set nonsense: an override is written name=value, for example media.vision_fps=2"),
         (["--set", "stage2.lr=["], "--set stage2.lr: '[' is not a valid value"),
-        (["--set", "lr=1"], "--set lr: no such setting; did you mean stage1.lr or stage2.lr?"),
+        (["--set", "lr=1"], "--set lr: no such setting; did you mean adapt.lr, stage1.lr or stage2.lr?"),
     ],
 )
 def test_the_command_line_blames_the_option(tmp_path: Path, words: list[str], said: str) -> None:

@@ -24,8 +24,8 @@ from mien.model.inputs import predict_all
 from mien.model.network import Multimodal, Unimodal
 from mien.schema import Manifest
 from mien.training import train
+from mien.training.parameters import describe_groups
 from mien.training.split_data import SplitData
-from mien.training.train import describe_groups
 from tests.training.planted import planted
 
 QUICK = [

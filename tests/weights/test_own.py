@@ -18,9 +18,10 @@ from mien.modalities import MODALITIES
 from mien.modalities.base import Prepared
 from mien.schema import Transcript
 from mien.weights import fetch, verify
+from mien.weights.adapted import describe_references
 from mien.weights.cache import cached_repositories
 from mien.weights.licence_note import licence_note
-from mien.weights.own import describe_own, pooling_of, resolve_own
+from mien.weights.own import pooling_of, resolve_own
 from mien.weights.tiny import WIDTH
 from tests.modalities.clips import media
 from tests.weights.own import MODELS, ROLES, make_own
@@ -95,7 +96,7 @@ def test_a_fingerprint_follows_the_bytes_and_not_the_place_or_the_readme(root: P
     assert second.sha256 == first.sha256 and second.licence == "licence unknown"
     other = resolve_own("text", str(make_own(root / "third", "bert", seed=2)))
     assert other.sha256 != first.sha256 and other.name != first.name
-    (line,) = describe_own(read_settings(overrides=[f"weights.text={folder}"]).backbones)
+    (line,) = describe_references(read_settings(overrides=[f"weights.text={folder}"]).backbones)
     assert line == f"text: {first.name}, bert of 2 blocks, 32 wide, mean pooling; apache-2.0"
 
 

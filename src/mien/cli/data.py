@@ -62,7 +62,7 @@ def extract(
     from mien.features.input_size import estimate
     from mien.features.layers_size import estimate_layers
     from mien.storage.files import in_bytes
-    from mien.weights.own import describe_own
+    from mien.weights.adapted import describe_references
 
     options = {
         "--weights": ("weights", weights),
@@ -73,7 +73,7 @@ def extract(
     }
     settings = settings_from(config, overrides, options)
     manifest = read_data(data, targets, label_scale)
-    for line in describe_own(settings.backbones):
+    for line in describe_references(settings.backbones):
         terminal.note(line)
     if keep_inputs:
         terminal.note(str(estimate(manifest, settings, out)))

@@ -12,13 +12,10 @@ Static (calibrated) quantization would be a third faster, but features would the
 """
 
 import errno
-import fcntl
 import importlib.metadata
-import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +23,8 @@ import torch
 
 from mien.compute.device import Compute
 from mien.errors import OutputError
-from mien.storage.exclusive import open_lock
-from mien.storage.files import atomic_folder, cache_folder, key_of, sha256_of, writing
+from mien.storage.exclusive import locked
+from mien.storage.files import atomic_folder, cache_folder, key_of, sha256_of
 
 ModuleFactory = Callable[[Compute], torch.nn.Module]
 Run = Callable[..., torch.Tensor]
@@ -135,7 +132,7 @@ class _Graphs:
         if cached.exists():
             return cached / "model.xml"
         try:
-            with _locked(cache_folder() / "openvino"):
+            with locked(cache_folder() / "openvino"):
                 if not cached.exists():
                     graph = self._trace(shapes, inputs)
                     with atomic_folder(cached) as part:
@@ -184,16 +181,3 @@ def _openvino() -> Any:
     import openvino  # noqa: PLC0415 - optional
 
     return openvino
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Holds a lock on the folder, exclusive between processes."""
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    lock = open_lock(folder)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)

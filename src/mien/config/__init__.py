@@ -16,6 +16,7 @@ settings also come with models and stores of other people. Editors and other pro
 """
 
 from mien.config.extraction import (
+    ADAPTED,
     BackboneSettings,
     BackboneUse,
     ComputeSettings,
@@ -26,12 +27,20 @@ from mien.config.extraction import (
     SpeechSettings,
     WeightsSettings,
 )
-from mien.config.local import LOCAL_COMPUTE, LOCAL_MEDIA, read_local, with_local_limits, with_local_weights
+from mien.config.local import (
+    LOCAL_COMPUTE,
+    LOCAL_MEDIA,
+    read_local,
+    with_local_limits,
+    with_local_weights,
+    with_weights,
+)
 from mien.config.reading import Override, parse_override, read_settings, set_dotted, with_changes
 from mien.config.section import Count, Fraction, ModalityName, Positive, Rate, Section, Seed, Width
 from mien.config.settings import Settings
 from mien.config.training import (
     HEAD_NAMES,
+    AdaptSettings,
     FitSettings,
     HeadName,
     LossSettings,
@@ -43,9 +52,11 @@ from mien.config.training import (
 from mien.config.yaml_file import read_yaml
 
 __all__ = [
+    "ADAPTED",
     "HEAD_NAMES",
     "LOCAL_COMPUTE",
     "LOCAL_MEDIA",
+    "AdaptSettings",
     "BackboneSettings",
     "BackboneUse",
     "ComputeSettings",
@@ -80,4 +91,5 @@ __all__ = [
     "with_changes",
     "with_local_limits",
     "with_local_weights",
+    "with_weights",
 ]

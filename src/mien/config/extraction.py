@@ -8,7 +8,10 @@ from pydantic_core import PydanticCustomError
 from mien.config.section import Fraction, Positive, Rate, Section
 
 Source = Literal["video", "provided", "auto"]
-BackboneUse = Literal["frozen", "layers"]
+BackboneUse = Literal["frozen", "layers", "top_k", "lora", "full"]
+ADAPTED = ("top_k", "lora", "full")
+"""Values of ``backbone.<modality>`` that train the backbone."""
+
 Layers = (
     Literal["all"] | Annotated[tuple[Annotated[int, Field(ge=0, le=1000)], ...], Field(min_length=1, max_length=200)]
 )
@@ -92,7 +95,9 @@ class BackboneSettings(Section):
 
     text: BackboneUse = "layers"
     """``frozen`` reads the last layer. ``layers`` also extracts the other layers, as a feature of its own
-    (``text_layers``); the encoder learns a weight for each. Imported and synthetic features have no layers."""
+    (``text_layers``); the encoder learns a weight for each. Imported and synthetic features have no layers. The others
+    train the backbone itself, before stage 1, and read its last layer: ``top_k`` its last blocks, ``lora`` low-rank
+    additions to the weights of all blocks, ``full`` all blocks (see ``adapt``). What is below the blocks stays."""
     audio: BackboneUse = "frozen"
     """As ``text``, for audio (``audio_layers``, much larger than those of text)."""
     vision: BackboneUse = "frozen"
@@ -118,6 +123,10 @@ class BackboneSettings(Section):
     def reads_layers(self, modality: str) -> bool:
         """Whether the weights of the layers of a modality's backbone are learned."""
         return getattr(self, modality, "frozen") == "layers"
+
+    def adapts(self, modality: str) -> bool:
+        """Whether a modality's backbone is trained."""
+        return getattr(self, modality, "frozen") in ADAPTED
 
     def layers_of(self, modality: str) -> Layers:
         """The layers of a modality that ``layers`` extracts and reads."""

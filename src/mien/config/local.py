@@ -1,6 +1,6 @@
 """Settings that are limits of this machine, and do not come with a model or a store."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from mien.config.reading import Override, parse_override, read_settings
 from mien.config.settings import Settings
@@ -39,10 +39,18 @@ def with_local_limits(settings: Settings, local: Settings | None = None) -> Sett
 
 def with_local_weights(settings: Settings, local: Settings | None) -> Settings:
     """Settings of a model, with the places of backbones of one's own on this machine where they are given."""
-    places = local.backbones.references if local else {}
-    if not places:
+    return with_weights(settings, local.backbones.references if local else {})
+
+
+def with_weights(settings: Settings, references: Mapping[str, str]) -> Settings:
+    """Settings with some backbones of one's own, by role.
+
+    >>> str(with_weights(Settings(), {"text": "my-bert"}).weights)
+    'small, text: my-bert'
+    """
+    if not references:
         return settings
-    return settings.model_copy(update={"weights": settings.backbones.model_copy(update=places)})
+    return settings.model_copy(update={"weights": settings.backbones.model_copy(update=references)})
 
 
 def read_local(overrides: Iterable[str | Override]) -> Settings:

@@ -149,7 +149,8 @@ def _hint(place: Place) -> str:
     if near := difflib.get_close_matches(key, known, n=1, cutoff=0.5):
         return f"; did you mean {near[0]!r}?"
     elsewhere = [name for name in _leaves(Settings) if name.rpartition(".")[2] == key]
-    return f"; did you mean {' or '.join(elsewhere)}?" if elsewhere else f"; known are {', '.join(known)}"
+    named = " or ".join([", ".join(elsewhere[:-1]), *elsewhere[-1:]][len(elsewhere) == 1 :])
+    return f"; did you mean {named}?" if elsewhere else f"; known are {', '.join(known)}"
 
 
 def _leaves(section: type[BaseModel], prefix: str = "") -> Iterable[str]:

@@ -14,7 +14,7 @@ from mien.config.extraction import (
     WeightsSettings,
 )
 from mien.config.section import ModalityName, Section, Seed
-from mien.config.training import SplitSettings, Stage1Settings, Stage2Settings, TrainSettings
+from mien.config.training import AdaptSettings, SplitSettings, Stage1Settings, Stage2Settings, TrainSettings
 
 NAME, SECTION = "(name)", "(section)"
 """Forms of ``weights``, in the places of errors."""
@@ -47,6 +47,7 @@ class Settings(Section):
     """Nominal coverage of prediction intervals."""
     split: SplitSettings = SplitSettings()
     train: TrainSettings = TrainSettings()
+    adapt: AdaptSettings = AdaptSettings()
     stage1: Stage1Settings = Stage1Settings()
     stage2: Stage2Settings = Stage2Settings()
 

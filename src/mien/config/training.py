@@ -99,6 +99,41 @@ class FitSettings(Section):
     loss: LossSettings = LossSettings()
 
 
+class AdaptSettings(FitSettings):
+    """Training of a backbone's blocks, with an encoder and a head on top that stage 1 then replaces."""
+
+    lr: Positive = 5e-5
+    """Learning rate of the highest trained block."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Each lower block has this share of the rate of the one above it."""
+    head_rate: Positive = 20.0
+    """Learning rate of the encoder and the head as a multiple of ``lr``."""
+    top_k: Count = 2
+    """Blocks that ``backbone.<modality>: top_k`` trains, counted from the last."""
+    lora_rank: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Rank of the additions of ``backbone.<modality>: lora``."""
+    lora_alpha: Positive = 16.0
+    """Their scale, as a multiple of 1 / ``lora_rank``."""
+    lora_lr: Positive = 5e-4
+    """Learning rate of the additions, in place of ``lr``."""
+    lora_parts: Literal["all", "attention", "feed_forward"] = "all"
+    """The linear maps of a block that have additions."""
+    longest_seconds: Annotated[float, Field(gt=0, le=30)] = 12.0
+    """Training reads so much of the sound of a clip, from its beginning; features are made of all of it."""
+    checkpoints: bool = False
+    """Compute activations again in the backward pass: a third slower, and a fraction of the memory."""
+    batch_size: Count = 32
+    """Maximum clips in a batch."""
+    epochs: Count = 5
+    """Maximum passes over the training clips."""
+    patience: Annotated[int, Field(ge=0)] = 3
+    """Stop after this many epochs without a better validation r; 0 never stops early."""
+    schedule: Literal["plateau", "cosine", "constant"] = "cosine"
+    """Schedule of the learning rate: reduced on a plateau of validation r, a cosine to zero, or constant."""
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.25
+    """The learning rate first rises linearly over this many epochs."""
+
+
 class Stage1Settings(FitSettings):
     """One encoder per modality, trained alone on the features of a frozen backbone."""
 

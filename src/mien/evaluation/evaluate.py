@@ -15,13 +15,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from mien.data.splits import labels_of
-from mien.errors import DataError, ModelError
+from mien.errors import DataError
+from mien.evaluation.model_inputs import check_features, gather_inputs
 from mien.evaluation.results import Coverage, Evaluation, TargetResult
 from mien.evaluation.seen_clips import Selection, select_clips
 from mien.evaluation.subgroups import by_group, interval_notes, participants_of
-from mien.features.layers import gather, inputs_of
-from mien.features.source_files import check_unchanged
-from mien.features.store import Packed, Store
+from mien.features.store import Store
 from mien.metrics import (
     Interval,
     bootstrap_pearson,
@@ -119,34 +118,10 @@ def score_selection(bundle: Bundle, store: Store, selection: Selection) -> Score
     return ScoredSplit(selection, clips, inputs, labels, scores, bundle.bounded(scores.mean(0)), present, absent)
 
 
-def gather_inputs(bundle: Bundle, store: Store, clips: Sequence[Clip]) -> dict[str, Packed]:
-    """What a model reads of some clips, by modality.
-
-    Raises:
-        DataError: files were replaced since extraction, or the store lacks layers that the model reads.
-        StoreError: features are damaged.
-    """
-    inputs, ids = inputs_of(store, bundle.settings.backbone, bundle.modalities), [clip.id for clip in clips]
-    check_unchanged(store, clips, [read.feature for read in inputs.values()])
-    return {name: gather(store, read, name, ids) for name, read in inputs.items()}
-
-
 def _absent(store: Store, clip: str, modalities: tuple[str, ...], present: npt.NDArray[np.bool_]) -> str:
     """Missing modalities of a clip, with reasons."""
     rows = ((name, store.row(clip, name)) for name, here in zip(modalities, present, strict=True) if not here)
     return "; ".join(f"{name}: {row.reason if row else 'never extracted'}" for name, row in rows)
-
-
-def check_features(bundle: Bundle, store: Store) -> None:
-    """Check that features were made in the same way as those of the training.
-
-    Raises:
-        ModelError: a modality was made in a different way; scores would be silently wrong.
-    """
-    for name, expected in bundle.feature_provenance.items():
-        found = store.provenance(name)
-        if found and found != expected:
-            raise ModelError(f"{store.root}: {name} was made by {found}, but the model was trained on {expected}")
 
 
 def evaluate(

@@ -144,14 +144,14 @@ def run_split(bundle: Bundle) -> RunSplit | None:
         DataError: ``split.json`` is damaged.
     """
     data = bundle.provenance.get("data", {})
-    for folder in _folders(bundle.folder):
+    for folder in folders_of_run(bundle.folder):
         if (folder / SPLIT).is_file():
             found, fingerprint = _read(folder / SPLIT, bool(data.get("refit")))
             return found if fingerprint == data.get("split_fingerprint") else None
     return None
 
 
-def _folders(model: Path | None) -> tuple[Path, ...]:
+def folders_of_run(model: Path | None) -> tuple[Path, ...]:
     """The folders that may be the run of a model: two above ``RUN/model``, four above ``RUN/stage1/text/model``."""
     return () if model is None else (model.resolve(), *model.resolve().parents[:3])
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from mien.data.rows import LARGEST_TABLE
 from mien.data.splits import clips_of
 from mien.errors import DataError
-from mien.evaluation.evaluate import check_features, gather_inputs
+from mien.evaluation.model_inputs import check_features, gather_inputs
 from mien.features.store import Store
 from mien.model.bundle import Bundle
 from mien.schema import Manifest

@@ -5,7 +5,7 @@ waveform instead of on 30 padded seconds. Long audio is encoded in chunks of 30 
 length; a step does not see beyond its chunk.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,17 @@ from mien.modalities.base import (
     Absent,
     Backbone,
     Compute,
+    Entering,
     Modality,
     Output,
+    Pool,
     Prepared,
+    Training,
     pretrained,
     slices,
     split_layers,
     stack_rows,
+    to_numpy,
 )
 from mien.schema import SAMPLE_RATE, Media
 
@@ -53,25 +57,13 @@ def load(folder: Path | None, compute: Compute, layers: tuple[int, ...] = ()) ->
     model normalises after its last layer only (Whisper, large wav2vec 2.0), they are not normalised.
     """
     assert folder is not None
-    with transformers() as library:
-        extractor = library.AutoFeatureExtractor.from_pretrained(folder)
-        kind = library.AutoConfig.from_pretrained(folder).model_type
-    if kind == "whisper":
-        encode = compile_backbone(
-            lambda on: _WhisperEncoder(pretrained("WhisperModel", folder, on), layers),
-            folder, compute, ({2: 200},), layers,
-        )  # fmt: skip
-    else:
-        encode = compile_backbone(
-            lambda on: States(pretrained("AutoModel", folder, on), layers), folder, compute, ({1: 4000},), layers
-        )
+    encode = _encode_chunk(folder, compute, layers)
 
     def encode_audio(prepared: Prepared) -> Mapping[str, Output]:
         waveform: np.ndarray = prepared.inputs
 
         def steps(chunk: slice) -> torch.Tensor:
-            inputs = extractor(waveform[chunk], sampling_rate=SAMPLE_RATE, return_tensors="pt", padding="longest")
-            return encode(next(iter(inputs.values())))[0]  # (T, F), or (T, L', F)
+            return encode(waveform[chunk])  # (T, F), or (T, L', F)
 
         chunks = [c for c in slices(len(waveform), CHUNK_SECONDS * SAMPLE_RATE) if c.stop - c.start >= SHORTEST_SAMPLES]
         values = stack_rows(map(steps, chunks), len(waveform) * STEPS_PER_SECOND // SAMPLE_RATE + len(chunks))
@@ -79,6 +71,43 @@ def load(folder: Path | None, compute: Compute, layers: tuple[int, ...] = ()) ->
         return split_layers("audio", values, seconds, layers)
 
     return encode_audio
+
+
+def _encode_chunk(folder: Path, compute: Compute, layers: tuple[int, ...]) -> Callable[[np.ndarray], torch.Tensor]:
+    """A function of a waveform of at most ``CHUNK_SECONDS``: its states ``(T, F)``, with layers ``(T, L', F)``."""
+    with transformers() as library:
+        extractor = library.AutoFeatureExtractor.from_pretrained(folder)
+        kind = library.AutoConfig.from_pretrained(folder).model_type
+    if kind == "whisper":
+        run = compile_backbone(
+            lambda on: _WhisperEncoder(pretrained("WhisperModel", folder, on), layers),
+            folder, compute, ({2: 200},), layers,
+        )  # fmt: skip
+    else:
+        run = compile_backbone(
+            lambda on: States(pretrained("AutoModel", folder, on), layers), folder, compute, ({1: 4000},), layers
+        )
+
+    def encode(waveform: np.ndarray) -> torch.Tensor:
+        inputs = extractor(waveform, sampling_rate=SAMPLE_RATE, return_tensors="pt", padding="longest")
+        return run(next(iter(inputs.values())))[0]
+
+    return encode
+
+
+def enter(folder: Path, compute: Compute, block: int) -> Entering:
+    """Waveforms → the states of their first ``CHUNK_SECONDS`` that enter a block, ``(T, F)`` each."""
+    encode = _encode_chunk(folder, compute, (block,))
+
+    def states(prepared: Sequence[Prepared]) -> Iterator[np.ndarray]:
+        return (to_numpy(encode(one.inputs[: CHUNK_SECONDS * SAMPLE_RATE])[:, 0]) for one in prepared)
+
+    return states
+
+
+def pool(_folder: Path) -> Pool:
+    """The last states are the steps."""
+    return lambda states, _mask: states
 
 
 class _WhisperEncoder(torch.nn.Module):
@@ -112,6 +141,7 @@ AUDIO = Modality(
     prepare=prepare,
     load=load,
     load_layers=load,
+    training=Training(enter, pool),
     steps_per_second=lambda _: STEPS_PER_SECOND,
     version=2,
     source="wav2vec 2.0 tuned for affect: Wagner et al. 2023, arXiv:2203.07378; Whisper: Radford et al. 2022",

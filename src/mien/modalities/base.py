@@ -3,6 +3,7 @@
     prepare    Media → inputs in order of time, or the reason why they are missing   pure, needs no weights
     load       weights folder → backbone                                             frozen, in eval mode
     load_layers  the same, but the backbone also gives the states of its layers      for ``backbone.<name>: layers``
+    training   how its upper blocks are trained                                      ``top_k``, ``lora``, ``full``
     backbone   inputs → (T, F) and the time of each step                             run once per clip
     encoder    (B, T, F), lengths → (B, D)                                           trained, the same for all
     embedding  settings of stage 1 → D
@@ -14,7 +15,7 @@ to a modality by name.
 Shapes: ``B`` batch, ``T`` steps, ``L`` layers, ``F`` backbone width, ``D`` encoder width.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -80,6 +81,26 @@ class Backbone(Protocol):
         ...
 
 
+Entering = Callable[[Sequence[Prepared]], Iterator[npt.NDArray[np.float16]]]
+"""Inputs of clips → the states that enter a block: ``(T, F)``, or ``(T, tokens, F)`` where each step is an image."""
+
+Pool = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Last states ``(B, T, F)``, mask ``(B, T)`` → steps ``(B, S, F)``; for images, ``(B, tokens, F)`` → ``(B, F)``."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the upper blocks of a modality's backbone are trained.
+
+    Attributes:
+        enter: weights folder, compute and number of a block → ``Entering``; what is below that block is frozen.
+        pool: weights folder → ``Pool``, as in extraction.
+    """
+
+    enter: Callable[[Path, Compute, int], Entering]
+    pool: Callable[[Path], Pool]
+
+
 @dataclass(frozen=True)
 class Modality:
     """A modality.
@@ -98,6 +119,7 @@ class Modality:
         load_layers: as ``load``, but the backbone also gives the states of some layers, side by side, as the feature
             ``<name>_layers``; ``None`` if it has no layers. The layers are ascending numbers: 0 is the embedding of
             the input, the highest the last layer, which is the main feature.
+        training: how its backbone is trained; ``None`` if it has none.
         steps_per_second: the rate of its steps, where it has layers; to estimate their size.
         sequence: whether a clip has steps in time, which the encoder weighs; else it has a single vector.
         embedding: width of its encoder's output, from the settings of stage 1.
@@ -115,6 +137,7 @@ class Modality:
     version: int
     source: str
     load_layers: Callable[[Path | None, Compute, tuple[int, ...]], Backbone] | None = None
+    training: Training | None = None
     steps_per_second: Callable[[MediaSettings], float] = lambda _: 0.0
     sequence: bool = True
     embedding: Callable[[Stage1Settings], int] = lambda stage: stage.embedding

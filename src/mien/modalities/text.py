@@ -3,7 +3,7 @@
 The paper trains on the sentence vector; the token states cost little and let a later model attend to words.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,14 @@ from mien.modalities.base import (
     Absent,
     Backbone,
     Compute,
+    Entering,
     Modality,
     Output,
+    Pool,
     Prepared,
+    Training,
     pretrained,
+    slices,
     split_layers,
     to_numpy,
 )
@@ -28,6 +32,7 @@ from mien.schema import Media, Transcript, Word
 from mien.weights.own import pooling_of
 
 LONGEST_TOKENS = 512
+BATCH_TEXTS = 32
 
 
 def prepare(media: Media) -> Prepared | Absent:
@@ -45,10 +50,7 @@ def load(folder: Path | None, compute: Compute, layers: tuple[int, ...] = ()) ->
     With ``layers`` it also gives a sentence vector of each of these layers, made in the same way.
     """
     assert folder is not None
-    with transformers() as library:
-        tokenizer = library.AutoTokenizer.from_pretrained(str(folder))
-        config = library.AutoConfig.from_pretrained(str(folder))
-    longest = min(LONGEST_TOKENS, tokenizer.model_max_length, longest_text(config))
+    tokenizer, longest = _tokenizer(folder)
     pooling = pooling_of(folder)
     model = compile_backbone(
         lambda on: States(pretrained("AutoModel", folder, on), layers), folder, compute, ({1: 8}, {1: 8}), layers
@@ -74,6 +76,51 @@ def load(folder: Path | None, compute: Compute, layers: tuple[int, ...] = ()) ->
         return made | {"tokens": Output(to_numpy(last), token_seconds(transcript, offsets), cut)}
 
     return embed
+
+
+def _tokenizer(folder: Path) -> tuple[Any, int]:
+    """The tokenizer of a text model, and the most tokens that the model reads."""
+    with transformers() as library:
+        tokenizer = library.AutoTokenizer.from_pretrained(str(folder))
+        config = library.AutoConfig.from_pretrained(str(folder))
+    return tokenizer, min(LONGEST_TOKENS, tokenizer.model_max_length, longest_text(config))
+
+
+def enter(folder: Path, compute: Compute, block: int) -> Entering:
+    """Transcripts → the token states that enter a block, ``(T, F)`` each; texts of similar length share a batch."""
+    tokenizer, longest = _tokenizer(folder)
+    run = compile_backbone(
+        lambda on: States(pretrained("AutoModel", folder, on), (block,)), folder, compute, ({1: 8}, {1: 8})
+    )
+
+    def token_states(prepared: Sequence[Prepared]) -> Iterator[np.ndarray]:
+        texts = [one.inputs.text for one in prepared]
+        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+        made: dict[int, np.ndarray] = {}
+        for part in slices(len(texts), BATCH_TEXTS):
+            places = order[part]
+            batch = tokenizer(
+                [texts[place] for place in places],
+                return_tensors="pt", padding=True, padding_side="right", truncation=True, max_length=longest,
+            )  # fmt: skip
+            states = run(batch["input_ids"], batch["attention_mask"])[:, :, 0]  # (B, T, F)
+            lengths = batch["attention_mask"].sum(1).tolist()
+            made |= {p: to_numpy(row[:n]) for p, row, n in zip(places, states, lengths, strict=True)}
+        return (made.pop(place) for place in range(len(texts)))
+
+    return token_states
+
+
+def pool(folder: Path) -> Pool:
+    """Token states → the sentence vector that ``load`` makes of them."""
+    first = pooling_of(folder) == "cls"
+
+    def sentence(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        share = mask[..., None] / mask.sum(1).clamp(min=1)[:, None, None]
+        pooled = states[:, :1] if first else (states * share).sum(1, keepdim=True)
+        return torch.nn.functional.normalize(pooled, dim=-1)  # (B, 1, F)
+
+    return sentence
 
 
 def longest_text(config: Any) -> int:
@@ -132,6 +179,7 @@ TEXT = Modality(
     prepare=prepare,
     load=load,
     load_layers=load,
+    training=Training(enter, pool),
     version=3,
     source="GTE: Li et al. 2023, arXiv:2308.03281; mean pooling and normalisation as in its model card",
     sequence=False,

@@ -3,10 +3,11 @@
 Crops are read from the track in batches, so that an hour of video needs no more memory than a minute.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from mien.compute.engine import choose_layers, compile_backbone
@@ -14,9 +15,12 @@ from mien.modalities.base import (
     Absent,
     Backbone,
     Compute,
+    Entering,
     Modality,
     Output,
+    Pool,
     Prepared,
+    Training,
     pretrained,
     slices,
     split_layers,
@@ -52,12 +56,11 @@ def load(folder: Path | None, compute: Compute, layers: tuple[int, ...] = ()) ->
     model = compile_backbone(
         lambda on: _ClassToken(pretrained("AutoModel", folder, on), layers), folder, compute, ({0: 2},), layers
     )
-    mean, std = (torch.tensor(v, device=compute.device).view(1, 3, 1, 1) for v in image_statistics(folder))
+    images = _images(folder, compute)
 
     def encode_crops(prepared: Prepared) -> Mapping[str, Output]:
         def tokens(part: slice) -> torch.Tensor:
-            images = torch.from_numpy(prepared.inputs[part]).to(compute.device).permute(0, 3, 1, 2)  # (B, 3, S, S)
-            return model(images.float().div_(255).sub_(mean).div_(std))  # (B, F), or (B, L', F)
+            return model(images(prepared.inputs[part]))  # (B, F), or (B, L', F)
 
         crops = len(prepared.inputs)
         return split_layers(
@@ -67,6 +70,54 @@ def load(folder: Path | None, compute: Compute, layers: tuple[int, ...] = ()) ->
     return encode_crops
 
 
+def _images(folder: Path, compute: Compute) -> Callable[[np.ndarray], torch.Tensor]:
+    """A function of crops ``(B, S, S, 3)`` uint8: images ``(B, 3, S, S)``, normalised as the model reads them."""
+    mean, std = (torch.tensor(v, device=compute.device).view(1, 3, 1, 1) for v in image_statistics(folder))
+
+    def normalise(crops: np.ndarray) -> torch.Tensor:
+        images = torch.from_numpy(crops).to(compute.device).permute(0, 3, 1, 2)
+        return images.float().div_(255).sub_(mean).div_(std)
+
+    return normalise
+
+
+def enter(folder: Path, compute: Compute, block: int) -> Entering:
+    """Crops → the states of all tokens that enter a block, ``(T, tokens, F)`` for the ``T`` crops of a clip."""
+    model = compile_backbone(
+        lambda on: _Entering(pretrained("AutoModel", folder, on), block), folder, compute, ({0: 2},), (block,)
+    )
+    images = _images(folder, compute)
+
+    def states(prepared: Sequence[Prepared]) -> Iterator[np.ndarray]:
+        for one in prepared:
+            crops = len(one.inputs)
+            yield stack_rows((model(images(one.inputs[part])) for part in slices(crops, BATCH_CROPS)), crops)
+
+    return states
+
+
+def pool(_folder: Path) -> Pool:
+    """The class token."""
+    return lambda states, _mask: states[:, 0]
+
+
+class _Entering(torch.nn.Module):
+    """``(B, 3, S, S)`` images → the states that enter a block, ``(B, tokens, F)``."""
+
+    def __init__(self, model: Any, block: int) -> None:
+        super().__init__()
+        self.model = model
+        self.block = block
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.model(images, output_hidden_states=True, **_sizes(self.model)).hidden_states[self.block]
+
+
+def _sizes(model: Any) -> Mapping[str, bool]:
+    """Options that let a model read images of any size."""
+    return {"interpolate_pos_encoding": True} if model.config.model_type == "vit" else {}
+
+
 class _ClassToken(torch.nn.Module):
     """``(B, 3, S, S)`` images → ``(B, F)``; with layers ``(B, L', F)``."""
 
@@ -74,8 +125,7 @@ class _ClassToken(torch.nn.Module):
         super().__init__()
         self.model = model
         self.layers = layers
-
-        self.options = {"interpolate_pos_encoding": True} if model.config.model_type == "vit" else {}
+        self.options = _sizes(model)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         if not self.layers:
@@ -95,6 +145,7 @@ VISION = Modality(
     prepare=prepare,
     load=load,
     load_layers=load,
+    training=Training(enter, pool),
     steps_per_second=lambda media: media.vision_fps,
     version=2,
     source="DINOv2: Oquab et al. 2023, arXiv:2304.07193",

@@ -5,6 +5,7 @@
     provenance.json      data, versions and results of the training
     licences.json        the pretrained weights it builds on, and their licences
     README.md            the model card
+    text.adapted.safetensors   what training changed in a backbone, if it was trained too (``weights/adapted.py``)
     SHA256SUMS           of all of these; checked when read, except the card, which may be edited
 
 The scores of a bundle are the mean over its K models (seeds), which costs little more than one model.
@@ -14,6 +15,7 @@ Shapes: ``K`` models, ``N`` clips, ``E`` emotions.
 
 import itertools
 import json
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,7 +28,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from mien.compute.device import choose_device
-from mien.config import Settings, with_local_limits, with_local_weights
+from mien.config import Settings, with_local_limits, with_local_weights, with_weights
 from mien.errors import Damaged, DataError, ModelError
 from mien.features.store import Packed
 from mien.model.card import card
@@ -54,7 +56,8 @@ from mien.weights.own import OwnBackbone
 FORMAT = "mien-model"
 VERSION = 1
 _CONFIG, _PROVENANCE, _LICENCES, _WEIGHTS = "config.json", "provenance.json", "licences.json", "model.safetensors"
-
+_ADAPTED = "{}.adapted.safetensors"
+"""File of an adapted backbone within a model, and how its settings name it, by role."""
 
 LARGEST_RECORD = 10_000_000
 """Maximum size of one of its JSON files in bytes."""
@@ -73,6 +76,7 @@ class Bundle:
         feature_provenance: how the training features were made, by modality.
         random_weights: whether the backbones had random weights, so that scores are meaningless.
         backbones: backbones of one's own, by role; scoring needs the same bytes.
+        adapted: of these, the files of those that were trained with it (``weights/adapted.py``), by role.
         provenance: data and store fingerprints, versions, results.
         quantiles: half-widths of the prediction intervals ``(E,)`` by available modalities (``"audio+text"``).
         folder: that it was read from; ``None`` before it is saved.
@@ -86,6 +90,7 @@ class Bundle:
     feature_provenance: Mapping[str, str]
     random_weights: bool
     backbones: Mapping[str, OwnBackbone] = field(default_factory=dict)
+    adapted: Mapping[str, Path] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     quantiles: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     folder: Path | None = None
@@ -183,6 +188,11 @@ class Bundle:
 def save_bundle(bundle: Bundle, folder: Path) -> None:
     """Write a model folder; an existing one is replaced atomically."""
     kind = "multimodal" if isinstance(bundle.module, Multimodal) else "unimodal"
+    places = {role: _ADAPTED.format(role) for role in bundle.adapted}
+    settings = bundle.settings.model_dump(mode="json")
+    backbones = {role: one.model_dump() for role, one in bundle.backbones.items()}
+    for role, place in places.items():
+        settings["weights"][role] = backbones[role]["reference"] = place
     config = {
         "format": FORMAT,
         "version": VERSION,
@@ -192,12 +202,8 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
         "models": [asdict(model) for model in bundle.models],
         "feature_provenance": dict(bundle.feature_provenance),
         "random_weights": bundle.random_weights,
-        "settings": bundle.settings.model_dump(mode="json"),
-        **(
-            {"backbones": {role: one.model_dump() for role, one in bundle.backbones.items()}}
-            if bundle.backbones
-            else {}
-        ),
+        "settings": settings,
+        **({"backbones": backbones} if backbones else {}),
     }
     with atomic_folder(folder) as part:
         write_json(part / _CONFIG, config)
@@ -206,7 +212,9 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
         write_json(part / _LICENCES, licences.record())
         (part / _WEIGHTS).write_bytes(save(_tensors(bundle), {"format": "pt"}))
         (part / "README.md").write_text(card(config, bundle.provenance, licences), encoding="utf-8")
-        write_sums(part, _CONFIG, _PROVENANCE, _LICENCES, _WEIGHTS, "README.md")
+        for role, place in places.items():
+            shutil.copyfile(bundle.adapted[role], part / place)
+        write_sums(part, _CONFIG, _PROVENANCE, _LICENCES, _WEIGHTS, "README.md", *places.values())
 
 
 def load_bundle(folder: Path, device: str | torch.device | None = None, local: Settings | None = None) -> Bundle:
@@ -240,7 +248,10 @@ def load_bundle(folder: Path, device: str | torch.device | None = None, local: S
         raise ModelError(
             f"{folder}: damaged model ({' '.join(str(error).split())[:300]}); train or fetch it again"
         ) from error
-    settings = with_local_weights(with_local_limits(description.settings, local), local)
+    places = _adapted_places(folder, description)
+    _check(folder, *(place.name for place in places.values()))
+    settings = with_local_limits(description.settings, local)
+    settings = with_local_weights(with_weights(settings, {n: str(place) for n, place in places.items()}), local)
     chosen = choose_device(settings.compute) if device is None else torch.device(device)
     return Bundle(
         module=module.to(chosen).requires_grad_(False),
@@ -251,10 +262,17 @@ def load_bundle(folder: Path, device: str | torch.device | None = None, local: S
         feature_provenance=description.feature_provenance,
         random_weights=description.random_weights,
         backbones=description.backbones,
+        adapted=places,
         provenance=provenance.model_dump(exclude_unset=True),
         quantiles={n.removeprefix(QUANTILES): v for n, v in tensors.items() if n.startswith(QUANTILES)},
         folder=folder,
     )
+
+
+def _adapted_places(folder: Path, description: Description) -> dict[str, Path]:
+    """The files of the adapted backbones within a model, by role."""
+    named = description.settings.backbones.references
+    return {role: folder.absolute() / place for role, place in named.items() if place == _ADAPTED.format(role)}
 
 
 def _parse_description(config: Mapping[str, Any]) -> Description:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mien.config import Settings, Stage1Settings, Stage2Settings
+from mien.config import FitSettings, Settings, Stage1Settings, Stage2Settings
 from mien.modalities import find_modality
 from mien.modalities.encoder import NO_LAYERS, Encoder, LayerWeights, Steps
 from mien.modalities.stacked import RngStreams
@@ -47,20 +47,22 @@ class ParamGroup:
         parameters: with a leading axis of models; in the order of the module.
         rate: share of the model's learning rate; 0 is frozen.
         decays: whether weight decay applies.
+        stacked: whether parameters have the axis of models; those of a backbone, of a single model, have none.
     """
 
     name: str
     parameters: tuple[nn.Parameter, ...]
     rate: float
     decays: bool = True
+    stacked: bool = True
 
     @property
     def size(self) -> int:
         """Parameters per model."""
-        return sum(parameter[0].numel() for parameter in self.parameters)
+        return sum(parameter[0].numel() if self.stacked else parameter.numel() for parameter in self.parameters)
 
 
-def variants(settings: Settings, stage: Stage1Settings | Stage2Settings) -> tuple[ModelSpec, ...]:
+def variants(settings: Settings, stage: FitSettings) -> tuple[ModelSpec, ...]:
     """One model per seed, with the same other hyper-parameters."""
     drop = stage.modality_dropout if isinstance(stage, Stage2Settings) else 0.0
     return tuple(ModelSpec(seed, stage.lr, stage.weight_decay, stage.dropout, drop) for seed in settings.seeds)

@@ -45,6 +45,23 @@ def exclusive_writer(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Create a folder and hold its lock, waiting for another process that holds it.
+
+    Raises:
+        OutputError: the folder cannot be created or written.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    handle = open_lock(folder)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def open_lock(folder: Path) -> int:
     """Open the file ``.lock`` of a folder for ``flock``; it is created if needed, and its content is not changed.
 

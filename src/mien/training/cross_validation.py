@@ -121,7 +121,7 @@ def cross_validate(
             dips[fold] = found
             log_line(f"fold {fold}: done, {len(dips)} of {folds}")
         notes += [f"fold {fold}: {note}" for fold in sorted(dips) for note in dips[fold]]
-        levels = [level_of(out, fold, Store(features)) for fold in range(folds)]
+        levels = [level_of(out, fold, Store(features), manifest) for fold in range(folds)]
         result = pooled(manifest, out, held_out, levels, notes)
         write_results(result, manifest, nested)
     return result

@@ -15,6 +15,14 @@ from torch import Tensor, nn
 from mien.model.network import ModelSpec, ParamGroup
 
 
+def describe_groups(groups: tuple[ParamGroup, ...], lr: float) -> list[str]:
+    """One line per parameter group: name, parameters per model, learning rate or frozen."""
+    return [
+        f"  {group.name:16} {group.size:>10,} parameters  " + (f"lr {lr * group.rate:.1e}" if group.rate else "frozen")
+        for group in groups
+    ]
+
+
 def keep_models(module: nn.Module, places: Tensor) -> None:
     """Keep only the models at ``places`` in a stacked module; all its parameters and buffers have a row per model."""
     for tensor in (*module.parameters(), *module.buffers()):
@@ -25,14 +33,19 @@ class ParameterMatrix:
     """Trainable parameters ``values (K, P)`` and their gradients ``gradients (K, P)``; modules hold views of them."""
 
     def __init__(self, groups: Sequence[ParamGroup]) -> None:
-        """Move the parameters of trainable groups into the matrix; freeze the others."""
+        """Move the parameters of trainable groups into the matrix; freeze the others.
+
+        Groups that are not stacked belong to the only model.
+        """
         for group in groups:
             for parameter in group.parameters:
                 parameter.requires_grad_(group.rate > 0)
         self.groups = [group for group in groups if group.rate > 0]
         first = self.groups[0].parameters[0]
+        models = {len(group.parameters[0]) for group in self.groups if group.stacked} or {1}
+        assert len(models) == 1 and (models == {1} or all(group.stacked for group in self.groups))
         size = sum(group.size for group in self.groups)
-        self.values = torch.empty((len(first), size), dtype=first.dtype, device=first.device)
+        self.values = torch.empty((*models, size), dtype=first.dtype, device=first.device)
         self.gradients = torch.zeros_like(self.values)
         self.columns: list[slice] = []
         self._parameters: list[nn.Parameter] = []
@@ -44,8 +57,9 @@ class ParameterMatrix:
             self.columns.append(slice(begin, end))
 
     def _adopt(self, parameter: nn.Parameter, begin: int) -> int:
-        end = begin + parameter[0].numel()
-        self.values[:, begin:end] = parameter.detach().flatten(1)
+        models = len(self.values)
+        end = begin + parameter.numel() // models
+        self.values[:, begin:end] = parameter.detach().reshape(models, -1)
         parameter.data = self.values[:, begin:end].view(parameter.shape)
         self._parameters.append(parameter)
         return end
@@ -53,7 +67,7 @@ class ParameterMatrix:
     def differentiate(self, losses: Tensor) -> None:
         """Set ``gradients`` to those of the losses ``(K,)``; no model's loss depends on another's row."""
         parts = torch.autograd.grad(losses.sum(), self._parameters, materialize_grads=True)
-        torch.cat([part.flatten(1) for part in parts], 1, out=self.gradients)
+        torch.cat([part.reshape(len(self.values), -1) for part in parts], 1, out=self.gradients)
 
     def clip(self, norm: float) -> Tensor:
         """Clip each model's gradient to ``norm`` (0: no clipping); returns the norms before, ``(K,)``."""

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from mien.config import Settings
 from mien.evaluation.evaluate import evaluate_targets
+from mien.evaluation.model_inputs import gather_inputs
 from mien.evaluation.results import TargetResult
 from mien.evaluation.seen_clips import run_split
 from mien.evaluation.subgroups import interval_notes, participants_of
@@ -90,13 +91,13 @@ def fold_folder(out: Path, fold: int) -> Path:
     return out / "folds" / str(fold)
 
 
-def level_of(out: Path, fold: int, store: Store) -> npt.NDArray[np.float64]:
+def level_of(out: Path, fold: int, store: Store, manifest: Manifest) -> npt.NDArray[np.float64]:
     """``(E,)`` mean score, by the models of a fold, of the clips that trained them."""
     bundle = load_bundle(fold_folder(out, fold))
     known = run_split(bundle)
     assert known is not None, "a fold lies in its run folder"
-    ids = sorted(known.train)
-    scores = bundle.score({name: store.gather(name, ids) for name in bundle.modalities})
+    clips = [clip for clip in manifest.clips if clip.id in known.train]
+    scores = bundle.score(gather_inputs(bundle, store, clips))
     return bundle.bounded(scores).mean(0).astype(np.float64)
 
 

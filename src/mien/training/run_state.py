@@ -31,6 +31,7 @@ class RunState:
     Attributes:
         scores, epochs: of the finished models: validation scores ``(K, N, E)`` and best epochs, by name.
         dips: notes on seeds that stopped too early.
+        adapted: files of the backbones that were trained, by role.
     """
 
     manifest: Manifest
@@ -44,6 +45,7 @@ class RunState:
     scores: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     epochs: dict[str, list[int]] = field(default_factory=dict)
     dips: list[str] = field(default_factory=list)
+    adapted: dict[str, Path] = field(default_factory=dict)
 
     def add(self, name: str, bundle: Bundle, valid: ClipDataset) -> None:
         """Keep the validation scores of a finished model, its best epochs, and notes on its training."""
@@ -82,8 +84,10 @@ def read_encoders(run: RunState, part: str, device: torch.device) -> dict[str, U
 def bundle_of(run: RunState, module: Unimodal | Multimodal, modalities: tuple[str, ...]) -> Bundle:
     """A trained module as a model, without intervals and provenance."""
     stage = run.settings.stage2 if isinstance(module, Multimodal) else run.settings.stage1
-    made = {name: run.store.provenance(name) for name in modalities}
-    own = {role: one for role, one in backbones_of(run.store.root).items() if one.name in " ".join(made.values())}
+    stores = {name: run.data.stores[name] for name in modalities}
+    made = {name: store.provenance(name) for name, store in stores.items()}
+    known = {role: one for store in stores.values() for role, one in backbones_of(store.root).items()}
+    own = {role: one for role, one in known.items() if one.name in " ".join(made.values())}
     return Bundle(
         module=module,
         targets=run.manifest.targets,
@@ -93,6 +97,7 @@ def bundle_of(run: RunState, module: Unimodal | Multimodal, modalities: tuple[st
         feature_provenance=made,
         random_weights=any("random" in maker for maker in made.values()),
         backbones=own,
+        adapted={role: run.adapted[role] for role in own if role in run.adapted},
     )
 
 

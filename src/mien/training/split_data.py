@@ -35,6 +35,7 @@ class SplitData:
         widths: width of what is read by modality, of modalities that at least one clip of ``fit`` has.
         inputs: what is read of the store by modality.
         layers: of the modalities that are read as layers, their number.
+        stores: where each modality is read from; the store that was given, unless its backbone was trained.
         notes: modalities missing from training clips, with counts, one line each.
         device: of all tensors.
         precision: of batches.
@@ -61,6 +62,7 @@ class SplitData:
             for name in self.widths
             if is_without_layers(settings.backbone, inputs, name)
         )
+        self.stores = dict.fromkeys(self.inputs, store)
         self.layers = {name: len(read.layers) for name, read in self.inputs.items() if read.layers}
         self.device = choose_device(settings.compute)
         self.precision = choose_precision(settings.compute, self.device)
@@ -100,7 +102,7 @@ class SplitData:
         return self._stored[side, name]
 
     def _read(self, side: Side, name: str) -> PackedSteps:
-        packed = {name: gather(self.store, self.inputs[name], name, [clip.id for clip in self.side(side)])}
+        packed = {name: gather(self.stores[name], self.inputs[name], name, [clip.id for clip in self.side(side)])}
         width = {name: self.widths[name]}
         read = load_dataset(packed, self.labels(side), width, self.longest, self.precision, self.device, self.layers)
         return read.modalities[name]

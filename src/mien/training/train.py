@@ -27,10 +27,12 @@ from mien.metrics import mean_defined, pearson
 from mien.model.bundle import Bundle, load_bundle, save_bundle
 from mien.model.conformal import calibrate
 from mien.model.inputs import ClipDataset
-from mien.model.network import Multimodal, ParamGroup, variants
+from mien.model.network import Multimodal, variants
 from mien.schema import RATING_SCALE, Manifest
 from mien.storage.files import atomic_file, write_json
+from mien.training.adapt import adapt_all, adapted_modalities
 from mien.training.dips import dip_notes
+from mien.training.parameters import describe_groups
 from mien.training.refit import refit
 from mien.training.run_folder import EpochLog, has_tensorboard, open_run, provenance, write_split
 from mien.training.run_state import Log, RunState, bundle_of, log_and_call, read_encoders, remove
@@ -129,6 +131,8 @@ def _check_refit(settings: Settings) -> None:
 
 def _stages(run: RunState) -> dict[str, npt.NDArray[np.float64]]:
     """Train the unfinished parts, and write the results: r by model."""
+    if adapted_modalities(run.settings):
+        adapt_all(run)
     refits = run.settings.train.refit
     write_split(run.folder, run.split, run.store, run.data.inner, refits)
     if run.settings.stage2.adaptation != "joint":
@@ -218,14 +222,6 @@ def _log_groups(run: RunState, clips: ClipDataset) -> None:
     run.log(f"stage 2: {len(clips)} clips, {len(models)} models at once, adaptation {run.settings.stage2.adaptation}")
     for line in describe_groups(module.groups(run.settings.stage2), run.settings.stage2.lr):
         run.log(line)
-
-
-def describe_groups(groups: tuple[ParamGroup, ...], lr: float) -> list[str]:
-    """One line per parameter group: name, parameters per model, learning rate or frozen."""
-    return [
-        f"  {group.name:16} {group.size:>10,} parameters  " + (f"lr {lr * group.rate:.1e}" if group.rate else "frozen")
-        for group in groups
-    ]
 
 
 def _save(

@@ -6,6 +6,7 @@ tiny.py     random weights of the same architectures
 cache.py    entries in the cache, and their status
 fetch.py    package index, hub or random weights → cache
 own.py      backbones of one's own: folders and hub repositories, checked
+adapted.py  backbones that were trained further: what changed, on top of one of these
 
 weights = resolve("small", ["text", "audio"])   # Weights by role; WeightsMissing names the command that fetches them
 AutoModel.from_pretrained(weights["text"].path)
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from mien.config import WeightsSettings
 from mien.errors import WeightsMissing
+from mien.weights.adapted import resolve_reference
 from mien.weights.cache import (
     Status,
     Weights,
@@ -27,7 +29,6 @@ from mien.weights.cache import (
     weights_of,
 )
 from mien.weights.fetch import fetch
-from mien.weights.own import resolve_own
 from mien.weights.table import ENTRIES, SETS, Entry
 
 __all__ = [
@@ -90,7 +91,7 @@ def resolve_backbones(weights: WeightsSettings, roles: Iterable[str]) -> dict[st
     entries = SETS[weights.set]
     wanted = [role for role in roles if role in entries or role in own]
     return resolve(weights.set, [role for role in wanted if role not in own]) | {
-        role: resolve_own(role, own[role]) for role in wanted if role in own
+        role: resolve_reference(role, own[role]) for role in wanted if role in own
     }
 
 

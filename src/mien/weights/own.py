@@ -14,7 +14,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from mien.config import WeightsSettings
 from mien.errors import WeightsError, WeightsMissing
 from mien.storage.bounded import LARGEST_WEIGHTS, tensor_places
 from mien.storage.files import key_of, open_regular, sha256_of
@@ -57,23 +56,6 @@ def own_backbones(weights: Mapping[str, Weights]) -> dict[str, OwnBackbone]:
         for role, one in weights.items()
         if one.is_own
     }
-
-
-def describe_own(weights: WeightsSettings) -> list[str]:
-    """A line for each backbone of one's own: name, architecture, pooling of a text, licence.
-
-    Raises:
-        WeightsMissing, WeightsError: as ``resolve_own``.
-    """
-    lines = []
-    for role, reference in weights.references.items():
-        one = resolve_own(role, reference)
-        kind = read_architecture(one.path)
-        pooling = f", {pooling_of(one.path)} pooling" if role == "text" else ""
-        lines.append(
-            f"{role}: {one.name}, {kind.kind} of {kind.depth} blocks, {kind.width} wide{pooling}; {one.licence}"
-        )
-    return lines
 
 
 def resolve_own(role: str, reference: str) -> Weights:

@@ -1,0 +1,221 @@
+"""A backbone that is trained, under an encoder and a head: which of its parameters are, and how it is put together.
+
+    states that enter its upper blocks ─▶ blocks ─▶ pooling ─▶ steps ─▶ encoder ─▶ head
+
+``top_k`` trains the last blocks, ``full`` all of them, ``lora`` low-rank additions to the linear maps of all blocks.
+What is below is frozen, so its output is computed once per clip. A backbone is one model: K = 1 here.
+
+The trade-offs: additions are parametrisations of PyTorch, added to the weight itself and not to the output of its
+layer, because some attention (WavLM's) reads the weight and never calls the layer; they cost one more matrix sum per
+step. Dropout inside the blocks is drawn from PyTorch's own generator, which is seeded from the model's stream before
+every step, so that a killed training continues to the same bits.
+
+Sources: LoRA, Hu et al. 2021, arXiv:2106.09685; rates that fall with depth, Howard and Ruder 2018, arXiv:1801.06146.
+Shapes: ``B`` batch, ``T`` tokens or steps, ``S`` steps that an encoder reads, ``F`` width.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from mien.config import AdaptSettings
+from mien.errors import MienError
+from mien.modalities.base import Pool
+from mien.modalities.blocks import UpperBlocks
+from mien.modalities.encoder import Steps
+from mien.modalities.stacked import RngStreams, seeded
+from mien.model.network import ParamGroup, Unimodal
+
+ATTENTION = ("attention", "self_attn", "attn")
+"""Parts of the names of the linear maps of a block's attention; the others are of its feed-forward part."""
+
+
+class LowRank(nn.Module):
+    """An addition of low rank to a weight: ``W + scale · up · down``; at first it adds nothing."""
+
+    def __init__(self, weight: Tensor, rank: int, scale: float, generator: torch.Generator) -> None:
+        """Additions to a weight ``(out, in)``; ``down`` is random, ``up`` zero."""
+        super().__init__()
+        out, width = weight.shape
+        bound = math.sqrt(3 / width)
+        self.scale = scale
+        self.down = nn.Parameter((torch.rand((rank, width), generator=generator) * 2 - 1) * bound)
+        self.up = nn.Parameter(torch.zeros(out, rank))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The weight with its addition."""
+        return weight + self.scale * (self.up @ self.down)
+
+
+class TrainableBackbone(nn.Module):
+    """The upper blocks of a backbone with their pooling: steps that enter them → steps that an encoder reads."""
+
+    def __init__(self, upper: UpperBlocks, pool: Pool, tokens: int = 0) -> None:
+        """A backbone of which nothing is trained yet.
+
+        Args:
+            upper: its blocks.
+            pool: of its last states.
+            tokens: of each step, where a step is an image; 0 where the steps of a clip are one sequence.
+        """
+        super().__init__()
+        self.upper = upper.requires_grad_(False).eval()
+        self._pool = pool
+        self.tokens = tokens
+
+    def forward(self, steps: Steps, rng: RngStreams | None = None) -> Steps:
+        """The steps of a batch; those of a clip without any are zeros."""
+        self.upper.train(rng is not None)
+        with _dropout_of(rng, steps.values.device):
+            return self._images(steps) if self.tokens else self._sequence(steps)
+
+    def _sequence(self, steps: Steps) -> Steps:
+        states, mask = steps
+        first = torch.arange(mask.shape[1], device=mask.device) == 0
+        made = self._pool(self.upper(states, mask | first), mask)  # a softmax over no token would be nan
+        here = mask if made.shape[1] == mask.shape[1] else mask.any(1, keepdim=True)
+        return Steps(torch.where(here[..., None], made, 0.0), here)
+
+    def _images(self, steps: Steps) -> Steps:
+        """Each image is a sequence of its own: ``(B, S · tokens, F)`` → ``(B, S, F)``."""
+        here = steps.mask[:, :: self.tokens]  # (B, S)
+        images = steps.values.unflatten(1, (-1, self.tokens))[here]  # (images, tokens, F)
+        made = steps.values.new_zeros((*here.shape, images.shape[-1]))
+        if len(images):
+            whole = torch.ones(images.shape[:2], dtype=torch.bool, device=images.device)
+            pooled = self._pool(self.upper(images, whole), whole)
+            made = made.to(pooled.dtype).index_put(tuple(here.nonzero().T), pooled)
+        return Steps(made, here)
+
+    def add_low_rank(self, settings: AdaptSettings, seed: int) -> None:
+        """Add low-rank additions to the linear maps of the blocks."""
+        generator = seeded(seed, "first weights of additions")
+        scale = settings.lora_alpha / settings.lora_rank
+        for _, linear in self.linear_maps(settings.lora_parts):
+            addition = LowRank(linear.weight, settings.lora_rank, scale, generator)
+            parametrize.register_parametrization(linear, "weight", addition.to(linear.weight.device))
+
+    def linear_maps(self, parts: str = "all") -> Iterator[tuple[str, nn.Linear]]:
+        """The linear maps of the blocks, or of one of their parts, with their names in the whole model."""
+        for name, block in zip(self.upper.names, self.upper.blocks, strict=True):
+            for inner, module in list(block.named_modules()):
+                is_attention = any(part in inner.split(".") for part in ATTENTION)
+                if isinstance(module, nn.Linear) and (parts == "all" or (parts == "attention") == is_attention):
+                    yield f"{name}.{inner}", module
+
+    def groups(self, modality: str, method: str, settings: AdaptSettings) -> tuple[ParamGroup, ...]:
+        """The trained parameters by block, the lowest first; a block's rate falls with its depth. They do not decay.
+
+        Args:
+            modality: its name.
+            method: ``top_k``, ``lora`` or ``full``.
+            settings: rates.
+        """
+        blocks = list(zip(self.upper.names, self.upper.blocks, strict=True))
+        groups = []
+        for depth, (name, block) in zip(range(len(blocks) - 1, -1, -1), blocks, strict=True):
+            trained = [p for n, p in block.named_parameters() if method != "lora" or _is_addition(n)]
+            rate = settings.layer_decay**depth * (settings.lora_lr / settings.lr if method == "lora" else 1.0)
+            label = f"backbone.{modality} {name.rpartition('.')[2]}"
+            groups.append(ParamGroup(label, tuple(trained), rate, decays=False, stacked=False))
+        if self.upper.norm is not None and method != "lora":
+            norm = ParamGroup(f"backbone.{modality} norm", tuple(self.upper.norm.parameters()), 1.0, False, False)
+            groups.append(norm)
+        return tuple(groups)
+
+    def changes(self) -> dict[str, Tensor]:
+        """What training changed, by the names of the whole model's tensors.
+
+        Whole tensors, or for a weight with an addition its two factors, ``<weight>.down`` and ``<weight>.up`` (scaled).
+        """
+        low_rank = {
+            f"{name}.weight.{part}": tensor
+            for name, linear in self.linear_maps()
+            if parametrize.is_parametrized(linear, "weight")
+            for part, tensor in _factors(linear).items()
+        }
+        if low_rank:
+            return low_rank
+        parts = [*zip(self.upper.names, self.upper.blocks, strict=True)]
+        parts += [(self.upper.norm_name, self.upper.norm)] if self.upper.norm is not None else []
+        return {f"{name}.{inner}": p.detach() for name, part in parts for inner, p in part.named_parameters()}
+
+
+class AdaptedUnimodal(nn.Module):
+    """A backbone that is trained, with an encoder and a head: states → ``(1, B, E)``."""
+
+    def __init__(self, backbone: TrainableBackbone, model: Unimodal) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.model = model
+
+    def forward(self, inputs: Mapping[str, Steps], rng: RngStreams | None = None) -> Float[Tensor, "1 B E"]:
+        """Intensities of a batch."""
+        name = self.model.modality
+        return self.model({name: self.backbone(inputs[name], rng)}, rng)
+
+    def groups(self, method: str, settings: AdaptSettings) -> tuple[ParamGroup, ...]:
+        """The trained parameters of the backbone, and those above it at ``settings.head_rate``."""
+        above = (
+            ParamGroup(group.name, group.parameters, group.rate * settings.head_rate, group.decays)
+            for group in self.model.groups()
+        )
+        return (*self.backbone.groups(self.model.modality, method, settings), *above)
+
+
+def check_gradients(backbone: TrainableBackbone, loss: Tensor) -> None:
+    """Check that the loss depends on every trained linear map: one that is bypassed would silently stay as it is.
+
+    Args:
+        backbone: of which parameters are trained.
+        loss: of one batch, with its graph.
+
+    Raises:
+        MienError: it does not depend on some; the message names the first.
+    """
+    trained = {
+        name: [p for p in module.parameters() if p.requires_grad]
+        for name, module in backbone.linear_maps()
+        if any(p.requires_grad for p in module.parameters())
+    }
+    parameters = [p for parts in trained.values() for p in parts]
+    found = dict(zip(map(id, parameters), torch.autograd.grad(loss, parameters, allow_unused=True), strict=True))
+    dead = [
+        name
+        for name, parts in trained.items()
+        if not any((g := found[id(p)]) is not None and bool(g.any()) for p in parts)
+    ]
+    if not trained or dead:
+        first = f"first {dead[0]}" if dead else "none is trained"
+        raise MienError(
+            f"{len(dead)} of {len(trained)} trained linear maps of the backbone have no gradient ({first}): its "
+            "architecture does not use them in the usual way, so they would stay as they are"
+        )
+
+
+def _is_addition(name: str) -> bool:
+    return "parametrizations." in name and name.endswith((".down", ".up"))
+
+
+def _factors(linear: nn.Linear) -> dict[str, Tensor]:
+    addition = linear.parametrizations["weight"][0]  # type: ignore[index]
+    assert isinstance(addition, LowRank)
+    return {"down": addition.down.detach(), "up": addition.scale * addition.up.detach()}
+
+
+@contextmanager
+def _dropout_of(rng: RngStreams | None, device: torch.device) -> Iterator[None]:
+    """Seeds PyTorch's own generator from the stream of the model while its blocks run."""
+    if rng is None:
+        yield
+        return
+    (generator,) = rng.generators
+    seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

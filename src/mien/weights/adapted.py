@@ -1,0 +1,209 @@
+"""Adapted backbones: a pretrained backbone and what training changed in it, in one file.
+
+    <name>.safetensors             changed tensors, or factors of additions; which backbone they belong to, and its hash
+    cache_folder()/adapted/<key>/  the whole backbone as the folder of a Hugging Face model; made once, when first used
+
+So an adapted backbone is a backbone of one's own like any other, for extraction, scoring and every engine, and a model
+folder holds no more than the changes. The trade-off: the pretrained backbone must be in the cache, and the whole one
+takes its size on the disk again.
+
+The file may come from a stranger: names and shapes must be those of the backbone, and every number finite.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mien.compute.loading import transformers
+from mien.config import WeightsSettings
+from mien.errors import Damaged, WeightsError, WeightsMissing
+from mien.storage.checksums import read_tensors, write_tensors
+from mien.storage.exclusive import locked
+from mien.storage.files import atomic_folder, cache_folder, key_of, sha256_of
+from mien.weights.architecture import read_architecture
+from mien.weights.cache import Weights, check, fetch_command, weights_of
+from mien.weights.fetch import fetch
+from mien.weights.own import READ_SUFFIXES, check_backbone, pooling_of, resolve_own
+from mien.weights.table import ENTRIES
+
+SUFFIX = ".safetensors"
+FORMAT = "mien-adapted-backbone"
+VERSION = 1
+DOWN, UP = ".down", ".up"
+"""Ends of the names of the two factors of an addition to a weight."""
+
+Changes = Mapping[str, npt.NDArray[np.float32]]
+
+
+class Adaptation(BaseModel):
+    """What an adapted backbone is made of.
+
+    Attributes:
+        role: ``text``, ``audio`` or ``vision``.
+        method: how it was trained: ``top_k``, ``lora`` or ``full``.
+        base: the pretrained backbone: an entry of the table, a folder, or ``owner/name@commit``.
+        base_sha256: its hash; another one is refused.
+        own: whether ``base`` is a backbone of one's own.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    format: Literal["mien-adapted-backbone"] = FORMAT
+    version: Literal[1] = VERSION
+    role: Literal["text", "audio", "vision"]
+    method: str
+    base: str
+    base_sha256: str
+    own: bool
+
+
+def save_adapted(file: Path, role: str, method: str, base: Weights, changes: Changes) -> None:
+    """Write what training changed in a backbone.
+
+    Args:
+        file: with the suffix ``.safetensors``; its folder is created if needed.
+        role: of the backbone.
+        method: how it was trained.
+        base: the pretrained backbone.
+        changes: tensors by the names of the transformers model; of a weight with an addition, its two factors.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    reference = base.source.partition(":")[2] if base.is_own else base.name
+    head = Adaptation.model_validate(
+        {"role": role, "method": method, "base": reference, "base_sha256": base.sha256, "own": base.is_own}
+    )
+    write_tensors(file, dict(changes), head.model_dump())
+
+
+def resolve_reference(role: str, reference: str) -> Weights:
+    """The backbone that a setting ``weights.<role>`` names: adapted, or as it is published.
+
+    Raises:
+        WeightsMissing: there is no such folder or file, or the pretrained backbone is not in the cache.
+        WeightsError: it cannot be loaded safely, is for another role, or its pretrained backbone has other bytes.
+    """
+    file = Path(reference).expanduser()
+    is_adapted = file.suffix == SUFFIX and not file.is_dir()
+    return resolve_adapted(role, file) if is_adapted else resolve_own(role, reference)
+
+
+def describe_references(weights: WeightsSettings) -> list[str]:
+    """A line for each backbone that is named in place of the set's: name, architecture, pooling of a text, licence.
+
+    Raises:
+        WeightsMissing, WeightsError: as ``resolve_reference``.
+    """
+    lines = []
+    for role, reference in weights.references.items():
+        one = resolve_reference(role, reference)
+        kind = read_architecture(one.path)
+        pooling = f", {pooling_of(one.path)} pooling" if role == "text" else ""
+        lines.append(
+            f"{role}: {one.name}, {kind.kind} of {kind.depth} blocks, {kind.width} wide{pooling}; {one.licence}"
+        )
+    return lines
+
+
+def resolve_adapted(role: str, file: Path) -> Weights:
+    """An adapted backbone, ready to load; see ``resolve_reference``."""
+    label = f"weights.{role}: {file}"
+    if not file.is_file():
+        raise WeightsMissing(
+            f"{label}: no such file; if it was moved, give its new place with --set weights.{role}=FILE"
+        )
+    head = _read(file)[1]
+    if head.role != role:
+        raise WeightsError(f"{label}: adapts a {head.role} backbone")
+    base = _base_of(head, label)
+    sha256 = key_of(sha256_of(file), base.sha256)
+    name = f"{base.name.partition('@')[0]}-{head.method}@{sha256[:12]}"
+    return replace(
+        base, name=name, path=_whole(file, base, sha256, role), sha256=sha256, source=f"file:{file.resolve()}"
+    )
+
+
+def _read(file: Path) -> tuple[dict[str, npt.NDArray[Any]], Adaptation]:
+    """The changes, and what they belong to.
+
+    Raises:
+        WeightsError: the file is damaged, or of another format.
+    """
+    try:
+        changes, head = read_tensors(file)
+        return changes, Adaptation.model_validate(head)
+    except (Damaged, ValidationError) as error:
+        reason = str(error) if isinstance(error, Damaged) else f"{file}: not an adapted backbone"
+        raise WeightsError(f"{reason}; train it again") from error
+
+
+def _base_of(head: Adaptation, label: str) -> Weights:
+    if head.own:
+        base = resolve_own(head.role, head.base)
+    elif head.base not in ENTRIES:
+        raise WeightsError(f"{label}: adapts {head.base[:100]!r}, which is not a backbone that mien knows")
+    else:
+        entry = ENTRIES[head.base]
+        if entry.kind == "made":
+            fetch([entry.name])
+        status = check(entry)
+        if status.state != "whole":
+            raise WeightsMissing(f"{label}: adapts {entry.name}: {status.detail}; run `{fetch_command(entry)}`")
+        base = weights_of(entry)
+    if base.sha256 != head.base_sha256:
+        raise WeightsError(
+            f"{label}: adapts {head.base} with the hash {head.base_sha256[:12]}, but that here is {base.sha256[:12]}"
+        )
+    return base
+
+
+def _whole(file: Path, base: Weights, sha256: str, role: str) -> Path:
+    """The folder of the whole backbone in the cache."""
+    whole = cache_folder() / "adapted" / key_of(sha256, VERSION)
+    if not whole.exists():
+        with locked(whole.parent):
+            if not whole.exists():
+                with atomic_folder(whole) as part:
+                    _merge(file, base.path, part)
+                    check_backbone(role, part, f"weights.{role}: {file}")
+    return whole
+
+
+def _merge(file: Path, base: Path, out: Path) -> None:
+    """Write the whole backbone: the pretrained one with the changes."""
+    import torch  # noqa: PLC0415 - only here
+
+    changes = _read(file)[0]
+    for path in base.rglob("*"):
+        if path.is_file() and path.suffix in (*READ_SUFFIXES, ".md") and not path.name.startswith("model.safetensors"):
+            (out / path.relative_to(base)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, out / path.relative_to(base))
+    with transformers() as library, torch.no_grad():
+        library.utils.logging.disable_progress_bar()
+        model = library.AutoModel.from_pretrained(base, dtype=torch.float32, use_safetensors=True)
+        known = model.state_dict()
+        for name in dict.fromkeys(name.removesuffix(DOWN).removesuffix(UP) for name in changes):
+            tensor = torch.from_numpy(_change(name, changes, file))
+            if name not in known or (tensor.shape != known[name].shape):
+                raise WeightsError(f"{file}: {name[:100]!r} is no tensor of its backbone; train it again")
+            known[name].copy_(known[name] + tensor if name not in changes else tensor)
+        model.save_pretrained(out)
+
+
+def _change(name: str, changes: Mapping[str, npt.NDArray[Any]], file: Path) -> npt.NDArray[np.float32]:
+    """A changed tensor, or the addition to it."""
+    parts = [changes[part] for part in ([name] if name in changes else [name + UP, name + DOWN]) if part in changes]
+    if not all(part.dtype == np.float32 and np.isfinite(part).all() for part in parts):
+        raise WeightsError(f"{file}: {name[:100]!r} has numbers that are not finite; train it again")
+    if len(parts) == 1 and name in changes:
+        return parts[0]
+    if [part.ndim for part in parts] != [2, 2] or parts[0].shape[1] != parts[1].shape[0]:
+        raise WeightsError(f"{file}: the factors of {name[:100]!r} do not fit; train it again")
+    return parts[0] @ parts[1]

@@ -1,0 +1,304 @@
+"""A backbone is trained with the model: what changes, what does not, and what of it travels."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import mien
+from mien.config import Settings, read_settings
+from mien.data.manifest import read_manifest
+from mien.errors import DataError, MienError, ModelError, SettingsError, WeightsError
+from mien.evaluation.evaluate import evaluate, score_split
+from mien.features.extract import extract
+from mien.features.store import Store
+from mien.modalities import MODALITIES
+from mien.modalities.base import Prepared, pretrained
+from mien.modalities.blocks import UpperBlocks
+from mien.modalities.encoder import Steps
+from mien.model.adaptation import TrainableBackbone, check_gradients
+from mien.model.bundle import load_bundle
+from mien.storage.checksums import read_tensors, write_tensors
+from mien.training import train
+from mien.weights.adapted import resolve_adapted
+from tests.features.test_extract import audio_clip
+from tests.modalities.clips import CPU, media
+from tests.weights.own import MODELS, ROLES, make_own
+
+FILE = "text.adapted.safetensors"
+WORDS = "so happy sad love great oh no yes what this that you he she we they".split()
+METHODS = ("top_k", "lora", "full")
+QUICK = [
+    *("weights=tiny", "modalities=[text]", "seeds=[0, 1]", "compute.precision=float32", "compute.engine=torch"),
+    *("stage1.epochs=6", "stage2.epochs=6", "stage1.embedding=8", "stage2.hidden=8", "stage1.lr=1e-2"),
+    *("stage2.lr=1e-2", "adapt.epochs=2", "adapt.lr=1e-3", "adapt.top_k=1"),
+]
+
+
+def settings(*more: str) -> Settings:
+    return read_settings(overrides=[*QUICK, *more])
+
+
+def sentence(draw: np.random.Generator) -> str:
+    return " ".join(draw.choice(WORDS, draw.integers(2, 12)))
+
+
+def words_table(path: Path, ratings: Sequence[float], texts: Sequence[str], trained: int) -> Path:
+    rows = [
+        f"c{n},{text},{'train' if n < trained else 'valid'},{rating:.4f}"
+        for n, (text, rating) in enumerate(zip(texts, ratings, strict=True))
+    ]
+    path.write_text("\n".join(["id,transcript,split,Joy", *rows, "silent,,valid,0.5", ""]))
+    return path
+
+
+class Words:
+    """Eighty sentences, rated by the share of one word, and a sentence of nothing."""
+
+    def __init__(self, root: Path) -> None:
+        draw = np.random.default_rng(0)
+        self.texts = [sentence(draw) for _ in range(80)]
+        ratings = [min(1.0, 3 * text.split().count("love") / len(text.split())) for text in self.texts]
+        self.root, self.table = root, words_table(root / "words.csv", ratings, self.texts, 50)
+        self.manifest = read_manifest(self.table, targets=["Joy"])
+        list(extract(self.manifest, root / "store", settings("backbone.text=frozen")))
+        self.store = Store(root / "store")
+
+    def train(self, name: str, *more: str) -> Path:
+        train(self.manifest, self.store, settings(*more), self.root / name)
+        return self.root / name
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> Words:
+    return Words(tmp_path_factory.mktemp("words"))
+
+
+@pytest.fixture(scope="module")
+def full(words: Words) -> Path:
+    return words.train("full", "backbone.text=full")
+
+
+def epochs(run: Path) -> list[dict[str, object]]:
+    lines = (run / "adapted" / "text" / "epochs.jsonl").read_text().splitlines()
+    return [{name: value for name, value in json.loads(line).items() if name != "seconds"} for line in lines]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_at_rate_zero_the_features_are_those_of_the_pretrained_backbone(words: Words, method: str) -> None:
+    run = words.train(f"still {method}", f"backbone.text={method}", "adapt.lr=1e-12", "adapt.lora_lr=1e-12")
+    made = Store(run / "features")
+    for clip in words.manifest.clips:
+        np.testing.assert_allclose(made.array(clip.id, "text"), words.store.array(clip.id, "text"), atol=1e-3)
+    assert made.provenance("text").split(" ")[0].startswith(f"tiny-text-{method}@")
+
+
+def test_top_k_of_all_blocks_is_full_step_for_step(words: Words, full: Path) -> None:
+    top = words.train("top", "backbone.text=top_k", "adapt.top_k=2")
+    assert epochs(top) == epochs(full)
+    one, other = (read_tensors(run / "adapted" / "text" / FILE)[0] for run in (top, full))
+    assert one.keys() == other.keys()
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_a_killed_training_continues_to_the_same_bits(words: Words, full: Path) -> None:
+    run, seen = words.root / "killed", []
+
+    def stop(name: str, epoch: object) -> None:
+        seen.append(name)
+        raise KeyboardInterrupt
+
+    slow = settings("backbone.text=full")
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt), pytest.MonkeyPatch.context() as patch:
+            patch.setattr("mien.training.state.TrainingJob.checkpoint_seconds", 0.0)
+            train(words.manifest, words.store, slow, run, on_epoch=stop)
+    assert set(seen) == {"adapt text"}  # each time after an epoch of the backbone
+    train(words.manifest, words.store, slow, run)
+    one, other = (read_tensors(made / "adapted" / "text" / FILE)[0] for made in (run, full))
+    assert one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+    scored = [score_split(load_bundle(one), words.manifest, words.store, "valid").scores for one in (run, full)]
+    assert np.array_equal(*scored)
+
+
+def test_a_few_clips_can_be_learnt_by_heart(tmp_path: Path) -> None:
+    draw = np.random.default_rng(1)
+    texts = [sentence(draw) for _ in range(16)]
+    table = words_table(tmp_path / "few.csv", draw.random(16), texts, 16)
+    table.write_text(table.read_text().replace("silent,", "silent,oh no") + "".join(
+        f"v{n},{text},valid,{n / 16}\n" for n, text in enumerate(texts)
+    ))  # fmt: skip
+    manifest = read_manifest(table, targets=["Joy"])
+    plain = settings("backbone.text=frozen")
+    list(extract(manifest, tmp_path / "store", plain))
+    more = ["backbone.text=full", "adapt.epochs=60", "adapt.dropout=0", "adapt.lr=3e-3", "adapt.head_rate=1"]
+    more += ["adapt.patience=0", "adapt.weight_decay=0", "adapt.loss.ccc=0", "adapt.loss.mse=1"]
+    train(manifest, Store(tmp_path / "store"), settings(*more), tmp_path / "run")
+    last = json.loads((tmp_path / "run" / "adapted" / "text" / "epochs.jsonl").read_text().splitlines()[-1])
+    assert last["loss"][0] < 0.004  # mean squared error; 1/12 is the variance of the ratings
+
+
+def test_what_only_a_block_can_give_is_found_by_training_the_block(tmp_path: Path) -> None:
+    """This backbone ends in a constant and a hundred-thousandth of what it knows: its features hardly differ."""
+    folder = make_own(tmp_path / "weights", "bert")
+    with torch.no_grad():
+        model = pretrained("AutoModel", folder, CPU)
+        last = model.encoder.layer[1].output.LayerNorm
+        last.weight.fill_(1e-5)
+        last.bias.copy_(torch.linspace(-1, 1, len(last.bias)))
+        model.save_pretrained(folder)
+    draw = np.random.default_rng(2)
+    texts = [sentence(draw) for _ in range(300)]
+    ratings = [float(text.split()[0] in WORDS[:8]) for text in texts]
+    manifest = read_manifest(words_table(tmp_path / "words.csv", ratings, texts, 200), targets=["Joy"])
+    own = f"weights.text={folder}"
+    list(extract(manifest, tmp_path / "store", settings("backbone.text=frozen", own)))
+    store, r = Store(tmp_path / "store"), {}
+    for use in ("frozen", "top_k"):
+        more = (f"backbone.text={use}", "adapt.epochs=25", "adapt.lr=5e-3", "adapt.head_rate=2", "adapt.patience=0")
+        try:
+            r[use] = train(manifest, store, settings(own, *more), tmp_path / use).mean_r["text"]
+        except MienError as error:
+            assert "no validation r is defined" in str(error)  # every score is the same
+            r[use] = 0.0
+    assert abs(r["frozen"]) < 0.2 < 0.5 < r["top_k"]
+
+
+@pytest.mark.parametrize("architecture", MODELS)
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_every_trained_map_of_every_architecture_has_a_gradient(architecture: str, method: str, tmp_path: Path) -> None:
+    backbone, states = trainable(make_own(tmp_path, architecture), MODALITIES[ROLES[architecture]])
+    if method == "lora":
+        backbone.add_low_rank(settings().adapt, seed=0)
+    for group in backbone.groups("x", method, settings().adapt):
+        for parameter in group.parameters:
+            parameter.requires_grad_()
+    steps = backbone(states)
+    check_gradients(backbone, (steps.values * torch.arange(steps.values.shape[-1])).sin().sum())
+    assert len(backbone.changes()) >= 2 * len(list(backbone.linear_maps()))
+
+
+def test_a_map_that_attention_bypasses_is_an_error_and_not_silently_left(tmp_path: Path) -> None:
+    """As additions to the output of a layer would be in WavLM's attention, which reads the weights of its layers."""
+    backbone, states = trainable(make_own(tmp_path, "wavlm"), MODALITIES["audio"])
+    attention = backbone.upper.blocks[0].attention
+    attention.unused = torch.nn.Linear(4, 4)
+    for group in backbone.groups("audio", "full", settings().adapt):
+        for parameter in group.parameters:
+            parameter.requires_grad_()
+    with pytest.raises(MienError, match=r"^1 of 15 trained linear maps .* \(first encoder.layers.0.attention.unused\)"):
+        check_gradients(backbone, backbone(states).values.sin().sum())
+
+
+def trainable(folder: Path, modality: mien.modalities.base.Modality) -> tuple[TrainableBackbone, Steps]:
+    """All blocks of a backbone, and what enters them of two clips of different length."""
+    assert modality.training is not None
+    clips = [
+        one for one in (modality.prepare(media(s, crops=int(2 * s))) for s in (1.5, 1.0)) if isinstance(one, Prepared)
+    ]
+    made = [torch.from_numpy(one).float() for one in modality.training.enter(folder, CPU, 0)(clips)]
+    tokens = made[0].shape[1] if made[0].ndim == 3 else 0
+    flat = [one.flatten(0, 1) if tokens else one for one in made]
+    states = torch.nn.utils.rnn.pad_sequence(flat, batch_first=True)
+    mask = torch.arange(states.shape[1]) < torch.tensor([len(one) for one in flat])[:, None]
+    upper = UpperBlocks(pretrained("AutoModel", folder, CPU), 0)
+    return TrainableBackbone(upper, modality.training.pool(folder), tokens), Steps(states, mask)
+
+
+@pytest.mark.parametrize(("method", "engine"), [*((one, "torch") for one in METHODS), ("lora", "openvino")])
+def test_a_model_travels_with_its_backbone(words: Words, tmp_path: Path, method: str, engine: str) -> None:
+    run = words.root / f"whole {method} {engine}"
+    words.train(run.name, f"backbone.text={method}", "adapt.epochs=1", f"compute.engine={engine}")
+    known = score_split(load_bundle(run), words.manifest, words.store, "valid")
+    moved = tmp_path / "model"
+    shutil.copytree(run / "model", moved)
+    bundle = load_bundle(moved)
+    config = json.loads((moved / "config.json").read_text())
+    assert config["settings"]["weights"]["text"] == config["backbones"]["text"]["reference"] == FILE
+    assert bundle.random_weights
+    with mien.load(moved) as model:
+        table = model.predict(words.table, raw=True).to_pylist()
+    scores = {row["clip"]: row["Joy"] for row in table}
+    for clip, score in zip(known.clips, known.scores.mean(0)[:, 0], strict=True):
+        if clip.id != "silent":
+            assert scores[clip.id] == pytest.approx(score, abs=2e-3)
+    assert scores["silent"] is None or np.isnan(scores["silent"])
+
+
+def test_evaluate_reads_the_features_of_the_run_and_says_how_to_make_others(words: Words, full: Path) -> None:
+    result = evaluate(load_bundle(full), words.manifest, words.store, "valid", resamples=100)
+    assert len(result.targets) == 1
+    more = words.root / "more.csv"
+    more.write_text(words.table.read_text() + "new,so happy,valid,0.5\n")
+    manifest = read_manifest(more, targets=["Joy"])
+    list(extract(manifest, words.root / "more store", settings("backbone.text=frozen")))
+    store = Store(words.root / "more store")
+    with pytest.raises(DataError, match=r"no text of 1 of \d+ clips, first new; .* --set weights.text="):
+        evaluate(load_bundle(full), manifest, store, "valid", resamples=100)
+    place = str(full / "model" / FILE)
+    list(extract(manifest, words.root / "adapted store", settings("backbone.text=frozen", f"weights.text={place}")))
+    made = evaluate(load_bundle(full), manifest, Store(words.root / "adapted store"), "valid", resamples=100)
+    assert made.clips == result.clips + 1
+
+
+def test_damaged_and_foreign_changes_are_refused(words: Words, full: Path, tmp_path: Path) -> None:
+    tensors, head = read_tensors(full / "adapted" / "text" / FILE)
+    name = next(iter(tensors))
+    cases = {
+        "not finite": ({**tensors, name: tensors[name] * np.nan}, head, "numbers that are not finite"),
+        "other name": ({"x.weight": tensors[name]}, head, "'x.weight' is no tensor of its backbone"),
+        "other shape": ({name: tensors[name][..., :3]}, head, "is no tensor of its backbone"),
+        "half an addition": ({f"{name}.up": np.ones((2, 2), np.float32)}, head, "do not fit"),
+        "other base": (tensors, {**head, "base_sha256": "0" * 64}, "with the hash 000000000000"),
+        "unknown base": (tensors, {**head, "base": "../../etc"}, "not a backbone that mien knows"),
+        "newer": (tensors, {**head, "version": 2}, "not an adapted backbone"),
+    }
+    for case, (changed, changed_head, reason) in cases.items():
+        write_tensors(tmp_path / case / FILE, changed, changed_head)
+        with pytest.raises(WeightsError, match=reason):
+            resolve_adapted("text", tmp_path / case / FILE)
+    with pytest.raises(WeightsError, match="adapts a text backbone"):
+        resolve_adapted("audio", full / "adapted" / "text" / FILE)
+    broken = tmp_path / "model"
+    shutil.copytree(full / "model", broken)
+    data = bytearray((broken / FILE).read_bytes())
+    data[-1] ^= 1
+    (broken / FILE).write_bytes(data)
+    with pytest.raises(ModelError, match=FILE):
+        load_bundle(broken)
+
+
+class Sounds:
+    """Twelve tones of three lengths, rated at random."""
+
+    def __init__(self, root: Path) -> None:
+        draw, rows = np.random.default_rng(0), ["id,sound,split,Joy"]
+        for n in range(12):
+            audio_clip(root / f"{n}.mkv", 0.5 + 0.25 * (n % 3), 1 + n / 12)
+            rows.append(f"c{n},{n}.mkv,{'train' if n < 8 else 'valid'},{draw.random():.3f}")
+        (root / "sounds.csv").write_text("\n".join(rows) + "\n")
+        self.manifest = read_manifest(root / "sounds.csv", targets=["Joy"])
+
+
+@pytest.mark.parametrize("method", ["top_k", "lora"])
+def test_sound_is_trained_from_kept_inputs(tmp_path: Path, method: str) -> None:
+    sounds = Sounds(tmp_path)
+    more = ["modalities=[audio]", f"backbone.audio={method}", "adapt.epochs=1"]
+    list(extract(sounds.manifest, tmp_path / "bare", settings(*more)))
+    with pytest.raises(DataError, match=r"no kept audio inputs of 8 of 8 clips, first c0, .* --keep-inputs"):
+        train(sounds.manifest, Store(tmp_path / "bare"), settings(*more), tmp_path / "none")
+    list(extract(sounds.manifest, tmp_path / "store", settings(*more), keep_inputs=True))
+    train(sounds.manifest, Store(tmp_path / "store"), settings(*more), tmp_path / "run")
+    before, after = Store(tmp_path / "store"), Store(tmp_path / "run" / "features")
+    for clip in sounds.manifest.clips:
+        one, other = before.array(clip.id, "audio"), after.array(clip.id, "audio")
+        assert one.shape == other.shape and not np.array_equal(one, other)
+
+
+def test_blocks_that_are_not_there_are_an_error(words: Words) -> None:
+    with pytest.raises(SettingsError, match="no 3 blocks in a backbone of 2"):
+        words.train("deep", "backbone.text=top_k", "adapt.top_k=3")
