@@ -20,8 +20,9 @@ from mien.modalities import MODALITIES
 from mien.modalities.base import Prepared, pretrained
 from mien.modalities.blocks import UpperBlocks
 from mien.modalities.encoder import Steps
-from mien.model.adaptation import TrainableBackbone, check_gradients
+from mien.model.adaptation import TrainableBackbone, averaged_steps, check_gradients
 from mien.model.bundle import load_bundle
+from mien.model.inputs import averaged
 from mien.storage.checksums import read_tensors, write_tensors
 from mien.training import train
 from mien.weights.adapted import resolve_adapted
@@ -135,7 +136,7 @@ def test_a_few_clips_can_be_learnt_by_heart(tmp_path: Path) -> None:
     manifest = read_manifest(table, targets=["Joy"])
     plain = settings("backbone.text=frozen")
     list(extract(manifest, tmp_path / "store", plain))
-    more = ["backbone.text=full", "adapt.epochs=60", "adapt.dropout=0", "adapt.lr=3e-3", "adapt.head_rate=1"]
+    more = ["backbone.text=full", "adapt.epochs=40", "adapt.dropout=0", "adapt.lr=3e-3", "adapt.head_rate=1"]
     more += ["adapt.patience=0", "adapt.weight_decay=0", "adapt.loss.ccc=0", "adapt.loss.mse=1"]
     train(manifest, Store(tmp_path / "store"), settings(*more), tmp_path / "run")
     last = json.loads((tmp_path / "run" / "adapted" / "text" / "epochs.jsonl").read_text().splitlines()[-1])
@@ -152,14 +153,14 @@ def test_what_only_a_block_can_give_is_found_by_training_the_block(tmp_path: Pat
         last.bias.copy_(torch.linspace(-1, 1, len(last.bias)))
         model.save_pretrained(folder)
     draw = np.random.default_rng(2)
-    texts = [sentence(draw) for _ in range(300)]
+    texts = [sentence(draw) for _ in range(200)]
     ratings = [float(text.split()[0] in WORDS[:8]) for text in texts]
-    manifest = read_manifest(words_table(tmp_path / "words.csv", ratings, texts, 200), targets=["Joy"])
+    manifest = read_manifest(words_table(tmp_path / "words.csv", ratings, texts, 140), targets=["Joy"])
     own = f"weights.text={folder}"
     list(extract(manifest, tmp_path / "store", settings("backbone.text=frozen", own)))
     store, r = Store(tmp_path / "store"), {}
     for use in ("frozen", "top_k"):
-        more = (f"backbone.text={use}", "adapt.epochs=25", "adapt.lr=5e-3", "adapt.head_rate=2", "adapt.patience=0")
+        more = (f"backbone.text={use}", "adapt.epochs=20", "adapt.lr=5e-3", "adapt.head_rate=2", "adapt.patience=0")
         try:
             r[use] = train(manifest, store, settings(own, *more), tmp_path / use).mean_r["text"]
         except MienError as error:
@@ -206,7 +207,7 @@ def trainable(folder: Path, modality: mien.modalities.base.Modality) -> tuple[Tr
     states = torch.nn.utils.rnn.pad_sequence(flat, batch_first=True)
     mask = torch.arange(states.shape[1]) < torch.tensor([len(one) for one in flat])[:, None]
     upper = UpperBlocks(pretrained("AutoModel", folder, CPU), 0)
-    return TrainableBackbone(upper, modality.training.pool(folder), tokens), Steps(states, mask)
+    return TrainableBackbone(upper, modality.training.pool(folder), 100, tokens), Steps(states, mask)
 
 
 @pytest.mark.parametrize(("method", "engine"), [*((one, "torch") for one in METHODS), ("lora", "openvino")])
@@ -297,6 +298,35 @@ def test_sound_is_trained_from_kept_inputs(tmp_path: Path, method: str) -> None:
     for clip in sounds.manifest.clips:
         one, other = before.array(clip.id, "audio"), after.array(clip.id, "audio")
         assert one.shape == other.shape and not np.array_equal(one, other)
+
+
+def test_backbone_encoders_and_fusion_are_trained_at_once_from_the_pretrained_backbone(words: Words) -> None:
+    more = ("backbone.text=full", "stage2.adaptation=joint", "seeds=[3]", "adapt.epochs=3")
+    run = words.train("joint", *more)
+    assert not (run / "stage1").exists()
+    log = [json.loads(line) for line in (run / "adapted" / "joint" / "epochs.jsonl").read_text().splitlines()]
+    best = max(log, key=lambda epoch: epoch["mean_r"][0])
+    results = json.loads((run / "results.json").read_text())
+    assert results["r"]["fused"][0][0] == pytest.approx(best["r"][0][0], abs=5e-3)  # from features in half precision
+    assert results["epochs"]["fused"] == [best["number"]]
+    scores = score_split(load_bundle(run), words.manifest, words.store, "valid").scores
+    shutil.rmtree(run / "model")
+    words.train("joint", *more)  # goes on after what is there
+    assert np.array_equal(score_split(load_bundle(run), words.manifest, words.store, "valid").scores, scores)
+    with pytest.raises(SettingsError, match="trains one model: give one seed"):
+        words.train("joint of two", "backbone.text=full", "stage2.adaptation=joint")
+
+
+def test_long_clips_are_averaged_as_when_features_are_read() -> None:
+    draw = np.random.default_rng(0)
+    clips = [draw.normal(size=(count, 3)).astype(np.float32) for count in (1, 6, 7, 23, 50)]
+    states = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(clip) for clip in clips], batch_first=True)
+    mask = torch.arange(50) < torch.tensor([[len(clip)] for clip in clips])
+    made = averaged_steps(Steps(states, mask), 6)
+    for clip, values, here in zip(clips, made.values, made.mask, strict=True):
+        expected = clip if len(clip) <= 6 else averaged(clip, 6)
+        assert here.tolist() == [True] * len(expected) + [False] * (6 - len(expected))
+        np.testing.assert_allclose(values[here].numpy(), expected, atol=1e-5)
 
 
 def test_blocks_that_are_not_there_are_an_error(words: Words) -> None:

@@ -1,4 +1,4 @@
-"""A backbone that is trained, under an encoder and a head: which of its parameters are, and how it is put together.
+"""Backbones that are trained, under the model that reads them: which of its parameters are, and how it is put together.
 
     states that enter its upper blocks ─▶ blocks ─▶ pooling ─▶ steps ─▶ encoder ─▶ head
 
@@ -15,8 +15,9 @@ Shapes: ``B`` batch, ``T`` tokens or steps, ``S`` steps that an encoder reads, `
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -29,7 +30,7 @@ from mien.modalities.base import Pool
 from mien.modalities.blocks import UpperBlocks
 from mien.modalities.encoder import Steps
 from mien.modalities.stacked import RngStreams, seeded
-from mien.model.network import ParamGroup, Unimodal
+from mien.model.network import Multimodal, ParamGroup, Unimodal
 
 ATTENTION = ("attention", "self_attn", "attn")
 """Parts of the names of the linear maps of a block's attention; the others are of its feed-forward part."""
@@ -55,24 +56,27 @@ class LowRank(nn.Module):
 class TrainableBackbone(nn.Module):
     """The upper blocks of a backbone with their pooling: steps that enter them → steps that an encoder reads."""
 
-    def __init__(self, upper: UpperBlocks, pool: Pool, tokens: int = 0) -> None:
+    def __init__(self, upper: UpperBlocks, pool: Pool, longest: int, tokens: int = 0) -> None:
         """A backbone of which nothing is trained yet.
 
         Args:
             upper: its blocks.
             pool: of its last states.
+            longest: more steps are averaged to this many, as they are when features are read.
             tokens: of each step, where a step is an image; 0 where the steps of a clip are one sequence.
         """
         super().__init__()
         self.upper = upper.requires_grad_(False).eval()
         self._pool = pool
+        self.longest = longest
         self.tokens = tokens
 
     def forward(self, steps: Steps, rng: RngStreams | None = None) -> Steps:
         """The steps of a batch; those of a clip without any are zeros."""
         self.upper.train(rng is not None)
         with _dropout_of(rng, steps.values.device):
-            return self._images(steps) if self.tokens else self._sequence(steps)
+            made = self._images(steps) if self.tokens else self._sequence(steps)
+        return averaged_steps(made, self.longest)
 
     def _sequence(self, steps: Steps) -> Steps:
         states, mask = steps
@@ -146,26 +150,64 @@ class TrainableBackbone(nn.Module):
         return {f"{name}.{inner}": p.detach() for name, part in parts for inner, p in part.named_parameters()}
 
 
-class AdaptedUnimodal(nn.Module):
-    """A backbone that is trained, with an encoder and a head: states → ``(1, B, E)``."""
+class Adapted(nn.Module):
+    """Backbones that are trained, and the model that reads them: states → ``(1, B, E)``."""
 
-    def __init__(self, backbone: TrainableBackbone, model: Unimodal) -> None:
+    def __init__(self, backbones: Mapping[str, TrainableBackbone], model: Unimodal | Multimodal) -> None:
+        """The model reads features of the other modalities as they are.
+
+        Args:
+            backbones: by modality.
+            model: of one seed.
+        """
         super().__init__()
-        self.backbone = backbone
+        self.backbones = nn.ModuleDict(backbones)
         self.model = model
 
     def forward(self, inputs: Mapping[str, Steps], rng: RngStreams | None = None) -> Float[Tensor, "1 B E"]:
         """Intensities of a batch."""
-        name = self.model.modality
-        return self.model({name: self.backbone(inputs[name], rng)}, rng)
+        read = {name: self.backbones[name](steps, rng) if name in self.backbones else steps
+                for name, steps in inputs.items()}  # fmt: skip
+        return self.model(read, rng)
 
-    def groups(self, method: str, settings: AdaptSettings) -> tuple[ParamGroup, ...]:
-        """The trained parameters of the backbone, and those above it at ``settings.head_rate``."""
-        above = (
-            ParamGroup(group.name, group.parameters, group.rate * settings.head_rate, group.decays)
-            for group in self.model.groups()
-        )
-        return (*self.backbone.groups(self.model.modality, method, settings), *above)
+    def backbone(self, modality: str) -> TrainableBackbone:
+        """The backbone of a modality."""
+        backbone = self.backbones[modality]
+        assert isinstance(backbone, TrainableBackbone)
+        return backbone
+
+    def groups(
+        self, methods: Mapping[str, str], settings: AdaptSettings, above: Sequence[ParamGroup]
+    ) -> tuple[ParamGroup, ...]:
+        """The trained parameters of the backbones, and those above them at ``settings.head_rate``.
+
+        Args:
+            methods: by modality.
+            settings: rates.
+            above: of the model, with their shares of its rate.
+        """
+        below = (group for name, how in methods.items() for group in self.backbone(name).groups(name, how, settings))
+        faster = (replace(group, rate=group.rate * settings.head_rate) for group in above)
+        return (*below, *faster)
+
+
+def averaged_steps(steps: Steps, longest: int) -> Steps:
+    """Clips of more than ``longest`` steps averaged to that many, as ``inputs.averaged`` does, with gradients.
+
+    >>> made = averaged_steps(Steps(torch.tensor([[[0.0], [2], [4], [5], [6]]]), torch.ones(1, 5, dtype=torch.bool)), 2)
+    >>> made.values.ravel().tolist()
+    [1.0, 5.0]
+    """
+    values, mask = steps
+    if mask.shape[1] <= longest:
+        return steps
+    count = mask.sum(1, keepdim=True)  # (B, 1); a clip's steps come first
+    kept = count.clamp(max=longest)
+    edges = torch.arange(longest + 1, device=mask.device).minimum(kept) * count // kept.clamp(min=1)  # (B, longest + 1)
+    sums = nn.functional.pad(values.float().cumsum(1), (0, 0, 1, 0))  # zeros first
+    at = sums.gather(1, edges[..., None].expand(-1, -1, values.shape[-1]))
+    lengths = edges.diff(dim=1)
+    return Steps(at.diff(dim=1) / lengths.clamp(min=1)[..., None], lengths > 0)
 
 
 def check_gradients(backbone: TrainableBackbone, loss: Tensor) -> None:

@@ -95,8 +95,9 @@ def read_checksummed(path: Path) -> dict[str, Any]:
 def write_tensors(path: Path, tensors: Arrays, head: Any = None) -> None:
     """Write a safetensors file with a JSON-like header and a checksum over all of it, atomically."""
     text = json.dumps(head)
+    in_order = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}  # else views are saved wrongly
     with atomic_file(path) as part:
-        part.write_bytes(save(dict(tensors), {"mien": text, CHECKSUM: digest_of(tensors, text)}))
+        part.write_bytes(save(in_order, {"mien": text, CHECKSUM: digest_of(tensors, text)}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, npt.NDArray[Any]], Any]:

@@ -1,6 +1,7 @@
 """Cells → predictions. Cells of one shape are trained together, and every finished cell is stored in a folder.
 
     encoders/<key>/   encoder.safetensors, scores.npy (K, N, E)      a stage-1 model, shared by the cells that use it
+    runs/<key>/<seed>/                        a run of ``mien train``, of a cell that trains backbones
     cells/<key>/      scores.npy (K, N, E), result.json              the result of a cell, or why it failed
                       SHA256SUMS                                     in both; damaged results are computed again
 
@@ -26,9 +27,11 @@ from mien.config import Settings
 from mien.data.splits import Split, split_clips
 from mien.errors import Damaged, OutputError
 from mien.evaluation.evaluate import SHARES, missing_curves
+from mien.evaluation.model_inputs import gather_inputs
 from mien.features.store import Store
 from mien.metrics import mean_defined, pearson
 from mien.modalities import MODALITIES
+from mien.model.bundle import load_bundle
 from mien.model.embeddings import subset_scores
 from mien.model.heads import HEADS
 from mien.model.inputs import predict_all
@@ -41,11 +44,13 @@ from mien.storage.files import atomic_folder, key_of, read_json, write_json
 from mien.study.plan import Cell
 from mien.study.ridge import pooled, ridge_scores
 from mien.subsets import all_subsets
+from mien.training.adapt import adapted_modalities
 from mien.training.fit import Epoch
 from mien.training.run_folder import fingerprint
 from mien.training.split_data import SplitData
 from mien.training.stage1 import TrainContext, train_encoder
 from mien.training.stage2 import train_fusion
+from mien.training.train import train
 
 Scores = npt.NDArray[np.float32]
 
@@ -109,7 +114,7 @@ class StudyContext:
         stage2 = cell.settings.stage2.model_dump(mode="json") if cell.method == "train" else {}
         seeds = [] if cell.method == "ridge" else list(cell.settings.seeds)
         version = FROZEN_VERSION if stage2.get("adaptation") == "frozen" else VERSION
-        more = (*_inner(cell.settings), *_layers_in(cell.settings, cell.settings.modalities))
+        more = (*_inner(cell.settings), *_layers_in(cell.settings, cell.settings.modalities), *_adapted_in(cell))
         return self.out / "cells" / key_of(version, cell.method, settings, stage2, seeds, *self.fingerprints, *more)
 
     def encoder_folder(self, work: EncoderJob) -> Path:
@@ -146,6 +151,13 @@ def _layers_in(settings: Settings, modalities: Iterable[str]) -> list[dict[str, 
     backbone = settings.backbone
     read = {name: backbone.layers_of(name) for name in modalities if backbone.reads_layers(name)}
     return [read] if read else []
+
+
+def _adapted_in(cell: Cell) -> list[dict[str, Any]]:
+    """A part of a key: how backbones are trained; nothing where none is."""
+    names = adapted_modalities(cell.settings) if cell.method == "train" else ()
+    how = {name: getattr(cell.settings.backbone, name) for name in names}
+    return [{"backbones": how, "adapt": cell.settings.adapt.model_dump(mode="json")}] if how else []
 
 
 def _data_key(settings: Settings) -> str:
@@ -204,7 +216,7 @@ def plan_work(context: StudyContext, cells: Iterable[Cell]) -> tuple[list[Encode
 def needs_encoders(cell: Cell) -> bool:
     """Whether a cell needs stage-1 models."""
     stage = cell.settings.stage2
-    from_scratch = stage.adaptation == "joint" or HEADS[stage.head].reads_steps
+    from_scratch = stage.adaptation == "joint" or HEADS[stage.head].reads_steps or bool(_adapted_in(cell))
     return cell.method == "unimodal_mean" or (cell.method == "train" and not from_scratch)
 
 
@@ -285,7 +297,8 @@ class Worker:
         """Compute cells of one shape and store their results."""
         begin = time.monotonic()
         if cells[0].method == "train":
-            self._train(cells, begin)
+            train_cells = self._train_backbones if _adapted_in(cells[0]) else self._train
+            train_cells(cells, begin)
             return
         for cell in cells:
             scores = self._ridge(cell.settings) if cell.method == "ridge" else self._unimodal_mean(cell.settings)
@@ -319,6 +332,32 @@ class Worker:
                 "parameters": sum(p[0].numel() for p in module.parameters()),
             }
             self._write(cell, predictions[names][own], extra)
+
+    def _train_backbones(self, cells: tuple[Cell, ...], begin: float) -> None:
+        """A whole run for each seed, since a trained backbone is one model; finished runs are kept."""
+        manifest = self.context.manifest
+        for cell in cells:
+            names, runs = self.modalities(cell.settings), self.context.out / "runs" / self.context.folder(cell).name
+            scores: list[dict[tuple[str, ...], Scores]] = []
+            epochs = []
+            for seed in cell.settings.seeds:
+                settings = cell.settings.model_copy(update={"seeds": (seed,), "batch_seed": seed})
+                train(manifest, self.store, settings, runs / str(seed))
+                bundle = load_bundle(runs / str(seed))
+                valid = self.context.split(cell.settings).valid
+                clips = bundle.clips(gather_inputs(bundle, self.store, valid))
+                needed = [subset for subset in all_subsets(names) if len(subset) >= len(names) - 1]
+                scores.append(bundle.score_subsets(clips, needed))
+                epochs += bundle.provenance["training"]["epochs"]
+            means = {subset: np.mean([one[subset] for one in scores], 0) for subset in scores[0]}
+            curves = missing_curves(means, self.split_data(cell.settings).labels("valid"), 0) if len(names) > 1 else {}
+            extra = {
+                "seconds": time.monotonic() - begin,
+                "epochs": epochs,
+                "missing": {name: curve.tolist() for name, curve in curves.items()},
+                "shares": list(SHARES),
+            }
+            self._write(cell, np.stack([one[names] for one in scores]), extra)
 
     def _ridge(self, settings: Settings) -> Scores:
         """Predictions of the ridge baseline, ``(1, N, E)``."""

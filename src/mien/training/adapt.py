@@ -8,10 +8,13 @@ So an adapted backbone is a backbone of one's own for everything that follows: s
 encoder and the head of this training are left behind; stage 1 trains one for each seed on the new features. The
 trade-off: the backbone is trained with the first seed only, and features of training clips come from a backbone that
 has seen their ratings.
+
+With ``stage2.adaptation: joint``, there is no stage 1: backbones, encoders and fusion are trained at once from the
+pretrained backbones, and the fused model is kept with them.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,21 +22,24 @@ import torch
 from mien.compute.device import Compute
 from mien.config import Settings, with_changes
 from mien.errors import DataError, SettingsError
-from mien.features.block_inputs import block_inputs, check_inputs
+from mien.features.block_inputs import BlockInputs, block_inputs, check_inputs
 from mien.features.extract import extract
 from mien.features.kept_inputs import KeptInputs
 from mien.features.store import Store
 from mien.modalities import find_modality
 from mien.modalities.base import Modality, pretrained
 from mien.modalities.blocks import UpperBlocks
-from mien.model.adaptation import AdaptedUnimodal, TrainableBackbone, check_gradients
-from mien.model.inputs import ClipDataset, autocast, load_dataset
-from mien.model.network import ParamGroup, Unimodal, variants
+from mien.model.adaptation import Adapted, TrainableBackbone, check_gradients
+from mien.model.inputs import ClipDataset, PackedSteps, autocast, load_dataset
+from mien.model.network import ModelSpec, Multimodal, ParamGroup, Unimodal, variants
 from mien.scale import cores
+from mien.storage.checksums import read_tensors, write_tensors
 from mien.training.fit import fit
 from mien.training.parameters import describe_groups
 from mien.training.run_folder import EpochLog
 from mien.training.run_state import RunState, log_and_call, remove
+from mien.training.schedule import History
+from mien.training.split_data import Side
 from mien.training.state import TrainingJob
 from mien.weights import Weights, resolve_backbones
 from mien.weights.adapted import save_adapted
@@ -42,6 +48,8 @@ from mien.weights.architecture import read_architecture
 ALL_STEPS = 1 << 30
 """No clip has more steps than this: what enters a block is never averaged over time."""
 
+
+SIDES: tuple[Side, ...] = ("fit", "select")
 
 CHECKED_CLIPS = 8
 """In the check that every part of a backbone has a gradient."""
@@ -53,6 +61,17 @@ MANY_CLIPS = 500
 def adapted_modalities(settings: Settings) -> tuple[str, ...]:
     """The modalities whose backbones are trained."""
     return tuple(name for name in settings.modalities if settings.backbone.adapts(name))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The backbone of a modality, and what enters its trained blocks, by side."""
+
+    modality: Modality
+    method: str
+    base: Weights
+    backbone: TrainableBackbone
+    inputs: dict[Side, PackedSteps]
 
 
 def adapt(run: RunState, modality: str) -> Path:
@@ -67,33 +86,134 @@ def adapt(run: RunState, modality: str) -> Path:
         SettingsError: its blocks cannot be trained in this way.
         WeightsError, WeightsMissing: it cannot be loaded.
     """
-    folder = run.folder / "adapted" / modality
-    file = folder / f"{modality}.adapted.safetensors"
-    if file.exists():
-        return file
-    known, settings = find_modality(modality), run.settings.adapt
-    role = known.backbone_role or ""
+    if not _file(run, modality).exists():
+        part, settings = _load(run, modality), run.settings.adapt
+        models = variants(run.settings, settings)[:1]
+        width, targets = run.data.widths[modality], len(run.manifest.targets)
+        model = Unimodal(modality, width, targets, run.settings.stage1, models)
+        module = Adapted({modality: part.backbone}, model).to(run.data.device)
+        groups = module.groups({modality: part.method}, settings, model.groups())
+        clips = _clips(run, [part], "fit")
+        clips = clips.only(torch.nonzero(clips.present(modality)).flatten())
+        _fit(run, f"adapt {modality}", module, groups, models, clips, _clips(run, [part], "select"))
+        _save(run, module, part)
+    return _file(run, modality)
+
+
+def adapt_jointly(run: RunState, names: Sequence[str]) -> None:
+    """Train backbones, encoders and fusion at once, unless that is done.
+
+    Raises:
+        SettingsError: more than one seed, or a refit, is asked for; and as for ``adapt``.
+    """
+    if len(run.settings.seeds) > 1 or run.settings.train.refit:
+        raise SettingsError(
+            "stage2.adaptation: joint with trained backbones trains one model: give one seed, such as seeds=[0], and "
+            "no refit; for the mean of several, train and score with each"
+        )
+    if joint_file(run).exists():
+        return
+    parts, settings = [_load(run, name) for name in names], run.settings.adapt
+    spec = variants(run.settings, run.settings.stage2)[0]
+    models = (replace(spec, lr=settings.lr, weight_decay=settings.weight_decay, dropout=settings.dropout),)
+    model = Multimodal(run.data.widths, len(run.manifest.targets), run.settings, models, run.data.layers)
+    module = Adapted({part.modality.name: part.backbone for part in parts}, model).to(run.data.device)
+    groups = module.groups(
+        {part.modality.name: part.method for part in parts}, settings, model.groups(run.settings.stage2)
+    )
+    history = _fit(run, "adapt joint", module, groups, models, _clips(run, parts, "fit"), _clips(run, parts, "select"))
+    for part in parts:
+        _save(run, module, part)
+    state = {f"model.{name}": tensor.cpu().numpy() for name, tensor in model.state_dict().items()}
+    course = {"r": history.r, "factors": history.factors, "best": history.best}
+    write_tensors(joint_file(run), state | {f"history.{name}": values for name, values in course.items()})
+
+
+def read_jointly(run: RunState) -> tuple[Multimodal, History]:
+    """The fused model that was trained with its backbones, and the course of its training."""
+    tensors = read_tensors(joint_file(run))[0]
+    models = variants(run.settings, run.settings.stage2)
+    module = Multimodal(run.data.widths, len(run.manifest.targets), run.settings, models, run.data.layers)
+    state = {n.removeprefix("model."): torch.from_numpy(v) for n, v in tensors.items() if n.startswith("model.")}
+    module.load_state_dict(state)
+    return module.to(run.data.device), History(*(tensors[f"history.{name}"] for name in ("r", "factors", "best")))
+
+
+def joint_file(run: RunState) -> Path:
+    """Where the fused model is kept that was trained with its backbones."""
+    return run.folder / "adapted" / "joint" / "model.safetensors"
+
+
+def _file(run: RunState, modality: str) -> Path:
+    return run.folder / "adapted" / modality / f"{modality}.adapted.safetensors"
+
+
+def _load(run: RunState, name: str) -> _Part:
+    """The backbone of a modality, and what enters its trained blocks of the clips that train and choose the epoch."""
+    modality, settings = find_modality(name), run.settings.adapt
+    assert modality.training is not None
+    role = modality.backbone_role or ""
     base = resolve_backbones(run.settings.backbones, [role])[role]
-    method: str = getattr(run.settings.backbone, modality)
+    method: str = getattr(run.settings.backbone, name)
     depth = read_architecture(base.path).depth
     first = depth - settings.top_k if method == "top_k" else 0
     if first < 0:
         raise SettingsError(f"adapt.top_k: no {settings.top_k} blocks in a backbone of {depth}")
-    run.log(f"backbone {modality}: {method}, blocks {first + 1} to {depth} of {base.name}")
-    _check_inputs(run, known)
-    module, train, chosen = _prepare(run, known, base, method, first)
-    groups = module.groups(method, settings)
-    for line in describe_groups(groups, settings.lr):
+    run.log(f"backbone {name}: {method}, blocks {first + 1} to {depth} of {base.name}")
+    for side in SIDES:
+        check_inputs(run.store, run.data.side(side), modality)
+    frozen = Compute(run.data.device, torch.float32)
+    made: dict[Side, BlockInputs] = {
+        side: block_inputs(run.store, run.data.side(side), modality, base.path, frozen, first, settings.longest_seconds)
+        for side in SIDES
+    }
+    width = {name: max(one.packed.width for one in made.values())}
+    inputs: dict[Side, PackedSteps] = {
+        side: load_dataset({name: one.packed}, run.data.labels(side), width, ALL_STEPS, run.data.precision,
+                           run.data.device).modalities[name]
+        for side, one in made.items()
+    }  # fmt: skip
+    upper = UpperBlocks(pretrained("AutoModel", base.path, frozen), first)
+    upper.checkpoints = settings.checkpoints
+    tokens = max(one.tokens for one in made.values())
+    longest = run.settings.stage1.longest_steps
+    backbone = TrainableBackbone(upper, modality.training.pool(base.path), longest, tokens)
+    if method == "lora":
+        backbone.add_low_rank(settings, run.settings.seeds[0])
+    return _Part(modality, method, base, backbone, inputs)
+
+
+def _clips(run: RunState, parts: Sequence[_Part], side: Side) -> ClipDataset:
+    """The clips of a side: what enters trained blocks, and in a joint training the features of the other modalities."""
+    trained = {part.modality.name: part.inputs[side] for part in parts}
+    is_joint = run.settings.stage2.adaptation == "joint"
+    others = tuple(name for name in run.modalities if name not in trained) if is_joint else ()
+    known = run.data.clips(side, others)
+    names = run.modalities if is_joint else tuple(trained)
+    return ClipDataset({n: trained.get(n) or known.modalities[n] for n in names}, known.labels, known.precision)
+
+
+def _fit(
+    run: RunState,
+    name: str,
+    module: Adapted,
+    groups: Sequence[ParamGroup],
+    models: tuple[ModelSpec, ...],
+    train: ClipDataset,
+    chosen: ClipDataset,
+) -> History:
+    """Train a module, after a check that every trained part of its backbones has a gradient."""
+    folder, settings = run.folder / "adapted" / name.partition(" ")[2], run.settings.adapt
+    for line in describe_groups(tuple(groups), settings.lr):
         run.log(line)
     _check_gradients(module, groups, train)
-    epoch_log = EpochLog(folder, run.folder / "tensorboard", f"adapt {modality}")
     context = run.context(folder)
     job = TrainingJob(
-        name=f"adapt {modality}",
+        name=name,
         module=module,
         groups=groups,
-        models=variants(run.settings, settings)[:1],
-        train=train.only(torch.nonzero(train.present(modality)).flatten()),
+        models=models,
+        train=train,
         valid=chosen,
         settings=settings,
         epochs=settings.epochs,
@@ -101,55 +221,32 @@ def adapt(run: RunState, modality: str) -> Path:
         precision=context.precision,
         checkpoint=context.checkpoint,
     )
-    report = log_and_call(epoch_log, run.on_epoch)
+    report = log_and_call(EpochLog(folder, run.folder / "tensorboard", name), run.on_epoch)
     for epoch in fit(job):
-        report(job.name, epoch)
-    changes = {name: tensor.float().cpu().numpy() for name, tensor in module.backbone.changes().items()}
-    save_adapted(file, role, method, base, changes)
-    remove(context.checkpoint)
-    return file
+        report(name, epoch)
+    assert job.history is not None
+    return job.history
 
 
-def _check_inputs(run: RunState, modality: Modality) -> None:
-    for side in ("fit", "select"):
-        check_inputs(run.store, run.data.side(side), modality)
-
-
-def _prepare(
-    run: RunState, modality: Modality, base: Weights, method: str, first: int
-) -> tuple[AdaptedUnimodal, ClipDataset, ClipDataset]:
-    """The module to be trained, with its training clips and those that choose the epoch."""
-    name, settings, device = modality.name, run.settings.adapt, run.data.device
-    assert modality.training is not None
-    frozen = Compute(device, torch.float32)
-    sides = [
-        block_inputs(run.store, run.data.side(side), modality, base.path, frozen, first, settings.longest_seconds)
-        for side in ("fit", "select")
-    ]
-    width = {name: sides[0].packed.width}
-    train, chosen = (
-        load_dataset({name: made.packed}, run.data.labels(side), width, ALL_STEPS, run.data.precision, device)
-        for side, made in zip(("fit", "select"), sides, strict=True)
-    )
-    upper = UpperBlocks(pretrained("AutoModel", base.path, frozen), first)
-    upper.checkpoints = settings.checkpoints
-    backbone = TrainableBackbone(upper, modality.training.pool(base.path), max(made.tokens for made in sides))
-    if method == "lora":
-        backbone.add_low_rank(settings, run.settings.seeds[0])
-    models = variants(run.settings, settings)[:1]
-    model = Unimodal(name, width[name], len(run.manifest.targets), run.settings.stage1, models)
-    return AdaptedUnimodal(backbone, model).to(device), train, chosen
-
-
-def _check_gradients(module: AdaptedUnimodal, groups: Sequence[ParamGroup], clips: ClipDataset) -> None:
-    """A first backward pass, of a few clips, in which every trained part of the backbone must have a gradient."""
+def _check_gradients(module: Adapted, groups: Sequence[ParamGroup], clips: ClipDataset) -> None:
+    """A first backward pass, of a few clips, in which every trained part of a backbone must have a gradient."""
     for group in groups:
         for parameter in group.parameters:
             parameter.requires_grad_()
-    some = torch.nonzero(clips.present(module.model.modality)).flatten()[:CHECKED_CLIPS]
-    with autocast(clips.labels.device, clips.precision):
-        made = module(clips.batch(some)).float()
-    check_gradients(module.backbone, made.square().sum())
+    for name in module.backbones:
+        some = torch.nonzero(clips.present(name)).flatten()[:CHECKED_CLIPS]
+        with autocast(clips.labels.device, clips.precision):
+            made = module(clips.batch(some)).float()
+        check_gradients(module.backbone(name), made.square().sum())
+
+
+def _save(run: RunState, module: Adapted, part: _Part) -> None:
+    """Write what training changed in a backbone."""
+    changes = module.backbone(part.modality.name).changes()
+    arrays = {name: tensor.float().cpu().numpy() for name, tensor in changes.items()}
+    file = _file(run, part.modality.name)
+    save_adapted(file, part.modality.backbone_role or "", part.method, part.base, arrays)
+    remove(run.context(file.parent).checkpoint)
 
 
 def adapt_all(run: RunState) -> None:
@@ -158,18 +255,16 @@ def adapt_all(run: RunState) -> None:
     Raises:
         DataError: a clip that had a modality has none now; and as for ``adapt``.
     """
-    names = adapted_modalities(run.settings)
+    names = [name for name in adapted_modalities(run.settings) if name in run.modalities]
+    if run.settings.stage2.adaptation == "joint":
+        adapt_jointly(run, names)
     for name in names:
-        if name in run.modalities:
-            run.adapted[find_modality(name).backbone_role or ""] = adapt(run, name)
+        run.adapted[find_modality(name).backbone_role or ""] = adapt(run, name)
     places = {f"weights.{role}": str(folder.resolve()) for role, folder in run.adapted.items()}
     run.settings = with_changes(
         run.settings, {"weights.set": run.settings.backbones.set, **places}, "adapted backbones"
     )
-    store = _features(run, [name for name in names if name in run.modalities])
-    for name in names:
-        if name in run.modalities:
-            run.data.stores[name] = store
+    run.data.stores |= dict.fromkeys(names, _features(run, names))
 
 
 def _features(run: RunState, names: Sequence[str]) -> Store:

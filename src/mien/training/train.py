@@ -30,7 +30,7 @@ from mien.model.inputs import ClipDataset
 from mien.model.network import Multimodal, variants
 from mien.schema import RATING_SCALE, Manifest
 from mien.storage.files import atomic_file, write_json
-from mien.training.adapt import adapt_all, adapted_modalities
+from mien.training.adapt import adapt_all, adapted_modalities, read_jointly
 from mien.training.dips import dip_notes
 from mien.training.parameters import describe_groups
 from mien.training.refit import refit
@@ -187,10 +187,13 @@ def _stage2(run: RunState, r: Mapping[str, npt.NDArray[np.float64]]) -> dict[str
         encoders = read_encoders(run, "stage1", valid.labels.device)
         epoch_log = EpochLog(run.folder / "stage2", run.folder / "tensorboard", "stage2")
         context = run.context(run.folder / "stage2")
-        _log_groups(run, clips)
-        module, history = train_fusion(
-            clips, chosen, encoders, run.settings, context, log_and_call(epoch_log, run.on_epoch)
-        )
+        if run.adapted and run.settings.stage2.adaptation == "joint":
+            module, history = read_jointly(run)
+        else:
+            _log_groups(run, clips)
+            module, history = train_fusion(
+                clips, chosen, encoders, run.settings, context, log_and_call(epoch_log, run.on_epoch)
+            )
         bundle = bundle_of(run, module, run.modalities)
         scores = bundle.score_each(valid)
         _save(run, bundle, history, folder / "model", {**r, **_fused_r(scores, run.labels)})
