@@ -250,6 +250,7 @@ def test_features_made_otherwise_are_refused(run: Trained) -> None:
         *("stage2.head=gated", "stage2.head=late", "stage2.head=mean", "stage2.head=auxiliary"),
         "stage2.head=auxiliary stage2.adaptation=frozen",
         *(f"stage2.head={head} stage2.adaptation=joint" for head in ("cross_attention", "recurrent", "temporal")),
+        *(f"stage2.head={head} stage2.adaptation=joint stage2.missing=token" for head in ("taemi", "hallmen")),
     ],
 )
 def test_every_setting_of_stage_2_trains(tmp_path: Path, override: str) -> None:

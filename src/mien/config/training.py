@@ -13,7 +13,9 @@ HEAD_NAMES = (
     "mean",
     "auxiliary",
     "cross_attention",
+    "taemi",
     "recurrent",
+    "hallmen",
     "temporal",
 )
 """The fusion heads, each a file of this name in ``mien.model.heads``, which needs torch and is not imported here."""
@@ -147,16 +149,23 @@ class Stage1Settings(FitSettings):
     """``epochs`` of the motion encoder."""
     longest_steps: Count = 100
     """The steps of a longer clip are averaged to this many."""
+    contrastive: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of a contrastive loss (InfoNCE) between the embedding of a modality and that of a text encoder beside it,
+    which is dropped afterwards; 0 for none."""
 
 
 class Stage2Settings(FitSettings):
     """Fusion of the encoders, with their adaptation."""
 
     head: HeadName = "concat"
-    """Fusion head: the paper's concatenation, or an alternative. ``cross_attention``, ``recurrent`` and ``temporal``
-    have branches of their own instead of the stage-1 encoders, and need ``adaptation: joint``."""
+    """Fusion head: the paper's concatenation, or an alternative. ``cross_attention``, ``taemi``, ``recurrent``,
+    ``hallmen`` and ``temporal`` have branches of their own instead of the stage-1 encoders, and need
+    ``adaptation: joint``."""
     auxiliary: Annotated[float, Field(ge=0)] = 0.3
     """Weight of the squared errors of the modalities alone, for ``head: auxiliary``."""
+    triplet: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of a triplet loss guided by text: clips with similar words should have similar embeddings of the other
+    modalities; 0 for none. It needs text, and encoders that learn (not ``frozen``)."""
     hidden: Width = 384
     """Width of the regressor's hidden layer."""
     modality_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3

@@ -1,7 +1,7 @@
 """The table of modalities. A modality is one file and one line here; everything else reads ``MODALITIES``."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from mien.errors import SettingsError
 from mien.modalities.audio import AUDIO
@@ -38,3 +38,8 @@ def get_modalities(names: Sequence[str]) -> tuple[Modality, ...]:
     """
     selected = {find_modality(name).name for name in names}
     return tuple(modality for modality in MODALITIES.values() if modality.name in selected)
+
+
+def anchor_of(names: Iterable[str]) -> str | None:
+    """The modality that others are aligned with: the one with a single vector per clip, text; ``None`` without it."""
+    return next((name for name in names if not find_modality(name).sequence), None)

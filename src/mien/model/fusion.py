@@ -52,9 +52,11 @@ class FusionHead(nn.Module):
 
     Attributes:
         reads_steps: whether it reads the steps of features, in its own branches, instead of the encoders' embeddings.
+        has_auxiliary: whether ``auxiliary`` gives scores.
     """
 
     reads_steps: ClassVar[bool] = False
+    has_auxiliary: ClassVar[bool] = False
 
     def __init__(self, spec: FusionSpec, parts: Mapping[str, int] | None = None) -> None:
         """K heads, one per random stream; ``parts`` are the widths of maskable parts, by default ``spec.widths``."""

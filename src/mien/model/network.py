@@ -19,6 +19,7 @@ from mien.modalities.stacked import RngStreams
 from mien.model.fusion import Embedding, Head
 from mien.model.heads import HEADS
 from mien.model.modality_mask import FusionSpec
+from mien.model.terms import Parts
 
 Inputs = Mapping[str, Steps]
 
@@ -188,18 +189,14 @@ class Multimodal(nn.Module):
 
     def forward(self, inputs: Inputs, rng: RngStreams | None = None) -> Float[Tensor, "K B E"]:
         """Intensities ``(K, B, E)`` from the available modalities."""
-        return self.fusion(self._head_inputs(inputs, rng), rng)
+        return self.fusion(inputs if self.reads_steps else self.embed(inputs, rng), rng)
 
-    def with_branches(
-        self, inputs: Inputs, rng: RngStreams | None = None
-    ) -> tuple[Float[Tensor, "K B E"], dict[str, Float[Tensor, "K B E"]]]:
-        """Intensities, and scores of each modality alone if the head has an auxiliary loss."""
-        head_inputs = self._head_inputs(inputs, rng)
-        return self.fusion(head_inputs, rng), self.fusion.auxiliary(head_inputs, rng)
-
-    def _head_inputs(self, inputs: Inputs, rng: RngStreams | None) -> Inputs | dict[str, Embedding]:
-        """The input of the head."""
-        return inputs if self.reads_steps else self.embed(inputs, rng)
+    def with_parts(self, inputs: Inputs, rng: RngStreams | None = None) -> tuple[Float[Tensor, "K B E"], Parts]:
+        """Intensities, with the embeddings, and scores of each modality alone if the head has an auxiliary loss."""
+        embeddings = {} if self.reads_steps else self.embed(inputs, rng)
+        head_inputs = embeddings or inputs
+        scores = self.fusion(head_inputs, rng)
+        return scores, Parts(inputs, embeddings, self.fusion.auxiliary(head_inputs, rng))
 
     def groups(self, stage: Stage2Settings) -> tuple[ParamGroup, ...]:
         """Parameter groups with their rates under ``stage.adaptation``."""

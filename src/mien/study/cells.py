@@ -23,7 +23,7 @@ import numpy.typing as npt
 import torch
 from safetensors.torch import save
 
-from mien.config import Settings
+from mien.config import FitSettings, Settings
 from mien.data.splits import Split, split_clips
 from mien.errors import Damaged, OutputError
 from mien.evaluation.evaluate import SHARES, missing_curves
@@ -48,7 +48,7 @@ from mien.training.adapt import adapted_modalities
 from mien.training.fit import Epoch
 from mien.training.run_folder import fingerprint
 from mien.training.split_data import SplitData
-from mien.training.stage1 import TrainContext, train_encoder
+from mien.training.stage1 import TrainContext, read_by_encoder, train_encoder
 from mien.training.stage2 import train_fusion
 from mien.training.train import train
 
@@ -56,6 +56,9 @@ Scores = npt.NDArray[np.float32]
 
 VERSION, FROZEN_VERSION = 1, 2
 """Raised when the same cell gives another result."""
+
+NEW_SETTINGS = frozenset({"contrastive", "triplet"})
+"""Settings of a stage that came after the first version of keys; their defaults change nothing."""
 
 MODELS_AT_ONCE = 40
 
@@ -110,8 +113,9 @@ class StudyContext:
 
     def folder(self, cell: Cell) -> Path:
         """Folder of the result of a cell."""
-        settings = cell.settings.model_dump(mode="json", include={"modalities", "batch_seed", "split", "stage1"})
-        stage2 = cell.settings.stage2.model_dump(mode="json") if cell.method == "train" else {}
+        settings = cell.settings.model_dump(mode="json", include={"modalities", "batch_seed", "split"})
+        settings["stage1"] = _without_new_defaults(cell.settings.stage1)
+        stage2 = _without_new_defaults(cell.settings.stage2) if cell.method == "train" else {}
         seeds = [] if cell.method == "ridge" else list(cell.settings.seeds)
         version = FROZEN_VERSION if stage2.get("adaptation") == "frozen" else VERSION
         more = (*_inner(cell.settings), *_layers_in(cell.settings, cell.settings.modalities), *_adapted_in(cell))
@@ -119,7 +123,8 @@ class StudyContext:
 
     def encoder_folder(self, work: EncoderJob) -> Path:
         """Folder of a stage-1 model."""
-        settings = work.settings.model_dump(mode="json", include={"seeds", "batch_seed", "split", "stage1"})
+        settings = work.settings.model_dump(mode="json", include={"seeds", "batch_seed", "split"})
+        settings["stage1"] = _without_new_defaults(work.settings.stage1)
         more = (*_inner(work.settings), *_layers_in(work.settings, (work.modality,)))
         return self.out / "encoders" / key_of(VERSION, work.modality, settings, *self.fingerprints, *more)
 
@@ -144,6 +149,15 @@ class StudyContext:
     def damaged(self, cells: Iterable[Cell]) -> int:
         """Number of results that are damaged."""
         return sum(folder.exists() and not is_complete(folder) for folder in map(self.folder, cells))
+
+
+def _without_new_defaults(stage: FitSettings) -> dict[str, Any]:
+    """A stage as a part of a key: settings that older keys did not have are in it only if they are not the default."""
+    return {
+        name: value
+        for name, value in stage.model_dump(mode="json").items()
+        if name not in NEW_SETTINGS or value != type(stage).model_fields[name].default
+    }
 
 
 def _layers_in(settings: Settings, modalities: Iterable[str]) -> list[dict[str, Any]]:
@@ -278,7 +292,8 @@ class Worker:
         folder, settings, data = self.context.encoder_folder(work), work.settings, self.split_data(work.settings)
         models = variants(settings, settings.stage1)
         if not is_complete(folder):
-            train, chosen, valid = (data.clips(part, (work.modality,)) for part in ("fit", "select", "valid"))
+            train = data.clips("fit", read_by_encoder(work.modality, settings.stage1, data.widths))
+            chosen, valid = (data.clips(part, (work.modality,)) for part in ("select", "valid"))
             train_context = TrainContext(None, data.precision, settings.batch_seed)
             module, _ = train_encoder(work.modality, train, chosen, settings, train_context, _quietly, models)
             with atomic_folder(folder, ENCODER_FILES) as part:

@@ -24,9 +24,11 @@ from torch import Tensor
 
 from mien.errors import MienError
 from mien.metrics import mean_defined, pearson
+from mien.model.alignment import Aligned
 from mien.model.inputs import autocast, predict_all
-from mien.model.losses import branch_loss, loss, ramped
+from mien.model.losses import loss, ramped
 from mien.model.network import Multimodal
+from mien.model.terms import TERMS
 from mien.storage.documents import plain
 from mien.training.batches import batch_order
 from mien.training.parameters import ParameterMatrix
@@ -151,16 +153,15 @@ def _step(job: TrainingJob, state: State, index: Tensor, factor: list[float]) ->
     """One optimiser step: ``(A,)`` losses and ``(A,)`` gradient norms."""
     labels, inputs = state.train.labels[index], state.train.batch(index)
     with autocast(labels.device, job.precision):
-        if job.auxiliary:
-            assert isinstance(job.module, Multimodal)
-            predicted, branches = job.module.with_branches(inputs, state.rng)
+        if job.terms:
+            assert isinstance(job.module, Multimodal | Aligned)
+            predicted, parts = job.module.with_parts(inputs, state.rng)
         else:
-            predicted, branches = job.module(inputs, state.rng), {}
+            predicted, parts = job.module(inputs, state.rng), None
     value = loss(predicted.float(), labels, state.moments, ramped(job.settings.loss, state.epoch))
-    if branches:
-        present = {name: steps.mask.any(-1) for name, steps in inputs.items()}
-        branch_losses = branch_loss({name: branch.float() for name, branch in branches.items()}, present, labels)
-        value = value + job.auxiliary * branch_losses
+    if parts is not None:
+        for name, weight in job.terms.items():
+            value = value + weight * TERMS[name](parts, labels)
     state.matrix.differentiate(value)
     norm = state.matrix.clip(job.settings.clip_norm)
     state.optimiser.step(factor)

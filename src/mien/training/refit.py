@@ -12,7 +12,7 @@ from mien.model.network import Multimodal, Unimodal
 from mien.training.run_folder import EpochLog, refitted
 from mien.training.run_state import RunState, bundle_of, log_and_call, read_encoders, remove
 from mien.training.schedule import EpochPlan
-from mien.training.stage1 import EpochCallback, TrainContext, train_encoder
+from mien.training.stage1 import EpochCallback, TrainContext, read_by_encoder, train_encoder
 from mien.training.stage2 import train_fusion
 
 
@@ -40,7 +40,7 @@ def _refit_encoder(run: RunState, modality: str) -> None:
     folder = run.folder / "refit" / modality / "model"
     if (folder / "config.json").exists():
         return
-    clips = run.data.clips("all", (modality,))
+    clips = run.data.clips("all", read_by_encoder(modality, run.settings.stage1, run.modalities))
     selected = load_bundle(run.folder / "stage1" / modality, device=clips.labels.device)
     context, on_epoch = _refit_context(run, modality)
     module, _ = train_encoder(modality, clips, None, run.settings, context, on_epoch, plan=_plan(selected))

@@ -4,14 +4,16 @@ It is trained on the clips that have the modality and validated on all validatio
 is the bias of the head. The result is a usable unimodal model, and the encoder that stage 2 starts from.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from mien.config import Settings
-from mien.modalities import find_modality
+from mien.config import Settings, Stage1Settings
+from mien.errors import SettingsError
+from mien.modalities import anchor_of, find_modality
+from mien.model.alignment import Aligned
 from mien.model.inputs import ClipDataset
 from mien.model.network import ModelSpec, Unimodal, variants
 from mien.training.fit import Epoch, fit
@@ -45,7 +47,7 @@ def train_encoder(
 
     Args:
         modality: its name.
-        train, valid: clips with at least that modality.
+        train, valid: clips with at least that modality, and for training those of ``read_by_encoder``.
         settings: of which ``stage1`` is used.
         context: checkpoint file, precision, batch seed.
         on_epoch: called after every epoch.
@@ -61,10 +63,11 @@ def train_encoder(
     module = Unimodal(modality, steps.values.shape[1], train.labels.shape[1], stage, models, steps.layers)
     module.to(train.labels.device)
     with_modality = train.only(torch.nonzero(train.present(modality)).flatten())
+    trained = _aligned(module, train, stage, models)
     job = TrainingJob(
         name=f"stage1 {modality}",
-        module=module,
-        groups=module.groups(),
+        module=trained,
+        groups=trained.groups(),
         models=models,
         train=with_modality,
         valid=valid,
@@ -72,6 +75,7 @@ def train_encoder(
         epochs=find_modality(modality).epochs(stage),
         batch_seed=context.batch_seed,
         precision=context.precision,
+        terms={"contrastive": stage.contrastive} if isinstance(trained, Aligned) else {},
         checkpoint=context.checkpoint,
         plan=plan,
     )
@@ -79,3 +83,36 @@ def train_encoder(
         on_epoch(job.name, epoch)
     assert job.history is not None
     return module, job.history
+
+
+def read_by_encoder(modality: str, stage: Stage1Settings, available: Iterable[str]) -> tuple[str, ...]:
+    """The modalities that the training of an encoder reads: its own, and the one that it is aligned with.
+
+    Args:
+        modality: its name.
+        stage: of which ``contrastive`` is used.
+        available: the modalities that there are features of.
+
+    Raises:
+        SettingsError: there is no text to align with.
+    """
+    anchor = anchor_of(available)
+    if not stage.contrastive or modality == anchor:
+        return (modality,)
+    if anchor is None:
+        raise SettingsError(
+            f"stage1.contrastive aligns {modality} with text, which is not among the modalities: add it, or set "
+            f"stage1.contrastive to 0"
+        )
+    return modality, anchor
+
+
+def _aligned(
+    module: Unimodal, train: ClipDataset, stage: Stage1Settings, models: tuple[ModelSpec, ...]
+) -> Unimodal | Aligned:
+    """The module, with a text encoder beside it if it is to be aligned with one."""
+    _, *anchors = read_by_encoder(module.modality, stage, train.modalities)
+    for anchor in anchors:
+        text = train.modalities[anchor]
+        return Aligned(module, anchor, text.values.shape[1], stage, models, text.layers).to(train.labels.device)
+    return module

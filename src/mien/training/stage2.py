@@ -4,17 +4,18 @@ The trade-off: with frozen encoders the steps of every clip are read once, and a
 and the fusion, which is many times faster; any adaptation needs all steps of all clips in every epoch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from mien.config import Settings
+from mien.config import Settings, Stage2Settings
 from mien.errors import SettingsError
+from mien.modalities import anchor_of
 from mien.model.embeddings import hidden_all
 from mien.model.heads import HEADS
 from mien.model.inputs import ClipDataset
 from mien.model.network import FrozenEncoders, ModelSpec, Multimodal, Unimodal, variants
 from mien.training.fit import fit
 from mien.training.schedule import EpochPlan, History
-from mien.training.stage1 import EpochCallback, TrainContext
+from mien.training.stage1 import EpochCallback, TrainContext, read_by_encoder
 from mien.training.state import TrainingJob
 
 
@@ -43,10 +44,11 @@ def train_fusion(
         The model, and the course of its training.
 
     Raises:
-        SettingsError: the head reads steps, but the adaptation needs encoders.
+        SettingsError: the head reads steps, but the adaptation needs encoders; or a term has nothing to align.
     """
     stage = settings.stage2
     check_head(settings)
+    check_terms(settings, tuple(train.modalities))
     models = models or variants(settings, stage)
     widths = {name: steps.values.shape[1] for name, steps in train.modalities.items()}
     layers = {name: steps.layers for name, steps in train.modalities.items() if steps.layers}
@@ -67,7 +69,7 @@ def train_fusion(
         epochs=stage.epochs,
         batch_seed=context.batch_seed,
         precision=context.precision,
-        auxiliary=0.0 if frozen else stage.auxiliary,
+        terms=_terms(module, stage),
         checkpoint=context.checkpoint,
         plan=plan,
     )
@@ -75,6 +77,12 @@ def train_fusion(
         on_epoch(job.name, epoch)
     assert job.history is not None
     return module, job.history
+
+
+def _terms(module: Multimodal, stage: Stage2Settings) -> dict[str, float]:
+    """The weights of further terms of the loss; they act on the encoders, so none while these are frozen."""
+    weights = {"auxiliary": stage.auxiliary if module.fusion.has_auxiliary else 0.0, "triplet": stage.triplet}
+    return {name: weight for name, weight in weights.items() if weight and stage.adaptation != "frozen"}
 
 
 def check_head(settings: Settings) -> None:
@@ -86,3 +94,31 @@ def check_head(settings: Settings) -> None:
     stage = settings.stage2
     if HEADS[stage.head].reads_steps and stage.adaptation != "joint":
         raise SettingsError(f"stage2.head {stage.head} has no encoders below it: set stage2.adaptation to joint")
+
+
+def check_terms(settings: Settings, modalities: Sequence[str]) -> None:
+    """Check that the terms of the loss have something to align.
+
+    Args:
+        settings: of a run.
+        modalities: those of its model.
+
+    Raises:
+        SettingsError: a term lacks text, other modalities, or encoders that learn.
+    """
+    stage = settings.stage2
+    if settings.stage1.contrastive and stage.adaptation == "joint":
+        raise SettingsError("stage1.contrastive: joint has no stage 1; set stage2.adaptation to encoder or frozen")
+    for name in modalities:
+        read_by_encoder(name, settings.stage1, modalities)
+    if not stage.triplet:
+        return
+    if HEADS[stage.head].reads_steps:
+        raise SettingsError(f"stage2.triplet: head {stage.head} has no encoders below it to align; set it to 0")
+    if stage.adaptation == "frozen":
+        raise SettingsError("stage2.triplet: frozen encoders do not learn; set stage2.adaptation to encoder or joint")
+    if anchor_of(modalities) is None or len(modalities) == 1:
+        raise SettingsError(
+            f"stage2.triplet compares other modalities of clips with similar words, but the model reads "
+            f"{', '.join(modalities)}; add modalities, or set it to 0"
+        )

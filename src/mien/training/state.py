@@ -7,7 +7,7 @@ Shapes: ``K`` models, ``A`` of them still training, ``P`` trainable parameters p
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,7 +39,7 @@ class TrainingJob:
         epochs: maximum number.
         batch_seed: of the order of batches.
         precision: of matrix products in training; the finished model is always evaluated in float32.
-        auxiliary: weight of the auxiliary loss of each modality, for a module with ``with_branches``; 0 for none.
+        terms: weights of further terms of the loss (``mien.model.terms``), for a module with ``with_parts``.
         checkpoint: file to continue from and to save to; ``None`` saves nothing.
         checkpoint_seconds: seconds between checkpoints.
         plan: epochs and rates to follow, instead of early stopping and plateaus of validation r.
@@ -56,7 +56,7 @@ class TrainingJob:
     epochs: int
     batch_seed: int = 0
     precision: torch.dtype = torch.float32
-    auxiliary: float = 0.0
+    terms: Mapping[str, float] = field(default_factory=dict)
     checkpoint: Path | None = None
     checkpoint_seconds: float = 60.0
     plan: EpochPlan | None = None

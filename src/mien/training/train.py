@@ -38,8 +38,8 @@ from mien.training.run_folder import EpochLog, has_tensorboard, open_run, proven
 from mien.training.run_state import Log, RunState, bundle_of, log_and_call, read_encoders, remove
 from mien.training.schedule import History
 from mien.training.split_data import SplitData
-from mien.training.stage1 import EpochCallback, train_encoder
-from mien.training.stage2 import check_head, train_fusion
+from mien.training.stage1 import EpochCallback, read_by_encoder, train_encoder
+from mien.training.stage2 import check_head, check_terms, train_fusion
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,8 @@ def train(
         ModelError: the folder contains another run, or a damaged one.
         OutputError: the folder cannot be written; finished parts are kept.
         StoreError: features are damaged.
-        SettingsError: head and adaptation are incompatible, or a refit is asked for without an inner split.
+        SettingsError: head and adaptation are incompatible, a term of the loss has nothing to align, or a refit lacks
+            an inner split.
         MienError: no validation r could be computed.
     """
     begin = time.monotonic()
@@ -107,6 +108,7 @@ def train(
     split = split_clips(manifest, settings.split)
     log = progress or (lambda _: None)
     data = SplitData(store, split, len(manifest.targets), settings)
+    check_terms(settings, tuple(data.widths))
     settings = with_read_layers(settings, data.inputs)
     notes = (*(data.inner.notes if data.inner else ()), *data.notes)
     if not has_tensorboard():
@@ -160,7 +162,8 @@ def _stage1(run: RunState, modality: str) -> None:
     folder = run.folder / "stage1" / modality
     valid = run.data.clips("valid", (modality,))
     if not (folder / "model" / "config.json").exists():
-        clips, chosen = (run.data.clips(side, (modality,)) for side in ("fit", "select"))
+        read = read_by_encoder(modality, run.settings.stage1, run.modalities)
+        clips, chosen = run.data.clips("fit", read), run.data.clips("select", (modality,))
         epoch_log = EpochLog(folder, run.folder / "tensorboard", f"stage1 {modality}")
         models = variants(run.settings, run.settings.stage1)
         run.log(f"stage 1 {modality}: {int(clips.present(modality).sum())} clips, {len(models)} models at once")

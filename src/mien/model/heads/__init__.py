@@ -7,7 +7,7 @@ those with ``reads_steps`` have their own branches, read ``{modality: Steps}``, 
 features.
 
 Reading order: ``gated``, ``late``, ``auxiliary``; for those that read steps ``steps`` and ``lstm``, then
-``cross_attention``, ``recurrent``, ``temporal``.
+``cross_attention`` with ``taemi``, ``recurrent`` with ``hallmen``, ``temporal``.
 """
 
 from importlib import import_module

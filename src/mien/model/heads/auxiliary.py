@@ -24,6 +24,8 @@ from mien.model.modality_mask import FusionSpec
 class Auxiliary(Fusion):
     """K regressors over the concatenation, and one linear head per modality beside each."""
 
+    has_auxiliary = True
+
     def __init__(self, spec: FusionSpec) -> None:
         """K heads, one per random stream; ``spec.widths`` are those of the embeddings, in a fixed order."""
         super().__init__(spec)

@@ -4,8 +4,7 @@
         → tanh → missing, dropout of whole modalities → concatenation → Dropout → Linear → (K, B, E), no sigmoid
 
 ``N`` is a third of ``hidden``, so that text, audio and vision together are as wide as the regressor of ``Fusion``. The
-published states are as wide as the features, 2,563 together with three valence-arousal-dominance logits per audio
-step, followed by a layer to 1,027 and tanh, on fine-tuned backbones.
+published states are as wide as the features, and followed by a hidden layer (``hallmen.py``).
 
 Source: Hallmen et al. 2025, arXiv:2504.11460; the projection before the LSTM and modality dropout are added.
 Shapes: ``K`` models, ``B`` batch, ``S`` segments, ``N`` width of a state, ``E`` emotions.

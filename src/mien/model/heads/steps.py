@@ -11,8 +11,11 @@ from torch import Tensor, nn
 from mien.modalities.encoder import LayerWeights, Steps, layer_width
 from mien.modalities.stacked import Linear, RngStreams
 
+MAX_SEGMENTS = 24
+"""Of a clip, in heads that do not read every step."""
 
-def downsample(steps: Steps, max_segments: int = 24) -> Steps:
+
+def downsample(steps: Steps, max_segments: int = MAX_SEGMENTS) -> Steps:
     """Average consecutive steps of each clip into at most ``max_segments`` segments.
 
     The cost of a recurrence grows with the number of steps, and a clip of 12 s has up to 600 audio steps. With 24
