@@ -68,7 +68,7 @@ def choose_layers(states: Sequence[torch.Tensor], layers: Sequence[int]) -> torc
 
 
 def compile_backbone(
-    make: ModuleFactory, folder: Path | None, compute: Compute, free: Free, layers: Sequence[int] = ()
+    make: ModuleFactory, folder: Path | None, compute: Compute, free: Free, layers: Sequence[int | str] = ()
 ) -> Run:
     """Make a frozen backbone ready to be called with tensors.
 
@@ -77,7 +77,7 @@ def compile_backbone(
         folder: the weights that ``make`` reads; their bytes enter the key of the cached graph.
         compute: device, precision and engine.
         free: the dynamic axes, each with a small size (above 1) that the module accepts.
-        layers: the layers that the module gives, which also enter the key of the cached graph.
+        layers: the layers, or what else, the module gives beside its last; they enter the key of the cached graph.
 
     Returns:
         A function of tensors, on any device and of any float type, that gives a float32 tensor.
@@ -102,7 +102,7 @@ class _Graphs:
     """One backbone as OpenVINO graphs, one per combination of fixed sizes, each compiled at its first use."""
 
     def __init__(
-        self, make: ModuleFactory, folder: Path, compute: Compute, free: Free, layers: Sequence[int] = ()
+        self, make: ModuleFactory, folder: Path, compute: Compute, free: Free, layers: Sequence[int | str] = ()
     ) -> None:
         self._make, self._compute, self._free, self._layers = make, compute, free, list(layers)
         files = sorted(path for path in folder.rglob("*") if path.is_file())

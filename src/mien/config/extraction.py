@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, ValidatorFunctionWrapHandler, field_validator
 from pydantic_core import PydanticCustomError
 
 from mien.config.section import Fraction, Positive, Rate, Section
@@ -109,6 +109,18 @@ class BackboneSettings(Section):
     """As ``text_layers``, for audio."""
     vision_layers: Layers = "all"
     """As ``text_layers``, for vision."""
+
+    affect: bool = False
+    """Append to every step of ``audio`` the arousal, dominance and valence that its backbone predicts, about 0 to 1, as
+    a feature of its own (``audio_affect``). For weights with such a head (``paper``), and ``audio: frozen``."""
+
+    @field_validator("affect")
+    @classmethod
+    def _of_the_last_layer(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("audio", "frozen") != "frozen":
+            message = "should be false unless audio is frozen, as it goes with the last layer of the published weights"
+            raise PydanticCustomError("affect", message)
+        return value
 
     @field_validator("text_layers", "audio_layers", "vision_layers", mode="wrap")
     @classmethod

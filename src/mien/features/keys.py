@@ -13,7 +13,7 @@ from typing import Any
 from mien.compute.device import Compute
 from mien.config import Section, Settings
 from mien.errors import DataError, MediaError
-from mien.features.layers import layers_key
+from mien.features.layers import affect_feature, layers_key
 from mien.features.source_files import TRANSCRIPT, SourceFile, content_of, file_stat
 from mien.media.provided import settled
 from mien.modalities.base import InputKind, Modality
@@ -60,7 +60,7 @@ class Keys:
         self._origins: dict[str, SourceFile] = {}
 
     def of(self, modality: Modality, feature: str | None = None) -> str:
-        """The key of a modality's features of this clip, or of the one with its layers if that is the ``feature``.
+        """The key of a modality's features of this clip, or of one with more columns if that is the ``feature``.
 
         Raises:
             DataError: the source file cannot be opened.
@@ -81,7 +81,8 @@ class Keys:
         )
         if feature is None or feature in modality.features:
             return key
-        return layers_key(key, feature, self._settings.backbone.layers_of(modality.name))
+        affect = feature == affect_feature(modality)
+        return layers_key(key, feature, () if affect else self._settings.backbone.layers_of(modality.name))
 
     def of_input(self, kind: InputKind) -> str:
         """The key of what is decoded of this clip for the backbones that read this kind of input.

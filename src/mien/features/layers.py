@@ -69,7 +69,10 @@ def chosen_layers(backbone: BackboneSettings, modality: Modality, weights: Weigh
 
 
 def layers_key(key: str, feature: str, layers: Layers) -> str:
-    """The key of a sequence of layers, from the key of the last layer, with which it is made in one pass."""
+    """The key of a sequence of layers, from the key of the last layer, with which it is made in one pass.
+
+    That of a sequence with values of affect, without ``layers``.
+    """
     return key_of(key, feature, layers)
 
 
@@ -101,9 +104,16 @@ def _input_of(store: Store, backbone: BackboneSettings, modality: Modality) -> S
     made = {row.provenance for (_, name), row in store.rows.items() if name == feature and row.steps}
     if not made and modality.name not in store.modalities:
         return StoredInput(feature)  # the modality is missing altogether
+    if feature == affect_feature(modality):
+        if not made:
+            raise DataError(
+                f"{store.root}: no {feature}, which backbone.affect reads; {_again(feature, modality.name)} (imported "
+                f"and synthetic features cannot have it), or set backbone.affect=false"
+            )
+        return StoredInput(feature)
     if not made and not any(row.origin for (_, name), row in store.rows.items() if name == modality.name):
         return StoredInput(modality.name)
-    remedy = f"run the mien extract command that made it again, with --set backbone.{modality.name}=layers"
+    remedy = _again(feature, modality.name)
     found = {match[1] for match in map(_LAYERS.search, made) if match}
     if not found:
         raise DataError(
@@ -123,6 +133,17 @@ def _input_of(store: Store, backbone: BackboneSettings, modality: Modality) -> S
     return StoredInput(feature, layers, stored)
 
 
+def affect_feature(modality: Modality) -> str:
+    """The name of the sequence with values of affect; empty if the modality has none."""
+    return f"{modality.name}_affect" if modality.load_affect else ""
+
+
+def _again(feature: str, modality: str, made: str = "it") -> str:
+    """How a missing sequence is extracted."""
+    setting = "backbone.affect=true" if feature.endswith("_affect") else f"backbone.{modality}=layers"
+    return f"run the mien extract command that made {made} again, with --set {setting}"
+
+
 def gather(store: Store, read: StoredInput, modality: str, clips: Sequence[str]) -> Packed:
     """What a model reads of one modality of the given clips, packed in memory; see ``Store.gather``.
 
@@ -135,8 +156,7 @@ def gather(store: Store, read: StoredInput, modality: str, clips: Sequence[str])
         if without:
             raise DataError(
                 f"{store.root}: {len(without)} clips have {modality} but no {read.feature} of the same making, first "
-                f"{without[0]}; run the mien extract command that made the store again, with --set "
-                f"backbone.{modality}=layers"
+                f"{without[0]}; {_again(read.feature, modality, 'the store')}"
             )
     return store.gather(read.feature, clips, read.columns)
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from mien.config import Settings
 from mien.errors import MienError
 from mien.features.input_size import ASSUMED_SECONDS
-from mien.features.layers import chosen_layers
+from mien.features.layers import affect_feature, chosen_layers
 from mien.features.store import Row, Store
 from mien.modalities import get_modalities
+from mien.modalities.affect import NAMES as AFFECT
 from mien.modalities.base import Modality
 from mien.schema import Clip, Manifest
 from mien.storage.files import in_bytes
@@ -83,6 +84,8 @@ def estimate_layers(manifest: Manifest, settings: Settings, store: Path) -> Laye
     for modality in layered:
         one = weights[modality.backbone_role or ""]
         layers, width = len(chosen_layers(settings.backbone, modality, one)), read_architecture(one.path).width
+        if modality.main_feature(settings.backbone) == affect_feature(modality):
+            layers, width = 1, width + len(AFFECT)
         steps = 0.0
         for clip in manifest.clips:
             row = rows.get((clip.id, modality.name))

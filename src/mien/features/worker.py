@@ -18,7 +18,7 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from mien.compute.device import choose_threads, resolve_compute
+from mien.compute.device import Compute, choose_threads, resolve_compute
 from mien.config import Settings, with_changes
 from mien.errors import Damaged, DataError, MediaError, MienError, OutputError, escape_control
 from mien.features.kept_inputs import KeptFile
@@ -29,6 +29,7 @@ from mien.features.windows import Windows, WindowSpan, window_spans
 from mien.media.decoder import seconds_for
 from mien.media.load_media import MediaEngines
 from mien.modalities import get_modalities
+from mien.modalities.affect import affect_head
 from mien.modalities.base import Absent, Backbone, InputKind, Modality
 from mien.modalities.text import TEXT, cut_transcript
 from mien.scale import Failed, run
@@ -127,7 +128,7 @@ def plan(settings: Settings, workers: int = 0, windows: Windows | None = None) -
         SettingsError: a modality does not exist, an engine is not installed, the number of threads is invalid, or a
             backbone does not have the requested layers.
         WeightsMissing: weights are not in the cache; the message names the command that downloads them.
-        WeightsError: a backbone of one's own cannot be loaded safely.
+        WeightsError: a backbone of one's own cannot be loaded safely, or has no head of affect.
     """
     resolve_compute(settings.compute)  # fails before any worker is started
     roles = {
@@ -140,6 +141,8 @@ def plan(settings: Settings, workers: int = 0, windows: Windows | None = None) -
     for modality in get_modalities(settings.modalities):
         if settings.backbone.reads_layers(modality.name) and modality.load_layers:
             chosen_layers(settings.backbone, modality, weights[modality.backbone_role or ""])
+        if modality.load_affect and settings.backbone.affect:
+            affect_head(weights[modality.backbone_role or ""].path, Compute(torch.device("cpu"), torch.float32))
     threads = choose_threads(settings.compute, workers)
     return Extraction(settings, tuple(sorted(weights.items())), threads, windows)
 
@@ -185,6 +188,8 @@ class Engines:
             if weights and modality.load_layers and self._backbone_settings.reads_layers(modality.name):
                 layers = chosen_layers(self._backbone_settings, modality, weights)
                 self._backbones[modality.name] = modality.load_layers(weights.path, self.compute, layers)
+            elif weights and modality.load_affect and self._backbone_settings.affect:
+                self._backbones[modality.name] = modality.load_affect(weights.path, self.compute)
             else:
                 self._backbones[modality.name] = modality.load(weights.path if weights else None, self.compute)
         return self._backbones[modality.name]

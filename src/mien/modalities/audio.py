@@ -14,6 +14,7 @@ import torch
 
 from mien.compute.engine import States, choose_layers, compile_backbone
 from mien.compute.loading import transformers
+from mien.modalities.affect import NAMES, WithAffect, affect_head
 from mien.modalities.base import (
     Absent,
     Backbone,
@@ -50,14 +51,15 @@ def prepare(media: Media) -> Prepared | Absent:
     return Prepared(media.waveform, np.zeros(0, np.float32))
 
 
-def load(folder: Path | None, compute: Compute, layers: tuple[int, ...] = ()) -> Backbone:
+def load(folder: Path | None, compute: Compute, layers: tuple[int, ...] = (), affect: bool = False) -> Backbone:
     """The speech encoder in a folder: that of a Whisper model, or wav2vec 2.0 and its relatives.
 
     With ``layers`` it also gives their states. Those below the last layer are as they enter the next one: where a
-    model normalises after its last layer only (Whisper, large wav2vec 2.0), they are not normalised.
+    model normalises after its last layer only (Whisper, large wav2vec 2.0), they are not normalised. With ``affect``
+    it also gives the last states with three more columns (``affect.py``).
     """
     assert folder is not None
-    encode = _encode_chunk(folder, compute, layers)
+    encode = _encode_chunk(folder, compute, layers, affect)
 
     def encode_audio(prepared: Prepared) -> Mapping[str, Output]:
         waveform: np.ndarray = prepared.inputs
@@ -68,25 +70,35 @@ def load(folder: Path | None, compute: Compute, layers: tuple[int, ...] = ()) ->
         chunks = [c for c in slices(len(waveform), CHUNK_SECONDS * SAMPLE_RATE) if c.stop - c.start >= SHORTEST_SAMPLES]
         values = stack_rows(map(steps, chunks), len(waveform) * STEPS_PER_SECOND // SAMPLE_RATE + len(chunks))
         seconds = ((np.arange(len(values)) + 0.5) / STEPS_PER_SECOND).astype(np.float32)
+        if affect:
+            states, values = np.ascontiguousarray(values[:, : -len(NAMES)]), np.ascontiguousarray(values)
+            return {"audio": Output(states, seconds), "audio_affect": Output(values, seconds)}
         return split_layers("audio", values, seconds, layers)
 
     return encode_audio
 
 
-def _encode_chunk(folder: Path, compute: Compute, layers: tuple[int, ...]) -> Callable[[np.ndarray], torch.Tensor]:
-    """A function of a waveform of at most ``CHUNK_SECONDS``: its states ``(T, F)``, with layers ``(T, L', F)``."""
+def _encode_chunk(
+    folder: Path, compute: Compute, layers: tuple[int, ...], affect: bool = False
+) -> Callable[[np.ndarray], torch.Tensor]:
+    """A function of a waveform of at most ``CHUNK_SECONDS``: its states ``(T, F)``, with layers ``(T, L', F)``.
+
+    With ``affect``, ``(T, F + 3)``.
+    """
     with transformers() as library:
         extractor = library.AutoFeatureExtractor.from_pretrained(folder)
         kind = library.AutoConfig.from_pretrained(folder).model_type
-    if kind == "whisper":
-        run = compile_backbone(
-            lambda on: _WhisperEncoder(pretrained("WhisperModel", folder, on), layers),
-            folder, compute, ({2: 200},), layers,
-        )  # fmt: skip
-    else:
-        run = compile_backbone(
-            lambda on: States(pretrained("AutoModel", folder, on), layers), folder, compute, ({1: 4000},), layers
+
+    def module(on: Compute) -> torch.nn.Module:
+        states = (
+            _WhisperEncoder(pretrained("WhisperModel", folder, on), layers)
+            if kind == "whisper"
+            else States(pretrained("AutoModel", folder, on), layers)
         )
+        return WithAffect(states, affect_head(folder, on)) if affect else states
+
+    free = {2: 200} if kind == "whisper" else {1: 4000}
+    run = compile_backbone(module, folder, compute, (free,), ("affect",) if affect else layers)
 
     def encode(waveform: np.ndarray) -> torch.Tensor:
         inputs = extractor(waveform, sampling_rate=SAMPLE_RATE, return_tensors="pt", padding="longest")
@@ -141,6 +153,7 @@ AUDIO = Modality(
     prepare=prepare,
     load=load,
     load_layers=load,
+    load_affect=lambda folder, compute: load(folder, compute, affect=True),
     training=Training(enter, pool),
     steps_per_second=lambda _: STEPS_PER_SECOND,
     version=2,

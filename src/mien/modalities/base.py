@@ -3,6 +3,7 @@
     prepare    Media → inputs in order of time, or the reason why they are missing   pure, needs no weights
     load       weights folder → backbone                                             frozen, in eval mode
     load_layers  the same, but the backbone also gives the states of its layers      for ``backbone.<name>: layers``
+    load_affect  the same, but it also gives its states with values of affect        for ``backbone.affect``
     training   how its upper blocks are trained                                      ``top_k``, ``lora``, ``full``
     backbone   inputs → (T, F) and the time of each step                             run once per clip
     encoder    (B, T, F), lengths → (B, D)                                           trained, the same for all
@@ -119,6 +120,8 @@ class Modality:
         load_layers: as ``load``, but the backbone also gives the states of some layers, side by side, as the feature
             ``<name>_layers``; ``None`` if it has no layers. The layers are ascending numbers: 0 is the embedding of
             the input, the highest the last layer, which is the main feature.
+        load_affect: as ``load``, but the backbone also gives its steps with values of affect appended, as the feature
+            ``<name>_affect``; ``None`` if no backbone of the modality has these.
         training: how its backbone is trained; ``None`` if it has none.
         steps_per_second: the rate of its steps, where it has layers; to estimate their size.
         sequence: whether a clip has steps in time, which the encoder weighs; else it has a single vector.
@@ -137,6 +140,7 @@ class Modality:
     version: int
     source: str
     load_layers: Callable[[Path | None, Compute, tuple[int, ...]], Backbone] | None = None
+    load_affect: Callable[[Path | None, Compute], Backbone] | None = None
     training: Training | None = None
     steps_per_second: Callable[[MediaSettings], float] = lambda _: 0.0
     sequence: bool = True
@@ -144,7 +148,9 @@ class Modality:
     epochs: Callable[[Stage1Settings], int] = lambda stage: stage.epochs
 
     def main_feature(self, backbone: BackboneSettings) -> str:
-        """The stored sequence that a model reads: the modality's name, or that of the feature with its layers."""
+        """The stored sequence that a model reads: the modality's name, or the feature with its layers or affect."""
+        if self.load_affect and backbone.affect:
+            return f"{self.name}_affect"
         return f"{self.name}_layers" if self.load_layers and backbone.reads_layers(self.name) else self.name
 
     def stored_features(self, backbone: BackboneSettings) -> tuple[str, ...]:

@@ -161,9 +161,10 @@ def _without_new_defaults(stage: FitSettings) -> dict[str, Any]:
 
 
 def _layers_in(settings: Settings, modalities: Iterable[str]) -> list[dict[str, Any]]:
-    """A part of a key: the layers that are read, by modality; nothing where only last layers are."""
+    """A part of a key: the layers that are read, by modality, and affect; nothing where only last layers are."""
     backbone = settings.backbone
-    read = {name: backbone.layers_of(name) for name in modalities if backbone.reads_layers(name)}
+    read: dict[str, Any] = {name: backbone.layers_of(name) for name in modalities if backbone.reads_layers(name)}
+    read |= {"affect": True} if backbone.affect else {}
     return [read] if read else []
 
 
