@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import mien
 from mien.compute.device import Compute
 from mien.config import Settings, read_settings
 from mien.data.manifest import read_manifest
@@ -118,6 +119,11 @@ def test_a_model_with_affect_is_trained_read_back_and_scores_new_clips(
     new = ClipFeatures(clip, 1.0, (narrow, Feature("audio_affect", "k", "p", np.array(array), seconds)))
     (found,) = score_features(bundle, [as_read(bundle, new)], raw=True)
     np.testing.assert_allclose([found.scores[name] for name in manifest.targets], expected, atol=1e-6)
+    with mien.load(tmp_path / "run") as model:  # from the file of the clip
+        table = model.predict(manifest.clips[2].path)
+    np.testing.assert_allclose(
+        [table[name][0].as_py() for name in manifest.targets], bundle.bounded(expected), atol=2e-3
+    )
 
 
 def test_weights_without_a_head_and_layers_beside_it_are_refused_in_one_line(affective: Path, tmp_path: Path) -> None:
