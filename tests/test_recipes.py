@@ -36,16 +36,18 @@ def test_the_recipes_of_other_systems_have_their_published_hyperparameters() -> 
         for name in ("champion", "taemi", "huang", "yu")
     )
     for settings in (champion, taemi):
-        stage = settings.stage2
+        stage = settings.adapt
         assert (stage.lr, stage.weight_decay, stage.batch_size, stage.epochs) == (1e-4, 1e-2, 32, 50)
-        assert (stage.schedule, stage.warmup_epochs, stage.adaptation) == ("cosine", 1, "joint")
+        assert (stage.schedule, stage.warmup_epochs, settings.stage2.adaptation) == ("cosine", 1, "joint")
+        assert (settings.backbone.text, settings.backbone.audio, settings.backbone.vision) == ("full", "full", "frozen")
+        assert (stage.layer_decay, stage.head_rate, stage.patience, stage.longest_seconds) == (1, 1, 5, 12)
         assert settings.stage1.longest_steps == 12 * 50  # 12 s of 50 steps
-        assert settings.modalities == ("text", "audio", "vision") and settings.backbone.affect
+        assert settings.modalities == ("text", "audio", "vision")
     assert (champion.stage2.head, champion.stage2.hidden) == ("hallmen", 1027)
     assert (taemi.stage2.head, taemi.stage2.hidden, taemi.stage2.missing) == ("taemi", 512, "token")
-    assert (taemi.stage2.dropout, taemi.stage2.modality_dropout) == (0.1, 0.1)
+    assert (taemi.adapt.dropout, taemi.stage2.modality_dropout) == (0.1, 0.1)
     assert (huang.stage2.head, huang.stage2.ema, huang.stage2.loss.pearson) == ("auxiliary", 0.999, 0.1)
     assert 0.03 <= huang.stage2.auxiliary / len(huang.modalities) <= 0.08
     assert yu.stage1.contrastive > 0
-    for settings in (champion, taemi, huang, yu):
-        assert (settings.stage2.loss.ccc, settings.stage2.loss.mse) == (0, 1)
+    for loss in (champion.adapt.loss, taemi.adapt.loss, huang.stage2.loss, yu.stage2.loss):
+        assert (loss.ccc, loss.mse) == (0, 1)

@@ -317,6 +317,34 @@ def test_backbone_encoders_and_fusion_are_trained_at_once_from_the_pretrained_ba
         words.train("joint of two", "backbone.text=full", "stage2.adaptation=joint")
 
 
+@pytest.mark.parametrize("recipe", ["champion", "taemi"])
+def test_the_rivals_run_whole_on_tiny_weights(tmp_path: Path, recipe: str) -> None:
+    """Fine-tuned words and speech under their fusion, at once, from kept inputs; the cost is said first."""
+    rows = ["id,path,transcript,split,Joy,Fear"]
+    draw = np.random.default_rng(0)
+    for n in range(16):
+        audio_clip(tmp_path / f"{n}.mkv", 0.5 + 0.25 * (n % 3), 1 + n / 16)
+        rating, other = draw.random(2)
+        rows.append(f"c{n},{n}.mkv,{sentence(draw)},{'train' if n < 10 else 'valid'},{rating:.3f},{other:.3f}")
+    (tmp_path / "clips.csv").write_text("\n".join(rows) + "\n")
+    manifest = read_manifest(tmp_path / "clips.csv", targets=["Joy", "Fear"])
+    file = Path(__file__).resolve().parents[2] / "recipes" / f"{recipe}.yaml"
+    small = ["weights=tiny", "modalities=[text, audio]", "adapt.epochs=1", "stage2.hidden=16", "compute.engine=torch"]
+    made = read_settings(file, small)
+    list(extract(manifest, tmp_path / "store", made, keep_inputs=True))
+    log: list[str] = []
+    train(manifest, Store(tmp_path / "store"), made, tmp_path / "run", progress=log.append)
+    assert any(line.startswith("cost: ") and "PFLOP an epoch of 20 sequences (text, audio)" in line for line in log)
+    bundle = load_bundle(tmp_path / "run")
+    assert set(bundle.adapted) == {"text", "audio"}
+    with mien.load(tmp_path / "run") as model:
+        scores = model.predict(tmp_path / "clips.csv", raw=True).to_pylist()
+    known = score_split(bundle, manifest, Store(tmp_path / "store"), "valid")
+    for clip, row in zip(known.clips, known.scores.mean(0), strict=True):
+        found = next(one for one in scores if one["clip"] == clip.id)
+        assert [found["Joy"], found["Fear"]] == pytest.approx(row.tolist(), abs=2e-3)
+
+
 def test_long_clips_are_averaged_as_when_features_are_read() -> None:
     draw = np.random.default_rng(0)
     clips = [draw.normal(size=(count, 3)).astype(np.float32) for count in (1, 6, 7, 23, 50)]

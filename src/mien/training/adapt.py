@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from mien.compute.device import Compute
-from mien.config import Settings, with_changes
+from mien.config import AdaptSettings, Settings, with_changes
 from mien.errors import DataError, SettingsError
 from mien.features.block_inputs import BlockInputs, block_inputs, check_inputs
 from mien.features.extract import extract
@@ -34,6 +34,7 @@ from mien.model.inputs import ClipDataset, PackedSteps, autocast, load_dataset
 from mien.model.network import ModelSpec, Multimodal, ParamGroup, Unimodal, variants
 from mien.scale import cores
 from mien.storage.checksums import read_tensors, write_tensors
+from mien.training.cost import BlockCost, describe_cost, sequence_lengths
 from mien.training.fit import fit
 from mien.training.parameters import describe_groups
 from mien.training.run_folder import EpochLog
@@ -73,6 +74,16 @@ class _Part:
     backbone: TrainableBackbone
     inputs: dict[Side, PackedSteps]
 
+    def cost(self, settings: AdaptSettings) -> BlockCost:
+        """What its training costs."""
+        upper = self.backbone.upper
+        trained = sum(group.size for group in self.backbone.groups(self.modality.name, self.method, settings))
+        steps = self.inputs["fit"]
+        lengths = sequence_lengths(steps.has.cpu().numpy(), self.backbone.tokens)
+        parameters = sum(parameter.numel() for parameter in upper.parameters())
+        width = steps.values.shape[1]
+        return BlockCost(parameters, trained, len(upper.blocks), width, lengths, self.method, settings.checkpoints)
+
 
 def adapt(run: RunState, modality: str) -> Path:
     """Train the backbone of a modality, unless that is done.
@@ -95,6 +106,7 @@ def adapt(run: RunState, modality: str) -> Path:
         groups = module.groups({modality: part.method}, settings, model.groups())
         clips = _clips(run, [part], "fit")
         clips = clips.only(torch.nonzero(clips.present(modality)).flatten())
+        _log_cost(run, [part])
         _fit(run, f"adapt {modality}", module, groups, models, clips, _clips(run, [part], "select"))
         _save(run, module, part)
     return _file(run, modality)
@@ -121,6 +133,7 @@ def adapt_jointly(run: RunState, names: Sequence[str]) -> None:
     groups = module.groups(
         {part.modality.name: part.method for part in parts}, settings, model.groups(run.settings.stage2)
     )
+    _log_cost(run, parts)
     history = _fit(run, "adapt joint", module, groups, models, _clips(run, parts, "fit"), _clips(run, parts, "select"))
     for part in parts:
         _save(run, module, part)
@@ -181,6 +194,14 @@ def _load(run: RunState, name: str) -> _Part:
     if method == "lora":
         backbone.add_low_rank(settings, run.settings.seeds[0])
     return _Part(modality, method, base, backbone, inputs)
+
+
+def _log_cost(run: RunState, parts: Sequence[_Part]) -> None:
+    """Say what a training costs before it starts."""
+    settings = run.settings.adapt
+    costs = {part.modality.name: part.cost(settings) for part in parts}
+    for line in describe_cost(costs, settings.epochs, settings.batch_size):
+        run.log(line)
 
 
 def _clips(run: RunState, parts: Sequence[_Part], side: Side) -> ClipDataset:
