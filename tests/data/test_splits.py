@@ -119,3 +119,33 @@ def test_participants_that_are_known_of_some_clips_only_are_not_counted_as_all(t
     split = split_clips(Manifest(tmp_path / "clips.csv", ("Joy",), clips), SplitSettings())
     assert split.participants is None
     assert "participants are known of 2 of 10 clips only; the other clips count as independent" in split.notes
+
+
+def test_a_draw_of_training_clips_is_whole_participants_but_the_last_and_leaves_the_validation_clips() -> None:
+    whole = split_clips(corpus(300, 23), SplitSettings(kind="ratio"))
+    drawn = split_clips(corpus(300, 23), SplitSettings(kind="ratio", train_clips=70, train_clips_seed=3))
+    assert drawn.valid == whole.valid and len(drawn.train) == 70
+    of = {clip.participant: 0 for clip in whole.train}
+    for clip in whole.train:
+        of[clip.participant] += 1
+    ours = {clip.participant: 0 for clip in drawn.train}
+    for clip in drawn.train:
+        ours[clip.participant] += 1
+    assert sum(count < of[person] for person, count in ours.items()) <= 1
+    assert drawn.participants is not None and drawn.participants[0] == len(ours)
+    assert (
+        drawn.rule == f"{whole.rule}; 70 of {len(whole.train)} training clips, seed 3, drawn participant by participant"
+    )
+    more = split_clips(corpus(300, 23), SplitSettings(kind="ratio", train_clips=150, train_clips_seed=3))
+    assert set(drawn.train) < set(more.train)
+    other = split_clips(corpus(300, 23), SplitSettings(kind="ratio", train_clips=70, train_clips_seed=4))
+    assert set(other.train) != set(drawn.train)
+    single = split_clips(corpus(300, 23), SplitSettings(train_clips=5, by_participant=False))
+    assert len(single.train) == 5 and single.rule.endswith("drawn clip by clip")
+
+
+def test_a_draw_of_more_training_clips_than_there_are_is_refused() -> None:
+    with pytest.raises(
+        DataError, match=r"clips.csv: split.train_clips is 7, but there are 6 training clips; name fewer"
+    ):
+        split_clips(corpus(9, None), SplitSettings(train_clips=7))

@@ -20,10 +20,11 @@ def licences(
     from rich.table import Table
 
     from mien.cli.printing import console
-    from mien.model.bundle import read_config, resolve_model_dir
+    from mien.model.bundle import read_config, read_provenance, resolve_model_dir
     from mien.model.licences import licences_of
 
-    found = licences_of(read_config(resolve_model_dir(model)))
+    folder = resolve_model_dir(model)
+    found = licences_of(read_config(folder), read_provenance(folder))
     if as_json:
         terminal.say_document(json.dumps(found.record(), indent=2))
         return

@@ -46,7 +46,10 @@ def train(
     label_scale: LabelScaleOption = 1.0,
     quiet: QuietOption = False,
 ) -> None:
-    """Train an encoder per modality, then all of them jointly. The same command continues after an interruption."""
+    """Train an encoder per modality, then all of them jointly. The same command continues after an interruption.
+
+    The encoder of a modality may come from another run: --set stage1.text.from=runs/words
+    """
     from mien import api
     from mien.cli.options import settings_from
     from mien.cli.results import print_run

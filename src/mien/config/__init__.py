@@ -41,6 +41,7 @@ from mien.config.settings import Settings
 from mien.config.training import (
     HEAD_NAMES,
     AdaptSettings,
+    EncoderSource,
     FitSettings,
     HeadName,
     LossSettings,
@@ -61,6 +62,7 @@ __all__ = [
     "BackboneUse",
     "ComputeSettings",
     "Count",
+    "EncoderSource",
     "FaceSettings",
     "FitSettings",
     "Fraction",

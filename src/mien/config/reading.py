@@ -155,8 +155,8 @@ def _hint(place: Place) -> str:
 
 def _leaves(section: type[BaseModel], prefix: str = "") -> Iterable[str]:
     """Dotted names of all settings."""
-    for name, field in section.model_fields.items():
-        inner = _section_in(field.annotation)
+    for key, field in section.model_fields.items():
+        name, inner = field.alias or key, _section_in(field.annotation)
         if inner is not None:
             yield from _leaves(inner, f"{prefix}{name}.")
         else:
@@ -178,7 +178,7 @@ def _keys_at(path: Iterable[str]) -> list[str]:
         if inner is None:
             return []
         section = inner
-    return list(section.model_fields)
+    return [field.alias or name for name, field in section.model_fields.items()]
 
 
 def _shown(value: Any) -> str:

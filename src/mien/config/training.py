@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
 from mien.config.section import Count, Positive, Section, Seed, Width
 
@@ -41,6 +41,11 @@ class SplitSettings(Section):
     """Seed of the redraw."""
     by_participant: bool = True
     """Keep all clips of one participant in one split, where participants are known."""
+    train_clips: Count | None = None
+    """Train on this many of the training clips only, drawn participant by participant (the last one's clips are cut);
+    ``null`` uses all. A larger number with the same ``train_clips_seed`` contains the smaller one's clips."""
+    train_clips_seed: Seed = 0
+    """Seed of the draw of ``train_clips``."""
 
 
 class TrainSettings(Section):
@@ -136,6 +141,32 @@ class AdaptSettings(FitSettings):
     """The learning rate first rises linearly over this many epochs."""
 
 
+class EncoderSource(Section):
+    """The encoder of a modality from another run, on other clips and other targets."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    run: Annotated[str, Field(min_length=1, max_length=4096)] | None = Field(default=None, alias="from")
+    """A run, whose stage-1 encoder (of its refit, if it has one) is used, or a model folder. Its features must be made
+    by the same backbone. The new run keeps a copy."""
+    use: Literal["kept", "adapted", "start"] = "kept"
+    """``kept`` never trains the encoder, only the new heads; ``adapted`` trains it slowly, at ``rate``; ``start`` only
+    starts from it."""
+    rate: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """For ``adapted``: its highest learning rate, in both stages, as a share of ``lr``."""
+
+    @model_validator(mode="after")
+    def _used(self) -> "EncoderSource":
+        if self.run is None and (self.use, self.rate) != ("kept", 0.05):
+            raise ValueError("use and rate need from, the run that the encoder comes from")
+        return self
+
+    @property
+    def highest_rate(self) -> float:
+        """Upper bound of the encoder's learning rate, as a share of ``lr``; 0 never trains it."""
+        return 1.0 if self.run is None else {"kept": 0.0, "adapted": self.rate, "start": 1.0}[self.use]
+
+
 class Stage1Settings(FitSettings):
     """One encoder per modality, trained alone on the features of a frozen backbone."""
 
@@ -152,6 +183,14 @@ class Stage1Settings(FitSettings):
     contrastive: Annotated[float, Field(ge=0)] = 0.0
     """Weight of a contrastive loss (InfoNCE) between the embedding of a modality and that of a text encoder beside it,
     which is dropped afterwards; 0 for none."""
+    text: EncoderSource = EncoderSource()
+    audio: EncoderSource = EncoderSource()
+    vision: EncoderSource = EncoderSource()
+    motion: EncoderSource = EncoderSource()
+
+    def source(self, modality: str) -> EncoderSource:
+        """Where the encoder of a modality comes from; without a ``run``, it is trained from scratch."""
+        return getattr(self, modality, EncoderSource())
 
 
 class Stage2Settings(FitSettings):

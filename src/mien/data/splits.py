@@ -40,13 +40,15 @@ def split_clips(manifest: Manifest, settings: SplitSettings) -> Split:
     """Divide the rated clips of a manifest.
 
     Raises:
-        DataError: no clip is rated, train or valid would be empty, or the fold does not exist.
+        DataError: no clip is rated, train or valid would be empty, the fold does not exist, or there are fewer training
+            clips than ``train_clips``.
     """
     rated = [clip for clip in manifest.clips if is_rated(clip)]
     if not rated:
         raise DataError(f"{manifest.source}: no clip has labels; training needs a rated data set")
     if settings.kind == "official":
-        return _official(manifest, rated)
+        train, valid = ([clip for clip in rated if clip.split == name] for name in ("train", "valid"))
+        return _checked(manifest, rated, train, valid, "official: as the manifest says", settings)
     folds, fold = (settings.ratio + 1, 0) if settings.kind == "ratio" else (settings.folds, settings.fold)
     if fold >= folds:
         raise DataError(f"split.fold = {fold}, but {folds} folds are counted 0 to {folds - 1}")
@@ -55,7 +57,7 @@ def split_clips(manifest: Manifest, settings: SplitSettings) -> Split:
     rule = f"{settings.kind}: fold {fold} of {folds}, seed {settings.seed}, dealt {_unit(pool, settings)}"
     train = [clip for clip, found in zip(pool, fold_of, strict=True) if found != fold]
     valid = [clip for clip, found in zip(pool, fold_of, strict=True) if found == fold]
-    return _checked(manifest, rated, train, valid, rule)
+    return _checked(manifest, rated, train, valid, rule, settings)
 
 
 def inner_split(split: Split, settings: SplitSettings, ratio: int) -> Split:
@@ -116,13 +118,9 @@ def labels_of(clips: Sequence[Clip], n_targets: int) -> np.ndarray[tuple[int, in
     return np.array(rows, np.float32).reshape(len(clips), n_targets)
 
 
-def _official(manifest: Manifest, rated: list[Clip]) -> Split:
-    train = [clip for clip in rated if clip.split == "train"]
-    valid = [clip for clip in rated if clip.split == "valid"]
-    return _checked(manifest, rated, train, valid, "official: as the manifest says")
-
-
-def _checked(manifest: Manifest, rated: list[Clip], train: list[Clip], valid: list[Clip], rule: str) -> Split:
+def _checked(
+    manifest: Manifest, rated: list[Clip], train: list[Clip], valid: list[Clip], rule: str, settings: SplitSettings
+) -> Split:
     for name, part in (("train", train), ("valid", valid)):
         if not part:
             raise DataError(
@@ -130,9 +128,30 @@ def _checked(manifest: Manifest, rated: list[Clip], train: list[Clip], valid: li
                 "name the splits train and valid, or set split.kind=ratio"
             )
     assert not {clip.id for clip in train} & {clip.id for clip in valid}, "a clip is in train and in valid"
+    if settings.train_clips is not None:
+        rule = (
+            f"{rule}; {settings.train_clips} of {len(train)} training clips, seed {settings.train_clips_seed}, drawn "
+        )
+        rule += _unit(train, settings)
+        train = _drawn(manifest, train, settings)
     people, shared, named = _people(train, valid)
     notes = _notes(manifest, rated, rule, named, len(train) + len(valid), shared)
     return Split(tuple(train), tuple(valid), rule, people, shared, notes)
+
+
+def _drawn(manifest: Manifest, train: list[Clip], settings: SplitSettings) -> list[Clip]:
+    """``train_clips`` of the training clips: participants in random order, until there are enough."""
+    count = settings.train_clips or 0
+    if count > len(train):
+        raise DataError(
+            f"{manifest.source}: split.train_clips is {count:,}, but there are {len(train):,} training clips; "
+            "name fewer, or null for all"
+        )
+    groups = _together(train, settings)
+    names = sorted(groups)
+    order = np.random.default_rng(settings.train_clips_seed).permutation(len(names))
+    places = [place for pick in order for place in groups[names[pick]]]
+    return [train[place] for place in sorted(places[:count])]
 
 
 def _people(train: Sequence[Clip], valid: Sequence[Clip]) -> tuple[tuple[int, int] | None, tuple[str, ...], int]:
@@ -168,12 +187,18 @@ def _unit(pool: Sequence[Clip], settings: SplitSettings) -> str:
     )
 
 
-def _assign_folds(pool: Sequence[Clip], folds: int, settings: SplitSettings) -> list[int]:
-    """The fold of each clip: groups in random order, each into the fold with the fewest clips so far."""
+def _together(pool: Sequence[Clip], settings: SplitSettings) -> dict[str, list[int]]:
+    """The places of clips that stay together: those of a participant, where that is known and asked for."""
     groups: dict[str, list[int]] = defaultdict(list)
     for position, clip in enumerate(pool):
         together = settings.by_participant and clip.participant
         groups[f"participant {clip.participant}" if together else f"clip {clip.id}"].append(position)
+    return groups
+
+
+def _assign_folds(pool: Sequence[Clip], folds: int, settings: SplitSettings) -> list[int]:
+    """The fold of each clip: groups in random order, each into the fold with the fewest clips so far."""
+    groups = _together(pool, settings)
     names = sorted(groups)
     fold_of, sizes = [0] * len(pool), [0] * folds
     for pick in np.random.default_rng(settings.seed).permutation(len(names)):

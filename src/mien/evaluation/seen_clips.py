@@ -3,7 +3,8 @@
 A run records its split in ``split.json``: names of the clips of both sides, and hashes of the files of the training
 clips, so that a clip is recognised under another name. Some clips chose the best epoch and calibrated the prediction
 intervals, so results on them are slightly optimistic: the validation clips of the run, or those of an inner split of
-its training clips. Results on clips that trained the weights are no estimate at all; after a refit these are all.
+its training clips. Results on clips that trained the weights are no estimate at all; after a refit these are all, and
+with an encoder from another run, the clips that trained it there too.
 """
 
 from collections.abc import Mapping, Sequence, Set
@@ -23,6 +24,50 @@ SPLIT = "split.json"
 
 
 @dataclass(frozen=True)
+class SourceClips:
+    """Clips that an encoder, or a whole model, has seen in a run.
+
+    Attributes:
+        data: name of the data set.
+        train: names of the clips that trained it.
+        chose: names of the clips that chose its epochs.
+        contents: ``contents_of`` the clips in ``train``.
+        people: participants of the training clips; ``None`` if the run did not record them.
+    """
+
+    data: str
+    train: frozenset[str]
+    chose: frozenset[str] = frozenset()
+    contents: frozenset[str] = frozenset()
+    people: frozenset[str] | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Values for JSON."""
+        return {name: value if value is None or isinstance(value, str) else sorted(value)
+                for name, value in vars(self).items()}  # fmt: skip
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any]) -> "SourceClips":
+        """The inverse of ``record``.
+
+        Raises:
+            KeyError, TypeError: it is damaged.
+        """
+        train, chose, contents = (frozenset(map(str, record[name])) for name in ("train", "chose", "contents"))
+        people = None if record["people"] is None else frozenset(map(str, record["people"]))
+        return cls(str(record["data"]), train, chose, contents, people)
+
+    def trained_on(self, manifest: Manifest, store: Store, clips: Sequence[Clip]) -> tuple[str, ...]:
+        """Those of some clips that trained it: files with the same content, or of the same name and data set."""
+        same_data, contents = self.data == manifest.source.name, contents_of(store, [clip.id for clip in clips])
+        return tuple(
+            clip.id
+            for clip, content in zip(clips, contents, strict=True)
+            if (same_data and clip.id in self.train) or not self.contents.isdisjoint(content)
+        )
+
+
+@dataclass(frozen=True)
 class RunSplit:
     """The split of a run, as far as it concerns one of its models.
 
@@ -34,6 +79,8 @@ class RunSplit:
         contents: ``contents_of`` the clips in ``train``.
         inner: whether ``chose`` are training clips of the run.
         refitted: whether it was trained again on all rated clips.
+        people: participants of the training clips of the run; ``None`` if it did not record them.
+        elsewhere: what the encoders that came from other runs have seen there.
     """
 
     rule: str
@@ -43,6 +90,8 @@ class RunSplit:
     contents: frozenset[str]
     inner: bool = False
     refitted: bool = False
+    people: frozenset[str] | None = None
+    elsewhere: tuple[SourceClips, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,13 +177,15 @@ def _refuse_refitted(bundle: Bundle, known: RunSplit) -> None:
 def trained_on(
     known: RunSplit, bundle: Bundle, manifest: Manifest, store: Store, clips: Sequence[Clip]
 ) -> tuple[str, ...]:
-    """The clips that a model was trained on: files with the same content, or clips of the same name and data set."""
-    same_data, contents = _same_data(bundle, manifest), contents_of(store, [clip.id for clip in clips])
-    return tuple(
-        clip.id
-        for clip, content in zip(clips, contents, strict=True)
-        if (same_data and clip.id in known.train) or not known.contents.isdisjoint(content)
-    )
+    """The clips that a model, or an encoder in it, was trained on: those of ``SourceClips.trained_on``."""
+    seen = {clip for one in seen_by(known, bundle) for clip in one.trained_on(manifest, store, clips)}
+    return tuple(clip.id for clip in clips if clip.id in seen)
+
+
+def seen_by(known: RunSplit, bundle: Bundle) -> tuple[SourceClips, ...]:
+    """What a model has seen in its own run, and what encoders in it have seen in others."""
+    data = str(bundle.provenance.get("data", {}).get("name", ""))
+    return SourceClips(data, known.train, known.chose, known.contents, known.people), *known.elsewhere
 
 
 def run_split(bundle: Bundle) -> RunSplit | None:
@@ -146,7 +197,7 @@ def run_split(bundle: Bundle) -> RunSplit | None:
     data = bundle.provenance.get("data", {})
     for folder in folders_of_run(bundle.folder):
         if (folder / SPLIT).is_file():
-            found, fingerprint = _read(folder / SPLIT, bool(data.get("refit")))
+            found, fingerprint = _read(folder / SPLIT, bool(data.get("refit")), bundle.modalities)
             return found if fingerprint == data.get("split_fingerprint") else None
     return None
 
@@ -156,8 +207,8 @@ def folders_of_run(model: Path | None) -> tuple[Path, ...]:
     return () if model is None else (model.resolve(), *model.resolve().parents[:3])
 
 
-def _read(file: Path, refitted: bool) -> tuple[RunSplit, str]:
-    """The split in a file as it concerns a model, refitted or not, and the key of the split."""
+def _read(file: Path, refitted: bool, modalities: Sequence[str]) -> tuple[RunSplit, str]:
+    """The split in a file as it concerns a model, refitted or not, of some modalities, and the key of the split."""
     record = read_json(file)
     try:
         inner, rule = record.get("inner"), str(record["rule"])
@@ -173,6 +224,14 @@ def _read(file: Path, refitted: bool) -> tuple[RunSplit, str]:
             found = RunSplit(rule, tuple(valid), trains, chose, contents, True)
         else:
             found = RunSplit(rule, tuple(valid), frozenset(train), frozenset(valid), contents)
+        people = record.get("train_participants")
+        people = people if people is None or not refitted else [*people, *record["valid_participants"]]
+        sources = [one for name in modalities for one in record.get("encoders", {}).get(name, ())]
+        found = replace(
+            found,
+            people=None if people is None else frozenset(map(str, people)),
+            elsewhere=tuple(map(SourceClips.read, sources)),
+        )
         return found, key_of(train, valid, *(_sides(inner) if inner is not None else ()))
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{file}: damaged ({error}); the same mien train command writes it again") from error

@@ -208,7 +208,7 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
     with atomic_folder(folder) as part:
         write_json(part / _CONFIG, config)
         write_json(part / _PROVENANCE, dict(bundle.provenance))
-        licences = licences_of(config)
+        licences = licences_of(config, bundle.provenance)
         write_json(part / _LICENCES, licences.record())
         (part / _WEIGHTS).write_bytes(save(_tensors(bundle), {"format": "pt"}))
         (part / "README.md").write_text(card(config, bundle.provenance, licences), encoding="utf-8")
@@ -325,6 +325,22 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{folder}: damaged model ({' '.join(str(error).split())[:300]}); train or fetch it again"
         ) from error
     return config
+
+
+def read_provenance(folder: Path) -> dict[str, Any]:
+    """The ``provenance.json`` of a model folder.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    _check(folder, _PROVENANCE)
+    try:
+        found = Provenance.model_validate_json(json.dumps(_read(folder / _PROVENANCE)))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(
+            f"{folder}: damaged model ({' '.join(str(error).split())[:300]}); train or fetch it again"
+        ) from error
+    return found.model_dump(exclude_unset=True)
 
 
 def _check(folder: Path, *names: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from mien.model.encoder_origin import origin_text, origins_in
 from mien.model.legal_notice import notice_markdown
 from mien.model.licences import Licences
 from mien.weights.licences import UNKNOWN
@@ -65,6 +66,7 @@ def card(config: Mapping[str, Any], provenance: Mapping[str, Any], licences: Lic
         ("Results", [*_results(results), *_before_refit(provenance)]),
         ("Results by group", _groups(results)),
         ("Layers", _layers(provenance)),
+        ("Encoders from other runs", _list(origin_text(*one) for one in origins_in(provenance).items())),
         ("Licences", _licences(licences)),
         ("Limits", _list([*LIMITS, *_selection(provenance)])),
         ("Law", notice_markdown()),

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch.overrides import TorchFunctionMode
 
 from mien.config import ModalityName, Settings, Width
+from mien.model.encoder_origin import EncoderOrigin
 from mien.model.network import ModelSpec, Multimodal, Unimodal
 from mien.storage.bounded import TensorHead
 from mien.weights.own import OwnBackbone
@@ -45,6 +46,7 @@ class Provenance(_Part):
 
     intervals: _Intervals | None = None
     scale: tuple[float, float] | None = None
+    encoders: dict[ModalityName, EncoderOrigin] | None = None
 
 
 class Description(_Part):

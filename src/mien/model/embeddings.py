@@ -60,7 +60,7 @@ def embed_all(module: Multimodal, clips: ClipDataset) -> EmbeddedClips:
     return _encode_all(module.embed, clips, torch.float32)
 
 
-def hidden_all(module: Multimodal, clips: ClipDataset, precision: torch.dtype) -> EmbeddedClips:
+def hidden_all(module: Unimodal | Multimodal, clips: ClipDataset, precision: torch.dtype) -> EmbeddedClips:
     """The activations of every clip before the encoders' dropout, with matrix products in the precision of training."""
     return _encode_all(module.hidden, clips, precision)
 

@@ -5,10 +5,11 @@ without them. The record states facts; it does not choose a licence for the mode
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mien.modalities import MODALITIES
+from mien.model.encoder_origin import EncoderOrigin, origins_in
 from mien.weights import ENTRIES, SETS
 from mien.weights.licences import WeightLicence, elsewhere, licence_of, licence_of_own
 
@@ -23,14 +24,16 @@ class Licences:
     """Licences behind a model.
 
     Attributes:
-        weights: pretrained weights in use, by role, each once.
+        weights: pretrained weights in use, by role, each once; of encoders from other runs too.
         follows: consequences for the model, in sentences.
         data: note on the licence of the data.
+        encoders: encoders from other runs, by modality.
     """
 
     weights: tuple[WeightLicence, ...]
     follows: tuple[str, ...]
     data: str = DATA
+    encoders: Mapping[str, EncoderOrigin] = field(default_factory=dict)
 
     @property
     def non_commercial(self) -> bool:
@@ -44,17 +47,25 @@ class Licences:
             "weights": [asdict(one) for one in self.weights],
             "follows": list(self.follows),
             "data": self.data,
-        }
+        } | (
+            {"encoders": {n: one.model_dump(mode="json") for n, one in self.encoders.items()}} if self.encoders else {}
+        )
 
 
-def licences_of(config: Mapping[str, Any]) -> Licences:
-    """The licences behind a model.
+def licences_of(config: Mapping[str, Any], provenance: Mapping[str, Any] | None = None) -> Licences:
+    """The licences behind a model, and behind encoders in it from other runs.
 
     Args:
         config: its ``config.json``.
+        provenance: its ``provenance.json``.
     """
-    weights = tuple({(one.role, one.name): one for one in _in_use(config)}.values())
-    return Licences(weights, tuple(_follows(weights)))
+    encoders = origins_in(provenance or {})
+    found: dict[tuple[str, str], WeightLicence] = {}
+    for one in (*_in_use(config), *(one for origin in encoders.values() for one in origin.weights)):
+        found.setdefault((one.role, one.name), one)
+    weights = tuple(found.values())
+    follows = (*_follows(weights), *(_data_of(name, origin) for name, origin in encoders.items()))
+    return Licences(weights, follows, encoders=encoders)
 
 
 def _in_use(config: Mapping[str, Any]) -> Iterator[WeightLicence]:
@@ -86,6 +97,13 @@ def _table_name(made: str) -> str:
     """
     name = made.partition(" ")[0]
     return name if name in ENTRIES else ""
+
+
+def _data_of(modality: str, origin: EncoderOrigin) -> str:
+    return (
+        f"The {modality} encoder was first trained on {origin.data} ({origin.run}): their terms, which mien does not "
+        "know, may bind this model too."
+    )
 
 
 def _follows(weights: tuple[WeightLicence, ...]) -> Iterator[str]:

@@ -84,6 +84,7 @@ class Unimodal(nn.Module):
         """Models with initial weights from their seeds; ``width`` is that of the features, of ``layers`` or of one."""
         super().__init__()
         self.modality = modality
+        self.encoder_rate = stage.source(modality).highest_rate
         rng = RngStreams([model.seed for model in models], f"{modality} first weights")
         rates = [model.dropout for model in models]
         self.encoder = make_encoder(modality, width, stage, rates, rng, layers)
@@ -93,15 +94,20 @@ class Unimodal(nn.Module):
         """Intensities ``(K, B, E)``; for a clip without the modality, the bias of the head."""
         return self.head(self.encoder(inputs[self.modality], rng), rng)
 
+    def hidden(self, inputs: Inputs) -> dict[str, Embedding]:
+        """The activations of the encoder before its dropout."""
+        steps = inputs[self.modality]
+        return {self.modality: Embedding(self.encoder.hidden(steps), steps.mask.any(-1))}
+
     @property
     def attending(self) -> dict[str, Encoder]:
         """The encoder by modality, if it has attention pooling."""
         return {} if self.encoder.pool is None else {self.modality: self.encoder}
 
     def groups(self) -> tuple[ParamGroup, ...]:
-        """All parameters, at the full rate."""
+        """All parameters: the head at the full rate, and the encoder too, unless it comes from another run."""
         return (
-            *encoder_groups(self.modality, self.encoder, 1.0),
+            *encoder_groups(self.modality, self.encoder, self.encoder_rate),
             ParamGroup("head", tuple(self.head.parameters()), 1.0),
         )
 
@@ -136,6 +142,7 @@ class Multimodal(nn.Module):
         rng = RngStreams([model.seed for model in models], "fusion first weights")
         rates = [model.dropout for model in models]
         self.modalities = tuple(widths)
+        self.highest_rates = {name: stage1.source(name).highest_rate for name in widths}
         head = HEADS[stage2.head]
         encoded = {} if head.reads_steps else widths
         self.encoders = nn.ModuleDict(
@@ -201,23 +208,27 @@ class Multimodal(nn.Module):
     def groups(self, stage: Stage2Settings) -> tuple[ParamGroup, ...]:
         """Parameter groups with their rates under ``stage.adaptation``."""
         rate = {"frozen": 0.0, "encoder": stage.encoder_rate, "joint": 1.0}[stage.adaptation]
-        encoders = (group for name in self.encoders for group in encoder_groups(name, self.encoder(name), rate))
+        rates = {name: min(rate, self.highest_rates[name]) for name in self.encoders}
+        encoders = (group for name in rates for group in encoder_groups(name, self.encoder(name), rates[name]))
         return (*encoders, *split_groups("fusion", "layers", self.fusion, 1.0))
 
 
 class FrozenEncoders(nn.Module):
-    """A multimodal model on the hidden activations of its encoders, which are computed once for all epochs.
+    """A model on the hidden activations of its encoders, which are computed once for all epochs.
 
     The encoders' dropout is active in training, as when they are fine-tuned, so ``frozen`` and ``encoder`` differ in
     the adaptation alone.
     """
 
-    def __init__(self, model: Multimodal) -> None:
+    def __init__(self, model: Unimodal | Multimodal) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, hidden: Mapping[str, Embedding], rng: RngStreams | None = None) -> Float[Tensor, "K B E"]:
-        """Intensities ``(K, B, E)`` from ``Multimodal.hidden``."""
+        """Intensities ``(K, B, E)`` from ``hidden`` of the model."""
+        if isinstance(self.model, Unimodal):
+            part = hidden[self.model.modality]
+            return self.model.head(self.model.encoder.embed_hidden(part.values, part.present, rng), rng)
         embeddings = {
             name: Embedding(self.model.encoder(name).embed_hidden(part.values, part.present, rng), part.present)
             for name, part in hidden.items()

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from mien.reporting.drawing import Sheet, paint, sheet
 
@@ -166,9 +166,10 @@ def forest(rows: Sequence[Effect], label: str, width: int = 400) -> str:
 
 def lines(
     x: Sequence[float], curves: Sequence[Line], title: str, labels: tuple[str, str], width: int = 260,
-    height: int = 220, span: Span | None = None, dots: bool = False, share: bool = False,
+    height: int = 220, span: Span | None = None, dots: bool = False, share: bool = False, log: bool = False,
 ) -> str:  # fmt: skip
-    """Curves over a common ``x``; shorter ones end earlier. ``share`` formats ``x`` in per cent."""
+    """Curves over a common ``x``; shorter ones end earlier. ``share`` formats ``x`` in per cent, ``log`` spaces it by
+    its logarithm, with a tick at each value."""
     with sheet(width, height) as made:
         axes = made.axes
         for curve in curves:
@@ -183,7 +184,12 @@ def lines(
         axes.set_title(title)
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
-        axes.xaxis.set_major_locator(_ticks(5, not share))
+        if log:
+            axes.set_xscale("log")
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.set_xticks(list(x), [f"{value:,}" for value in x])
+        else:
+            axes.xaxis.set_major_locator(_ticks(5, not share))
         if share:
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axes.yaxis.set_major_locator(_ticks(5))

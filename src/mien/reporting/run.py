@@ -10,6 +10,7 @@ from mien.evaluation.results import Evaluation
 from mien.inference.provenance import SYNTHETIC
 from mien.metrics import mean_defined
 from mien.model.bundle import weights_file
+from mien.model.encoder_origin import origin_text, origins_in
 from mien.reporting.blocks import Column, Facts, Notice, Page, Prose, Section, Table, TableCell
 from mien.reporting.evaluation_blocks import (
     COUNTS,
@@ -105,7 +106,7 @@ def head(run: Run, evaluation: Evaluation, whole: bool) -> list[Any]:
         *([("of these, trained on", f"{evaluation.trained_on:,}")] if evaluation.trained_on else []),
     ]
     synthetic = bool(run.provenance.get("data", {}).get("synthetic"))
-    banner = [Notice(f"The model was {SYNTHETIC}.", "warning")] if synthetic else []
+    banner = [Notice(f"The model was {SYNTHETIC}.", "warning")] if synthetic else _synthetic_encoders(run)
     # What is missing has a table of its own, and the banner says the other.
     notes = [n for n in evaluation.notes if ": missing from" not in n and not n.startswith("trained on synthetic")]
     noted = any("slightly optimistic" in note for note in notes)
@@ -121,6 +122,12 @@ def head(run: Run, evaluation: Evaluation, whole: bool) -> list[Any]:
         *map(Notice, undefined),
         *([] if whole else [_not_evaluated(run)]),
     ]
+
+
+def _synthetic_encoders(run: Run) -> list[Notice]:
+    """Encoders that were first trained on synthetic people, of a model of real ones."""
+    found = [name for name, origin in origins_in(run.provenance).items() if origin.synthetic]
+    return [Notice(f"First trained on synthetic people: the encoder of {listed(found)}.", "warning")] if found else []
 
 
 def _selection(run: Run, whole: bool) -> list[str]:
@@ -200,6 +207,7 @@ def record(run: Run, settings: Mapping[str, Any]) -> list[Any]:
         ("participants", f"{people[0]:,}, {people[1]:,}; {shared} on both sides" if people else "unknown"),
         *_inner_facts(split.get("inner")),
         ("weights of the backbones", _weights_text(settings["weights"])),
+        *(("encoder from another run", origin_text(*one)) for one in origins_in(run.provenance).items()),
         ("prediction intervals", _intervals(run)),
         ("machine", f"{made['machine']}, {made['gpu'] or 'no GPU'}, Python {made['python']}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in made["versions"].items())),

@@ -122,6 +122,26 @@ def _forest(caption: str, numbers: Mapping[str, Any]) -> Figure:
     return Figure("forest", caption, note, f"{summary}.", [forest(effects, "difference of mean r")], table, keys)
 
 
+def _curve(caption: str, numbers: Mapping[str, Any]) -> Figure:
+    rows = numbers["rows"]
+    sizes = sorted({row["clips"] for row in rows})
+    names = list(dict.fromkeys(row["series"] for row in rows))
+    style = {name: (series(n), DASHES[n % len(DASHES)]) for n, name in enumerate(names)}
+    curves, ranges = [], []
+    for name in names:
+        by_size = {row["clips"]: [or_nan(value) for value in row["r"]] for row in rows if row["series"] == name}
+        r, low, high = zip(*(by_size.get(size, [float("nan")] * 3) for size in sizes), strict=True)
+        curves.append(Line(r, *style[name], low, high))
+        ranges.append(f"{name}: {number(r[0])} with {sizes[0]:,} clips, {number(r[-1])} with {sizes[-1]:,}")
+    columns = [Column("curve"), Column("training clips", ",d"), Column("draws", "d"),
+               *(Column(name, ".4f") for name in ("mean r", "low", "high"))]  # fmt: skip
+    table = Table("curve-numbers", caption, columns,
+                  [(row["series"], row["clips"], row["draws"], *row["r"]) for row in rows])  # fmt: skip
+    drawn = lines(sizes, curves, "", ("training clips", "mean r"), width=560, height=300, dots=True, log=True)
+    keys = [Key(name, *style[name]) for name in names] if len(names) > 1 else []
+    return Figure("curve", "How many clips?", f"{caption}.", f"{'; '.join(ranges)}.", [drawn], table, keys)
+
+
 def _subsets(caption: str, numbers: Mapping[str, Any]) -> Figure:
     rows = [Bar(" + ".join(row["modalities"]), or_nan(row["r"][0]), *_ends(row["r"])) for row in numbers["rows"]]
     members = [frozenset(row["modalities"]) for row in numbers["rows"]]
@@ -159,7 +179,7 @@ def _missing(caption: str, numbers: Mapping[str, Any]) -> Figure:
 
 
 _DRAWN: dict[str, Callable[[str, Mapping[str, Any]], Figure]] = {
-    "forest.svg": _forest, "subsets.svg": _subsets, "missing.svg": _missing,
+    "forest.svg": _forest, "curve.svg": _curve, "subsets.svg": _subsets, "missing.svg": _missing,
 }  # fmt: skip
 
 

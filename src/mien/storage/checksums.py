@@ -42,7 +42,7 @@ def check_sums(folder: Path, names: Sequence[str] | None = None) -> None:
         Damaged: one does not match or is missing, or the list names a file outside the folder.
         DataError: there is no ``SHA256SUMS``: the folder is from an older version, or was copied in part.
     """
-    known = _read_sums(folder)
+    known = read_sums(folder)
     for name in known if names is None else names:
         try:
             found = sha256_of(folder / name, LARGEST_WEIGHTS)
@@ -52,7 +52,7 @@ def check_sums(folder: Path, names: Sequence[str] | None = None) -> None:
             raise Damaged(f"{folder / name}: damaged (does not match {SUMS})")
 
 
-def _read_sums(folder: Path) -> dict[str, str]:
+def read_sums(folder: Path) -> dict[str, str]:
     """The digests in ``SHA256SUMS``, by file name."""
     try:
         text = read_bytes_checked(folder / SUMS, LARGEST_SUMS).decode("utf-8", "replace")

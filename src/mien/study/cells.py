@@ -23,7 +23,7 @@ import numpy.typing as npt
 import torch
 from safetensors.torch import save
 
-from mien.config import FitSettings, Settings
+from mien.config import EncoderSource, FitSettings, Settings, SplitSettings, Stage1Settings
 from mien.data.splits import Split, split_clips
 from mien.errors import Damaged, OutputError
 from mien.evaluation.evaluate import SHARES, missing_curves
@@ -31,6 +31,7 @@ from mien.evaluation.model_inputs import gather_inputs
 from mien.features.store import Store
 from mien.metrics import mean_defined, pearson
 from mien.modalities import MODALITIES
+from mien.modalities.encoder import Encoder
 from mien.model.bundle import load_bundle
 from mien.model.embeddings import subset_scores
 from mien.model.heads import HEADS
@@ -45,6 +46,7 @@ from mien.study.plan import Cell
 from mien.study.ridge import pooled, ridge_scores
 from mien.subsets import all_subsets
 from mien.training.adapt import adapted_modalities
+from mien.training.encoder_sources import Source, find_sources, given_sources, read_source, source_notes
 from mien.training.fit import Epoch
 from mien.training.run_folder import fingerprint
 from mien.training.split_data import SplitData
@@ -107,30 +109,53 @@ class StudyContext:
         return Worker(self).do
 
     @cached_property
+    def _splits(self) -> dict[SplitSettings, Split]:
+        return {}
+
+    @cached_property
+    def _read_sources(self) -> dict[tuple[str, EncoderSource], Source]:
+        return {}
+
+    @cached_property
     def fingerprints(self) -> tuple[str, str]:
         """Fingerprints of data and features."""
         return fingerprint(self.manifest), Store(self.features).fingerprint()
 
     def folder(self, cell: Cell) -> Path:
         """Folder of the result of a cell."""
-        settings = cell.settings.model_dump(mode="json", include={"modalities", "batch_seed", "split"})
-        settings["stage1"] = _without_new_defaults(cell.settings.stage1)
+        settings = _dump(cell.settings, {"modalities", "batch_seed"})
         stage2 = _without_new_defaults(cell.settings.stage2) if cell.method == "train" else {}
         seeds = [] if cell.method == "ridge" else list(cell.settings.seeds)
         version = FROZEN_VERSION if stage2.get("adaptation") == "frozen" else VERSION
-        more = (*_inner(cell.settings), *_layers_in(cell.settings, cell.settings.modalities), *_adapted_in(cell))
+        names = cell.settings.modalities
+        more = (*_inner(cell.settings), *_layers_in(cell.settings, names), *_adapted_in(cell))
+        more += (*self._sources_in(cell.settings, names),)
         return self.out / "cells" / key_of(version, cell.method, settings, stage2, seeds, *self.fingerprints, *more)
 
     def encoder_folder(self, work: EncoderJob) -> Path:
         """Folder of a stage-1 model."""
-        settings = work.settings.model_dump(mode="json", include={"seeds", "batch_seed", "split"})
-        settings["stage1"] = _without_new_defaults(work.settings.stage1)
-        more = (*_inner(work.settings), *_layers_in(work.settings, (work.modality,)))
+        settings, names = _dump(work.settings, {"seeds", "batch_seed"}), (work.modality,)
+        more = (*_inner(work.settings), *_layers_in(work.settings, names), *self._sources_in(work.settings, names))
         return self.out / "encoders" / key_of(VERSION, work.modality, settings, *self.fingerprints, *more)
+
+    def source(self, modality: str, given: EncoderSource) -> Source:
+        """An encoder of another run, read once."""
+        key = (modality, given)
+        if key not in self._read_sources:
+            self._read_sources[key] = read_source(modality, given)
+        return self._read_sources[key]
+
+    def _sources_in(self, settings: Settings, modalities: Iterable[str]) -> list[dict[str, Any]]:
+        """A part of a key: the encoders from other runs, by modality; nothing where there are none."""
+        given = given_sources(settings, modalities)
+        used = {name: [self.source(name, one).origin.sha256, one.use, one.highest_rate] for name, one in given.items()}
+        return [used] if used else []
 
     def split(self, settings: Settings) -> Split:
         """Training and validation clips."""
-        return split_clips(self.manifest, settings.split)
+        if settings.split not in self._splits:
+            self._splits[settings.split] = split_clips(self.manifest, settings.split)
+        return self._splits[settings.split]
 
     def result(self, cell: Cell) -> dict[str, Any] | None:
         """The result of a cell; ``None`` if it is not done yet, or damaged."""
@@ -152,10 +177,14 @@ class StudyContext:
 
 
 def _without_new_defaults(stage: FitSettings) -> dict[str, Any]:
-    """A stage as a part of a key: settings that older keys did not have are in it only if they are not the default."""
+    """A stage as a part of a key: settings that older keys did not have are in it only if they are not the default.
+
+    Encoders from other runs are known by their bytes instead (``StudyContext.source``).
+    """
+    sources = {name for name, field in Stage1Settings.model_fields.items() if field.annotation is EncoderSource}
     return {
         name: value
-        for name, value in stage.model_dump(mode="json").items()
+        for name, value in stage.model_dump(mode="json", exclude=sources).items()
         if name not in NEW_SETTINGS or value != type(stage).model_fields[name].default
     }
 
@@ -175,10 +204,22 @@ def _adapted_in(cell: Cell) -> list[dict[str, Any]]:
     return [{"backbones": how, "adapt": cell.settings.adapt.model_dump(mode="json")}] if how else []
 
 
+def _dump(settings: Settings, include: set[str]) -> dict[str, Any]:
+    """A part of a key: some settings, stage 1 and the split."""
+    stage1 = _without_new_defaults(settings.stage1)
+    return settings.model_dump(mode="json", include=include) | {"split": _split_key(settings), "stage1": stage1}
+
+
+def _split_key(settings: Settings) -> dict[str, Any]:
+    """A part of a key: the split; that all clips are trained on is not in older keys."""
+    few = {"train_clips", "train_clips_seed"}
+    return settings.split.model_dump(mode="json", exclude=few if settings.split.train_clips is None else set())
+
+
 def _data_key(settings: Settings) -> str:
     """Equal for settings that read the same data."""
     layers = _layers_in(settings, MODALITIES)
-    return key_of(settings.split.model_dump(mode="json"), settings.stage1.longest_steps, *layers)
+    return key_of(_split_key(settings), settings.stage1.longest_steps, *_inner(settings), *layers)
 
 
 def check_out(out: Path) -> None:
@@ -211,7 +252,8 @@ def is_complete(folder: Path) -> bool:
 
 def plan_work(context: StudyContext, cells: Iterable[Cell]) -> tuple[list[EncoderJob], list[CellBatch]]:
     """The remaining work: stage-1 trainings, then batches of cells that need them. Failed cells are tried again."""
-    pending = [cell for cell in cells if (result := context.result(cell)) is None or result["failed"]]
+    by_folder = {context.folder(cell): cell for cell in cells}  # all clips are the same for every draw
+    pending = [cell for cell in by_folder.values() if (result := context.result(cell)) is None or result["failed"]]
     encoders: dict[Path, EncoderJob] = {}
     batches: dict[str, list[Cell]] = {}
     for cell in pending:
@@ -256,6 +298,7 @@ class Worker:
         self.context = context
         self.store = Store(context.features)
         self._split_data: dict[str, SplitData] = {}
+        self._sources: dict[Any, tuple[dict[str, Encoder], tuple[str, ...]]] = {}
         self._pooled: dict[tuple[str, str, str], Any] = {}
 
     def do(self, work: Work) -> tuple[str, ...]:
@@ -280,13 +323,37 @@ class Worker:
         if key not in self._split_data:
             stored = tuple(name for name in MODALITIES if name in self.store.modalities)  # not tokens
             all_modalities = settings.model_copy(update={"modalities": stored})
-            split = self.context.split(settings)
-            self._split_data[key] = SplitData(self.store, split, len(self.context.manifest.targets), all_modalities)
+            split, targets, whole = self.context.split(settings), len(self.context.manifest.targets), None
+            if settings.split.train_clips is not None:  # a part of what is in memory
+                every = settings.split.model_copy(update={"train_clips": None, "train_clips_seed": 0})
+                whole = self.split_data(settings.model_copy(update={"split": every}))
+            self._split_data[key] = SplitData(self.store, split, targets, all_modalities, whole)
         return self._split_data[key]
 
     def modalities(self, settings: Settings) -> tuple[str, ...]:
         """Modalities of the settings that have features."""
         return tuple(name for name in settings.modalities if name in self.split_data(settings).widths)
+
+    def sources(self, settings: Settings) -> tuple[dict[str, Encoder], tuple[str, ...]]:
+        """The encoders from other runs, by modality, checked against the features and the split, and notes on them.
+
+        Raises:
+            SettingsError, ModelError, DataError: as for a run.
+        """
+        given, seeds = given_sources(settings, settings.modalities), len(settings.seeds)
+        key = (
+            _data_key(settings),
+            tuple(given.items()),
+            settings.stage1.embedding,
+            settings.stage1.motion_embedding,
+            seeds,
+        )
+        if key not in self._sources:
+            data, context = self.split_data(settings), self.context
+            found = find_sources(settings, data, read=context.source)
+            notes = source_notes(found, context.manifest, self.store, data.split, data.inner, seeds)
+            self._sources[key] = {name: source.encoder for name, source in found.items()}, notes
+        return self._sources[key]
 
     def encoder(self, work: EncoderJob, repeats: int = 1) -> tuple[Unimodal, Scores]:
         """A stage-1 model, with its K models repeated ``repeats`` times, and its predictions; trained if not stored."""
@@ -296,7 +363,10 @@ class Worker:
             train = data.clips("fit", read_by_encoder(work.modality, settings.stage1, data.widths))
             chosen, valid = (data.clips(part, (work.modality,)) for part in ("select", "valid"))
             train_context = TrainContext(None, data.precision, settings.batch_seed)
-            module, _ = train_encoder(work.modality, train, chosen, settings, train_context, _quietly, models)
+            source = self.sources(settings)[0].get(work.modality)
+            module, _ = train_encoder(
+                work.modality, train, chosen, settings, train_context, _quietly, models, source=source
+            )
             with atomic_folder(folder, ENCODER_FILES) as part:
                 weights = save({n: v.detach().cpu().contiguous() for n, v in module.state_dict().items()})
                 (part / "encoder.safetensors").write_bytes(weights)
@@ -332,6 +402,7 @@ class Worker:
         module, _ = train_fusion(
             train, chosen, encoders, settings, TrainContext(None, data.precision, settings.batch_seed),
             lambda _, epoch: epochs.append(epoch), models,
+            sources=self.sources(settings)[0],
         )  # fmt: skip
         needed = [subset for subset in all_subsets(names) if len(subset) >= len(names) - 1]
         predictions = subset_scores(module, valid, needed)
@@ -345,6 +416,7 @@ class Worker:
                 "epochs": (1 + np.nan_to_num([epoch.mean_r[own] for epoch in epochs], nan=-1.0).argmax(0)).tolist(),
                 "missing": {name: curve.tolist() for name, curve in curves.items()},
                 "shares": list(SHARES),
+                "notes": self.sources(settings)[1],
                 "parameters": sum(p[0].numel() for p in module.parameters()),
             }
             self._write(cell, predictions[names][own], extra)

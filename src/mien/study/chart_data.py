@@ -8,7 +8,8 @@ from typing import Any
 
 from mien.metrics import Interval
 from mien.storage.documents import plain
-from mien.study.results import CellResult, Difference, Results
+from mien.study.learning_curve import learning_curve
+from mien.study.results import DRAWS, CellResult, Difference, Results
 from mien.study.wording import changed
 
 MAX_ROWS = 45
@@ -30,6 +31,10 @@ def charts(results: Results) -> list[Chart]:
     if rows := one_step(results):
         caption = f"Differences from the reference ({results.plan.reference.name})"
         made.append(Chart("forest.svg", caption, {"rows": [_effect(row) for row in rows]}))
+    if points := learning_curve(results):
+        caption = "Mean r against the number of training clips, over seeds and draws, with 95 % intervals over draws"
+        numbers = [{"series": p.series, "clips": p.clips, "draws": p.draws, "r": _ends(p.r)} for p in points]
+        made.append(Chart("curve.svg", caption, {"rows": numbers}))
     if len(found := subsets(results)) > 2:
         caption = "Mean r by modalities, with 95 % intervals; the dots below a bar are its modalities"
         numbers = [{"modalities": [*o.cell.settings.modalities], "r": _ends(o.ensemble)} for o in found]
@@ -47,10 +52,10 @@ def charts(results: Results) -> list[Chart]:
 
 
 def one_step(results: Results) -> list[Difference]:
-    """Differences from the reference of the cells that differ from it on one axis only."""
+    """Differences from the reference of cells that differ from it on one axis only, other than the draw of clips."""
     home = dict(results.plan.reference.labels)
-    one = [d for d in results.against_reference if sum(home[a] != label for a, label in d.cell.labels) == 1]
-    return one[:MAX_ROWS]
+    odd = [(d, [axis for axis, label in d.cell.labels if home[axis] != label]) for d in results.against_reference]
+    return [d for d, axes in odd if len(axes) == 1 and axes != [DRAWS]][:MAX_ROWS]
 
 
 def nearby(results: Results) -> list[CellResult]:
@@ -60,7 +65,7 @@ def nearby(results: Results) -> list[CellResult]:
     return [
         o
         for o in results.outcomes
-        if not o.failed and len(odd[o.cell.labels]) <= 1 and "modalities" not in odd[o.cell.labels]
+        if not o.failed and len(odd[o.cell.labels]) <= 1 and not {"modalities", DRAWS} & {*odd[o.cell.labels]}
     ]
 
 

@@ -148,7 +148,9 @@ def _labels(axis: str, values: Any, base: Settings, file: Path) -> dict[str, Map
 
 
 def _short(value: Any) -> str:
-    """A value as a label: a list of modalities joined, anything else as it is written."""
+    """A value as a label: a list of modalities joined, ``all`` for no limit, anything else as it is written."""
+    if value is None:
+        return "all"
     return subset_name(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from mien.metrics import FEWEST
 from mien.storage.files import atomic_file, write_json
 from mien.study.chart_data import Chart, charts, one_step
-from mien.study.results import CellResult, Difference, Results, results_table
+from mien.study.learning_curve import Point, learning_curve
+from mien.study.results import DRAWS, SIZES, CellResult, Difference, Results, results_table
 from mien.study.reviewer_questions import Answer
 from mien.study.wording import changed, ends, instead_of, spread
 
@@ -91,6 +92,8 @@ def limits(results: Results) -> list[str]:
 def compose(results: Results, answers: list[Answer]) -> Report:
     """Put the report together."""
     tables = [Table("cells", "All cells", *cells_table(results))]
+    if points := learning_curve(results):
+        tables.append(Table("curve", "r against the number of training clips", *curve_table(points, results)))
     for axis in results.steps:
         header, rows = steps_table(results, axis)
         label = dict(results.plan.reference.labels)[axis]
@@ -115,6 +118,8 @@ def _about(results: Results) -> list[str]:
     ]
     if (few := results.outcome(results.plan.reference)).clips and math.isnan(few.ensemble.low):
         paragraphs.append(f"No interval and no p over clips: they need {FEWEST} {results.people} with rated clips.")
+    if notes := list(dict.fromkeys(note for outcome in results.outcomes for note in outcome.notes)):
+        paragraphs.append(f"Encoders from other runs: {'; '.join(notes)}.")
     failed = [f"{outcome.cell.name}: {outcome.failed}" for outcome in results.outcomes if outcome.failed]
     return [*paragraphs, *([f"Not computed: {'; '.join(failed)}."] if failed else [])]
 
@@ -185,6 +190,22 @@ def cells_table(results: Results) -> tuple[Row, list[Row]]:
         rows.append(
             (*labels, spread(outcome), ensemble, *compared, *_counts(outcome), *by_emotion, f"{outcome.seconds:.0f}")
         )
+    return header, rows
+
+
+def curve_table(points: Sequence[Point], results: Results) -> tuple[Row, list[Row]]:
+    """A row per curve and number of training clips: r over draws, difference from the reference's curve, emotions."""
+    home = " · ".join(label for axis, label in results.plan.reference.labels if axis not in (SIZES, DRAWS))
+    header = ("curve", "training clips", "participants", "draws", "r, draws", f"− {home}, draws", *results.targets)
+    rows: list[Row] = [
+        (
+            p.series, str(p.clips), "unknown" if math.isnan(p.people) else f"{p.people:.0f}", str(p.draws),
+            f"{p.r.value:.4f} {ends(p.r)}",
+            "" if p.difference is None else f"{p.difference.value:+.4f} {ends(p.difference)}",
+            *(f"{value:.3f}" for value in p.emotions),
+        )
+        for p in points
+    ]  # fmt: skip
     return header, rows
 
 

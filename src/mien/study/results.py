@@ -38,6 +38,10 @@ Array = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
 ALPHA = 0.05
+
+SIZES, DRAWS = "split.train_clips", "split.train_clips_seed"
+"""Axes of a learning curve: the number of training clips, and draws of them, which are repetitions and no question."""
+
 NOWHERE = Interval(math.nan, math.nan, math.nan)
 
 
@@ -51,10 +55,13 @@ class CellResult:
         r: ``(K, E)``; empty if it failed.
         ensemble: r of the mean over seeds, with its interval over participants (or clips).
         seconds: training time, its share of the batch.
+        trained_on: training clips.
+        people: of these, participants; ``None`` unless all are known.
         clips: validation clips.
         participants: of these; ``None`` unless all are known.
         missing: by modality, mean r when ``shares`` of the clips lack it.
         shares: in [0, 1].
+        notes: on its encoders from other runs.
     """
 
     cell: Cell
@@ -62,10 +69,13 @@ class CellResult:
     r: Array
     ensemble: Interval = NOWHERE
     seconds: float = math.nan
+    trained_on: int = 0
     clips: int = 0
     participants: int | None = None
+    people: int | None = None
     missing: dict[str, list[float]] = field(default_factory=dict)
     shares: tuple[float, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def mean_r(self) -> Array:
@@ -160,17 +170,20 @@ class Comparator:
             return CellResult(cell, result["failed"], np.empty((0, targets)))
         with as_written(self.context.folder(cell), "delete it and run the study again"):
             r, drawn, clusters = self._resampled(cell)
-            people = self.people(cell)
+            people, split = self.people(cell), self.context.split(cell.settings)
             return CellResult(
                 cell,
                 "",
                 np.array(result["r"], float),
                 interval(*over_emotions(r, drawn, clusters)),
                 float(result["seconds"]),
-                len(self.context.split(cell.settings).valid),
+                len(split.train),
+                len(split.valid),
                 len(set(people)) if people else None,
+                None if split.participants is None else split.participants[0],
                 {str(name): [float(r) for r in curve] for name, curve in result.get("missing", {}).items()},
                 tuple(map(float, result.get("shares", ()))),
+                tuple(map(str, result.get("notes", ()))),
             )
 
     def difference(self, one: CellResult, other: CellResult) -> Difference | None:
@@ -178,9 +191,9 @@ class Comparator:
         if one.failed or other.failed:
             return None
         by_seed = one.r - other.r  # (K, E); a deterministic method has one row for all seeds
-        seeds, p_seeds = _student(mean_over(by_seed, np.isfinite(by_seed).any(0)))
+        seeds, p_seeds = student(mean_over(by_seed, np.isfinite(by_seed).any(0)))
         clips, p_clips = NOWHERE, math.nan
-        if one.cell.settings.split == other.cell.settings.split:
+        if _same_valid(one.cell, other.cell):
             (r, drawn, clusters), (other_r, other_drawn, _) = self._resampled(one.cell), self._resampled(other.cell)
             value, apart, count = over_emotions(r - other_r, drawn - other_drawn, clusters)
             clips, p_clips = interval(value, apart, count), bootstrap_p(apart, count)
@@ -202,6 +215,13 @@ class Comparator:
         return self._drawn[cell.labels]
 
 
+def _same_valid(one: Cell, other: Cell) -> bool:
+    """Whether two cells have the same validation clips: their splits may differ in the draw of training clips."""
+    every = {"train_clips": None, "train_clips_seed": 0}
+    first, second = (cell.settings.split.model_copy(update=every) for cell in (one, other))
+    return first == second
+
+
 def compare_cells(plan: Plan, context: StudyContext, resamples: int = 10_000) -> Results:
     """Compare all cells that have been computed."""
     comparator = Comparator(context, resamples)
@@ -209,7 +229,8 @@ def compare_cells(plan: Plan, context: StudyContext, resamples: int = 10_000) ->
     by_labels = {outcome.cell.labels: outcome for outcome in outcomes}
     reference = by_labels[plan.reference.labels]
     against = [comparator.difference(one, reference) for one in outcomes if one is not reference]
-    steps = {axis: _steps(axis, plan, by_labels, comparator) for axis in plan.axes}
+    questions = [axis for axis in plan.axes if axis != DRAWS]
+    steps = {axis: _steps(axis, plan, by_labels, comparator) for axis in questions}
     every = [*(d for d in against if d), *(d for row in steps.values() for d in row)]
     corrected = iter(_corrected(every))
     against = tuple(next(corrected) for d in against if d)
@@ -235,9 +256,9 @@ def _steps(
     return found
 
 
-def _student(differences: Array) -> tuple[Interval, float]:
-    """Mean with its 95 % interval and p; ``nan`` without a spread (one value, or all equal)."""
-    known = differences[np.isfinite(differences)]
+def student(values: Array) -> tuple[Interval, float]:
+    """Mean of independent values with its 95 % interval, and p of a mean of 0; ``nan`` without a spread."""
+    known = values[np.isfinite(values)]
     mean = float(known.mean()) if len(known) else math.nan
     if len(known) < 2 or known.std() == 0:
         return Interval(mean, math.nan, math.nan), math.nan

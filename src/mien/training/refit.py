@@ -31,7 +31,9 @@ def refit(run: RunState) -> None:
     selected = load_bundle(run.folder / "stage2", device=clips.labels.device)
     context, on_epoch = _refit_context(run, "stage2")
     encoders = read_encoders(run, "refit", clips.labels.device)
-    module, _ = train_fusion(clips, None, encoders, run.settings, context, on_epoch, plan=_plan(selected))
+    module, _ = train_fusion(
+        clips, None, encoders, run.settings, context, on_epoch, plan=_plan(selected), sources=run.source_encoders
+    )
     _save_refitted(run, module, selected, run.folder / "model")
     remove(context.checkpoint)
 
@@ -43,7 +45,10 @@ def _refit_encoder(run: RunState, modality: str) -> None:
     clips = run.data.clips("all", read_by_encoder(modality, run.settings.stage1, run.modalities))
     selected = load_bundle(run.folder / "stage1" / modality, device=clips.labels.device)
     context, on_epoch = _refit_context(run, modality)
-    module, _ = train_encoder(modality, clips, None, run.settings, context, on_epoch, plan=_plan(selected))
+    source = run.source_encoders.get(modality)
+    module, _ = train_encoder(
+        modality, clips, None, run.settings, context, on_epoch, plan=_plan(selected), source=source
+    )
     _save_refitted(run, module, selected, folder)
     remove(context.checkpoint)
 

@@ -2,7 +2,9 @@
 
 run.json               identity of the run: settings, data and store; a different identity is refused
 environment.json       versions and machine
-split.json             rule, clips of both sides and of both inner sides, participants, notes
+split.json             rule, clips of both sides and of both inner sides, participants, notes, clips that encoders from
+                       other runs have seen
+sources/<modality>/    copy of the model whose encoder comes from another run, if one does
 stage1/<modality>/     a unimodal model folder, and epochs.jsonl
 stage2/                epochs.jsonl; with a refit also model/, the fused model before it
 refit/<part>/          with a refit: epochs.jsonl, and the unimodal models of all rated clips
@@ -18,12 +20,13 @@ import os
 import platform
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -32,6 +35,7 @@ from mien.config import LOCAL_MEDIA, BackboneSettings, Settings
 from mien.data.splits import Split
 from mien.data.synthetic import count_synthetic
 from mien.errors import Damaged, DataError, ModelError
+from mien.evaluation.seen_clips import SourceClips
 from mien.features.source_files import contents_of
 from mien.features.store import Store
 from mien.schema import RATING_SCALE, Manifest
@@ -41,6 +45,9 @@ from mien.storage.files import atomic_file, is_part, key_of, read_bytes_checked,
 from mien.training.fit import Epoch
 
 _IDENTITY = "run.json"
+
+NO_SOURCES: Mapping[str, Sequence[SourceClips]] = MappingProxyType({})
+"""No encoder comes from another run."""
 
 LARGEST_LOG = 100_000_000
 """Maximum size of ``epochs.jsonl`` in bytes."""
@@ -152,7 +159,14 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write_split(folder: Path, split: Split, store: Store, inner: Split | None = None, refit: bool = False) -> None:
+def write_split(
+    folder: Path,
+    split: Split,
+    store: Store,
+    inner: Split | None = None,
+    refit: bool = False,
+    encoders: Mapping[str, Sequence[SourceClips]] = NO_SOURCES,
+) -> None:
     """Write ``split.json``: the clips of each side, their overlap, and the contents of the training clips' files.
 
     Args:
@@ -161,6 +175,7 @@ def write_split(folder: Path, split: Split, store: Store, inner: Split | None = 
         store: of their features.
         inner: the training clips divided again, if that chose the epochs.
         refit: whether a model is trained on validation clips too, so that the contents of their files are needed.
+        encoders: what encoders from other runs have seen there, by modality.
     """
     train, valid = _ids(split)
     record: dict[str, Any] = {
@@ -174,9 +189,13 @@ def write_split(folder: Path, split: Split, store: Store, inner: Split | None = 
         "train_clips": train,
         "valid_clips": valid,
         "train_contents": _contents(store, train),
+        "train_participants": sorted({clip.participant for clip in split.train if clip.participant}),
     }
+    if encoders:
+        record["encoders"] = {name: [one.record() for one in seen] for name, seen in encoders.items()}
     if refit:
         record["valid_contents"] = _contents(store, valid)
+        record["valid_participants"] = sorted({clip.participant for clip in split.valid if clip.participant})
     if inner is not None:
         trains, selects = _ids(inner)
         record["inner"] = {

@@ -1,8 +1,9 @@
 """What the parts of a run share: its data, settings and folder, and how a part is logged, read and made a model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +13,12 @@ from mien.config import Settings
 from mien.data.splits import Split
 from mien.features.extract import backbones_of
 from mien.features.store import Store
+from mien.modalities.encoder import Encoder
 from mien.model.bundle import Bundle, load_bundle
 from mien.model.inputs import ClipDataset
 from mien.model.network import Multimodal, Unimodal, variants
 from mien.schema import Manifest
+from mien.training.encoder_sources import Source
 from mien.training.fit import Epoch
 from mien.training.run_folder import EpochLog
 from mien.training.split_data import SplitData
@@ -29,6 +32,7 @@ class RunState:
     """State shared by the parts of a run.
 
     Attributes:
+        sources: encoders from other runs, by modality.
         scores, epochs: of the finished models: validation scores ``(K, N, E)`` and best epochs, by name.
         dips: notes on seeds that stopped too early.
         adapted: files of the backbones that were trained, by role.
@@ -42,6 +46,7 @@ class RunState:
     data: SplitData
     log: Log
     on_epoch: EpochCallback
+    sources: Mapping[str, Source] = field(default_factory=dict)
     scores: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     epochs: dict[str, list[int]] = field(default_factory=dict)
     dips: list[str] = field(default_factory=list)
@@ -63,6 +68,16 @@ class RunState:
     def labels(self) -> npt.NDArray[np.float32]:
         """``(N, E)`` of the validation clips."""
         return self.data.labels("valid")
+
+    @property
+    def source_encoders(self) -> dict[str, Encoder]:
+        """The encoders from other runs, by modality."""
+        return {name: source.encoder for name, source in self.sources.items()}
+
+    def origins(self, modalities: Iterable[str]) -> dict[str, Any]:
+        """The part of ``provenance.json`` on encoders from other runs; empty without any."""
+        found = {n: self.sources[n].origin.model_dump(mode="json") for n in modalities if n in self.sources}
+        return {"encoders": found} if found else {}
 
     def context(self, folder: Path) -> TrainContext:
         """The context of a stage in ``folder``."""
@@ -95,7 +110,8 @@ def bundle_of(run: RunState, module: Unimodal | Multimodal, modalities: tuple[st
         settings=run.settings,
         models=variants(run.settings, stage),
         feature_provenance=made,
-        random_weights=any("random" in maker for maker in made.values()),
+        random_weights=any("random" in maker for maker in made.values())
+        or any(run.sources[name].bundle.random_weights for name in modalities if name in run.sources),
         backbones=own,
         adapted={role: run.adapted[role] for role in own if role in run.adapted},
     )

@@ -6,7 +6,7 @@ valid              is evaluated
 all                train and valid, for a refit
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -41,15 +41,24 @@ class SplitData:
         precision: of batches.
     """
 
-    def __init__(self, store: Store, split: Split, n_targets: int, settings: Settings) -> None:
+    def __init__(
+        self, store: Store, split: Split, n_targets: int, settings: Settings, whole: "SplitData | None" = None
+    ) -> None:
         """Read the widths only.
+
+        Args:
+            store: of the features.
+            split: the clips of each side.
+            n_targets: number of labels.
+            settings: modalities, layers, inner split, device and precision.
+            whole: the same validation clips with more training clips, in whose memory those of this split are.
 
         Raises:
             DataError: the store has no features of the training clips or lacks layers that the settings name, or the
                 training clips cannot be divided.
             SettingsError: a modality does not exist.
         """
-        self.store, self.split, self.n_targets = store, split, n_targets
+        self.store, self.split, self.n_targets, self.whole = store, split, n_targets, whole
         inner = settings.train.select == "inner"
         self.inner = inner_split(split, settings.split, settings.train.inner_ratio) if inner else None
         self.longest = settings.stage1.longest_steps
@@ -93,13 +102,20 @@ class SplitData:
         if side in ("fit", "select"):
             if self.inner is None:
                 return self._steps("train" if side == "fit" else "valid", name)
-            row = {clip.id: place for place, clip in enumerate(self.split.train)}
-            places = torch.tensor([row[clip.id] for clip in self.side(side)], device=self.device)
-            whole = self._steps("train", name)
-            return PackedSteps(whole.values, whole.begins[places], whole.has[places], whole.layers)
+            return self._part(self._steps("train", name), self.split.train, self.side(side))
+        if self.whole is not None and side == "train":
+            return self._part(self.whole._steps("train", name), self.whole.split.train, self.split.train)
+        if self.whole is not None and side == "valid":
+            return self.whole._steps("valid", name)
         if (side, name) not in self._stored:
             self._stored[side, name] = self._joined(name) if side == "all" else self._read(side, name)
         return self._stored[side, name]
+
+    def _part(self, steps: PackedSteps, clips: Sequence[Clip], part: Sequence[Clip]) -> PackedSteps:
+        """Some of the clips in a tensor, which they share."""
+        row = {clip.id: place for place, clip in enumerate(clips)}
+        places = torch.tensor([row[clip.id] for clip in part], device=self.device)
+        return PackedSteps(steps.values, steps.begins[places], steps.has[places], steps.layers)
 
     def _read(self, side: Side, name: str) -> PackedSteps:
         packed = {name: gather(self.stores[name], self.inputs[name], name, [clip.id for clip in self.side(side)])}

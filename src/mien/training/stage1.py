@@ -2,6 +2,9 @@
 
 It is trained on the clips that have the modality and validated on all validation clips; the score of a clip without it
 is the bias of the head. The result is a usable unimodal model, and the encoder that stage 2 starts from.
+
+The encoder may come from another run (``encoder_sources.py``). The head is new even then: what others rated under the
+same name is another target, the fused model does not use the head, and a few clips are enough to fit it.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,9 +16,11 @@ import torch
 from mien.config import Settings, Stage1Settings
 from mien.errors import SettingsError
 from mien.modalities import anchor_of, find_modality
+from mien.modalities.encoder import Encoder
 from mien.model.alignment import Aligned
+from mien.model.embeddings import hidden_all
 from mien.model.inputs import ClipDataset
-from mien.model.network import ModelSpec, Unimodal, variants
+from mien.model.network import FrozenEncoders, ModelSpec, Unimodal, variants
 from mien.training.fit import Epoch, fit
 from mien.training.schedule import EpochPlan, History
 from mien.training.state import TrainingJob
@@ -42,8 +47,9 @@ def train_encoder(
     on_epoch: EpochCallback,
     models: tuple[ModelSpec, ...] | None = None,
     plan: EpochPlan | None = None,
+    source: Encoder | None = None,
 ) -> tuple[Unimodal, History]:
-    """Train the encoder of one modality.
+    """Train the encoder of one modality, or only its head if the encoder comes from another run and is kept.
 
     Args:
         modality: its name.
@@ -53,6 +59,7 @@ def train_encoder(
         on_epoch: called after every epoch.
         models: hyper-parameters in which the K models differ; by default only the seed.
         plan: epochs to train for when there are no validation clips (``valid`` is ``None``).
+        source: the encoders of another run, if ``stage1`` names one for this modality.
 
     Returns:
         The model, and the course of its training.
@@ -61,16 +68,19 @@ def train_encoder(
     models = models or variants(settings, stage)
     steps = train.modalities[modality]
     module = Unimodal(modality, steps.values.shape[1], train.labels.shape[1], stage, models, steps.layers)
+    if source is not None:
+        start_from(module.encoder, source)
     module.to(train.labels.device)
+    kept = module.encoder_rate == 0
     with_modality = train.only(torch.nonzero(train.present(modality)).flatten())
-    trained = _aligned(module, train, stage, models)
+    trained = module if kept else _aligned(module, train, stage, models)
     job = TrainingJob(
         name=f"stage1 {modality}",
-        module=trained,
+        module=FrozenEncoders(module) if kept else trained,
         groups=trained.groups(),
         models=models,
-        train=with_modality,
-        valid=valid,
+        train=hidden_all(module, with_modality, context.precision) if kept else with_modality,
+        valid=hidden_all(module, valid, context.precision) if kept and valid is not None else valid,
         settings=stage,
         epochs=find_modality(modality).epochs(stage),
         batch_seed=context.batch_seed,
@@ -116,3 +126,10 @@ def _aligned(
         text = train.modalities[anchor]
         return Aligned(module, anchor, text.values.shape[1], stage, models, text.layers).to(train.labels.device)
     return module
+
+
+def start_from(encoder: Encoder, source: Encoder) -> None:
+    """Copy the weights of another run's encoders: model k gets those of its model k modulo their number."""
+    known = source.state_dict()
+    for name, values in encoder.state_dict().items():
+        values.copy_(known[name][torch.arange(len(values)) % len(known[name])])

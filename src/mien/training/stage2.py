@@ -5,18 +5,23 @@ and the fusion, which is many times faster; any adaptation needs all steps of al
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from mien.config import Settings, Stage2Settings
 from mien.errors import SettingsError
 from mien.modalities import anchor_of
+from mien.modalities.encoder import Encoder
 from mien.model.embeddings import hidden_all
 from mien.model.heads import HEADS
 from mien.model.inputs import ClipDataset
 from mien.model.network import FrozenEncoders, ModelSpec, Multimodal, Unimodal, variants
 from mien.training.fit import fit
 from mien.training.schedule import EpochPlan, History
-from mien.training.stage1 import EpochCallback, TrainContext, read_by_encoder
+from mien.training.stage1 import EpochCallback, TrainContext, read_by_encoder, start_from
 from mien.training.state import TrainingJob
+
+NO_SOURCES: Mapping[str, Encoder] = MappingProxyType({})
+"""No encoder comes from another run."""
 
 
 def train_fusion(
@@ -28,6 +33,7 @@ def train_fusion(
     on_epoch: EpochCallback,
     models: tuple[ModelSpec, ...] | None = None,
     plan: EpochPlan | None = None,
+    sources: Mapping[str, Encoder] = NO_SOURCES,
 ) -> tuple[Multimodal, History]:
     """Train the fused model.
 
@@ -39,6 +45,7 @@ def train_fusion(
         on_epoch: called after every epoch.
         models: hyper-parameters in which the K models differ; by default only the seed.
         plan: epochs to train for when there are no validation clips (``valid`` is ``None``).
+        sources: the encoders of other runs, by modality; for ``joint``, where there is no stage 1 to start from them.
 
     Returns:
         The model, and the course of its training.
@@ -57,6 +64,9 @@ def train_fusion(
         for name in widths:
             module.encoders[name].load_state_dict(encoders[name].encoder.state_dict())
         module.fusion.start_from({name: encoders[name].head for name in widths})
+    else:
+        for name, source in sources.items():
+            start_from(module.encoder(name), source)
     frozen = stage.adaptation == "frozen"
     job = TrainingJob(
         name="stage2",
@@ -89,11 +99,18 @@ def check_head(settings: Settings) -> None:
     """Check that the head and the adaptation are compatible.
 
     Raises:
-        SettingsError: the head reads steps, so there are no encoders to adapt or freeze.
+        SettingsError: the head reads steps, so there are no encoders to adapt, freeze or take from another run.
     """
     stage = settings.stage2
-    if HEADS[stage.head].reads_steps and stage.adaptation != "joint":
+    if not HEADS[stage.head].reads_steps:
+        return
+    if stage.adaptation != "joint":
         raise SettingsError(f"stage2.head {stage.head} has no encoders below it: set stage2.adaptation to joint")
+    if given := [name for name in settings.modalities if settings.stage1.source(name).run]:
+        raise SettingsError(
+            f"stage2.head {stage.head} has no encoders below it, so none can come from another run: "
+            f"remove stage1.{given[0]}.from"
+        )
 
 
 def check_terms(settings: Settings, modalities: Sequence[str]) -> None:
@@ -110,7 +127,12 @@ def check_terms(settings: Settings, modalities: Sequence[str]) -> None:
     if settings.stage1.contrastive and stage.adaptation == "joint":
         raise SettingsError("stage1.contrastive: joint has no stage 1; set stage2.adaptation to encoder or frozen")
     for name in modalities:
-        read_by_encoder(name, settings.stage1, modalities)
+        read = read_by_encoder(name, settings.stage1, modalities)
+        if len(read) > 1 and settings.stage1.source(name).highest_rate == 0:
+            raise SettingsError(
+                f"stage1.contrastive: the {name} encoder comes from another run and is kept, so it does not learn to "
+                f"align; set stage1.{name}.use to adapted or start"
+            )
     if not stage.triplet:
         return
     if HEADS[stage.head].reads_steps:

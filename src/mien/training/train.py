@@ -26,12 +26,14 @@ from mien.features.store import Store
 from mien.metrics import mean_defined, pearson
 from mien.model.bundle import Bundle, load_bundle, save_bundle
 from mien.model.conformal import calibrate
+from mien.model.encoder_origin import origin_text
 from mien.model.inputs import ClipDataset
 from mien.model.network import Multimodal, variants
 from mien.schema import RATING_SCALE, Manifest
 from mien.storage.files import atomic_file, write_json
 from mien.training.adapt import adapt_all, adapted_modalities, read_jointly
 from mien.training.dips import dip_notes
+from mien.training.encoder_sources import find_sources, keep_sources, source_notes
 from mien.training.parameters import describe_groups
 from mien.training.refit import refit
 from mien.training.run_folder import EpochLog, has_tensorboard, open_run, provenance, write_split
@@ -99,6 +101,8 @@ def train(
         StoreError: features are damaged.
         SettingsError: head and adaptation are incompatible, a term of the loss has nothing to align, or a refit lacks
             an inner split.
+        SettingsError, ModelError, DataError: an encoder of another run is missing, does not fit, or has seen the
+            validation clips.
         MienError: no validation r could be computed.
     """
     begin = time.monotonic()
@@ -114,10 +118,13 @@ def train(
     if not has_tensorboard():
         notes += ("no TensorBoard curves (epochs.jsonl has the numbers); pip install 'mien[train]' brings them",)
     check_unchanged(store, (*split.train, *split.valid), [read.feature for read in data.inputs.values()])
-    run = RunState(manifest, store, settings, out, split, data, log, on_epoch or (lambda _n, _e: None))
+    sources = find_sources(settings, data, out)
+    notes += source_notes(sources, manifest, store, split, data.inner, len(settings.seeds))
+    run = RunState(manifest, store, settings, out, split, data, log, on_epoch or (lambda _n, _e: None), sources)
     for note in (*split.notes, *notes):
         log(note)
     with open_run(out, settings, manifest, store.fingerprint()):
+        keep_sources(out, sources)
         r = _stages(run)
     notes = (*split.notes, *notes, *run.dips)
     seconds = time.monotonic() - begin
@@ -136,7 +143,8 @@ def _stages(run: RunState) -> dict[str, npt.NDArray[np.float64]]:
     if adapted_modalities(run.settings):
         adapt_all(run)
     refits = run.settings.train.refit
-    write_split(run.folder, run.split, run.store, run.data.inner, refits)
+    seen = {name: source.seen for name, source in run.sources.items() if source.seen is not None}
+    write_split(run.folder, run.split, run.store, run.data.inner, refits, seen)
     if run.settings.stage2.adaptation != "joint":
         for modality in run.modalities:
             _stage1(run, modality)
@@ -167,10 +175,13 @@ def _stage1(run: RunState, modality: str) -> None:
         epoch_log = EpochLog(folder, run.folder / "tensorboard", f"stage1 {modality}")
         models = variants(run.settings, run.settings.stage1)
         run.log(f"stage 1 {modality}: {int(clips.present(modality).sum())} clips, {len(models)} models at once")
-        context = run.context(folder)
+        context, source = run.context(folder), run.sources.get(modality)
+        if source is not None:
+            run.log(origin_text(modality, source.origin))
         module, history = train_encoder(
-            modality, clips, chosen, run.settings, context, log_and_call(epoch_log, run.on_epoch)
-        )
+            modality, clips, chosen, run.settings, context, log_and_call(epoch_log, run.on_epoch),
+            source=None if source is None else source.encoder,
+        )  # fmt: skip
         bundle = bundle_of(run, module, (modality,))
         r = {modality: pearson(bundle.score_each(valid), run.labels)}
         _save(run, bundle, history, folder / "model", r)
@@ -195,8 +206,9 @@ def _stage2(run: RunState, r: Mapping[str, npt.NDArray[np.float64]]) -> dict[str
         else:
             _log_groups(run, clips)
             module, history = train_fusion(
-                clips, chosen, encoders, run.settings, context, log_and_call(epoch_log, run.on_epoch)
-            )
+                clips, chosen, encoders, run.settings, context, log_and_call(epoch_log, run.on_epoch),
+                sources=run.source_encoders,
+            )  # fmt: skip
         bundle = bundle_of(run, module, run.modalities)
         scores = bundle.score_each(valid)
         _save(run, bundle, history, folder / "model", {**r, **_fused_r(scores, run.labels)})
@@ -248,6 +260,7 @@ def _save(
             "notes": list(dip_notes(name, stage, history, seeds)),
         },
         **bundle.layers_record(),
+        **run.origins(bundle.modalities),
     }
     save_bundle(bundle, folder)
 
