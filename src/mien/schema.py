@@ -94,12 +94,14 @@ class Manifest:
         targets: names of the label columns; empty when nothing is labelled.
         clips: unique by ``id``.
         notes: conversions, ignored and missing entries, one line each with a count and the first example.
+        label_scale: that the ratings were divided by.
     """
 
     source: Path
     targets: tuple[str, ...]
     clips: tuple[Clip, ...]
     notes: tuple[str, ...] = ()
+    label_scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,10 @@ from typer.testing import CliRunner
 
 from mien.cli import app
 from mien.errors import DataError
+from mien.inference.provenance import describe_model
+from mien.model.bundle import load_bundle
 from mien.schema import EMOTIONS
+from mien.scores.provenance import training_data
 from tests.training.planted import planted
 
 QUICK = ["stage1.embedding=8", "stage1.motion_embedding=4", "stage2.hidden=8", "stage1.epochs=2",
@@ -38,6 +41,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "ensemble" in said
     assert "on 20 validation clips of 5 participants, which chose the best epoch; split rule: official" in said
     return root
+
+
+def test_the_factor_of_the_ratings_is_recorded_with_the_model(folder: Path) -> None:
+    """Ratings from 0 to 100: provenance, card and the scores say what they were divided by."""
+    header, *rows = csv.reader((folder / "clips.csv").read_text().splitlines())
+    with (folder / "hundred.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows([*row[:4], *(100 * float(value) for value in row[4:])] for row in rows)
+    quick = ("--set", "modalities=[text]", "--set", "stage1.epochs=1", "--set", "stage2.epochs=1")
+    data = (folder / "hundred.csv", "--label-scale", 100, "-f", folder / "store")
+    mien("train", *data, "--out", folder / "hundred", *quick)
+    model = load_bundle(folder / "hundred")
+    assert model.provenance["data"]["label_scale"] == 100
+    assert "; ratings divided by 100\n" in (folder / "hundred" / "model" / "README.md").read_text()
+    note = describe_model(model, "hundred", None)
+    assert training_data(note) == "trained on hundred.csv (40 clips, ratings divided by 100)"
+    usual = describe_model(load_bundle(folder / "run"), "run", None)
+    assert training_data(usual) == "trained on clips.csv (40 clips)" and usual.trained_on.label_scale == 1
 
 
 def test_evaluate_prints_intervals_and_writes_a_table(folder: Path, tmp_path: Path) -> None:
@@ -119,5 +141,5 @@ def test_provided_features_are_imported(tmp_path: Path) -> None:
     (tmp_path / "vit").mkdir()
     (tmp_path / "vit" / "00000.pkl").write_bytes(pickle.dumps(np.ones((2, 3))))
     said = mien("import-features", tmp_path, "--out", tmp_path / "store")
-    assert "vision of 1 clips" in said
-    assert "no provided file for 1 clips, first 00001" in said
+    assert "vision of 1 clip" in said
+    assert "no provided file for 1 clip, first 00001" in said

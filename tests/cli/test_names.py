@@ -178,8 +178,8 @@ def test_names_survive_the_whole_way_and_a_spreadsheet_runs_none(said: dict[str,
     assert "'=1+1" in [cell for row in corpus.read("s.csv") for cell in row]
     numbers = pyarrow.csv.read_csv(corpus.root / "scores.csv").column("'=1+1")
     assert str(numbers.type) in ("double", "int64")  # int64 where every score is clipped
-    assert "1 scored clips are not in people.csv (first: bad)" in said["summarize"]  # every other id was matched
-    assert "have no scores" not in said["summarize"]
+    assert "1 scored clip not in people.csv (first: bad)" in said["summarize"]  # every other id was matched
+    assert "without scores" not in said["summarize"]
 
 
 def test_raw_cells_are_as_they_are(said: dict[str, str], corpus: Corpus) -> None:

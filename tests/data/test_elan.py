@@ -65,7 +65,7 @@ def test_equal_intervals_of_several_tiers_are_one_clip(tmp_path: Path) -> None:
     assert labels[1][0] == 1 and math.isnan(labels[1][1]) and math.isnan(labels[2][0]) and labels[2][1] == 0
     assert [clip.transcript for clip in made.clips] == ["so good", "yes", "yes"]
     assert {clip.participant for clip in made.clips} == {"Anna"}
-    assert f"{tmp_path / 'rec.eaf'}: 2 of 3 clips are not rated on every tier (first: rec_2000-3000)" in made.notes
+    assert f"{tmp_path / 'rec.eaf'}: 2 of 3 clips not rated on every tier (first: rec_2000-3000)" in made.notes
 
 
 def test_participants_are_kept_apart_by_tier(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_an_interval_without_text_is_unrated(tmp_path: Path) -> None:
 
 
 def test_a_missing_tier_is_named_with_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no tier 'Awe' in 1 files \(in rec.eaf: Joy, Fun\)"):
+    with pytest.raises(DataError, match=r"no tier 'Awe' in 1 file \(in rec.eaf: Joy, Fun\)"):
         read(tmp_path, eaf({"Joy": [(0, 1, "1")], "Fun": []}), ("Joy", "Awe"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"no \.eaf files"):
@@ -126,7 +126,7 @@ def test_a_folder_is_read_whole_and_files_without_the_tiers_are_counted(tmp_path
     (tmp_path / "sub" / "b.eaf").write_text(eaf({"Joy": [(0, 1, "1")]}))
     made = read_elan(tmp_path, ["Joy"])
     assert [clip.id for clip in made.clips] == ["sub/b_0-1"]
-    assert f"{tmp_path}: 1 files have none of the tiers (first: a.eaf)" in made.notes
+    assert f"{tmp_path}: 1 file without any of the tiers (first: a.eaf)" in made.notes
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_words_of_an_utterance_share_its_time_in_the_order_of_speech(order: tupl
     """Four words in 2 s are half a second each: two of them are said in each rated second."""
     made = read(tmp_path, words_of(tuple(SENTENCE[place] for place in order)), transcript="word")
     assert [clip.transcript for clip in made.clips] == ["my biggest", "weakness is"]
-    note = "4 annotations without times of their own share their parent's evenly (first: rec.eaf)"
+    note = "4 annotations without times, placed evenly in the parent (first: rec.eaf)"
     assert any(note in line for line in made.notes)
 
 
@@ -276,7 +276,7 @@ def test_an_association_has_all_of_its_parents_time(tmp_path: Path) -> None:
     text = words_of((("w1", "0.25", ""),), "Symbolic_Association").replace('TIER_ID="word"', 'TIER_ID="Awe"')
     made = read(tmp_path, text, ("Awe",))
     assert [(clip.start, clip.end, clip.labels) for clip in made.clips] == [(0, 2, (0.25,))]
-    assert not any("share their parent's" in note for note in made.notes)
+    assert not any("placed evenly in the parent" in note for note in made.notes)
 
 
 def test_an_order_that_leads_back_to_itself_is_refused(tmp_path: Path) -> None:

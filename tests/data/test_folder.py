@@ -27,7 +27,7 @@ def test_hidden_folders_are_skipped_and_counted(tmp_path: Path) -> None:
           ".AppleDouble/a.mp4", "__MACOSX/a.mp4", "sub/._b.mp4", "sub/b.mp4", ".DS_Store")  # fmt: skip
     made = read_manifest(tmp_path)
     assert [clip.id for clip in made.clips] == ["a", "sub/b"]
-    assert made.notes == (f"{tmp_path}: 6 hidden files and folders were left out (first: .AppleDouble)",)
+    assert made.notes == (f"{tmp_path}: 6 hidden files and folders left out (first: .AppleDouble)",)
 
 
 def test_a_linked_folder_is_followed_once(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_a_linked_folder_is_followed_once(tmp_path: Path) -> None:
     (data / "sub" / "up").symlink_to("..")
     made = read_manifest(data)
     assert [clip.id for clip in made.clips] == ["0 link/far", "a", "sub/b"]
-    assert made.notes == (f"{data}: 3 linked folders are read under another name (first: again)",)
+    assert made.notes == (f"{data}: 3 linked folders read under another name (first: again)",)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_clip_that_is_named_twice_counts_once_under_its_own_name(tmp_path: Pat
     files(tmp_path, "a.mp4", "b.mp4")
     made = clips_of([tmp_path, tmp_path / "a.mp4", tmp_path / "." / "a.mp4"])
     assert [clip.id for clip in made.clips] == ["a", "b"]
-    assert made.notes == ("2 clips were named twice and count once",)
+    assert made.notes == ("2 clips named twice, counted once",)
 
 
 def test_clips_of_two_tables_with_one_name_are_never_merged(tmp_path: Path) -> None:

@@ -108,14 +108,14 @@ def test_a_folder_of_videos_keeps_odd_names_and_counts_what_it_leaves_out(tmp_pa
     manifest = read_manifest(tmp_path)
     assert [clip.id for clip in manifest.clips] == ["b b", "twin.avi", "twin", "übung/é"]
     assert manifest.notes == (
-        f"{tmp_path}: 1 hidden files and folders were left out (first: .hidden.mp4)",
-        f"{tmp_path}: 1 files are not videos and were left out (first: notes.pdf)",
-        f"{tmp_path}: 1 clips keep their suffix, as other files have their name (first: twin.avi)",
+        f"{tmp_path}: 1 hidden file or folder left out (first: .hidden.mp4)",
+        f"{tmp_path}: 1 file without video or audio left out (first: notes.pdf)",
+        f"{tmp_path}: 1 clip named with the suffix, as another file has the name (first: twin.avi)",
     )
     os.mkfifo(tmp_path / "pipe.mp4")
     (tmp_path / "gone.mov").symlink_to(tmp_path / "nowhere.mov")
     assert read_manifest(tmp_path).clips == manifest.clips
-    assert "2 names are not regular files and were left out (first: gone.mov)" in read_manifest(tmp_path).notes[2]
+    assert "2 names without a regular file left out (first: gone.mov)" in read_manifest(tmp_path).notes[2]
 
 
 def test_clips_named_one_by_one_stay_apart(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_clips_named_one_by_one_stay_apart(tmp_path: Path) -> None:
         ("path,Joy\na.mp4,.5\nb.mp4,o.5\n", "clips.csv:3: Joy = 'o.5' is not a number"),
         ("id,path\nx,a.mp4\nx,b.mp4\n", r"clips.csv:3: id 'x' occurs twice \(first in .*clips.csv:2\)"),
         ("a.mp4,0.3\nb.mp4,0.4\n", "clips.csv:1: no column 'path'.*first line must name the columns"),
-        ("path,Joy\na.mp4\n", "clips.csv:2: 1 cells, but the header names 2"),
+        ("path,Joy\na.mp4\n", "clips.csv:2: 1 cell, but the header names 2"),
         ("path,path\na,b\n", "column 'path' occurs twice"),
         ("path,Joy\n,.5\n", "clips.csv:2: column 'path' is empty"),
         ("path,start,end\na.mp4,5,4\n", "clips.csv:2: end = 4.0 s is not after start = 5.0 s"),
@@ -221,7 +221,7 @@ def test_of_several_audio_files_of_a_clip_the_first_format_is_used_with_a_note(t
     manifest = read_manifest(tmp_path)
     assert [clip.sound.name for clip in manifest.clips if clip.sound] == ["00000.mp3", "00001.flac", "00042.wav"]
     assert manifest.notes == (
-        f"{tmp_path / 'audio'}: 2 clips have more than one audio file; the first of .mp3, .wav, .flac, .m4a, .ogg "
+        f"{tmp_path / 'audio'}: 2 clips with more than one audio file; the first of .mp3, .wav, .flac, .m4a, .ogg "
         "is used (first: 00000.mp3)",
     )
 
@@ -266,7 +266,7 @@ def test_a_folder_without_clips_says_what_it_holds(tmp_path: Path) -> None:
         read_manifest(tmp_path)
     for name in ("a.jpg", "b.jpg"):
         (tmp_path / name).write_bytes(b"photo")
-    with pytest.raises(DataError, match=r"no clips found; 2 files are not videos and were left out \(first: a\.jpg\)"):
+    with pytest.raises(DataError, match=r"no clips found; 2 files without video or audio left out \(first: a\.jpg\)"):
         read_manifest(tmp_path)
     (tmp_path / "notes.txt").write_text("path\n")
     with pytest.raises(

@@ -68,7 +68,7 @@ def test_a_redraw_without_participants_warns_of_leaks() -> None:
 def test_an_official_split_that_shares_people_says_so() -> None:
     split = split_clips(corpus(30, 2), SplitSettings())
     assert split.shared == ("p0", "p1")
-    assert "are in both train and valid" in split.notes[0]
+    assert "in both train and valid" in split.notes[0]
 
 
 def test_test_clips_are_never_assigned_to_a_fold() -> None:

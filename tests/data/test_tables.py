@@ -34,7 +34,7 @@ def test_na_is_missing_in_every_kind_of_column(tmp_path: Path) -> None:
     assert [(clip.start, clip.end) for clip in made.clips] == [(None, None), (0, 2), (None, None), (None, None)]
     assert [clip.labels for clip in made.clips] == [(0.5,), None, (0.2,), (0.2,)]
     # 3 participants, 3 transcripts, 3 starts and 3 ends
-    note = f"{tmp_path}/clips.csv: 12 cells such as NA are read as missing (first: transcript, line 2)"
+    note = f"{tmp_path}/clips.csv: 12 cells such as NA read as missing (first: transcript, line 2)"
     assert note in made.notes
 
 

@@ -48,7 +48,7 @@ def test_clips_without_features_need_a_word_on_what_they_get(
     challenge: tuple[Bundle, Manifest, Store], tmp_path: Path
 ) -> None:
     bundle, manifest, store = challenge
-    with pytest.raises(DataError, match="2 of 2 clips have no features, first 10021"):
+    with pytest.raises(DataError, match="no features of 2 of 2 clips, first 10021"):
         write_submission(bundle, manifest, store, tmp_path / "p.csv")
     assert not (tmp_path / "p.csv").exists()
     (note, *_) = write_submission(bundle, manifest, store, tmp_path / "p.csv", fill="0.25")
@@ -69,7 +69,7 @@ def test_clips_without_features_need_a_word_on_what_they_get(
         (f"{HEADER}\n10021{',0' * 5},1.5\n", ":2: Joy = '1.5'"),
         (f"{HEADER}\n10021{',0' * 5},nan\n", ":2: Joy = 'nan'"),
         (f"{HEADER}\n10021{',0' * 5},much\n", ":2: Joy = 'much'"),
-        (f"{HEADER}\n10021{',0' * 6}\n", "1 rows, but the test split has 2 clips"),
+        (f"{HEADER}\n10021{',0' * 6}\n", "1 row, but the test split has 2 clips"),
     ],
 )
 def test_a_wrong_submission_is_refused_with_its_line(

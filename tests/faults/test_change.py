@@ -53,8 +53,8 @@ def test_old_features_of_a_replaced_clip_are_refused(
     replaced(moved)
     status, _, said = command(*words(name, moved, tmp_path / "room" / "out"), said=tmp_path / "said")
     assert status == 1
-    assert "2 clips have changed since their features were computed, first 03" in complaint(said)
-    with pytest.raises(DataError, match="2 clips have changed"):
+    assert "2 clips changed since feature extraction, first 03" in complaint(said)
+    with pytest.raises(DataError, match="2 clips changed"):
         run_study(plan_of(tmp_path / "plan"), read_manifest(moved.data), moved.store, tmp_path / "out")
     count(2)
 
@@ -64,7 +64,7 @@ def test_another_part_of_a_clip_is_another_clip(moved: Undisturbed) -> None:
     lines = [f"start,{table[0]}", *(f"{'0.1' if number == 5 else ''},{line}" for number, line in enumerate(table[1:]))]
     moved.data.write_text("\n".join(lines))
     manifest = read_manifest(moved.data)
-    with pytest.raises(DataError, match="1 clips have changed"):
+    with pytest.raises(DataError, match="1 clip changed"):
         check_unchanged(Store(moved.store), manifest.clips, ("text", "audio"))
 
 

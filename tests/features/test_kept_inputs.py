@@ -307,7 +307,7 @@ def test_the_size_is_said_before_and_after(tmp_path: Path) -> None:
     assert (size.clips, size.unknown, size.assumed) == (3, 1, 12.0)
     assert size.total == pytest.approx(2 * 12 * seconds + 12 * 1_000)
     assert str(size).startswith("kept inputs: about 2.2 MB per clip, 6.6 MB in all (audio 64 kB/s, ")
-    assert "1 clips of unknown length count as 12 s each" in str(size)
+    assert "1 clip of unknown length, taken as 12 s each" in str(size)
     assert str(replace(size, total=1e15)).endswith("; this does not fit")
 
 

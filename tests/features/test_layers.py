@@ -176,5 +176,5 @@ def test_layers_of_an_earlier_extraction_are_not_mixed_with_newer_features(tmp_p
     store = Store(tmp_path)
     found = inputs_of(store, read, ["audio"])["audio"]
     assert gather(store, found, "audio", ["a"]).width == 8
-    with pytest.raises(DataError, match="2 clips have audio but no audio_layers of the same making, first b; run the"):
+    with pytest.raises(DataError, match="2 clips with audio but no audio_layers of the same making, first b; run the"):
         gather(store, found, "audio", ["a", "b", "c"])

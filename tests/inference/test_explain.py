@@ -245,7 +245,7 @@ def test_what_windows_cannot_show_is_said_once() -> None:
         for name, said, windows in (("a", timed, good.windows), ("b", untimed, good.windows), ("c", untimed, ()))
     ]
     assert [note.partition(":")[0] + ")" for note in window_notes([*made, predictions()[1]])] == [
-        "1 clips (first)", "1 clips (first)"
+        "1 clip (first)", "1 clip (first)"
     ]  # fmt: skip
     assert "b): the transcript has no word times" in window_notes(made)[0]
     assert "c): no windows" in window_notes(made)[1]

@@ -183,7 +183,12 @@ def test_a_model_of_the_stand_in_says_so_wherever_its_scores_go(data: Path, tmp_
     made = read_document(out)
     assert made.model.banner is not None and "for trying out" in made.model.banner
     assert made.model.trained_on is not None
-    assert made.model.trained_on.model_dump() == {"name": "clips.csv", "clips": 12, "synthetic": True}
+    assert made.model.trained_on.model_dump() == {
+        "name": "clips.csv",
+        "clips": 12,
+        "synthetic": True,
+        "label_scale": 1.0,
+    }
     card = (tmp_path / "run" / "model" / "README.md").read_text()
     assert "**Trained on synthetic people: for trying out." in card.partition("## ")[0]
     assert "synthetic-data" in card.partition("# ")[0]
@@ -287,4 +292,4 @@ def test_a_clip_keeps_its_name_whatever_else_lies_in_the_folder(model: mien.Mode
         words = ["summarize", out, "--by", "condition", "--about", str(tmp_path / "about.csv")]
         summary = CliRunner().invoke(app, words)
         assert summary.exit_code == 0, summary.output
-        assert "have no scores" not in summary.output
+        assert "without scores" not in summary.output

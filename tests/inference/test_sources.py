@@ -140,7 +140,7 @@ def test_faces_found_in_a_video_are_counted_apart(run: Path, tmp_path: Path) -> 
     made = model.predictions(manifest)
     assert "vision" in made[0].present
     faces, *_ = model.source_notes(manifest.clips, made)
-    assert faces.startswith("1 clips scored from faces found in the video, as none are provided; the model was trained")
+    assert faces.startswith("1 clip scored from faces found in the video, as none are provided; the model was trained")
 
 
 def test_provided_clips_are_scored_from_what_is_provided_without_a_word(run: Path, challenge: Path) -> None:

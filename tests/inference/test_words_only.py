@@ -75,7 +75,7 @@ def test_a_table_of_words_is_extracted_trained_on_evaluated_and_scored(tmp_path:
     manifest = read_manifest(data)
     assert len(manifest.clips) == count and manifest.targets == ("Joy",)
     assert all(clip.path is None for clip in manifest.clips)
-    assert any("120 clips have no video or audio file (first: p" in note for note in manifest.notes)
+    assert any("120 clips without a video or audio file (first: p" in note for note in manifest.notes)
     done = mien.extract(manifest, tmp_path / "store", settings(), progress=False)
     assert (done.made, done.failed) == (count, [])
     reasons = {name: first.partition(": ")[2] for (name, _), (_, first) in done.absent.items()}
@@ -105,7 +105,7 @@ def test_a_table_of_words_is_extracted_trained_on_evaluated_and_scored(tmp_path:
         assert [one.scores for one in resumed[:-1]] == [one.scores for one in made[:-1]]
         scored = model.document(made)
     assert write_scores(scored, tmp_path / "elan", "eaf")[1] == (
-        f"{count - 1} clips have no video or audio, so no times for an annotation file (first: {made[0].clip})"
+        f"{count - 1} clips without video or audio, so without times for an annotation file (first: {made[0].clip})"
     )
     assert not list(tmp_path.glob("elan/*.eaf"))
     write_scores(scored, tmp_path / "hume.json", "hume")
@@ -140,7 +140,7 @@ def test_a_column_of_sound_files_is_a_data_set_like_a_folder_of_them(tmp_path: P
         audio_clip(tmp_path / f"{name}.wav", 0.6, pitch)
     (tmp_path / "sounds.tsv").write_text("id\tsound\ttranscript\na\ta.wav\tso proud\nb\tb.wav\tit hurts\n")
     manifest = read_manifest(tmp_path / "sounds.tsv")
-    assert manifest.notes[-1].endswith("2 clips have no path; their sound is used as their file (first: a)")
+    assert manifest.notes[-1].endswith("2 clips without a path; the sound is used as the file (first: a)")
     done = mien.extract(manifest, tmp_path / "store", settings(), progress=False)
     assert (done.made, done.failed) == (2, [])
     assert {name for name, _ in done.absent} == {"vision", "motion"}
@@ -190,4 +190,4 @@ def test_two_tables_with_the_same_ids_are_told_apart_by_their_names(tmp_path: Pa
         (tmp_path / f"{name}.csv").write_text("id,transcript\n1,so proud\n")
     both = clips_of([tmp_path / "one.csv", tmp_path / "two.csv", tmp_path / "one.csv"])
     assert [clip.id for clip in both.clips] == [f"{tmp_path}/one.csv:1", f"{tmp_path}/two.csv:1"]
-    assert both.notes[-1] == "1 clips were named twice and count once"
+    assert both.notes[-1] == "1 clip named twice, counted once"

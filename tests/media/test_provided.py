@@ -86,7 +86,7 @@ def test_a_folder_without_usable_frames_is_refused_with_the_reason(tmp_path: Pat
     with pytest.raises(MediaError, match="no face images in it, found nothing"):
         provided_crops(tmp_path, SETTINGS, DECODER.read_image)
     (tmp_path / "Thumbs.db").write_bytes(b"")
-    with pytest.raises(MediaError, match=r"found 1 other files, for example Thumbs\.db"):
+    with pytest.raises(MediaError, match=r"found 1 other file, for example Thumbs\.db"):
         provided_crops(tmp_path, SETTINGS, DECODER.read_image)
     (tmp_path / "1.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
     with pytest.raises(MediaError, match=r"none of 1 images can be decoded, for example 1\.jpg"):
@@ -136,7 +136,7 @@ def test_of_several_people_the_one_with_most_rows_is_kept(tmp_path: Path) -> Non
     table = read_openface(write_table(tmp_path / "a.csv", *rows))
     np.testing.assert_allclose(table.seconds, [0.04, 0.08])
     assert table.frames == 3
-    assert table.notes[1] == "a.csv: 1 rows of 1 other people left out"
+    assert table.notes[1] == "a.csv: 1 row of 1 other person left out"
 
 
 def test_a_table_without_any_usable_row_is_empty_not_an_error(tmp_path: Path) -> None:

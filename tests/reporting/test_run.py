@@ -295,7 +295,9 @@ def test_coverage_on_the_clips_that_calibrated_the_intervals_is_said_to_be_no_te
     def caption(shown: Page) -> str:
         return next(block.caption for block in shown.blocks if isinstance(block, Figure) and block.id == "coverage")
 
-    assert caption(made).endswith("60 of these clips calibrated the intervals, which is no test of them.")
+    assert caption(made).endswith(
+        "The widths of the intervals were set on these clips so that they hold the target; coverage of them is no test."
+    )
     evaluation, data = read_evaluation(run, "valid")
     assert evaluation.coverage is not None
     fresh = replace(evaluation, coverage=replace(evaluation.coverage, calibration_clips=0))

@@ -34,6 +34,19 @@ def test_charts_have_the_numbers_of_the_tables(study: Path, made: Page) -> None:
     assert effect[-1] == ridge["verdict"]
 
 
+def test_every_chart_says_how_many_clips_people_and_seeds_it_is_of(study: Path, made: Page) -> None:
+    """Older studies did not store it, and are still drawn."""
+    record = read_study(study)
+    header, (row, *_) = record["tables"][0]["header"], record["tables"][0]["rows"]
+    clips, people = (row[header.index(name)] for name in ("clips", "participants"))
+    wanted = f" {clips} validation clips of {people} participants, 3 seeds."
+    figures = [block for block in made.blocks if isinstance(block, Figure)]
+    assert len(figures) == 3 and all(figure.caption.endswith(wanted) for figure in figures)
+    old = [{**p, "numbers": {k: v for k, v in p["numbers"].items() if k != "n"}} for p in record["pictures"]]
+    captions = [b.caption for b in page({**record, "pictures": old}).blocks if isinstance(b, Figure)]
+    assert captions == [figure.caption.removesuffix(wanted) for figure in figures]
+
+
 def test_the_statements_the_answers_and_the_limits_are_there(study: Path, made: Page) -> None:
     record = json.loads((study / "study.json").read_text())
     points = [point for block in made.blocks if isinstance(block, Prose) for point in block.points]

@@ -32,7 +32,7 @@ def test_every_file_of_scores_gives_the_same(tmp_path: Path, name: str) -> None:
     assert made.conditions == ("happy", "sad", None)
     np.testing.assert_array_equal(made.scores, [[0.5, 0.25], [0.75, 0.125], [np.nan, np.nan]])
     assert made.errors == (None, None, "bad.mp4: not a video")
-    assert notes == ("1 scored clips are not in people.csv (first: bad)",)
+    assert notes == ("1 scored clip not in people.csv (first: bad)",)
 
 
 def test_a_condition_may_stand_beside_the_scores(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_missing_words_are_no_condition_and_no_participant(tmp_path: Path) -> No
     made, notes = read_scored(tmp_path / "scores.csv", "mood", tmp_path / "people.csv")
     assert (made.participants, made.conditions) == ((None, "P2"), ("calm", None))
     assert made.scores[0, 0] == 0.5 and np.isnan(made.scores[1, 0])
-    assert notes == (f"{tmp_path}/people.csv: 2 cells such as NA are read as missing (first: participant, line 2)",)
+    assert notes == (f"{tmp_path}/people.csv: 2 cells such as NA read as missing (first: participant, line 2)",)
 
 
 def test_clips_are_matched_however_their_names_are_spelt(tmp_path: Path) -> None:

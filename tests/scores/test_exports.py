@@ -118,7 +118,7 @@ def test_annotation_files_have_safe_names_and_failed_clips_are_named(tmp_path: P
     for form, suffix in (("eaf", ".eaf"), ("textgrid", ".TextGrid")):
         notes = write_scores(scored(), tmp_path / form, form)
         assert sorted(file.name for file in (tmp_path / form).iterdir()) == [f"02{suffix}", f"anna_01{suffix}"]
-        assert notes == ("1 clips were not scored and have no file (first: bad: bad.mp4: not a video)",)
+        assert notes == ("1 clip not scored, so without a file (first: bad: bad.mp4: not a video)",)
     assert write_scores(scored(PLAIN), tmp_path / "one", "eaf") == ()
 
 

@@ -58,7 +58,7 @@ def test_the_document_holds_it(tmp_path: Path) -> None:
     assert made["version"] == 2
     assert made["provenance"]["created"] == "2026-11-28T18:00:00+00:00"
     assert made["provenance"]["windows"] == {"seconds": 4, "hop": 1}
-    assert made["model"]["trained_on"] == {"name": "stand-in", "clips": 320, "synthetic": True}
+    assert made["model"]["trained_on"] == {"name": "stand-in", "clips": 320, "synthetic": True, "label_scale": None}
     assert (made["model"]["sha256"], made["model"]["banner"]) == ("abc123", BANNER)
     assert made["clips"][0]["notes"] == [NOTE]
     assert read_document(tmp_path / "s.json") == known()

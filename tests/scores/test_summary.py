@@ -58,7 +58,7 @@ def test_few_people_get_a_difference_but_no_p_and_no_interval_and_are_told_why()
     values = (contrast.p, contrast.q, contrast.difference.low, made.means[0].mean.high)
     assert all(math.isnan(value) for value in values)
     assert made.notes == (
-        "3 of 3 rows have no interval and no p: with fewer than 6 people in a condition neither is reliable",
+        "no interval and no p in 3 of 3 rows: with fewer than 6 people in a condition neither is reliable",
     )
 
 
@@ -103,7 +103,7 @@ def test_a_baseline_is_taken_off_and_who_has_none_is_named() -> None:
     # 5 - 4 = 1 and 2 - -1 = 3: mean 2
     assert [(mean.condition, mean.mean.value) for mean in made.means] == [("x", 2.0)]
     assert made.contrasts[0].difference.value == 2.0
-    assert "1 people have no clip in the baseline 'neutral' and are excluded: C" in made.notes
+    assert "1 person without a clip in the baseline 'neutral', excluded: C" in made.notes
     with pytest.raises(DataError, match=r"no clip is in the baseline 'rest' \(conditions: x, neutral\)"):
         summarize(scored(rows), "rest")
 
@@ -115,7 +115,7 @@ def test_people_of_different_conditions_are_compared_between() -> None:
     assert (made.contrasts[0].design, made.contrasts[0].people) == ("between", 4)
     assert made.contrasts[0].difference.value == 3
     assert made.contrasts[0].effect == pytest.approx(3 / math.sqrt(2))
-    assert "4 clips have no participant; each counts as a separate person (first: c0)" in made.notes
+    assert "4 clips without a participant; each counts as a separate person (first: c0)" in made.notes
 
 
 def test_clips_that_do_not_count_are_counted_by_reason() -> None:

@@ -91,9 +91,9 @@ def test_validation_clips_have_no_influence_on_a_model_selected_on_an_inner_spli
     for part in ("stage1/text", "stage1/motion", "."):
         first, second = load_bundle(runs.inner / part), load_bundle(tmp_path / "run" / part)
         assert torch.equal(weights(first), weights(second))
-        assert {n: q.tolist() for n, q in first.quantiles.items()} == {
-            n: q.tolist() for n, q in second.quantiles.items()
-        }
+        for kind in ("quantiles", "calibration"):
+            one, two = ({n: v.tolist() for n, v in getattr(b, kind).items()} for b in (first, second))
+            assert one == two
 
 
 def test_results_selected_on_an_inner_split_are_not_called_optimistic(runs: Runs) -> None:
@@ -106,7 +106,9 @@ def test_results_selected_on_an_inner_split_are_not_called_optimistic(runs: Runs
     trained = evaluate(bundle, runs.manifest, runs.store, "train", resamples=100)
     assert (trained.trained_on, trained.validated_on) == (96, 24)
     card = (runs.inner / "model" / "README.md").read_text()
-    assert "Of the training clips, 96 trained the weights, 24 chose the epochs and set the intervals" in card
+    assert (
+        "Of the training clips, 96 trained the weights, 24 chose the epochs and calibrated scores and intervals" in card
+    )
     assert "the validation clips were only evaluated" in card and "too good" not in card
     assert bundle.provenance["intervals"] == {"level": 0.9, "clips": 24, "calibrated_on": "inner split"}
 
@@ -134,10 +136,13 @@ def test_a_refit_reports_r_and_intervals_of_the_model_before_it(runs: Runs) -> N
     assert torch.equal(weights(selected), weights(load_bundle(runs.inner)))
     assert not torch.equal(weights(selected), weights(final))
     assert all(np.array_equal(selected.quantiles[name], final.quantiles[name]) for name in final.quantiles)
+    assert final.calibration.keys() == selected.calibration.keys() == {"text", "motion", "text+motion"}
+    assert all(np.array_equal(selected.calibration[name], final.calibration[name]) for name in final.calibration)
+    assert final.provenance["calibration"] == selected.provenance["calibration"]
     assert final.provenance["results"] == selected.provenance["results"]
     card = (runs.refit / "model" / "README.md").read_text()
     assert "**Trained again on all 178 clips, training and validation**" in card
-    assert "results of the model before it was trained again" in card and "trained on 96 clips" in card
+    assert "results of the model before it was trained again" in card and "was trained on 96 clips" in card
     assert "before the refit" in card.partition("# Emotion")[0]
 
 
@@ -242,7 +247,7 @@ def test_the_end_of_a_training_says_once_which_clips_chose_and_which_seeds_stopp
     )
     said = " ".join(capsys.readouterr().out.split())
     assert "on 58 validation clips of 15 participants, which training did not use" in said
-    assert "96 trained the models and 24 chose the epochs and calibrated the intervals" in said
+    assert "96 trained the models and 24 chose the epochs and calibrated scores and intervals" in said
     assert "then trained again on all 178 clips; r is of the models before that" in said
     assert said.count("note: stage 2: seed 3 stopped at epoch 9 …") == 1
 

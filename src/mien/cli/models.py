@@ -19,6 +19,7 @@ from mien.cli.options import (
     read_data,
     worker_count,
 )
+from mien.wording import plural
 
 if TYPE_CHECKING:
     pass
@@ -250,8 +251,10 @@ def import_features(
 
     imported = import_provided(data, read_manifest(data), out)
     for (modality, reason), (count, first) in imported.absent.items():
-        terminal.say(f"  {modality}: {reason} for {count} clips, first {first}")
-    terminal.say(f"{out}: " + ", ".join(f"{modality} of {count} clips" for modality, count in imported.made.items()))
+        terminal.say(f"  {modality}: {reason} for {plural(count, 'clip')}, first {first}")
+    terminal.say(
+        f"{out}: " + ", ".join(f"{modality} of {plural(count, 'clip')}" for modality, count in imported.made.items())
+    )
 
 
 def _rows(count: int) -> str:

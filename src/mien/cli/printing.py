@@ -9,6 +9,7 @@ from rich.table import Table
 
 from mien.storage.files import in_bytes
 from mien.terminal import Printer
+from mien.wording import decimal, plural
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,13 +61,13 @@ def print_why(predictions: "Sequence[Prediction]", targets: Sequence[str]) -> No
         assert made.why is not None
         table.add_row(made.clip, "baseline", *(score(made.why.baseline[name]) for name in targets))
         for modality, values in made.why.shapley.items():
-            table.add_row("", modality, *(f"{values[name]:+.3f}" for name in targets))
+            table.add_row("", modality, *(decimal(values[name], "+.3f") for name in targets))
     console.print(table)
 
 
 def score(value: float | None) -> str:
     """A score with three decimals, or a dash."""
-    return "–" if value is None or value != value else f"{value:.3f}"
+    return "–" if value is None or value != value else decimal(value, ".3f")
 
 
 def print_extraction(summary: "ExtractionSummary", store: Path) -> None:
@@ -88,7 +89,7 @@ def print_extraction(summary: "ExtractionSummary", store: Path) -> None:
     console.print(f"{store}: {counts}")
     if summary.kept_files:
         size, new = in_bytes(summary.kept_bytes), in_bytes(summary.kept_new_bytes)
-        console.print(f"kept inputs: {size} in {summary.kept_files} files, {new} of it new")
+        console.print(f"kept inputs: {size} in {plural(summary.kept_files, 'file')}, {new} of it new")
     if summary.seconds:
         total = sum(summary.seconds.values())
         stages = ", ".join(f"{name} {100 * spent / total:.0f} %" for name, spent in summary.seconds.most_common())
@@ -108,5 +109,4 @@ def print_comparisons(rows: "Sequence[Comparison | Bound]") -> None:
         console.print(f"{sum(row.holds for row in made)} of {len(made)} checks hold")
     needs = Counter((row.clips, row.needs) for row in rows if not row.possible)
     for (clips, needed), count in sorted(needs.items()):
-        checks = "1 check" if count == 1 else f"{count} checks"
-        console.print(f"not made: {checks} that would need {needed:,} clips (here {clips:,})")
+        console.print(f"not made: {plural(count, 'check')} that would need {needed:,} clips (here {clips:,})")

@@ -12,6 +12,7 @@ from mien.cli.printing import console
 from mien.metrics import FEWEST
 from mien.storage.files import read_json
 from mien.subsets import modalities_of
+from mien.wording import decimal, plural
 
 if TYPE_CHECKING:
     from mien.evaluation.results import Evaluation
@@ -35,15 +36,14 @@ def print_run(summary: "RunSummary") -> None:
     console.print(table)
     split = read_json(summary.folder / "split.json")
     people = split["participants"]
-    who = "participant" if people and people[1] == 1 else "participants"
-    of = f"of {people[1]:,} {who}" if people else "of unknown participants, treated as independent"
+    of = f"of {plural(people[1], 'participant')}" if people else "of unknown participants, treated as independent"
     inner = split.get("inner")
     use = "which training did not use" if inner else "which chose the best epoch"
-    console.print(f"on {split['valid']:,} validation clips {of}, {use}; split rule: {split['rule']}")
+    console.print(f"on {plural(split['valid'], 'validation clip')} {of}, {use}; split rule: {split['rule']}")
     if inner:
         console.print(
             f"of the training clips, {inner['train']:,} trained the models and {inner['valid']:,} chose the epochs and "
-            f"calibrated the intervals: {inner['rule']}"
+            f"calibrated scores and intervals: {inner['rule']}"
         )
     if summary.refit:
         console.print(
@@ -82,8 +82,8 @@ def print_cross_validation(result: "CrossValidation") -> None:
 def print_estimate(estimate: "Estimate", plan: "Plan") -> None:
     """Work and time of a study."""
     console.print(
-        f"{plan.title}: {estimate.cells} cells along {', '.join(plan.axes)}; {estimate.done} done, "
-        f"{estimate.trainings} trainings to do"
+        f"{plan.title}: {plural(estimate.cells, 'cell')} along {', '.join(plan.axes)}; {estimate.done} done, "
+        f"{plural(estimate.trainings, 'training')} to do"
     )  # fmt: skip
     if estimate.damaged:
         console.print(f"{estimate.damaged} cells are damaged on disk and are computed again")
@@ -119,15 +119,14 @@ def print_search(search: "Search", recipe: Path) -> None:
         chosen = (f"{value:.4g}" if isinstance(value, float) else str(value) for value in trial.chosen.values())
         table.add_row(str(trial.number), *chosen, number(trial.r or 0.0))
     console.print(table)
-    console.print(
-        f"the best of {len(search.done)} trials is in {recipe}; to evaluate it: mien train … --config {recipe}",
-    )
+    trials = plural(len(search.done), "trial")
+    console.print(f"the best of {trials} is in {recipe}; to evaluate it: mien train … --config {recipe}")
 
 
 def print_evaluation(result: "Evaluation") -> None:
     """What it is based on, a table per question, and the notes."""
     terminal.say(result.basis)
-    title = f"{result.split}: {result.clips} rated clips, intervals over {result.resampled}"
+    title = f"{result.split}: {plural(result.clips, 'rated clip')}, intervals over {result.resampled}"
     table = Table(title, "r", "95 % interval", "CCC", "MAE", "RMSE", "rated", "people", box=None)
     for target in result.targets:
         table.add_row(
@@ -144,18 +143,19 @@ def print_evaluation(result: "Evaluation") -> None:
         )
     _print_subsets(result)
     for group in result.groups:
-        people = "" if group.participants is None else f" of {group.participants} participants"
+        people = "" if group.participants is None else f" of {plural(group.participants, 'participant')}"
         console.print(
-            f"group {group.group}: {group.clips} clips{people}, r {number(group.r.value)} {between(group.r)}, "
-            f"mean error {number(group.error.value)} {between(group.error)}"
+            f"group {group.group}: {plural(group.clips, 'clip')}{people}, r {number(group.r.value)} "
+            f"{between(group.r)}, mean error {number(group.error.value)} {between(group.error)}"
         )  # fmt: skip
     if result.coverage is not None:
         width = float(np.mean(result.coverage.width))
         extent = f"width {width:.3f}" if np.isfinite(width) else "some infinite: too few clips to calibrate them"
-        own = ", on the clips that calibrated them" if result.coverage.calibration_clips else ""
         held = np.array(result.coverage.found)
         share = f"{held[np.isfinite(held)].mean():.1%}" if np.isfinite(held).any() else "unknown"
-        console.print(f"prediction intervals: {share} coverage (target {result.coverage.level:.0%}), {extent}{own}")
+        console.print(f"prediction intervals: {share} coverage (target {result.coverage.level:.0%}), {extent}")
+        if result.coverage_note:
+            console.print(f"note: {result.coverage_note}")
     for target in result.targets:
         if target.why_undefined:
             console.print(f"{target.target}: r undefined, {target.why_undefined}")
@@ -208,19 +208,19 @@ def print_summary(made: "Summary") -> None:
                   box=None)  # fmt: skip
     for c in made.contrasts:
         name, found = f"{c.second} - {c.first} ({c.design})", c.difference
-        table.add_row(name, c.target, f"{found.value:+.3f}", between(found, "+.3f"), str(c.people), str(c.clips),
+        table.add_row(name, c.target, number(found.value, "+.3f"), between(found, "+.3f"), str(c.people), str(c.clips),
                       number(c.effect, ".2f"), number(c.p, ".4f"), number(c.q, ".4f"))  # fmt: skip
     if made.contrasts:
         console.print(table)
     for entry in made.excluded:
-        console.print(f"{entry.clips} clips excluded: {entry.reason} (first: {entry.first})")
+        console.print(f"{plural(entry.clips, 'clip')} excluded: {entry.reason} (first: {entry.first})")
     for note in made.notes:
         console.print(f"note: {note}")
 
 
 def between(found: "Interval", digits: str = ".3f") -> str:
     """The two ends of an interval."""
-    return f"{found.low:{digits}} to {found.high:{digits}}" if np.isfinite(found.low) else "–"
+    return f"{decimal(found.low, digits)} to {decimal(found.high, digits)}" if np.isfinite(found.low) else "–"
 
 
 def cells(values: Sequence[float] | np.ndarray) -> list[str]:
@@ -239,4 +239,4 @@ def number(value: float, digits: str = ".3f") -> str:
     >>> number(float("nan"))
     '–'
     """
-    return f"{value:{digits}}" if np.isfinite(value) else "–"
+    return decimal(value, digits) if np.isfinite(value) else "–"

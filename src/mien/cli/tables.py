@@ -8,6 +8,7 @@ import typer
 
 from mien import terminal
 from mien.cli.options import FormatOption, RawCellsOption
+from mien.wording import plural
 
 ScoresArgument = Annotated[
     Path, typer.Argument(metavar="SCORES.json", help="Output of mien predict --out SCORES.json.")
@@ -28,7 +29,7 @@ def export(
     document = read_document(scores)
     for note in write_scores(document, out, form, raw_cells=raw_cells):
         terminal.note(note)
-    terminal.say(f"{out}: {len(document.clips)} clips")
+    terminal.say(f"{out}: {plural(len(document.clips), 'clip')}")
 
 
 def import_elan(
@@ -47,7 +48,7 @@ def import_elan(
     for note in manifest.notes:
         terminal.note(note)
     write_clips(manifest, out, raw_cells=raw_cells)
-    terminal.say(f"{out}: {len(manifest.clips)} clips, rated for {', '.join(manifest.targets)}")
+    terminal.say(f"{out}: {plural(len(manifest.clips), 'clip')}, rated for {', '.join(manifest.targets)}")
 
 
 def schema(

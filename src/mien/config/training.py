@@ -52,8 +52,9 @@ class TrainSettings(Section):
     """Clips that choose the epochs, and the refit."""
 
     select: Literal["valid", "inner"] = "valid"
-    """Clips that choose the epochs and calibrate the prediction intervals: ``valid``, the validation clips, whose r is
-    then slightly optimistic; ``inner``, a part of the training clips, so that validation clips are only evaluated."""
+    """Clips that choose the epochs and calibrate scores and intervals: ``valid``, the validation clips, whose r and
+    errors are then slightly optimistic; ``inner``, a part of the training clips, so that validation clips are only
+    evaluated."""
     inner_ratio: Count = 4
     """Training clips per clip that ``inner`` sets aside, by participant where participants are known."""
     refit: bool = False

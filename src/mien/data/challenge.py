@@ -17,6 +17,7 @@ from mien.data.rows import Table, check_unique, read_table
 from mien.data.sidecars import Transcripts
 from mien.errors import DataError
 from mien.schema import EMOTIONS, Clip, Manifest
+from mien.wording import plural
 
 SPLITS = {"train": "train_split.csv", "valid": "valid_split.csv", "test": "test_split.csv"}
 
@@ -120,7 +121,7 @@ def _media_folder(root: Path, notes: list[str]) -> _MediaFolder:
     several = [name for name, files in by_name.items() if len(files) > 1]
     if several:
         notes.append(
-            f"{root / 'audio'}: {len(several)} clips have more than one audio file; the first of "
+            f"{root / 'audio'}: {plural(len(several), 'clip')} with more than one audio file; the first of "
             f"{', '.join(AUDIO_SUFFIXES)} is used (first: {chosen[several[0]].name})"
         )
     return _MediaFolder(root, chosen, Transcripts(root / "text"))

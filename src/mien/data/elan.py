@@ -27,6 +27,7 @@ from mien.errors import DataError
 from mien.schema import Clip, Manifest
 from mien.spreadsheet import escaped_row
 from mien.storage.files import atomic_file, read_bytes_checked
+from mien.wording import plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def read_elan(source: Path, targets: Sequence[str], transcript: str | None = Non
     for name in wanted:
         if not any(name in one.tiers for one in parsed):
             found = ", ".join(parsed[0].names) or "none"
-            raise DataError(f"{source}: no tier {name!r} in {len(files)} files (in {files[0].name}: {found})")
+            raise DataError(f"{source}: no tier {name!r} in {plural(len(files), 'file')} (in {files[0].name}: {found})")
     root = source if source.is_dir() else source.parent
     clips = [clip for one in parsed for clip in _clips(one, targets, transcript, root)]
     if not clips:
@@ -162,17 +163,19 @@ def _notes(
 ) -> Iterator[str]:
     unrated = [eaf for eaf in parsed if not any(name in eaf.tiers for name in targets)]
     if unrated:
-        yield f"{source}: {len(unrated)} files have none of the tiers (first: {unrated[0].file.name})"
+        yield f"{source}: {plural(len(unrated), 'file')} without any of the tiers (first: {unrated[0].file.name})"
     partly = [clip for clip in clips if any(math.isnan(label) for label in clip.labels or ())]
     if partly:
-        yield f"{source}: {len(partly)} of {len(clips)} clips are not rated on every tier (first: {partly[0].id})"
+        yield f"{source}: {len(partly)} of {plural(len(clips), 'clip')} not rated on every tier (first: {partly[0].id})"
     shared = sum(eaf.estimated for eaf in parsed)
     if shared:
         first = next(eaf for eaf in parsed if eaf.estimated).file.name
-        yield f"{source}: {shared} annotations without times of their own share their parent's evenly (first: {first})"
+        count = plural(shared, "annotation")
+        yield f"{source}: {count} without times, placed evenly in the parent (first: {first})"
     missing = [eaf for eaf in parsed if not _is_file(eaf.media)]
     if missing:
-        yield f"{source}: {len(missing)} videos are not at the paths in their files (first: {missing[0].media})"
+        words = "video not at the path in its file", "videos not at the paths in their files"
+        yield f"{source}: {plural(len(missing), *words)} (first: {missing[0].media})"
 
 
 # -- one file -----------------------------------------------------------------------------------------------------

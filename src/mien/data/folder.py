@@ -12,6 +12,7 @@ from pathlib import Path
 from mien.data.sidecars import Transcripts
 from mien.errors import DataError, escape_control
 from mien.schema import Clip, Manifest
+from mien.wording import plural
 
 VIDEO_SUFFIXES = frozenset(
     ".3g2 .3gp .amv .asf .avi .divx .dv .f4v .flv .m1v .m2p .m2t .m2ts .m2v .m4v .mk3d .mkv .mod .mov .mp4 .mpe .mpeg "
@@ -36,14 +37,16 @@ def read_folder(root: Path) -> Manifest:
     """
     found, skipped = _walk(root)
     media = [path for path in found if path.suffix.lower() in VIDEO_SUFFIXES | AUDIO_SUFFIXES]
-    skipped["files are not videos and were left out"] = [
+    skipped["file without video or audio left out", "files without video or audio left out"] = [
         path for path in found if path not in set(media) and path.suffix.lower() != ".txt"
     ]
-    skipped["names are not regular files and were left out"] = [path for path in media if not path.is_file()]
+    skipped["name without a regular file left out", "names without a regular file left out"] = [
+        path for path in media if not path.is_file()
+    ]
     media = [path for path in media if path.is_file()]
     notes = [
-        f"{root}: {len(paths)} {reason} (first: {paths[0].relative_to(root)})"
-        for reason, paths in skipped.items()
+        f"{root}: {plural(len(paths), *words)} (first: {paths[0].relative_to(root)})"
+        for words, paths in skipped.items()
         if paths
     ]
     transcripts = Transcripts(root / "text")
@@ -51,13 +54,16 @@ def read_folder(root: Path) -> Manifest:
     shared = [path for path in media if names[path].endswith(path.suffix) and path.suffix]
     if shared:
         first = shared[0].relative_to(root)
-        notes.append(f"{root}: {len(shared)} clips keep their suffix, as other files have their name (first: {first})")
+        notes.append(
+            f"{root}: {plural(len(shared), 'clip')} named with the suffix, as another file has the name (first: "
+            f"{first})"
+        )
     clips = [Clip(escape_control(names[path]), path, transcript=transcripts.read(names[path])) for path in media]
     return Manifest(root, (), tuple(clips), (*notes, *transcripts.notes()))
 
 
-def _walk(root: Path) -> tuple[list[Path], dict[str, list[Path]]]:
-    """All files below a folder, sorted, and what was left out, by reason; linked folders come after the others."""
+def _walk(root: Path) -> tuple[list[Path], dict[tuple[str, str], list[Path]]]:
+    """All files below a folder, sorted, linked folders last, and what was left out, by reason (of one, of many)."""
     files: list[Path] = []
     hidden: list[Path] = []
     repeated: list[Path] = []
@@ -82,8 +88,8 @@ def _walk(root: Path) -> tuple[list[Path], dict[str, list[Path]]]:
             else:
                 (links if entry.is_symlink() else folders).append(path)
     reasons = {
-        "hidden files and folders were left out": hidden,
-        "linked folders are read under another name": repeated,
+        ("hidden file or folder left out", "hidden files and folders left out"): hidden,
+        ("linked folder read under another name", "linked folders read under another name"): repeated,
     }
     return sorted(files), reasons
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mien.data.rows import Table
 from mien.errors import DataError
+from mien.wording import plural
 
 Labels = tuple[float, ...] | None
 
@@ -125,7 +126,7 @@ def _choose(table: Table, columns: list[str], scale: float, notes: list[str]) ->
         notes.append(f"{file}: column {indices[0]!r} of row numbers ignored")
     texts = [name for name in values if name not in numbers]
     if texts:
-        notes.append(f"{file}: {len(texts)} columns without numbers ignored (first: {texts[0]})")
+        notes.append(f"{file}: {plural(len(texts), 'column')} without numbers ignored (first: {texts[0]})")
     candidates = [name for name in numbers if name not in indices]
 
     def beyond(name: str) -> bool:

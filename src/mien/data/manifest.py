@@ -22,6 +22,7 @@ from mien.data.rows import Table, check_unique, read_table
 from mien.data.sidecars import Transcripts, locate
 from mien.errors import DataError, escape_control
 from mien.schema import Clip, Manifest
+from mien.wording import plural
 
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
@@ -70,7 +71,7 @@ def read_manifest(source: str | Path, *, targets: Sequence[str] | None = None, l
         )
         found = "; ".join(note.removeprefix(f"{source}: ") for note in manifest.notes) or expected
         raise DataError(f"{source}: no clips found; {found}")
-    return manifest
+    return replace(manifest, label_scale=float(label_scale))
 
 
 def clips_of(paths: Iterable[Path]) -> Manifest:
@@ -88,7 +89,7 @@ def clips_of(paths: Iterable[Path]) -> Manifest:
     clips = list({_identity(clip, source): (clip, source) for clip, source in found}.values())
     notes = [note for manifest in manifests for note in manifest.notes]
     if len(clips) < len(found):
-        notes.append(f"{len(found) - len(clips)} clips were named twice and count once")
+        notes.append(f"{plural(len(found) - len(clips), 'clip')} named twice, counted once")
     counts = Counter(clip.id for clip, _ in clips)
     named = [replace(clip, id=_long_name(clip, source)) if counts[clip.id] > 1 else clip for clip, source in clips]
     check_unique((str(clip.path or source), clip.id) for clip, (_, source) in zip(named, clips, strict=True))
@@ -135,9 +136,10 @@ def _notes_on_files(file: Path, clips: Sequence[Clip]) -> Iterator[str]:
     wordless = [clip.id for clip in clips if clip.path is None]
     sounds = [clip.id for clip in clips if clip.path is not None and clip.path == clip.sound]
     if wordless:
-        yield f"{file}: {len(wordless)} clips have no video or audio file (first: {wordless[0]})"
+        yield f"{file}: {plural(len(wordless), 'clip')} without a video or audio file (first: {wordless[0]})"
     if sounds:
-        yield f"{file}: {len(sounds)} clips have no path; their sound is used as their file (first: {sounds[0]})"
+        count = plural(len(sounds), "clip")
+        yield f"{file}: {count} without a path; the sound is used as the file (first: {sounds[0]})"
 
 
 def _table_clip(

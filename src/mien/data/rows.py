@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from mien.errors import DataError
 from mien.spreadsheet import is_formula, restored
 from mien.storage.files import open_regular, read_bytes_checked
+from mien.wording import plural
 
 MOST_CELLS = 10_000_000
 LARGEST_TABLE = 200_000_000
@@ -54,7 +55,7 @@ class Table:
         if not found:
             return []
         line, column = found[0]
-        return [f"{self.file}: {len(found)} cells such as NA are read as missing (first: {column}, line {line})"]
+        return [f"{self.file}: {plural(len(found), 'cell')} such as NA read as missing (first: {column}, line {line})"]
 
 
 def read_table(file: Path) -> Table:
@@ -112,7 +113,7 @@ def _checked(file: Path, lines: list[tuple[int, list[str]]], delimiter: str) -> 
             continue
         if len(cells) < len(names) or any(cells[len(names) :]):
             raise DataError(
-                f"{file}:{line}: {len(cells)} cells, but the header names {len(names)}"
+                f"{file}:{line}: {plural(len(cells), 'cell')}, but the header names {len(names)}"
                 + _cause(len(cells), len(names), delimiter)
             )
         row = dict.fromkeys(names, "")

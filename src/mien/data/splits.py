@@ -14,6 +14,7 @@ import numpy as np
 from mien.config import SplitSettings
 from mien.errors import DataError
 from mien.schema import Clip, Manifest
+from mien.wording import plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +171,11 @@ def _notes(
     ids = {clip.id for clip in rated}
     unrated = [clip.id for clip in pool if clip.id not in ids]
     if unrated:
-        notes.append(f"{len(unrated)} clips without labels left out, first {unrated[0]}")
+        notes.append(f"{plural(len(unrated), 'clip')} without labels left out, first {unrated[0]}")
     if shared:
-        notes.append(f"{len(shared)} participants are in both train and valid, first {shared[0]}; r may be too high")
+        notes.append(
+            f"{plural(len(shared), 'participant')} in both train and valid, first {shared[0]}; r may be too high"
+        )
     if 0 < named < count:
         notes.append(f"participants are known of {named} of {count} clips only; the other clips count as independent")
     if named < count and not rule.startswith("official"):

@@ -1,7 +1,8 @@
 """Comparison of two models on the same clips."""
 
 from mien.errors import DataError
-from mien.evaluation.evaluate import check_targets, leak_notes, score_selection
+from mien.evaluation.evaluate import check_targets, score_selection
+from mien.evaluation.notes import leak_notes
 from mien.evaluation.seen_clips import Selection, select_clips
 from mien.features.store import Store
 from mien.metrics import PairedTest, paired_test

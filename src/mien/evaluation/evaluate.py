@@ -17,6 +17,7 @@ import pyarrow as pa
 from mien.data.splits import labels_of
 from mien.errors import DataError
 from mien.evaluation.model_inputs import check_features, gather_inputs
+from mien.evaluation.notes import leak_notes, undefined_notes
 from mien.evaluation.results import Coverage, Evaluation, TargetResult
 from mien.evaluation.seen_clips import Selection, select_clips
 from mien.evaluation.subgroups import by_group, interval_notes, participants_of
@@ -37,6 +38,7 @@ from mien.model.bundle import Bundle
 from mien.model.inputs import ClipDataset
 from mien.schema import Clip, Manifest
 from mien.subsets import all_subsets, subset_name
+from mien.wording import plural
 
 Array = npt.NDArray[np.float64]
 
@@ -154,6 +156,9 @@ def evaluate(
     with_subsets = subsets and len(bundle.modalities) > 1
     raw = bundle.score_subsets(scored.inputs, all_subsets(bundle.modalities)) if with_subsets else {}
     predictions = {names: bundle.bounded(scores) for names, scores in raw.items()}
+    by_subset = {subset_name(names): pearson(scores, scored.labels) for names, scores in predictions.items()}
+    alone = pearson(bundle.bounded(scored.scores), scored.labels)
+    by_model = {f"model {k} alone": found for k, found in enumerate(alone, 1)}
     return Evaluation(
         split=scored.selection.split,
         clips=len(scored.clips),
@@ -162,16 +167,13 @@ def evaluate(
         mean_r=mean_r,
         defined=int(np.isfinite(r).sum()),
         mean_ccc=float(mean_defined([target.ccc for target in targets])),
-        seeds=mean_defined(pearson(bundle.bounded(scored.scores), scored.labels)),
-        subsets={
-            subset_name(names): float(mean_defined(pearson(scores, scored.labels)))
-            for names, scores in predictions.items()
-        },
+        seeds=mean_defined(np.array([*by_model.values()])),
+        subsets={name: float(mean_defined(found)) for name, found in by_subset.items()},
         missing=missing_curves(predictions, scored.labels, seed) if with_subsets else {},
         shares=SHARES,
         coverage=_coverage(bundle, scored),
         table=_table(bundle, scored),
-        notes=_notes(bundle, scored, r),
+        notes=_notes(bundle, scored, r, {**by_subset, **by_model}),
         groups=by_group(scored.mean, scored.labels, scored.clips, resamples, seed),
         modalities=bundle.modalities,
         trained_on=len(scored.selection.trained_on),
@@ -213,25 +215,6 @@ def evaluate_targets(
         for e, name in enumerate(names)
     )
     return targets, interval(*over_emotions(r, drawn, clusters))
-
-
-def leak_notes(selection: Selection) -> list[str]:
-    """Warnings on clips that the model has seen."""
-    notes, count = [], len(selection.clips)
-    if seen := selection.trained_on:
-        instead = "without --split, the validation clips of the model's run are evaluated"
-        if selection.refitted:
-            instead = "it was trained again on all rated clips; RUN/stage2 is the model before that"
-        notes.append(
-            f"the model was trained on {len(seen)} of these {count} clips, first {seen[0]}: results on them "
-            f"say nothing about new clips; {instead}"
-        )
-    if seen := selection.validated_on:
-        notes.append(
-            f"{len(seen)} of these {count} clips chose the best epoch and calibrated the prediction intervals: r is "
-            "slightly optimistic, and coverage near its target by construction"
-        )
-    return notes
 
 
 def missing_curves(
@@ -284,7 +267,7 @@ def _table(bundle: Bundle, scored: ScoredSplit) -> pa.Table:
     return pa.table(columns)
 
 
-def _notes(bundle: Bundle, scored: ScoredSplit, r: Array) -> tuple[str, ...]:
+def _notes(bundle: Bundle, scored: ScoredSplit, r: Array, parts: Mapping[str, Array]) -> tuple[str, ...]:
     notes = [*leak_notes(scored.selection), *scored.selection.notes]
     if bundle.random_weights:
         notes.append("made with random backbones: these numbers mean nothing")
@@ -300,6 +283,7 @@ def _notes(bundle: Bundle, scored: ScoredSplit, r: Array) -> tuple[str, ...]:
     notes += interval_notes([clip.participant for clip in scored.clips], scored.labels)
     if (undefined := int(np.isnan(r).sum())) > 0:
         notes.append(f"r is undefined for {undefined} of {len(r)} emotions; the mean is over the others")
+    notes += undefined_notes(parts, bundle.targets, r)
     for m, name in enumerate(bundle.modalities):
         without = np.flatnonzero(~scored.present[:, m])
         if len(without):
@@ -308,14 +292,14 @@ def _notes(bundle: Bundle, scored: ScoredSplit, r: Array) -> tuple[str, ...]:
     empty = np.flatnonzero(~scored.present.any(-1))
     if len(empty):
         first = scored.clips[int(empty[0])].id
-        notes.append(f"{len(empty)} clips have no modality and are scored with a constant, first {first}")
+        notes.append(f"{plural(len(empty), 'clip')} without any modality, scored with a constant, first {first}")
     return tuple(notes)
 
 
 def _why_undefined(predicted: npt.NDArray[np.float32], labels: npt.NDArray[np.float32]) -> str:
     known = labels[~np.isnan(labels)]
     if len(known) < 2:
-        return f"only {len(known)} clips are rated"
+        return f"only {plural(len(known), 'rated clip')}"
     if known.min() == known.max():
         return f"all {len(known)} ratings are {known[0]:g}"
     return "the prediction is the same for all clips" if np.isfinite(predicted).all() else "a prediction is not finite"

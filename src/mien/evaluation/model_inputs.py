@@ -54,7 +54,7 @@ def check_features(bundle: Bundle, store: Store) -> None:
 
 def _source(bundle: Bundle, store: Store, modality: str) -> Store:
     """The store that a modality is read from."""
-    expected = bundle.feature_provenance[modality]
+    expected = bundle.feature_provenance.get(modality, "")
     if _is_adapted(bundle, modality) and store.provenance(modality) not in ("", expected):
         for folder in folders_of_run(bundle.folder):
             if (folder / "features" / "store.json").is_file():

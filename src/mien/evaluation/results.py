@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from mien.evaluation.subgroups import GroupResult
 from mien.metrics import Interval
+from mien.wording import plural
 
 Array = npt.NDArray[np.float64]
 
@@ -105,6 +106,15 @@ class Evaluation:
         return len(set(names)) if names and all(names) else None
 
     @property
+    def coverage_note(self) -> str:
+        """What coverage means on clips that calibrated the intervals; empty if none of these did."""
+        count = self.coverage.calibration_clips if self.coverage else 0
+        if not count:
+            return ""
+        of = "these clips" if count == self.clips else f"{count:,} of these {plural(self.clips, 'clip')}"
+        return f"the widths of the intervals were set on {of} so that they hold the target; coverage of them is no test"
+
+    @property
     def basis(self) -> str:
         """The basis of the results as text: split, clips and whether the model has seen them, targets, modalities."""
         names = ", ".join(target.target for target in self.targets)
@@ -140,6 +150,6 @@ def people_and_clips(clips: int, people: Sequence[str | None]) -> str:
     """
     known = [name for name in people if name]
     if len(known) == len(people):
-        return f"{clips:,} rated clips of {len(set(known)):,} participants"
+        return f"{plural(clips, 'rated clip')} of {plural(len(set(known)), 'participant')}"
     found = f"known of {len(known):,} only" if known else "unknown"
-    return f"{clips:,} rated clips, participants {found}; clips treated as independent"
+    return f"{plural(clips, 'rated clip')}, participants {found}; clips treated as independent"

@@ -19,6 +19,7 @@ from mien.features.store import Store
 from mien.model.bundle import Bundle
 from mien.schema import Manifest
 from mien.storage.files import atomic_file, read_bytes_checked
+from mien.wording import plural
 
 
 def write_submission(
@@ -57,7 +58,7 @@ def write_submission(
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["Filename", *bundle.targets])
             for clip, row in zip(ids, np.clip(scores, 0, 1), strict=True):
-                writer.writerow([clip, *(f"{value:.6f}" for value in row)])
+                writer.writerow([clip, *(f"{value:z.6f}" for value in row)])
         _check(part, path, manifest, split)
     return tuple(notes)
 
@@ -86,7 +87,9 @@ def _check(file: Path, path: Path, manifest: Manifest, split: str) -> int:
     for line, (row, clip) in enumerate(zip(rows[1:], wanted, strict=False), 2):
         _check_row(f"{path}:{line}", row, clip, header)
     if len(rows) - 1 != len(wanted):
-        raise DataError(f"{path}: {len(rows) - 1} rows, but the {split} split has {len(wanted)} clips")
+        raise DataError(
+            f"{path}: {plural(len(rows) - 1, 'row')}, but the {split} split has {plural(len(wanted), 'clip')}"
+        )
     return len(wanted)
 
 
@@ -107,7 +110,7 @@ def _fill(
     without = np.flatnonzero(~scored)
     if not len(without):
         return []
-    first = f"{len(without)} of {len(ids)} clips have no features, first {ids[without[0]]}"
+    first = f"no features of {len(without)} of {plural(len(ids), 'clip')}, first {ids[without[0]]}"
     if fill is None:
         raise DataError(f"{first}; extract them, or give them a score with --fill mean or --fill NUMBER")
     if fill == "mean":

@@ -1,7 +1,7 @@
 """Results on the validation clips, as plain numbers for the metadata of a model (``provenance.json``, the card).
 
-Unless an inner split did, the validation clips also chose the best epoch, so these results are slightly optimistic;
-those of ``mien evaluate`` on another split are not.
+Unless an inner split did, the validation clips also chose the best epoch and calibrated the scores, so these results
+are slightly optimistic; those of ``mien evaluate`` on another split are not.
 
 Shapes: ``K`` models, ``N`` clips, ``E`` emotions.
 """

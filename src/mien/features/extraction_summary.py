@@ -1,12 +1,12 @@
 """Counts and reasons of an extraction; whatever is missing, failed or unusual is counted here."""
 
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 from mien.features.worker import ClipOutcome
 from mien.modalities import MODALITIES
+from mien.wording import kind_of
 
 
 @dataclass
@@ -49,20 +49,11 @@ class ExtractionSummary:
         self.reused += not outcome.made.features
         for feature in outcome.made.features:
             if feature.status == "absent" and feature.modality in MODALITIES:
-                _count(self.absent, (feature.modality, _kind(feature.reason)), f"{outcome.clip.id}: {feature.reason}")
+                _count(self.absent, (feature.modality, kind_of(feature.reason)), f"{outcome.clip.id}: {feature.reason}")
         for note in (*outcome.made.notes, *outcome.remarks):
-            _count(self.remarks, _kind(note), f"{outcome.clip.id}: {note}")
+            _count(self.remarks, kind_of(note), f"{outcome.clip.id}: {note}")
 
 
 def _count(counts: dict[Any, tuple[int, str]], kind: Any, example: str) -> None:
     seen, first = counts.get(kind, (0, example))
     counts[kind] = (seen + 1, first)
-
-
-def _kind(reason: str) -> str:
-    """A reason with its numbers replaced, so that equal reasons can be counted.
-
-    >>> _kind("no face in 28 of 30 frames")
-    'no face in # of # frames'
-    """
-    return re.sub(r"\d+(\.\d+)?", "#", reason)

@@ -18,6 +18,7 @@ from mien.modalities import get_modalities
 from mien.modalities.base import InputKind
 from mien.schema import MOTION_WIDTH, SAMPLE_RATE, Clip, Manifest
 from mien.storage.files import in_bytes
+from mien.wording import plural
 
 CROP_BYTES = 52_000
 """Of a packed crop of 224 x 224 pixels: the mean over filmed faces, 41 to 61 kB (``docs/decisions/0031``)."""
@@ -51,7 +52,8 @@ class InputSize:
     def __str__(self) -> str:
         """One line: bytes per second, per clip and in all; what was assumed; the free space."""
         rates = ", ".join(f"{kind} {rate / 1000:.0f} kB/s" for kind, rate in self.by_kind.items() if rate)
-        guessed = f"; {self.unknown} clips of unknown length count as {self.assumed:.3g} s each" if self.unknown else ""
+        unknown = plural(self.unknown, "clip")
+        guessed = f"; {unknown} of unknown length, taken as {self.assumed:.3g} s each" if self.unknown else ""
         line = (
             f"kept inputs: about {_rounded(self.total / max(1, self.clips))} per clip, {_rounded(self.total)} in all"
             f"{f' ({rates})' if rates else ''}{guessed}; {_rounded(self.free)} are free"

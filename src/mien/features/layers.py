@@ -21,6 +21,7 @@ from mien.modalities.base import Modality
 from mien.storage.files import key_of
 from mien.weights import Weights
 from mien.weights.architecture import read_architecture
+from mien.wording import plural
 
 _LAYERS = re.compile(r" layers ([0-9]{1,4}(?:,[0-9]{1,4})*)$")
 
@@ -155,8 +156,8 @@ def gather(store: Store, read: StoredInput, modality: str, clips: Sequence[str])
         without = [clip for clip in clips if not _has_layers(store, read, modality, clip)]
         if without:
             raise DataError(
-                f"{store.root}: {len(without)} clips have {modality} but no {read.feature} of the same making, first "
-                f"{without[0]}; {_again(read.feature, modality, 'the store')}"
+                f"{store.root}: {plural(len(without), 'clip')} with {modality} but no {read.feature} of the same "
+                f"making, first {without[0]}; {_again(read.feature, modality, 'the store')}"
             )
     return store.gather(read.feature, clips, read.columns)
 

@@ -22,6 +22,7 @@ from mien.schema import Clip, Manifest
 from mien.storage.files import in_bytes
 from mien.weights import resolve_backbones
 from mien.weights.architecture import read_architecture
+from mien.wording import plural
 
 BYTES, SECONDS_BYTES = 2, 4
 """Of a stored number, and of the time of a step."""
@@ -51,7 +52,7 @@ class LayersSize:
         """One line: layers and width, bytes per clip and in all, what was assumed."""
         parts = ", ".join(f"{name} {layers} x {width}" for name, (_, layers, width) in self.by_modality.items())
         each = in_bytes(round(self.total / max(1, self.clips)))
-        clips = f"{self.estimated} {'clip' if self.estimated == 1 else 'clips'}"
+        clips = plural(self.estimated, "clip")
         how = f"; {clips} estimated, those of unknown length as {self.assumed:.3g} s"
         return (
             f"layers ({parts}): {'about ' if self.estimated else ''}{each} per clip, {in_bytes(round(self.total))} in "

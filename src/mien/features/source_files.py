@@ -19,6 +19,7 @@ from mien.features.shards import REMEDY
 from mien.features.store import Store
 from mien.schema import Clip
 from mien.storage.files import key_of, sha256_of
+from mien.wording import plural
 
 TRANSCRIPT = "transcript"
 
@@ -133,7 +134,7 @@ def check_unchanged(store: Store, clips: Iterable[Clip], modalities: Iterable[st
             changed.append(clip.id)
     if changed:
         raise DataError(
-            f"{store.root}: {len(changed)} clips have changed since their features were computed, first {changed[0]}; "
+            f"{store.root}: {plural(len(changed), 'clip')} changed since feature extraction, first {changed[0]}; "
             "run mien extract again: it computes these again"
         )
 

@@ -141,8 +141,9 @@ def _model_key(bundle: Bundle) -> str:
     for name, tensor in sorted(bundle.module.state_dict().items()):
         digest.update(f"\0{name}\0{tuple(tensor.shape)}\0".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    for name, values in sorted(bundle.quantiles.items()):
-        digest.update(f"\0{name}\0".encode() + values.tobytes())
+    for kind in (bundle.quantiles, bundle.calibration):
+        for name, values in sorted(kind.items()):
+            digest.update(f"\0{name}\0".encode() + values.tobytes())
     return key_of(version("mien"), list(bundle.targets), dict(bundle.widths), digest.hexdigest())
 
 

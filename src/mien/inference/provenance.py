@@ -1,7 +1,5 @@
 """How scores were made: the model, the data that it was trained on, and what changed scores on their way out."""
 
-import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -13,6 +11,7 @@ from mien.schema import Prediction
 from mien.scores.document import ModelNote, ProvenanceNote, TrainingDataNote, WindowingNote
 from mien.weights import Weights
 from mien.weights.own import own_backbones
+from mien.wording import by_kind, plural
 
 SYNTHETIC = "trained on synthetic people: for trying out, its scores say nothing about real ones"
 """Banner of a model that was trained on the stand-in corpus."""
@@ -27,7 +26,12 @@ def describe_model(bundle: Bundle, name: str, sha256: str | None) -> ModelNote:
         sha256: of its weights' file; ``None`` if it was never in a file.
     """
     data = bundle.provenance.get("data", {})
-    trained_on = TrainingDataNote(name=data["name"], clips=data.get("train"), synthetic=data.get("synthetic"))
+    trained_on = TrainingDataNote(
+        name=data["name"],
+        clips=data.get("train"),
+        synthetic=data.get("synthetic"),
+        label_scale=data.get("label_scale"),
+    )
     return ModelNote(
         name=name,
         weights=weights_text(bundle),
@@ -103,20 +107,12 @@ def media_notes(predictions: Iterable[Prediction], at_most: int = 10) -> list[st
         predictions: of the clips.
         at_most: lines; the rest is counted in one more.
     """
-    found = [(_kind(note), made.clip, note) for made in predictions for note in made.notes]
-    counts = Counter(kind for kind, _, _ in found)
-    first: dict[str, tuple[str, str]] = {}
-    for kind, clip, note in found:
-        first.setdefault(kind, (clip, note))
     lines = [
-        f"{clip}: {note}" if count == 1 else f"{count:,} clips: {note} (first: {clip})"
-        for kind, count in counts.most_common()
-        for clip, note in [first[kind]]
+        f"{kind.clips[0]}: {kind.first}"
+        if len(kind.clips) == 1
+        else f"{len(kind.clips):,} clips: {kind.text} (first: {kind.clips[0]})"
+        for kind in by_kind((made.clip, note) for made in predictions for note in made.notes)
     ]
-    left = len(lines) - at_most
-    return lines if left <= 0 else [*lines[:at_most], f"and {left} more kinds of notes; the column notes has them all"]
-
-
-def _kind(note: str) -> str:
-    """A note without its numbers, so that equal notes can be counted."""
-    return re.sub(r"\d+(\.\d+)?", "#", note)
+    left = plural(len(lines) - at_most, "more kind", "more kinds")
+    more = [f"and {left} of notes; the column notes has them all"] if len(lines) > at_most else []
+    return [*lines[:at_most], *more]

@@ -10,6 +10,7 @@ from mien.config import Settings, with_changes
 from mien.media.provided import settled
 from mien.modalities import MODALITIES
 from mien.schema import Clip, Prediction
+from mien.wording import plural
 
 SOURCE_NAMES = {
     "faces": {"provided": "provided faces", "video": "faces found in the video"},
@@ -61,8 +62,8 @@ def source_notes(
             found = "video" if trained_on == "provided" else "provided"
             why = NONE_PROVIDED[section] if (found, _source(used, section)) == ("video", "auto") else ""
             lines.append(
-                f"{len(other)} clips scored from {names[found]}{why}; the model was trained on {names[trained_on]} "
-                f"(first: {other[0]})"
+                f"{plural(len(other), 'clip')} scored from {names[found]}{why}; "
+                f"the model was trained on {names[trained_on]} (first: {other[0]})"
             )
     return lines
 

@@ -8,6 +8,7 @@ from mien.inference.score import PackedClips, as_read, pack_clips, score_packed
 from mien.modalities.text import TEXT
 from mien.model.bundle import Bundle
 from mien.schema import ClipFeatures, Feature, Prediction, Window
+from mien.wording import plural
 
 _BATCH = 64
 """Windows per batch; an hour has thousands of overlapping windows, too many to hold in memory."""
@@ -74,7 +75,7 @@ def window_notes(predictions: Sequence[Prediction]) -> list[str]:
         (no_word_times, "the transcript has no word times, so every window has the text of the whole clip"),
         (no_length, "no windows: the length is unknown, because only the transcript was read, no audio or video"),
     )
-    return [f"{len(clips)} clips (first: {clips[0]}): {text}" for clips, text in notes if clips]
+    return [f"{plural(len(clips), 'clip')} (first: {clips[0]}): {text}" for clips, text in notes if clips]
 
 
 def _lacks_word_times(made: Prediction) -> bool:

@@ -21,6 +21,7 @@ from mien.errors import DataError, MediaError
 from mien.media.crops import CropSpool, Image, cut, resize
 from mien.schema import Clip, Crops
 from mien.storage.files import read_bytes_checked
+from mien.wording import plural
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
@@ -158,7 +159,8 @@ def read_openface(file: Path) -> OpenFaceMotion:
     others = len(rows) - lost - len(kept)
     notes = [
         f"{file.name}: {lost} of {len(rows)} rows left out: no face, or confidence below {OPENFACE_SURE}" * (lost > 0),
-        f"{file.name}: {others} rows of {len(people) - 1} other people left out" * (others > 0),
+        f"{file.name}: {plural(others, 'row')} of {plural(len(people) - 1, 'other person', 'other people')} left out"
+        * (others > 0),
     ]
     return OpenFaceMotion(
         motion=motion.astype(np.float32),
@@ -176,7 +178,7 @@ def _image_files(folder: Path) -> tuple[list[Path], list[Path]]:
         raise MediaError(f"{folder}: cannot be read as a folder of face images ({error.strerror})") from error
     files = [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith(".")]
     if not files:
-        found = f"{len(entries)} other files, for example {entries[0].name}" if entries else "nothing"
+        found = f"{plural(len(entries), 'other file')}, for example {entries[0].name}" if entries else "nothing"
         raise MediaError(f"{folder}: no face images in it, found {found}")
     files.sort(key=lambda file: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", file.stem)])
     return files, [entry for entry in entries if entry not in set(files)]
@@ -193,7 +195,7 @@ def _evenly(count: int, limit: int) -> list[int]:
 
 
 def _count_note(files: Sequence[Path], what: str) -> str:
-    return f"{files[0].parent.name}: {len(files)} files {what}, for example {files[0].name}" if files else ""
+    return f"{files[0].parent.name}: {plural(len(files), 'file')} {what}, for example {files[0].name}" if files else ""
 
 
 def _openface_rows(file: Path) -> Iterator[Mapping[str, float]]:

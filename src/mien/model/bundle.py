@@ -1,14 +1,16 @@
 """A trained model as a folder of weights and metadata, without code.
 
     config.json          targets, modalities, widths, settings, the models in it
-    model.safetensors    the weights of all K models, and the quantiles of the prediction intervals
+    model.safetensors    the weights of all K models, the maps of the scores to ratings, and the quantiles of the
+                         prediction intervals
     provenance.json      data, versions and results of the training
     licences.json        the pretrained weights it builds on, and their licences
     README.md            the model card
     text.adapted.safetensors   what training changed in a backbone, if it was trained too (``weights/adapted.py``)
     SHA256SUMS           of all of these; checked when read, except the card, which may be edited
 
-The scores of a bundle are the mean over its K models (seeds), which costs little more than one model.
+The scores of a bundle are the mean over its K models (seeds), which costs little more than one model. Every score goes
+through ``calibrated``, which makes it an expected rating; nothing else applies a map.
 
 Shapes: ``K`` models, ``N`` clips, ``E`` emotions.
 """
@@ -31,8 +33,10 @@ from mien.compute.device import choose_device
 from mien.config import Settings, with_local_limits, with_local_weights, with_weights
 from mien.errors import Damaged, DataError, ModelError
 from mien.features.store import Packed
+from mien.model.calibration import Maps
 from mien.model.card import card
 from mien.model.description import (
+    CALIBRATION,
     QUANTILES,
     Description,
     Provenance,
@@ -79,6 +83,8 @@ class Bundle:
         adapted: of these, the files of those that were trained with it (``weights/adapted.py``), by role.
         provenance: data and store fingerprints, versions, results.
         quantiles: half-widths of the prediction intervals ``(E,)`` by available modalities (``"audio+text"``).
+        calibration: maps of scores to expected ratings ``(2, E)`` by available modalities (``model.calibration``); a
+            set without one has that of all modalities. Empty in models from before there were maps.
         folder: that it was read from; ``None`` before it is saved.
     """
 
@@ -93,6 +99,7 @@ class Bundle:
     adapted: Mapping[str, Path] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     quantiles: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    calibration: Maps = field(default_factory=dict)
     folder: Path | None = None
 
     @property
@@ -140,7 +147,7 @@ class Bundle:
             packed: features by modality, all of the same clips; a modality without an entry is missing from all.
 
         Returns:
-            Scores in the unit of the training labels, not clipped. A clip without any modality gets a constant, the
+            Expected ratings, not clipped to the rating scale. A clip without any modality gets a constant, the
             output for no input; callers decide whether to use it.
 
         Raises:
@@ -150,7 +157,28 @@ class Bundle:
 
     def score_each(self, clips: ClipDataset) -> npt.NDArray[np.float32]:
         """Score clips with each of the K models: ``(K, N, E)``, in float32."""
-        return predict_all(self.module, clips)
+        return self.calibrated(predict_all(self.module, clips), self.present(clips))
+
+    def calibrated(self, scores: npt.NDArray[np.float32], present: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+        """Outputs of the network as expected ratings; unchanged without a calibration.
+
+        Args:
+            scores: ``(K, N, E)``.
+            present: ``(N, M)``, the modalities that each clip was scored from.
+        """
+        if not self.calibration:
+            return scores
+        whole = self.calibration[subset_name(self.modalities)]
+        maps = np.array([self.calibration.get(name, whole) for name in self._subset_names(present)], np.float32)
+        slopes, offsets = maps.reshape(-1, 2, len(self.targets)).swapaxes(0, 1)  # (N, E) each
+        return slopes * scores + offsets
+
+    def present(self, clips: ClipDataset) -> npt.NDArray[np.bool_]:
+        """``(N, M)``, the modalities that each clip has."""
+        return np.stack([clips.present(name).cpu().numpy() for name in self.modalities], -1)
+
+    def _subset_names(self, present: npt.NDArray[np.bool_]) -> list[str]:
+        return [subset_name(itertools.compress(self.modalities, row)) for row in present]
 
     def bounded(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Scores clipped to the rating scale, as users get them; ``nan`` stays."""
@@ -164,7 +192,9 @@ class Bundle:
 
         Every clip is embedded once, in float32.
         """
-        return {subset: scores.mean(0) for subset, scores in subset_scores(self.module, clips, subsets).items()}
+        found, present = subset_scores(self.module, clips, subsets), self.present(clips)
+        among = {subset: present & [name in subset for name in self.modalities] for subset in found}
+        return {subset: self.calibrated(scores, among[subset]).mean(0) for subset, scores in found.items()}
 
     def intervals(
         self, scores: npt.NDArray[np.float32], present: npt.NDArray[np.bool_]
@@ -180,8 +210,8 @@ class Bundle:
             where the model has no interval (no calibration clips, or a clip without any modality).
         """
         empty = np.full(len(self.targets), np.nan, np.float32)
-        names = [subset_name(itertools.compress(self.modalities, row)) for row in present]
-        half = np.array([self.quantiles.get(name, empty) for name in names], np.float32).reshape(scores.shape)
+        half = np.array([self.quantiles.get(name, empty) for name in self._subset_names(present)], np.float32)
+        half = half.reshape(scores.shape)
         return scores - half, scores + half
 
 
@@ -242,7 +272,7 @@ def load_bundle(folder: Path, device: str | torch.device | None = None, local: S
         tensors, _ = read_safetensors(folder / _WEIGHTS, lambda heads: check_heads(description, heads))
         check_numbers(tensors)
         module = module_of(description)
-        weights = {name: torch.from_numpy(v) for name, v in tensors.items() if not name.startswith(QUANTILES)}
+        weights = {n: torch.from_numpy(v) for n, v in tensors.items() if not n.startswith((QUANTILES, CALIBRATION))}
         module.load_state_dict(weights)
     except (ValueError, KeyError, RuntimeError, OverflowError, RecursionError, Damaged) as error:
         raise ModelError(
@@ -265,6 +295,7 @@ def load_bundle(folder: Path, device: str | torch.device | None = None, local: S
         adapted=places,
         provenance=provenance.model_dump(exclude_unset=True),
         quantiles={n.removeprefix(QUANTILES): v for n, v in tensors.items() if n.startswith(QUANTILES)},
+        calibration={n.removeprefix(CALIBRATION): v for n, v in tensors.items() if n.startswith(CALIBRATION)},
         folder=folder,
     )
 
@@ -289,8 +320,9 @@ def _parse_description(config: Mapping[str, Any]) -> Description:
 
 def _tensors(bundle: Bundle) -> dict[str, Tensor]:
     weights = {n: v.detach().cpu().contiguous() for n, v in bundle.module.state_dict().items()}
-    quantiles = {n: torch.from_numpy(np.asarray(q, np.float32)) for n, q in bundle.quantiles.items()}
-    return weights | {f"{QUANTILES}{name}": values for name, values in quantiles.items()}
+    numbers = {f"{QUANTILES}{name}": q for name, q in bundle.quantiles.items()}
+    numbers |= {f"{CALIBRATION}{name}": maps for name, maps in bundle.calibration.items()}
+    return weights | {name: torch.from_numpy(np.ascontiguousarray(v, np.float32)) for name, v in numbers.items()}
 
 
 def resolve_model_dir(folder: Path) -> Path:

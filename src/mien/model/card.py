@@ -15,6 +15,7 @@ from mien.model.encoder_origin import origin_text, origins_in
 from mien.model.legal_notice import notice_markdown
 from mien.model.licences import Licences
 from mien.weights.licences import UNKNOWN
+from mien.wording import plural
 
 TASK = "emotion mimicry intensity"
 USE = (
@@ -35,17 +36,17 @@ LIMITS = (
 )
 
 OPTIMISTIC = (
-    "The validation clips also stopped the training and set the widths of the prediction intervals, so the figures "
+    "The validation clips also stopped the training and calibrated scores and prediction intervals, so the figures "
     "here are somewhat too good; how much, only clips of another split can tell."
 )
 HONEST = (
-    "A part of the training clips stopped the training and set the widths of the prediction intervals; the validation "
+    "A part of the training clips stopped the training and calibrated scores and prediction intervals; the validation "
     "clips were only evaluated."
 )
 REFIT = (
     "This model was then trained again on all {clips} rated clips, validation clips included, for the epochs chosen "
-    "before. Every figure and interval here is that of the model before, which was trained on {before} clips; no clip "
-    "is left to measure this one."
+    "before. Every figure and interval here is that of the model before, which was trained on {before} clips and "
+    "calibrated the scores of both; no clip is left to measure this one."
 )
 
 
@@ -59,7 +60,7 @@ def card(config: Mapping[str, Any], provenance: Mapping[str, Any], licences: Lic
     """
     results = provenance.get("results", {})
     sections = [
-        ("", [*_banner(provenance), *_about(config)]),
+        ("", [*_banner(provenance), *_about(config), *_calibration(provenance)]),
         ("Intended use", _list(USE)),
         ("Not for", _list(NOT_FOR)),
         ("Data", _data(config, provenance)),
@@ -120,8 +121,24 @@ def _about(config: Mapping[str, Any]) -> list[str]:
     return [
         *(lines if config["random_weights"] else ()),
         f"Scores {', '.join(config['targets'])} for a short video clip. A score is the mean of "
-        f"{len(config['models'])} models that differ in their seeds. It reads (width of the features): {reads}.",
+        f"{plural(len(config['models']), 'model')} that differ in their seeds. "
+        f"It reads (width of the features): {reads}.",
     ]
+
+
+def _calibration(provenance: Mapping[str, Any]) -> list[str]:
+    """How the outputs of the models become scores."""
+    made = provenance.get("calibration")
+    if not made:
+        return []
+    slopes = ", ".join(f"{name} {_number(slope)}" for name, slope in made["slopes"].items())
+    lines = [
+        "A score is an expected rating: outputs are mapped to ratings by least squares, by emotion and set of "
+        f"modalities, on {plural(made['clips'], 'clip')} ({made['calibrated_on']}); slopes with all modalities: "
+        f"{slopes}.",
+        *(f"{note}." for note in made["notes"]),
+    ]
+    return ["", " ".join(lines)]
 
 
 def _data(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> list[str]:
@@ -135,7 +152,8 @@ def _data(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> list[str]
         f"- {data['name']}: {data['train']} training clips, {data['valid']} for validation; {known}"
         + (f", **{both} of them on both sides**" if both else ""),
         *_divided(data),
-        f"- Rated for: {', '.join(config['targets'])}",
+        f"- Rated for: {', '.join(config['targets'])}"
+        + (f"; ratings divided by {scale:g}" if (scale := data.get("label_scale", 1)) != 1 else ""),
         f"- Split: {provenance['split']}; fingerprint of both sides `{data['split_fingerprint']}`",
         f"- Fingerprint of clips, splits, participants and ratings `{provenance['data_fingerprint']}`, of the features "
         f"`{provenance['features_fingerprint']}`",
@@ -156,8 +174,8 @@ def _divided(data: Mapping[str, Any]) -> list[str]:
         if data.get("refit")
         else []
     )
-    used = f"{data['inner_train']} trained the weights, {data['inner_valid']} chose the epochs and set the intervals"
-    return [f"- Of the training clips, {used}", *refit]
+    used = f"{data['inner_train']} trained the weights, {data['inner_valid']} chose the epochs and calibrated"
+    return [f"- Of the training clips, {used} scores and intervals", *refit]
 
 
 def _inner(provenance: Mapping[str, Any]) -> bool:
@@ -165,7 +183,7 @@ def _inner(provenance: Mapping[str, Any]) -> bool:
 
 
 def _selection(provenance: Mapping[str, Any]) -> list[str]:
-    """How far the results can be trusted, given the clips that chose the epochs and set the intervals."""
+    """How far the results can be trusted, given the clips that chose the epochs and calibrated scores and intervals."""
     data = provenance.get("data", {})
     if not _inner(provenance):
         return [OPTIMISTIC]
@@ -179,7 +197,9 @@ def _results(results: Mapping[str, Any]) -> list[str]:
     people = results["participants"]
     rows = results["scores"]
     unit = (
-        f"{people} participants" if people else "clips (participants are unknown, so the intervals may be too narrow)"
+        plural(people, "participant")
+        if people
+        else "clips (participants are unknown, so the intervals may be too narrow)"
     )
     return [
         f"On {results['clips']} validation clips, over all at once; in brackets {results['level']:.0%} intervals of a "
@@ -271,8 +291,8 @@ def _ends(ends: Sequence[float | None]) -> str:
     value, low, high = ends
     if value is None or low is None or high is None:
         return _number(value)
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    return f"{value:z.3f} [{low:z.3f}, {high:z.3f}]"
 
 
 def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"
+    return "undefined" if value is None else f"{value:z.3f}"

@@ -6,7 +6,8 @@ have at least its modalities, with the others removed. A clip with fewer modalit
 one with more: the wider of the two is valid for both.
 
 The trade-off: an interval has the same width for all clips with the same modalities. Its calibration clips, which also
-chose the best epoch, are not quite unseen; with thousands of them the difference is below the sampling error.
+chose the best epoch, are not quite unseen; with thousands of them the difference is below the sampling error. The maps
+of scores to ratings were fitted on the same clips, so each error is that of a map fitted without its clip.
 
 Source: J. Lei et al., "Distribution-free predictive inference for regression", JASA 113 (2018) 1094, theorem 2.2; one
 calibration per group: V. Vovk, ACML 2012 (Mondrian).
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.model.bundle import Bundle
+from mien.model.calibration import has_subset, left_out_errors
 from mien.model.inputs import ClipDataset
 from mien.subsets import all_subsets, modalities_of, subset_name
 
@@ -36,15 +38,16 @@ def calibrate(bundle: Bundle, clips: ClipDataset, level: float = 0.9) -> dict[st
         without calibration clips has no entry.
     """
     labels = clips.labels.cpu().numpy()
-    present = np.stack([clips.present(name).cpu().numpy() for name in bundle.modalities], -1)
+    present = bundle.present(clips)
     half_widths: dict[str, npt.NDArray[np.float32]] = {}
     scores_by_subset = bundle.score_subsets(clips, all_subsets(bundle.modalities))
     for subset in reversed(scores_by_subset):  # larger sets first
-        in_subset = np.array([name in subset for name in bundle.modalities])
-        has_subset = (present | ~in_subset).all(-1)
-        if not has_subset.any():
+        has = has_subset(present, bundle.modalities, subset)
+        if not has.any():
             continue
-        quantile = conformal_quantile(np.abs(scores_by_subset[subset][has_subset] - labels[has_subset]), level)
+        scores, ratings = scores_by_subset[subset][has], labels[has]
+        errors = left_out_errors(scores, ratings) if bundle.calibration else np.abs(scores - ratings)
+        quantile = conformal_quantile(errors, level)
         larger = [half_widths[name] for name in half_widths if set(subset) < set(modalities_of(name))]
         half_widths[subset_name(subset)] = np.max([quantile, *larger], 0).astype(np.float32)
     return half_widths

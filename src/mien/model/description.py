@@ -19,10 +19,14 @@ from mien.config import ModalityName, Settings, Width
 from mien.model.encoder_origin import EncoderOrigin
 from mien.model.network import ModelSpec, Multimodal, Unimodal
 from mien.storage.bounded import TensorHead
+from mien.subsets import subset_name
 from mien.weights.own import OwnBackbone
 
 QUANTILES = "quantiles."
 """Prefix of the half-widths of intervals among the names of the weights."""
+
+CALIBRATION = "calibration."
+"""Prefix of the maps of scores to ratings among the names of the weights."""
 
 _Name = Annotated[str, Field(min_length=1, max_length=1000)]
 
@@ -80,8 +84,11 @@ def check_heads(description: Description, heads: Mapping[str, TensorHead]) -> No
     with torch.device("meta"), _ShapesOnly():
         module = module_of(description)
     expected = {name: TensorHead("F32", tuple(tensor.shape)) for name, tensor in module.state_dict().items()}
-    half_width = TensorHead("F32", (len(description.targets),))
+    half_width, maps = (TensorHead("F32", (*rows, len(description.targets))) for rows in ((), (2,)))
     expected |= {name: half_width for name in heads if name.startswith(QUANTILES)}
+    if any(name.startswith(CALIBRATION) for name in heads):
+        whole = f"{CALIBRATION}{subset_name(description.widths)}"
+        expected |= {name: maps for name in (whole, *heads) if name.startswith(CALIBRATION)}
     for name in sorted({*expected, *heads}):
         found, wanted = heads.get(name), expected.get(name)
         if found != wanted:
@@ -93,7 +100,7 @@ def _shape_text(head: TensorHead | None) -> str:
 
 
 def check_numbers(tensors: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Check that weights are finite, and half-widths of intervals not negative.
+    """Check that weights are finite, slopes of maps positive, and half-widths of intervals not negative.
 
     Half-widths may be ``nan`` (no calibration clips) or infinite (too few clips for the level).
 
@@ -106,6 +113,8 @@ def check_numbers(tensors: Mapping[str, npt.NDArray[Any]]) -> None:
         if bad.any():
             fault = "negative" if is_half_width else "not finite"
             raise ValueError(f"{name}: {int(bad.sum()):,} of {bad.size:,} numbers are {fault}")
+        if name.startswith(CALIBRATION) and not (values[0] > 0).all():
+            raise ValueError(f"{name}: {int((values[0] <= 0).sum()):,} slopes are not positive, which inverts scores")
 
 
 def module_of(description: Description) -> Unimodal | Multimodal:

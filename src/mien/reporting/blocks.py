@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from mien.wording import decimal
+
 NARROW = 460
 """Width up to which a single panel has its caption beside it, units."""
 
@@ -50,7 +52,7 @@ class Column:
             return value.text
         if value is None or (isinstance(value, float) and not math.isfinite(value)):
             return "–"
-        return value if isinstance(value, str) else format(value, self.form)
+        return value if isinstance(value, str) else decimal(value, self.form)
 
 
 @dataclass(frozen=True)

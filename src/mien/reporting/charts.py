@@ -132,7 +132,7 @@ def bars(rows: Sequence[Bar], label: str, width: int = 360, mark: float = float(
         for place, row, end in zip(places, rows, ends, strict=True):
             if np.isfinite(row.low):
                 axes.plot([row.low, row.high], [place, place], color=paint("ink"), linewidth=1.3)
-            text = f"{row.value:.3f}" if np.isfinite(row.value) else "–"
+            text = f"{row.value:z.3f}" if np.isfinite(row.value) else "–"
             axes.text(end + 0.02 * most, float(place), text, va="center", fontsize=9, color=paint("soft"))
         if np.isfinite(mark):
             axes.axvline(mark, color=paint("ink"), linewidth=1.1, dashes=(4, 3))
@@ -231,7 +231,9 @@ def memberships(rows: Sequence[Bar], members: Sequence[frozenset[str]], names: S
             if np.isfinite(row.low):
                 top.plot([place, place], [row.low, row.high], color=paint("ink"), linewidth=1.3)
             end = float(np.nanmax([row.value, row.high, 0.0]))
-            top.text(float(place), end, f"{row.value:.2f}", ha="center", va="bottom", fontsize=8.5, color=paint("soft"))
+            top.text(
+                float(place), end, f"{row.value:z.2f}", ha="center", va="bottom", fontsize=8.5, color=paint("soft")
+            )
         top.set_ylabel(label)
         top.margins(y=0.12)
         for place, inside in enumerate(members):

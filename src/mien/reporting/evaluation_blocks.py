@@ -1,7 +1,6 @@
 """Figures and tables of an evaluation: agreement, calibration, subsets, robustness, largest errors."""
 
 import itertools
-import re
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,9 @@ from mien.reporting.blocks import Column, Figure, Key, Prose, Row, Table
 from mien.reporting.charts import FEW, Bar, Line, bars, calibrated, calibration, lines, memberships, scatter
 from mien.reporting.drawing import series
 from mien.reporting.rundata import Array, Run, matrix
-from mien.reporting.wording import between, number, plural
+from mien.reporting.wording import between, number
 from mien.subsets import modalities_of
+from mien.wording import kind_of, plural
 
 MAX_CLIPS = 20
 """Clips in the table of largest errors."""
@@ -50,8 +50,14 @@ def result_figure(evaluation: Evaluation) -> list[Figure]:
     """r by emotion with its interval."""
     rows = [Bar(t.target, t.r.value, t.r.low, t.r.high, series(e)) for e, t in enumerate(evaluation.targets)]
     known = sorted((t for t in evaluation.targets if np.isfinite(t.r.value)), key=lambda t: -t.r.value)
-    alt = "; ".join(f"{t.target} {t.r.value:.3f} ({between(t.r).text})" for t in known) or "undefined"
-    columns = [Column("emotion"), Column("r", ".4f"), Column("low", ".4f"), Column("high", ".4f"), Column("rated", ",")]
+    alt = "; ".join(f"{t.target} {number(t.r.value)} ({between(t.r).text})" for t in known) or "undefined"
+    columns = [
+        Column("emotion"),
+        Column("r", ".4f"),
+        Column("low", ".4f"),
+        Column("high", ".4f"),
+        Column("rated", ","),
+    ]
     numbers = [(b.name, b.value, b.low, b.high, t.rated) for b, t in zip(rows, evaluation.targets, strict=True)]
     table = Table("r-numbers", "r by emotion", columns, numbers)
     caption = f"Bars are r of the mean over all models; lines are 95 % intervals over {evaluation.resampled}."
@@ -140,12 +146,12 @@ def coverage(evaluation: Evaluation) -> list[Figure]:
     ]
     counts = _counts(evaluation)
     numbers = [(n, f, found.level, w, *counts) for n, f, w in zip(names, found.found, found.width, strict=True)]
-    note = f" {found.calibration_clips:,} of these clips calibrated the intervals, which is no test of them."
+    own = evaluation.coverage_note
     return [
         Figure(
             "coverage", "Coverage of the prediction intervals",
             f"Share of ratings inside the {found.level:.0%} interval of their prediction. Dashed: the target."
-            f"{note if found.calibration_clips else ''}",
+            f"{f' {own[0].upper()}{own[1:]}.' if own else ''}",
             "Coverage: " + "; ".join(f"{n} {number(f)}" for n, f in zip(names, found.found, strict=True)) + ".",
             [bars(rows, "coverage", mark=found.level)],
             Table("coverage-numbers", "Coverage and width of the intervals", columns, numbers),
@@ -205,8 +211,8 @@ def robustness(evaluation: Evaluation) -> list[Figure]:
         Figure(
             "missing", "Robustness to missing modalities",
             "Mean r over all clips of the split when one modality is removed from a random share of them.",
-            f"{worst.capitalize()} matters most: {fall[worst]:+.3f} when it is removed from every clip; "
-            + ", ".join(f"{name} {value:+.3f}" for name, value in fall.items() if name != worst) + ".",
+            f"{worst.capitalize()} matters most: {number(fall[worst], '+.3f')} when it is removed from every clip; "
+            + ", ".join(f"{name} {number(value, '+.3f')}" for name, value in fall.items() if name != worst) + ".",
             [lines(evaluation.shares, curves, "", labels, 400, 270, span, dots=True, share=True)],
             Table("missing-numbers", "Mean r by share of clips without a modality", columns,
                   [(name, *map(float, r), *_counts(evaluation)) for name, r in evaluation.missing.items()]), keys,
@@ -223,7 +229,7 @@ def missing(evaluation: Evaluation, whole: bool) -> list[Any]:
     for clip, text in zip(evaluation.table["clip"].to_pylist(), evaluation.table["absent"].to_pylist(), strict=True):
         for part in filter(None, text.split("; ")):
             modality, _, reason = part.partition(": ")
-            kind = (modality, re.sub(r"\d+", "…", reason))  # "no face in 40 frames" is one reason with another number
+            kind = (modality, kind_of(reason))  # "no face in 40 frames" is one reason with another number
             clips.setdefault(kind, []).append(clip)
             wording.setdefault(kind, set()).add(reason)
     if not clips:

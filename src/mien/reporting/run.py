@@ -26,11 +26,15 @@ from mien.reporting.evaluation_blocks import (
 from mien.reporting.evaluation_blocks import worst as largest_errors
 from mien.reporting.rundata import Run, evaluation_of
 from mien.reporting.training_blocks import curves
-from mien.reporting.wording import between, listed, number, plural
+from mien.reporting.wording import between, listed, number
 from mien.storage.files import sha256_of
+from mien.wording import plural
 
-OPTIMISM = "The best epoch was chosen on the run's validation clips, so r on them is slightly optimistic."
-INNER = "An inner split of the training clips chose the best epochs and calibrated the prediction intervals."
+OPTIMISM = (
+    "The best epoch was chosen, and scores were calibrated, on the run's validation clips, so r and errors on them are "
+    "slightly optimistic."
+)
+INNER = "An inner split of the training clips chose the best epochs and calibrated scores and intervals."
 REFIT = (
     "After that, the model was trained again on all rated clips, validation clips included. {which}; no clip of "
     "this data is left to measure the model in use."
@@ -208,6 +212,7 @@ def record(run: Run, settings: Mapping[str, Any]) -> list[Any]:
         *_inner_facts(split.get("inner")),
         ("weights of the backbones", _weights_text(settings["weights"])),
         *(("encoder from another run", origin_text(*one)) for one in origins_in(run.provenance).items()),
+        ("scores", _calibration(run)),
         ("prediction intervals", _intervals(run)),
         ("machine", f"{made['machine']}, {made['gpu'] or 'no GPU'}, Python {made['python']}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in made["versions"].items())),
@@ -242,6 +247,19 @@ def _intervals(run: Run) -> str:
         f"{made['level']:.0%}, calibrated on {plural(made['clips'], 'clip')} ({made['calibrated_on']})"
         if made
         else "none"
+    )
+
+
+def _calibration(run: Run) -> str:
+    """How outputs became scores: by which maps, fitted on what."""
+    made = run.provenance.get("calibration")
+    if not made:
+        return "outputs of the model as they are"
+    slopes = sorted(made["slopes"].values())
+    kept = f"; {made['kept']} of {made['maps']} maps are not their own" if made["kept"] else ""
+    return (
+        f"expected ratings: least squares on {plural(made['clips'], 'clip')} ({made['calibrated_on']}), slopes "
+        f"{slopes[0]:.2f} to {slopes[-1]:.2f}{kept}"
     )
 
 

@@ -25,9 +25,10 @@ from mien.reporting.scores_blocks import (
 )
 from mien.reporting.sparklines import MAX_CLIPS, Sparklines, height, spark_of
 from mien.reporting.videos import Videos
-from mien.reporting.wording import listed, plural
+from mien.reporting.wording import listed
 from mien.scores.document import ClipNote, ScoresDocument
 from mien.storage.documents import or_nan
+from mien.wording import plural
 
 MAX_PLAYER_CLIPS = 200
 """Clips in the player, at most."""
@@ -186,7 +187,7 @@ def _one_clip(scored: ScoresDocument) -> Section:
     strongest = max(((score, name) for name, score, *_ in rows if score is not None), default=(0.0, "undefined"))
     figure = Figure(
         "scores", "Scores of the whole clip", "Bars are scores, thin lines their intervals.",
-        f"The highest is {strongest[1]} with {strongest[0]:.3f}.", [charts.bars(bars, "score")],
+        f"The highest is {strongest[1]} with {strongest[0]:z.3f}.", [charts.bars(bars, "score")],
         Table("scores-table", "Scores of the clip", columns, rows),
     )  # fmt: skip
     return Section("clips", "Scores", "", [figure])
@@ -227,7 +228,7 @@ def _faces(clip: ClipNote) -> tuple[int | None, float | None]:
 
 def _interval(clip: ClipNote, target: str) -> TableCell | None:
     low, high = clip.lower.get(target), clip.upper.get(target)
-    return None if low is None or high is None else TableCell(f"{low:.2f} to {high:.2f}".replace("-", "−"), low)
+    return None if low is None or high is None else TableCell(f"{low:z.2f} to {high:z.2f}".replace("-", "−"), low)
 
 
 def _sparklines(keys: Sequence[Key], players: Sequence[Player], scale: tuple[float, float]) -> list[Section]:

@@ -1,6 +1,5 @@
 """Sections about scored clips: score distribution, contributions, missing modalities, notes on files, provenance."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -12,6 +11,7 @@ from mien.reporting.blocks import Column, Facts, Figure, Key, Section, Table
 from mien.reporting.player import Player
 from mien.scores.document import ClipNote, ScoresDocument
 from mien.scores.provenance import training_data
+from mien.wording import by_kind, kind_of
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def missing(scored: ScoresDocument) -> list[Section]:
     counts: dict[tuple[str, str], tuple[int, str]] = {}
     for clip in done:
         for name, reason in clip.absent.items():
-            kind = (name, _kind(reason))
+            kind = (name, kind_of(reason))
             count, first = counts.get(kind, (0, f"{clip.clip}: {reason}"))
             counts[kind] = (count + 1, first)
     rows = [(name, reason, count, count / len(done), first) for (name, reason), (count, first) in counts.items()]
@@ -134,17 +134,11 @@ def file_notes(scored: ScoresDocument) -> list[Section]:
     each = [(clip.clip, note) for clip in scored.clips for note in clip.notes]
     if not each:
         return []
-    kinds: dict[str, list[tuple[str, str]]] = {}
-    for clip, note in each:
-        kinds.setdefault(_kind(note), []).append((clip, note))
-    rows = [
-        (found[0][1] if len(found) == 1 else kind, len({clip for clip, _ in found}), found[0][0])
-        for kind, found in sorted(kinds.items(), key=lambda item: -len(item[1]))
-    ]
-    by_kind = Table("notes", "Notes, by kind", [Column("note"), Column("clips", ","), Column("first")], rows)
+    rows = [(kind.text, len(kind.clips), kind.clips[0]) for kind in by_kind(each)]
+    counted = Table("notes", "Notes, by kind", [Column("note"), Column("clips", ","), Column("first")], rows)
     by_clip = Table("notes-by-clip", "Notes, by clip", [Column("clip"), Column("note")], each)
     folded = [Collapsible(by_clip.caption, by_clip)] if len(scored.clips) > 1 else []
-    return [Section("files", "Notes on the clips", "", [by_kind, *folded])]
+    return [Section("files", "Notes on the clips", "", [counted, *folded])]
 
 
 def provenance(scored: ScoresDocument) -> Section:
@@ -171,12 +165,3 @@ def provenance(scored: ScoresDocument) -> Section:
 def is_incomplete(clip: ClipNote) -> bool:
     """Whether a scored clip lacks a modality."""
     return clip.error is None and bool(clip.absent)
-
-
-def _kind(reason: str) -> str:
-    """A reason without its numbers, for counting.
-
-    >>> _kind("no face in 28 of 30 frames")
-    'no face in … of … frames'
-    """
-    return re.sub(r"\d+(\.\d+)?", "…", reason)

@@ -93,4 +93,4 @@ def _bar(score: float | None, left: float, width: float, scale: tuple[float, flo
 
 
 def _signed(score: float) -> str:
-    return f"{score:.2f}".replace("-", "−")
+    return f"{score:z.2f}".replace("-", "−")

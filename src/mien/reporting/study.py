@@ -118,6 +118,7 @@ def _forest(caption: str, numbers: Mapping[str, Any]) -> Figure:
     table = Table("forest-numbers", caption, columns,
                   [(row["name"], *row["clips"], *row["seeds"], verdict(row["verdict"])) for row in rows])  # fmt: skip
     note = "Difference of mean r. Thick: 95 % interval over seeds. Thin line and dot: over clips, by resampling people."
+    note += _basis(numbers)
     keys = [Key(verdict(word), word) for word, names in counted.items() if names]
     return Figure("forest", caption, note, f"{summary}.", [forest(effects, "difference of mean r")], table, keys)
 
@@ -148,8 +149,9 @@ def _subsets(caption: str, numbers: Mapping[str, Any]) -> Figure:
     singles = ", ".join(f"{bar.name} {number(bar.value)}" for bar in rows if " + " not in bar.name)
     columns = [Column("modalities"), *(Column(name, ".4f") for name in ("mean r", "low", "high"))]
     table = Table("subsets-numbers", "Mean r by modalities", columns, [(b.name, b.value, b.low, b.high) for b in rows])
+    note = f"{caption}. Each bar is a model trained on these modalities.{_basis(numbers)}"
     return Figure(
-        "subsets", "Mean r by modalities", f"{caption}. Each bar is a model trained on these modalities.",
+        "subsets", "Mean r by modalities", note,
         f"Best with {rows[0].name} ({number(rows[0].value)}). Alone: {singles or 'not trained'}.",
         [memberships(rows, members, numbers["names"], "mean r")], table,
     )  # fmt: skip
@@ -171,7 +173,7 @@ def _missing(caption: str, numbers: Mapping[str, Any]) -> Figure:
     columns = [Column("cell"), Column("modality removed"), *(Column(f"from {share:.0%}", ".4f") for share in shares)]
     table = Table("missing-numbers", caption, columns, [(row["cell"], row["modality"], *row["r"]) for row in rows])
     return Figure(
-        "missing", "When a modality is missing", f"{caption}.",
+        "missing", "When a modality is missing", f"{caption}.{_basis(numbers)}",
         f"Change of mean r when it is removed from every clip, over {len(cells)} cells: {'; '.join(falls)}.",
         panels, table,
         [Key(cell, *style[cell]) for cell in cells],
@@ -207,6 +209,11 @@ def _leading(text: str) -> float:
     """
     found = NUMBER.match(text)
     return float(found[0].replace("−", "-")) if found else float("nan")
+
+
+def _basis(numbers: Mapping[str, Any]) -> str:
+    """What a chart is based on; empty in a study of an earlier version."""
+    return f" {numbers['n']}." if "n" in numbers else ""
 
 
 def _ends(values: Sequence[float | None]) -> tuple[float, float]:

@@ -18,9 +18,9 @@ from mien.errors import DataError, MediaError
 from mien.media.browser_support import TYPES, media_type
 from mien.media.convert import SUFFIXES, convert
 from mien.media.decoder import DecoderClient
-from mien.reporting.wording import plural
 from mien.scores.document import ClipNote
 from mien.storage.files import key_of, read_bytes_checked
+from mien.wording import plural
 
 LARGEST = 400_000_000
 """Bytes of embedded videos in a page, at most; browsers fail at texts that are not much longer."""
@@ -190,8 +190,8 @@ def _embedded(found: dict[Path, Video]) -> tuple[Video, ...]:
     size = sum(path.stat().st_size for path in found)
     if size > LARGEST:
         raise DataError(
-            f"{len(found)} videos of {size / 1e6:,.0f} MB in all, but a page holds {LARGEST / 1e6:.0f} MB at most; "
-            "without --embed, the page links to them"
+            f"{plural(len(found), 'video')} of {size / 1e6:,.0f} MB in all, but a page holds at most "
+            f"{LARGEST / 1e6:.0f} MB; without --embed, the page links to them"
         )
     return tuple(
         Video(video.id, video.name, video.media, embedded=base64.b64encode(read_bytes_checked(path, LARGEST)).decode())

@@ -6,6 +6,7 @@ import numpy as np
 
 from mien.metrics import Interval
 from mien.reporting.blocks import TableCell
+from mien.wording import decimal
 
 
 def slug(text: str) -> str:
@@ -21,7 +22,7 @@ def between(found: Interval, form: str = ".3f") -> TableCell:
     """Both ends of an interval, sorted by the lower one; a dash if undefined."""
     if not np.isfinite(found.low):
         return TableCell("–")
-    return TableCell(f"{found.low:{form}} to {found.high:{form}}", found.low)
+    return TableCell(f"{decimal(found.low, form)} to {decimal(found.high, form)}", found.low)
 
 
 def number(value: float, form: str = ".3f") -> str:
@@ -30,16 +31,7 @@ def number(value: float, form: str = ".3f") -> str:
     >>> number(0.12345), number(float("nan"))
     ('0.123', 'undefined')
     """
-    return f"{value:{form}}" if np.isfinite(value) else "undefined"
-
-
-def plural(count: int, thing: str) -> str:
-    """A count with its noun.
-
-    >>> plural(1, "clip"), plural(4588, "clip")
-    ('1 clip', '4,588 clips')
-    """
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+    return decimal(value, form) if np.isfinite(value) else "undefined"
 
 
 def listed(names: list[str]) -> str:

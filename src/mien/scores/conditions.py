@@ -16,6 +16,7 @@ from mien.data.rows import read_table
 from mien.errors import DataError
 from mien.scores.document import read_document
 from mien.scores.people import ScoredClips
+from mien.wording import plural
 
 CLIP, PARTICIPANT, ERROR = "clip", "participant", "error"
 _ENDS = (" lower", " upper")
@@ -95,8 +96,12 @@ def _about(file: Path, by: str, clips: list[str]) -> tuple[dict[str, Row], list[
     unmatched = [clip for clip in clips if not match[clip]]
     unscored = sorted(set(known) - set(match.values()))
     notes = table.missing_note((by, PARTICIPANT))
-    notes += [f"{len(unmatched)} scored clips are not in {file.name} (first: {unmatched[0]})"] if unmatched else []
-    notes += [f"{len(unscored)} clips of {file.name} have no scores (first: {unscored[0]})"] if unscored else []
+    notes += (
+        [f"{plural(len(unmatched), 'scored clip')} not in {file.name} (first: {unmatched[0]})"] if unmatched else []
+    )
+    notes += (
+        [f"{plural(len(unscored), 'clip')} of {file.name} without scores (first: {unscored[0]})"] if unscored else []
+    )
     return {clip: known[name] for clip, name in match.items() if name}, notes
 
 

@@ -40,6 +40,8 @@ class TrainingDataNote(_Part):
     """Number of training clips; null if unknown."""
     synthetic: bool | None
     """Whether some of the people in it are synthetic (``mien synth``); null if unknown."""
+    label_scale: float | None = None
+    """The factor that its ratings were divided by (``--label-scale``); null if unknown."""
 
 
 class ModelNote(_Part):

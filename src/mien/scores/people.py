@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.errors import DataError
+from mien.wording import plural
 
 Array = npt.NDArray[np.float64]
 
@@ -84,7 +85,8 @@ def unknown_participants(scored: ScoredClips, included: Sequence[int]) -> list[s
     unknown = [scored.clips[place] for place in included if scored.participants[place] is None]
     if not unknown:
         return []
-    return [f"{len(unknown)} clips have no participant; each counts as a separate person (first: {unknown[0]})"]
+    count = plural(len(unknown), "clip")
+    return [f"{count} without a participant; each counts as a separate person (first: {unknown[0]})"]
 
 
 def cells_of(scored: ScoredClips, included: Sequence[int], baseline: str | None) -> Cells:
@@ -126,4 +128,6 @@ def less_baseline(cells: Cells, baseline: str) -> tuple[Cells, list[str]]:
     if not without:
         return kept, []
     named = ", ".join(without[:10]) + (" …" if len(without) > 10 else "")
-    return kept, [f"{len(without)} people have no clip in the baseline {baseline!r} and are excluded: {named}"]
+    return kept, [
+        f"{plural(len(without), 'person', 'people')} without a clip in the baseline {baseline!r}, excluded: {named}"
+    ]

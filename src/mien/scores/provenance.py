@@ -3,6 +3,7 @@
 from typing import Any
 
 from mien.scores.document import ModelNote, ScoresDocument
+from mien.wording import plural
 
 
 def provenance_line(scored: ScoresDocument) -> str:
@@ -29,7 +30,8 @@ def training_data(model: ModelNote) -> str:
     data = model.trained_on
     if data is None:
         return ""
-    about = [f"{data.clips:,} clips"] if data.clips is not None else []
+    about = [plural(data.clips, "clip")] if data.clips is not None else []
+    about += [f"ratings divided by {data.label_scale:g}"] if data.label_scale not in (None, 1) else []
     about += ["synthetic"] if data.synthetic else []
     return f"trained on {data.name}" + (f" ({', '.join(about)})" if about else "")
 

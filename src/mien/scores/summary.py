@@ -34,6 +34,7 @@ from mien.scores.people import (
     less_baseline,
     unknown_participants,
 )
+from mien.wording import plural
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def _few_people(rows: Sequence[GroupMean | Contrast]) -> list[str]:
     if not few:
         return []
     reason = f"with fewer than {FEWEST} people in a condition neither is reliable"
-    return [f"{few} of {len(rows)} rows have no interval and no p: {reason}"]
+    return [f"no interval and no p in {few} of {plural(len(rows), 'row')}: {reason}"]
 
 
 def _interval_of(row: GroupMean | Contrast) -> Interval:

@@ -3,6 +3,7 @@
 ``mien.reporting`` draws them. The name of a chart is that of its SVG file.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from mien.storage.documents import plain
 from mien.study.learning_curve import learning_curve
 from mien.study.results import DRAWS, CellResult, Difference, Results
 from mien.study.wording import changed
+from mien.wording import plural
 
 MAX_ROWS = 45
 """Differences in the forest plot, at most."""
@@ -30,7 +32,16 @@ def charts(results: Results) -> list[Chart]:
     made = []
     if rows := one_step(results):
         caption = f"Differences from the reference ({results.plan.reference.name})"
-        made.append(Chart("forest.svg", caption, {"rows": [_effect(row) for row in rows]}))
+        made.append(
+            Chart(
+                "forest.svg",
+                caption,
+                {
+                    "n": _basis(results, [results.outcome(row.cell) for row in rows]),
+                    "rows": [_effect(row) for row in rows],
+                },
+            )
+        )
     if points := learning_curve(results):
         caption = "Mean r against the number of training clips, over seeds and draws, with 95 % intervals over draws"
         numbers = [{"series": p.series, "clips": p.clips, "draws": p.draws, "r": _ends(p.r)} for p in points]
@@ -39,7 +50,7 @@ def charts(results: Results) -> list[Chart]:
         caption = "Mean r by modalities, with 95 % intervals; the dots below a bar are its modalities"
         numbers = [{"modalities": [*o.cell.settings.modalities], "r": _ends(o.ensemble)} for o in found]
         names = [*results.plan.reference.settings.modalities]
-        made.append(Chart("subsets.svg", caption, {"names": names, "rows": numbers}))
+        made.append(Chart("subsets.svg", caption, {"n": _basis(results, found), "names": names, "rows": numbers}))
     if curves := [outcome for outcome in nearby(results) if outcome.missing]:
         caption = "Mean r of the mean over seeds when a share of the clips loses a modality"
         numbers = [
@@ -47,7 +58,11 @@ def charts(results: Results) -> list[Chart]:
             for outcome in curves
             for name, r in outcome.missing.items()
         ]
-        made.append(Chart("missing.svg", caption, {"shares": [*curves[0].shares], "rows": numbers}))
+        made.append(
+            Chart(
+                "missing.svg", caption, {"n": _basis(results, curves), "shares": [*curves[0].shares], "rows": numbers}
+            )
+        )
     return made
 
 
@@ -78,6 +93,17 @@ def subsets(results: Results) -> list[CellResult]:
         if not outcome.failed and labels.pop("modalities", None) and labels == home:
             found.append(outcome)
     return sorted(found, key=lambda outcome: -outcome.ensemble.value)
+
+
+def _basis(results: Results, outcomes: Sequence[CellResult]) -> str:
+    """How many clips, participants and seeds are behind a chart."""
+    clips = sorted({outcome.clips for outcome in outcomes})
+    most = plural(clips[-1], "validation clip")
+    counted = most if len(clips) == 1 else f"{clips[0]:,} to {most}"
+    people = {outcome.participants for outcome in outcomes}
+    who = next(iter(people)) if len(people) == 1 else None
+    of = f" of {plural(who, 'participant')}" if who else ""
+    return f"{counted}{of}, {plural(len(results.plan.reference.settings.seeds), 'seed')}"
 
 
 def _effect(d: Difference) -> dict[str, Any]:

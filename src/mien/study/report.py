@@ -19,6 +19,7 @@ from mien.study.learning_curve import Point, learning_curve
 from mien.study.results import DRAWS, SIZES, CellResult, Difference, Results, results_table
 from mien.study.reviewer_questions import Answer
 from mien.study.wording import changed, ends, instead_of, spread
+from mien.wording import plural
 
 Row = Sequence[str]
 
@@ -108,10 +109,11 @@ def compose(results: Results, answers: list[Answer]) -> Report:
 
 def _about(results: Results) -> list[str]:
     plan, (train, valid) = results.plan, results.clips
+    seeds = plural(len(plan.reference.settings.seeds), "seed")
     seconds = sum(outcome.seconds for outcome in results.outcomes if not outcome.failed)
     paragraphs = [
-        f"{len(plan.cells)} cells ({', '.join(plan.axes)}), {len(plan.reference.settings.seeds)} seeds each, trained "
-        f"on {train:,} clips{_of(results.participants, 0)} and evaluated on {valid:,}{_of(results.participants, 1)}; "
+        f"{plural(len(plan.cells), 'cell')} ({', '.join(plan.axes)}), {seeds} each, trained on {plural(train, 'clip')}"
+        f"{_of(results.participants, 0)} and evaluated on {valid:,}{_of(results.participants, 1)}; "
         f"{seconds / 60:.0f} minutes of computing. r is Pearson's over the whole split, averaged over "
         f"{len(results.targets)} emotions. ± is the standard deviation over seeds; intervals are 95 %, over clips by "
         f"resampling {results.people} 10,000 times. q is p corrected for all differences on the same axis."
@@ -125,7 +127,7 @@ def _about(results: Results) -> list[str]:
 
 
 def _of(participants: tuple[int, int] | None, part: int) -> str:
-    return f" of {participants[part]:,} participants" if participants else ""
+    return f" of {plural(participants[part], 'participant')}" if participants else ""
 
 
 def statements(results: Results) -> list[str]:
@@ -157,16 +159,16 @@ def openings(results: Results) -> list[str]:
     rows = [d for d in one_step(results) if d.verdict == "open"]
     if not rows:
         return []
-    named = (f"{changed(d)} ({d.clips.value:+.4f} {ends(d.clips)})" for d in rows)
+    named = (f"{changed(d)} ({d.clips.value:+z.4f} {ends(d.clips)})" for d in rows)
     return [f"Inconclusive, with these seeds and clips: {'; '.join(named)}."]
 
 
 def _sentence(d: Difference, results: Results) -> str:
     most = int(np.nanargmax(np.abs(d.emotions)))
     return (
-        f"{instead_of(d)}: {d.seeds.value:+.4f} {ends(d.seeds)} over seeds, "
-        f"{d.clips.value:+.4f} {ends(d.clips)} over clips (q = {d.q:.2g}), {d.verdict}; most on "
-        f"{results.targets[most]} ({d.emotions[most]:+.3f})."
+        f"{instead_of(d)}: {d.seeds.value:+z.4f} {ends(d.seeds)} over seeds, "
+        f"{d.clips.value:+z.4f} {ends(d.clips)} over clips (q = {d.q:.2g}), {d.verdict}; most on "
+        f"{results.targets[most]} ({d.emotions[most]:+z.3f})."
     )
 
 
@@ -185,8 +187,8 @@ def cells_table(results: Results) -> tuple[Row, list[Row]]:
             continue
         d = against.get(outcome.cell.labels)
         compared = _compared(d) if d else ("", "", "", "reference")
-        ensemble = f"{outcome.ensemble.value:.4f} {ends(outcome.ensemble)}"
-        by_emotion = [f"{value:.3f}" for value in outcome.r.mean(0)]
+        ensemble = f"{outcome.ensemble.value:z.4f} {ends(outcome.ensemble)}"
+        by_emotion = [f"{value:z.3f}" for value in outcome.r.mean(0)]
         rows.append(
             (*labels, spread(outcome), ensemble, *compared, *_counts(outcome), *by_emotion, f"{outcome.seconds:.0f}")
         )
@@ -215,7 +217,7 @@ def steps_table(results: Results, axis: str) -> tuple[Row, list[Row]]:
               "participants", *results.targets)  # fmt: skip
     rows: list[Row] = [
         (*(label for _, label in d.cell.labels), *_compared(d), *_counts(results.outcome(d.cell)),
-         *(f"{value:+.3f}" for value in d.emotions))
+         *(f"{value:+z.3f}" for value in d.emotions))
         for d in results.steps[axis]
     ]  # fmt: skip
     return header, rows
@@ -228,6 +230,6 @@ def _counts(outcome: CellResult) -> tuple[str, str]:
 
 def _compared(d: Difference) -> tuple[str, str, str, str]:
     return (
-        f"{d.seeds.value:+.4f} {ends(d.seeds)}", f"{d.clips.value:+.4f} {ends(d.clips)}",
+        f"{d.seeds.value:+z.4f} {ends(d.seeds)}", f"{d.clips.value:+z.4f} {ends(d.clips)}",
         "" if math.isnan(d.q) else f"{d.q:.2g}", d.verdict,
     )  # fmt: skip

@@ -15,6 +15,7 @@ from mien.storage.files import key_of
 from mien.study.plan import Cell
 from mien.study.results import Difference, Results
 from mien.study.wording import ends, instead_of, spread
+from mien.wording import plural
 
 NOT_ASKED = "Not part of this study."
 
@@ -80,7 +81,7 @@ def _compared(results: Results, asked_for: PairFilter) -> str:
         return sentence
     counts = ", ".join(f"{word} in {sum(d.verdict == word for d in pairs)}" for word in ("better", "worse", "open"))
     differences = [d.seeds.value for d in pairs]
-    extent = f"from {min(differences):+.4f} to {max(differences):+.4f} over seeds"
+    extent = f"from {min(differences):+z.4f} to {max(differences):+z.4f} over seeds"
     return f"{sentence} Over {len(pairs)} pairs, all else equal: {counts}; {extent}."
 
 
@@ -88,7 +89,7 @@ def _both(d: Difference) -> str:
     q = d.q
     corrected = "" if math.isnan(q) else f" (q = {q:.2g})"
     return (
-        f"{d.seeds.value:+.4f} {ends(d.seeds)} over seeds, {d.clips.value:+.4f} {ends(d.clips)} over clips{corrected}"
+        f"{d.seeds.value:+z.4f} {ends(d.seeds)} over seeds, {d.clips.value:+z.4f} {ends(d.clips)} over clips{corrected}"
     )
 
 
@@ -103,7 +104,7 @@ def _alone(results: Results) -> str:
         return NOT_ASKED
     lines = [
         f"{o.cell.settings.modalities[0]} {spread(o)} ("
-        + ", ".join(f"{name} {value:.3f}" for name, value in zip(results.targets, np.mean(o.r, 0), strict=True)) + ")"
+        + ", ".join(f"{name} {value:z.3f}" for name, value in zip(results.targets, np.mean(o.r, 0), strict=True)) + ")"
         for o in sorted(found, key=lambda o: -o.ensemble.value)
     ]  # fmt: skip
     return "; ".join(lines) + "."
@@ -114,11 +115,12 @@ def _split(results: Results, split: Split) -> str:
         return "The split is varied in this study; split.json has that of the reference."
     people = "participants are unknown"
     if split.participants is not None:
-        people = f"{split.participants[0]} and {split.participants[1]} participants, {len(split.shared)} on both sides"
+        other = plural(split.participants[1], "participant")
+        people = f"{split.participants[0]} and {other}, {len(split.shared)} on both sides"
     sides = ([clip.id for clip in side] for side in (split.train, split.valid))
     return (
-        f"{split.rule}: {len(split.train)} clips for training, {len(split.valid)} for validation, none on both sides; "
-        f"{people}. split.json names every clip; the key of both lists is {key_of(*sides)}."
+        f"{split.rule}: {plural(len(split.train), 'clip')} for training, {len(split.valid)} for validation, none on "
+        f"both sides; {people}. split.json names every clip; the key of both lists is {key_of(*sides)}."
     )
 
 

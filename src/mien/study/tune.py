@@ -29,6 +29,7 @@ from mien.storage.exclusive import exclusive_writer
 from mien.storage.files import MALFORMED, as_written, atomic_file, key_of, open_regular, read_json, write_json
 from mien.study.cells import CellBatch, StudyContext, check_out
 from mien.study.plan import Cell
+from mien.wording import plural
 
 _LOG = "trials.log"
 
@@ -178,7 +179,9 @@ class Search:
         split = self.space.split.model_dump(mode="json", exclude_defaults=True)
         values = settings.model_dump(mode="json", exclude={"split"}) | ({"split": split} if split else {})
         kept = "the split of the search's base" if split else "no split: that of the data is used"
-        note = f"# The best of {len(self.done)} trials on an inner split of the training clips. It has {kept}.\n"
+        note = (
+            f"# The best of {plural(len(self.done), 'trial')} on an inner split of the training clips. It has {kept}.\n"
+        )
         return note + yaml.safe_dump(values, sort_keys=False)
 
 

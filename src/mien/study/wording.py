@@ -12,7 +12,7 @@ def spread(outcome: CellResult) -> str:
     """Mean r over seeds ± standard deviation over seeds."""
     mean = float(mean_defined(outcome.mean_r))
     deviation = f"{np.nanstd(outcome.mean_r, ddof=1):.4f}" if len(outcome.r) > 1 else "–"
-    return f"{mean:.4f} ± {deviation}"
+    return f"{mean:z.4f} ± {deviation}"
 
 
 def ends(interval: Interval) -> str:
@@ -21,7 +21,7 @@ def ends(interval: Interval) -> str:
     >>> ends(Interval(0.5, 0.4, 0.6))
     '[0.4000, 0.6000]'
     """
-    return "" if math.isnan(interval.low) else f"[{interval.low:.4f}, {interval.high:.4f}]"
+    return "" if math.isnan(interval.low) else f"[{interval.low:z.4f}, {interval.high:z.4f}]"
 
 
 def changed(difference: Difference) -> str:

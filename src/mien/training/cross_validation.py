@@ -33,6 +33,7 @@ from mien.training.pooled import CrossValidation, fold_folder, level_of, pooled,
 from mien.training.run_state import Log
 from mien.training.stage1 import EpochCallback
 from mien.training.train import train
+from mien.wording import plural
 
 FEWEST_TO_TRAIN = 2
 """Participants that a fold must leave for training, so that they can be divided."""
@@ -159,7 +160,7 @@ def _held_out(manifest: Manifest, nested: Settings, folds: int) -> list[tuple[Cl
 def _notes(manifest: Manifest, settings: Settings, nested: Settings) -> list[str]:
     notes = list(split_clips(manifest, nested.split).notes)
     if tests := [clip.id for clip in manifest.clips if clip.split == "test"]:
-        notes.append(f"{len(tests)} clips of split test left out, first {tests[0]}")
+        notes.append(f"{plural(len(tests), 'clip')} of split test left out, first {tests[0]}")
     if settings.train.refit:
         notes.append("train.refit is left out: every fold is scored by its model before a refit")
     return notes

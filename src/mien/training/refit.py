@@ -1,7 +1,8 @@
 """The refit: both stages again on all rated clips, training and validation, for the epochs and rates chosen before.
 
-The trade-off: no clip is left to measure the refitted model. Its reported r and its intervals are those of the model
-before, which was trained on fewer clips (``docs/decisions/0026-epochs-are-chosen-apart-from-the-report.md``).
+The trade-off: no clip is left to measure the refitted model. Its reported r, its intervals and the maps of its scores
+to ratings are those of the model before, which was trained on fewer clips
+(``docs/decisions/0026-epochs-are-chosen-apart-from-the-report.md``).
 """
 
 from pathlib import Path
@@ -19,7 +20,7 @@ from mien.training.stage2 import train_fusion
 def refit(run: RunState) -> None:
     """Train both stages again on all rated clips, for the epochs and rates chosen; the result is the run's model.
 
-    Its intervals are those of the model before, which was trained on fewer clips.
+    Its intervals and its maps of scores to ratings are those of the model before, which was trained on fewer clips.
     """
     if (run.folder / "model" / "config.json").exists():
         return
@@ -70,6 +71,6 @@ def _plan(selected: Bundle) -> EpochPlan:
 
 def _save_refitted(run: RunState, module: Unimodal | Multimodal, selected: Bundle, folder: Path) -> None:
     bundle = bundle_of(run, module, selected.modalities)
-    bundle.quantiles, bundle.provenance = selected.quantiles, refitted(selected.provenance, run.split)
-    bundle.provenance = {**bundle.provenance, **bundle.layers_record()}
+    bundle.quantiles, bundle.calibration = selected.quantiles, selected.calibration
+    bundle.provenance = {**refitted(selected.provenance, run.split), **bundle.layers_record()}
     save_bundle(bundle, folder)

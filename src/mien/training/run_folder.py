@@ -300,6 +300,7 @@ def provenance(
             "train": len(split.train),
             "valid": len(split.valid),
             **divided,
+            "label_scale": manifest.label_scale,
             "synthetic": count_synthetic((*split.train, *split.valid)) > 0,
             "participants": split.participants,
             "participants_on_both_sides": len(split.shared),

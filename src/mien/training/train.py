@@ -25,12 +25,14 @@ from mien.features.source_files import check_unchanged
 from mien.features.store import Store
 from mien.metrics import mean_defined, pearson
 from mien.model.bundle import Bundle, load_bundle, save_bundle
+from mien.model.calibration import fit
 from mien.model.conformal import calibrate
 from mien.model.encoder_origin import origin_text
 from mien.model.inputs import ClipDataset
 from mien.model.network import Multimodal, variants
 from mien.schema import RATING_SCALE, Manifest
 from mien.storage.files import atomic_file, write_json
+from mien.subsets import all_subsets
 from mien.training.adapt import adapt_all, adapted_modalities, read_jointly
 from mien.training.dips import dip_notes
 from mien.training.encoder_sources import find_sources, keep_sources, source_notes
@@ -42,6 +44,7 @@ from mien.training.schedule import History
 from mien.training.split_data import SplitData
 from mien.training.stage1 import EpochCallback, read_by_encoder, train_encoder
 from mien.training.stage2 import check_head, check_terms, train_fusion
+from mien.wording import plural
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,8 @@ def _stage1(run: RunState, modality: str) -> None:
         clips, chosen = run.data.clips("fit", read), run.data.clips("select", (modality,))
         epoch_log = EpochLog(folder, run.folder / "tensorboard", f"stage1 {modality}")
         models = variants(run.settings, run.settings.stage1)
-        run.log(f"stage 1 {modality}: {int(clips.present(modality).sum())} clips, {len(models)} models at once")
+        counts = f"{plural(int(clips.present(modality).sum()), 'clip')}, {plural(len(models), 'model')}"
+        run.log(f"stage 1 {modality}: {counts} at once")
         context, source = run.context(folder), run.sources.get(modality)
         if source is not None:
             run.log(origin_text(modality, source.origin))
@@ -183,8 +187,9 @@ def _stage1(run: RunState, modality: str) -> None:
             source=None if source is None else source.encoder,
         )  # fmt: skip
         bundle = bundle_of(run, module, (modality,))
+        _calibrate(run, bundle, f"stage 1 {modality}")
         r = {modality: pearson(bundle.score_each(valid), run.labels)}
-        _save(run, bundle, history, folder / "model", r)
+        _save(run, bundle, history, folder / "model", r, ("stage1", f"stage 1 {modality}"))
         remove(context.checkpoint)
     bundle = load_bundle(folder, device=valid.labels.device)
     run.add(modality, bundle, valid)
@@ -210,8 +215,9 @@ def _stage2(run: RunState, r: Mapping[str, npt.NDArray[np.float64]]) -> dict[str
                 sources=run.source_encoders,
             )  # fmt: skip
         bundle = bundle_of(run, module, run.modalities)
-        scores = bundle.score_each(valid)
-        _save(run, bundle, history, folder / "model", {**r, **_fused_r(scores, run.labels)})
+        _calibrate(run, bundle, "stage 2")
+        fused = _fused_r(bundle.score_each(valid), run.labels)
+        _save(run, bundle, history, folder / "model", {**r, **fused}, ("stage2", "stage 2"))
         remove(context.checkpoint)
     bundle = load_bundle(folder, device=valid.labels.device)
     run.add("fused", bundle, valid)
@@ -237,27 +243,47 @@ def _log_groups(run: RunState, clips: ClipDataset) -> None:
     """Log the parameter groups and their learning rates."""
     models = variants(run.settings, run.settings.stage2)
     module = Multimodal(run.data.widths, len(run.manifest.targets), run.settings, models[:1], run.data.layers)
-    run.log(f"stage 2: {len(clips)} clips, {len(models)} models at once, adaptation {run.settings.stage2.adaptation}")
+    counts = f"{plural(len(clips), 'clip')}, {plural(len(models), 'model')}"
+    run.log(f"stage 2: {counts} at once, adaptation {run.settings.stage2.adaptation}")
     for line in describe_groups(module.groups(run.settings.stage2), run.settings.stage2.lr):
         run.log(line)
 
 
-def _save(
-    run: RunState, bundle: Bundle, history: History, folder: Path, r: Mapping[str, npt.NDArray[np.float64]]
-) -> None:
-    """Calibrate the prediction intervals on the clips that chose the epochs, and write the model folder."""
-    level, inner = run.settings.interval_level, run.data.inner
-    chosen, valid = (run.data.clips(side, bundle.modalities) for side in ("select", "valid"))
+def _calibrate(run: RunState, bundle: Bundle, name: str) -> None:
+    """Fit the maps of scores to ratings, and then the intervals, on the clips that chose the epochs."""
+    level, chosen = run.settings.interval_level, run.data.clips("select", bundle.modalities)
+    scores = bundle.score_subsets(chosen, all_subsets(bundle.modalities))
+    fitted = fit(scores, run.data.labels("select"), bundle.present(chosen), bundle.modalities)
+    bundle.calibration = fitted.maps
+    for note in fitted.notes(bundle.targets):
+        run.log(f"{name}: {note}")
     bundle.quantiles = calibrate(bundle, chosen, level)
+    on = {"clips": len(chosen), "calibrated_on": "inner split" if run.data.inner else "validation"}
+    bundle.provenance = {
+        "intervals": {"level": level, **on},
+        "calibration": {**on, **fitted.record(bundle.targets)},
+    }
+
+
+def _save(
+    run: RunState,
+    bundle: Bundle,
+    history: History,
+    folder: Path,
+    r: Mapping[str, npt.NDArray[np.float64]],
+    stage: tuple[str, str],
+) -> None:
+    """Write the model folder of a stage (its folder in the run, its name)."""
+    valid = run.data.clips("valid", bundle.modalities)
     results = results_record(bundle.score_each(valid), run.labels, run.split.valid, run.manifest.targets, r)
-    stage, name = ("stage2", "stage 2") if "fused" in r else ("stage1", f"stage 1 {bundle.modalities[0]}")
     seeds = [model.seed for model in bundle.models]
-    bundle.provenance = provenance(run.manifest, run.split, run.store.fingerprint(), results, inner) | {
-        "intervals": {"level": level, "clips": len(chosen), "calibrated_on": "inner split" if inner else "validation"},
+    bundle.provenance = {
+        **provenance(run.manifest, run.split, run.store.fingerprint(), results, run.data.inner),
+        **bundle.provenance,
         "training": {
             "selected_on": run.settings.train.select,
             **history.plan.record(),
-            "notes": list(dip_notes(name, stage, history, seeds)),
+            "notes": list(dip_notes(stage[1], stage[0], history, seeds)),
         },
         **bundle.layers_record(),
         **run.origins(bundle.modalities),

@@ -18,6 +18,7 @@ from mien.scores.document import ClipNote, ScoresDocument
 from mien.scores.provenance import provenance_line
 from mien.scores.tables import SUFFIXES, check_suffix, write_table
 from mien.storage.files import atomic_file, write_json
+from mien.wording import plural
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,12 +141,11 @@ class FolderFormat(Format):
         failed = [clip for clip in scored.clips if clip.error is not None]
         notes = []
         if failed:
-            notes.append(
-                f"{len(failed)} clips were not scored and have no file (first: {failed[0].clip}: {failed[0].error})"
-            )
+            count, first = plural(len(failed), "clip"), failed[0]
+            notes.append(f"{count} not scored, so without a file (first: {first.clip}: {first.error})")
         if timeless:
             notes.append(
-                f"{len(timeless)} clips have no video or audio, so no times for an annotation file "
+                f"{plural(len(timeless), 'clip')} without video or audio, so without times for an annotation file "
                 f"(first: {timeless[0].clip})"
             )
         return tuple(notes)

@@ -91,7 +91,7 @@ def apart(spans: Sequence[tuple[int, int]], clip: str) -> list[tuple[int, int]]:
 
 def _scored(parts: Sequence[tuple[tuple[int, int], Scores]], target: str) -> tuple[TierInterval, ...]:
     values = [(span, scores.get(target)) for span, scores in parts]
-    return tuple(TierInterval(*span, f"{value:.4f}") for span, value in values if value is not None)
+    return tuple(TierInterval(*span, f"{value:z.4f}") for span, value in values if value is not None)
 
 
 def _word_intervals(clip: ClipNote) -> tuple[TierInterval, ...]:
