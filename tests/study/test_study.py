@@ -78,7 +78,8 @@ def cell_of(plan: Plan, *labels: str) -> Cell:
 def test_every_study_of_the_repository_is_read(file: Path) -> None:
     plan = read_study(file)
     assert len({cell.labels for cell in plan.cells}) == len(plan.cells)
-    assert all(len(cell.settings.seeds) >= 5 for cell in plan.cells)
+    few = 3 if file.stem == "regimes" else 5  # a run per seed, where others train all seeds at once
+    assert all(len(cell.settings.seeds) >= few for cell in plan.cells)
 
 
 def test_the_two_stage_study_has_three_regimes_and_a_baseline_on_all_subsets() -> None:

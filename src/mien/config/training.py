@@ -110,11 +110,11 @@ class FitSettings(Section):
 class AdaptSettings(FitSettings):
     """Training of a backbone's blocks, with an encoder and a head on top that stage 1 then replaces."""
 
-    lr: Positive = 5e-5
+    lr: Positive = 1e-4
     """Learning rate of the highest trained block."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Each lower block has this share of the rate of the one above it."""
-    head_rate: Positive = 20.0
+    head_rate: Positive = 10.0
     """Learning rate of the encoder and the head as a multiple of ``lr``."""
     top_k: Count = 2
     """Blocks that ``backbone.<modality>: top_k`` trains, counted from the last."""

@@ -435,7 +435,7 @@ class Worker:
                 valid = self.context.split(cell.settings).valid
                 clips = bundle.clips(gather_inputs(bundle, self.store, valid))
                 needed = [subset for subset in all_subsets(names) if len(subset) >= len(names) - 1]
-                scores.append(bundle.score_subsets(clips, needed))
+                scores.append({subset: made[0] for subset, made in subset_scores(bundle.module, clips, needed).items()})
                 epochs += bundle.provenance["training"]["epochs"]
             means = {subset: np.mean([one[subset] for one in scores], 0) for subset in scores[0]}
             curves = missing_curves(means, self.split_data(cell.settings).labels("valid"), 0) if len(names) > 1 else {}
