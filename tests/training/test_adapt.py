@@ -304,6 +304,7 @@ def test_backbone_encoders_and_fusion_are_trained_at_once_from_the_pretrained_ba
     more = ("backbone.text=full", "stage2.adaptation=joint", "seeds=[3]", "adapt.epochs=3")
     run = words.train("joint", *more)
     assert not (run / "stage1").exists()
+    assert not list(run.rglob("checkpoint.safetensors"))
     log = [json.loads(line) for line in (run / "adapted" / "joint" / "epochs.jsonl").read_text().splitlines()]
     best = max(log, key=lambda epoch: epoch["mean_r"][0])
     results = json.loads((run / "results.json").read_text())

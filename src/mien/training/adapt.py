@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from mien.compute.device import Compute
-from mien.config import AdaptSettings, Settings, with_changes
+from mien.config import AdaptSettings, Settings, with_changes, with_weights
 from mien.errors import DataError, SettingsError
 from mien.features.block_inputs import BlockInputs, block_inputs, check_inputs
 from mien.features.extract import extract
@@ -140,6 +140,7 @@ def adapt_jointly(run: RunState, names: Sequence[str]) -> None:
     state = {f"model.{name}": tensor.cpu().numpy() for name, tensor in model.state_dict().items()}
     course = {"r": history.r, "factors": history.factors, "best": history.best}
     write_tensors(joint_file(run), state | {f"history.{name}": values for name, values in course.items()})
+    remove(run.context(joint_file(run).parent).checkpoint)
 
 
 def read_jointly(run: RunState) -> tuple[Multimodal, History]:
@@ -281,10 +282,7 @@ def adapt_all(run: RunState) -> None:
         adapt_jointly(run, names)
     for name in names:
         run.adapted[find_modality(name).backbone_role or ""] = adapt(run, name)
-    places = {f"weights.{role}": str(folder.resolve()) for role, folder in run.adapted.items()}
-    run.settings = with_changes(
-        run.settings, {"weights.set": run.settings.backbones.set, **places}, "adapted backbones"
-    )
+    run.settings = with_weights(run.settings, {role: str(file.resolve()) for role, file in run.adapted.items()})
     run.data.stores |= dict.fromkeys(names, _features(run, names))
 
 
