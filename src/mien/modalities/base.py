@@ -175,6 +175,7 @@ def pretrained(kind: str, folder: Path | None, compute: Compute) -> Any:
     assert folder is not None, "a backbone needs weights"
     with transformers() as library:
         library.utils.logging.disable_progress_bar()  # for a file that loads in a second
+        library.utils.logging.set_verbosity_error()  # what matters is checked below
         model, found = getattr(library, kind).from_pretrained(
             folder, dtype=compute.dtype, use_safetensors=True, output_loading_info=True
         )
