@@ -34,7 +34,7 @@ check: setup
 
 test: check
 	$(BIN)/mien weights fetch small
-	$(BIN)/pytest -n 2 --dist loadscope
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadscope --durations 40
 
 soak: setup
 	$(BIN)/mien weights fetch small
