@@ -69,6 +69,17 @@ class Failed:
     reason: str
 
 
+def launched() -> int:
+    """How many processes a launcher such as torchrun started for one training; 1 without a launcher."""
+    told = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    return int(os.environ["WORLD_SIZE"]) if all(name in os.environ for name in told) else 1
+
+
+def follows() -> bool:
+    """Whether this is not the first of several processes that train together."""
+    return launched() > 1 and int(os.environ["RANK"]) > 0
+
+
 def cores() -> int:
     """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

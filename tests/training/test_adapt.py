@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from mien.model.bundle import load_bundle
 from mien.model.inputs import averaged
 from mien.storage.checksums import read_tensors, write_tensors
 from mien.training import train
+from mien.weights import resolve
 from mien.weights.adapted import resolve_adapted
 from tests.features.test_extract import audio_clip
 from tests.modalities.clips import CPU, media
@@ -60,13 +63,13 @@ def words_table(path: Path, ratings: Sequence[float], texts: Sequence[str], trai
 class Words:
     """Eighty sentences, rated by the share of one word, and a sentence of nothing."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *more: str) -> None:
         draw = np.random.default_rng(0)
         self.texts = [sentence(draw) for _ in range(80)]
         ratings = [min(1.0, 3 * text.split().count("love") / len(text.split())) for text in self.texts]
         self.root, self.table = root, words_table(root / "words.csv", ratings, self.texts, 50)
         self.manifest = read_manifest(self.table, targets=["Joy"])
-        list(extract(self.manifest, root / "store", settings("backbone.text=frozen")))
+        list(extract(self.manifest, root / "store", settings("backbone.text=frozen", *more)))
         self.store = Store(root / "store")
 
     def train(self, name: str, *more: str) -> Path:
@@ -124,6 +127,30 @@ def test_a_killed_training_continues_to_the_same_bits(words: Words, full: Path) 
     assert one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
     scored = [score_split(load_bundle(one), words.manifest, words.store, "valid").scores for one in (run, full)]
     assert np.array_equal(*scored)
+
+
+def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
+    backbone = shutil.copytree(resolve("tiny")["text"].path, tmp_path / "backbone")
+    config = json.loads((backbone / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # else each process has its own draws
+    (backbone / "config.json").write_text(json.dumps(config))
+    words = Words(tmp_path, f"weights.text={backbone}")
+    same = ["backbone.text=full", "adapt.dropout=0", "adapt.batch_size=16", "compute.device=cpu"]
+    one, two = words.train("one process", *same), words.root / "two processes"
+    sets = [word for setting in (*QUICK, *same) for word in ("--set", setting)]
+    command = ["train", words.table, "--targets", "Joy", "--features", words.store.root, "--out", two, *sets]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "mien.cli"]
+    done = subprocess.run([sys.executable, *launcher, *command], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("trained in") == 1  # the second process says nothing
+    changed, as_one = (read_tensors(run / "adapted" / "text" / FILE)[0] for run in (two, one))
+    for name, weights in as_one.items():
+        np.testing.assert_allclose(changed[name], weights, atol=2e-4, err_msg=name)  # steps are of 1e-3
+    still = words.train("no process", *same, "adapt.lr=1e-12") / "adapted" / "text" / FILE
+    moved = [np.abs(changed[name] - weights).max() for name, weights in read_tensors(still)[0].items()]
+    assert max(moved) > 4e-3
+    r = [json.loads((run / "results.json").read_text())["r"]["ensemble"][0][0] for run in (one, two)]
+    assert r[1] == pytest.approx(r[0], abs=0.02)
 
 
 def test_a_few_clips_can_be_learnt_by_heart(tmp_path: Path) -> None:

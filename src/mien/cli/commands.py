@@ -13,6 +13,7 @@ from mien import terminal
 from mien.cli import about, data, licences, models, reporting, scoring, summary, tables, weights
 from mien.errors import Interrupted, MienError, SettingsError, escape_control
 from mien.sandbox import deny_network
+from mien.scale import launched
 from mien.storage.files import cache_folder
 
 ONLINE = "weights"
@@ -79,7 +80,7 @@ def run() -> int:
         Path.cwd()
     except FileNotFoundError:
         raise MienError("the current directory was deleted; change to one that exists (cd), and run it again") from None
-    if sys.argv[1:2] != [ONLINE]:
+    if sys.argv[1:2] != [ONLINE] and launched() == 1:  # processes of a launch exchange gradients
         deny_network()  # before anything native is imported
     os.environ.setdefault(
         "MPLCONFIGDIR", str(cache_folder() / "matplotlib")

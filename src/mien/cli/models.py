@@ -50,13 +50,19 @@ def train(
     """Train an encoder per modality, then all of them jointly. The same command continues after an interruption.
 
     The encoder of a modality may come from another run: --set stage1.text.from=runs/words
+
+    Backbones are trained on several devices with: torchrun --nproc-per-node 2 -m mien.cli train …
     """
     from mien import api
     from mien.cli.options import settings_from
     from mien.cli.results import print_run
+    from mien.scale import follows
 
     settings = settings_from(config, overrides)
-    print_run(api.train(read_data(data, targets, label_scale), features, out, settings, progress=not quiet))
+    shown = not (quiet or follows())
+    summary = api.train(read_data(data, targets, label_scale), features, out, settings, progress=shown)
+    if not follows():
+        print_run(summary)
 
 
 def cross_validate(

@@ -93,6 +93,11 @@ def print_estimate(estimate: "Estimate", plan: "Plan") -> None:
             f"{sum(estimate.models)} models, {fewest} to {most} at once; roughly {estimate.seconds / 60:.0f} minutes "
             "on this machine"
         )
+    if estimate.backbones:
+        console.print(
+            f"not counted: {plural(estimate.backbones, 'training')} of backbones, minutes to hours each; mien train with "
+            "the settings of a cell says its cost before it starts"
+        )
 
 
 def print_study(results: "Results", failed: Sequence[str], report: Path) -> None:

@@ -21,6 +21,7 @@ from mien.study.report import write_report
 from mien.study.results import Results, compare_cells
 from mien.study.reviewer_questions import review_questions
 from mien.study.tune import how_chosen
+from mien.training.adapt import adapted_modalities
 from mien.training.run_folder import write_split
 
 Done = tuple[Work, tuple[str, ...] | Failed]
@@ -45,6 +46,7 @@ class Estimate:
         models: number of models in each of them.
         seconds: rough estimate for this machine, from the operations of the trainings and its speed.
         damaged: cells whose stored results are damaged, so that they are computed again.
+        backbones: trainings with backbones, one for each seed; their time is not in ``seconds``.
     """
 
     cells: int
@@ -53,6 +55,7 @@ class Estimate:
     models: tuple[int, ...]
     seconds: float
     damaged: int = 0
+    backbones: int = 0
 
 
 def estimate(plan: Plan, manifest: Manifest, features: Path, out: Path) -> Estimate:
@@ -63,9 +66,11 @@ def estimate(plan: Plan, manifest: Manifest, features: Path, out: Path) -> Estim
     costs = [_operations(context, store, work) for work in (*encoders, *batches)]
     pending = sum(len(batch.cells) for batch in batches)
     models = tuple(_models(work) for work in (*encoders, *batches))
+    cells = [cell for batch in batches for cell in batch.cells]
+    backbones = sum(len(cell.settings.seeds) for cell in cells if adapted_modalities(cell.settings))
     return Estimate(
         len(plan.cells), len(plan.cells) - pending, len(models), models, sum(costs) / _speed() if costs else 0.0,
-        context.damaged(plan.cells),
+        context.damaged(plan.cells), backbones,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 from mien.compute.device import Compute
+from mien.compute.processes import together
 from mien.config import AdaptSettings, Settings, with_changes, with_weights
 from mien.errors import DataError, SettingsError
 from mien.features.block_inputs import BlockInputs, block_inputs, check_inputs
@@ -32,7 +33,7 @@ from mien.modalities.blocks import UpperBlocks
 from mien.model.adaptation import Adapted, TrainableBackbone, check_gradients
 from mien.model.inputs import ClipDataset, PackedSteps, autocast, load_dataset
 from mien.model.network import ModelSpec, Multimodal, ParamGroup, Unimodal, variants
-from mien.scale import cores
+from mien.scale import cores, follows, launched
 from mien.storage.checksums import read_tensors, write_tensors
 from mien.training.cost import BlockCost, describe_cost, sequence_lengths
 from mien.training.fit import fit
@@ -108,7 +109,8 @@ def adapt(run: RunState, modality: str) -> Path:
         clips = clips.only(torch.nonzero(clips.present(modality)).flatten())
         _log_cost(run, [part])
         _fit(run, f"adapt {modality}", module, groups, models, clips, _clips(run, [part], "select"))
-        _save(run, module, part)
+        if not follows():
+            _save(run, module, part)
     return _file(run, modality)
 
 
@@ -135,6 +137,8 @@ def adapt_jointly(run: RunState, names: Sequence[str]) -> None:
     )
     _log_cost(run, parts)
     history = _fit(run, "adapt joint", module, groups, models, _clips(run, parts, "fit"), _clips(run, parts, "select"))
+    if follows():
+        return
     for part in parts:
         _save(run, module, part)
     state = {f"model.{name}": tensor.cpu().numpy() for name, tensor in model.state_dict().items()}
@@ -242,8 +246,13 @@ def _fit(
         batch_seed=context.batch_seed,
         precision=context.precision,
         checkpoint=context.checkpoint,
+        shares=launched() > 1,
     )
-    report = log_and_call(EpochLog(folder, run.folder / "tensorboard", name), run.on_epoch)
+    report = (
+        (lambda *_: None)
+        if follows()
+        else log_and_call(EpochLog(folder, run.folder / "tensorboard", name), run.on_epoch)
+    )
     for epoch in fit(job):
         report(name, epoch)
     assert job.history is not None
@@ -278,10 +287,16 @@ def adapt_all(run: RunState) -> None:
         DataError: a clip that had a modality has none now; and as for ``adapt``.
     """
     names = [name for name in adapted_modalities(run.settings) if name in run.modalities]
-    if run.settings.stage2.adaptation == "joint":
-        adapt_jointly(run, names)
+    with together(run.data.device):
+        if run.settings.stage2.adaptation == "joint":
+            adapt_jointly(run, names)
+        else:
+            for name in names:
+                adapt(run, name)
+    if follows():
+        return
     for name in names:
-        run.adapted[find_modality(name).backbone_role or ""] = adapt(run, name)
+        run.adapted[find_modality(name).backbone_role or ""] = _file(run, name)
     run.settings = with_weights(run.settings, {role: str(file.resolve()) for role, file in run.adapted.items()})
     run.data.stores |= dict.fromkeys(names, _features(run, names))
 

@@ -22,6 +22,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from mien.compute.processes import share, sum_over_processes, whole_batch
 from mien.errors import MienError
 from mien.metrics import mean_defined, pearson
 from mien.model.alignment import Aligned
@@ -151,18 +152,25 @@ def _run_epoch(job: TrainingJob, state: State) -> Epoch:
 
 def _step(job: TrainingJob, state: State, index: Tensor, factor: list[float]) -> tuple[Tensor, Tensor]:
     """One optimiser step: ``(A,)`` losses and ``(A,)`` gradient norms."""
-    labels, inputs = state.train.labels[index], state.train.batch(index)
+    labels = state.train.labels[index]
+    places = share(len(index), labels.device) if job.shares else slice(None)
+    inputs = state.train.batch(index[places])
     with autocast(labels.device, job.precision):
         if job.terms:
             assert isinstance(job.module, Multimodal | Aligned)
             predicted, parts = job.module.with_parts(inputs, state.rng)
         else:
             predicted, parts = job.module(inputs, state.rng), None
-    value = loss(predicted.float(), labels, state.moments, ramped(job.settings.loss, state.epoch))
+    predicted = predicted.float()
+    if isinstance(places, Tensor):
+        predicted = whole_batch(predicted, places, len(index))
+    value = loss(predicted, labels, state.moments, ramped(job.settings.loss, state.epoch))
     if parts is not None:
         for name, weight in job.terms.items():
             value = value + weight * TERMS[name](parts, labels)
     state.matrix.differentiate(value)
+    if job.shares:
+        sum_over_processes(state.matrix.gradients)
     norm = state.matrix.clip(job.settings.clip_norm)
     state.optimiser.step(factor)
     state.step += 1

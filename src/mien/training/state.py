@@ -20,6 +20,7 @@ from mien.modalities.stacked import RngStreams, seeded
 from mien.model.inputs import Data
 from mien.model.losses import Moments
 from mien.model.network import ModelSpec, ParamGroup
+from mien.scale import follows
 from mien.storage.checksums import read_tensors, write_tensors
 from mien.training.parameters import Optimiser, ParameterMatrix, keep_models
 from mien.training.schedule import EpochPlan, History, Progress
@@ -43,6 +44,7 @@ class TrainingJob:
         checkpoint: file to continue from and to save to; ``None`` saves nothing.
         checkpoint_seconds: seconds between checkpoints.
         plan: epochs and rates to follow, instead of early stopping and plateaus of validation r.
+        shares: whether the processes of a launch divide each batch (``mien.compute.processes``).
         history: the course of the training, set at its end.
     """
 
@@ -60,6 +62,7 @@ class TrainingJob:
     checkpoint: Path | None = None
     checkpoint_seconds: float = 60.0
     plan: EpochPlan | None = None
+    shares: bool = False
     history: History | None = None
 
 
@@ -138,7 +141,7 @@ def drop_stopped_models(job: TrainingJob, state: State, learning: Tensor) -> Non
 
 def save_if_due(job: TrainingJob, state: State) -> None:
     """Write the checkpoint, unless that was less than ``checkpoint_seconds`` ago."""
-    if job.checkpoint is None or time.monotonic() - state.saved < job.checkpoint_seconds:
+    if job.checkpoint is None or follows() or time.monotonic() - state.saved < job.checkpoint_seconds:
         return
     _write_checkpoint(job.checkpoint, state)
     state.saved = time.monotonic()

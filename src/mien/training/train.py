@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mien.compute.processes import take_device
 from mien.config import Settings
 from mien.data.splits import split_clips
 from mien.errors import SettingsError
@@ -30,6 +31,7 @@ from mien.model.conformal import calibrate
 from mien.model.encoder_origin import origin_text
 from mien.model.inputs import ClipDataset
 from mien.model.network import Multimodal, variants
+from mien.scale import follows
 from mien.schema import RATING_SCALE, Manifest
 from mien.storage.files import atomic_file, write_json
 from mien.subsets import all_subsets
@@ -55,7 +57,7 @@ class RunSummary:
         folder: the run folder; the model is in ``folder / "model"``.
         targets: the emotions.
         r: validation Pearson ``(K, E)`` by model: each modality alone, ``fused``, and ``ensemble`` ``(1, E)``; with a
-            refit, of the models before it.
+            refit, of the models before it. Empty in all but the first process of a launch.
         notes: omissions, possible leaks and seeds that stopped too early, one line each.
         seconds: of this call, without earlier calls.
         refit: whether the model was then trained again on all rated clips.
@@ -109,11 +111,12 @@ def train(
         MienError: no validation r could be computed.
     """
     begin = time.monotonic()
+    take_device()
     check_head(settings)
     _check_refit(settings)
     settings = with_extraction_settings(settings, store.root)
     split = split_clips(manifest, settings.split)
-    log = progress or (lambda _: None)
+    log = (lambda _: None) if progress is None or follows() else progress
     data = SplitData(store, split, len(manifest.targets), settings)
     check_terms(settings, tuple(data.widths))
     settings = with_read_layers(settings, data.inputs)
@@ -126,6 +129,9 @@ def train(
     run = RunState(manifest, store, settings, out, split, data, log, on_epoch or (lambda _n, _e: None), sources)
     for note in (*split.notes, *notes):
         log(note)
+    if follows():
+        adapt_all(run)
+        return RunSummary(out, manifest.targets, {}, (), time.monotonic() - begin)
     with open_run(out, settings, manifest, store.fingerprint()):
         keep_sources(out, sources)
         r = _stages(run)
