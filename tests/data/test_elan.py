@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mien.data.elan import read_elan, write_clips
+from mien.data.clip_table import write_clips
+from mien.data.elan import read_elan
 from mien.data.manifest import read_manifest
 from mien.errors import DataError
 from mien.schema import Manifest

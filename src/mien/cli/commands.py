@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mien import terminal
-from mien.cli import about, data, licences, models, reporting, scoring, summary, tables, weights
+from mien.cli import about, corpora, data, licences, models, reporting, scoring, summary, tables, weights
 from mien.errors import Interrupted, MienError, SettingsError, escape_control
 from mien.sandbox import deny_network
 from mien.scale import launched
@@ -63,7 +63,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(weights.app, name="weights")
-for module in (data, models, scoring, tables, summary, reporting, licences, about):
+for module in (data, corpora, models, scoring, tables, summary, reporting, licences, about):
     for command, epilog in module.COMMANDS:
         app.command(epilog=epilog, cls=Command)(command)
 

@@ -42,7 +42,8 @@ def import_elan(
     raw_cells: RawCellsOption = False,
 ) -> None:
     """Import ELAN ratings: every rated annotation becomes a clip with its labels, to train on or to evaluate with."""
-    from mien.data.elan import read_elan, write_clips
+    from mien.data.clip_table import write_clips
+    from mien.data.elan import read_elan
 
     manifest = read_elan(source, [name.strip() for name in tiers.split(",") if name.strip()], transcript)
     for note in manifest.notes:

@@ -8,7 +8,6 @@ Files are untrusted: a document type or an entity, which ELAN never writes, is r
 Read ``read_elan`` first; then ``_clips``, ``_annotations``, ``elan_times``.
 """
 
-import csv
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,8 +24,7 @@ from mien.data.folder import VIDEO_SUFFIXES
 from mien.data.sidecars import locate
 from mien.errors import DataError
 from mien.schema import Clip, Manifest
-from mien.spreadsheet import escaped_row
-from mien.storage.files import atomic_file, read_bytes_checked
+from mien.storage.files import read_bytes_checked
 from mien.wording import plural
 
 
@@ -94,24 +92,6 @@ def read_elan(source: Path, targets: Sequence[str], transcript: str | None = Non
     if not clips:
         raise DataError(f"{source}: the tiers {', '.join(targets)} have no annotations")
     return Manifest(source, tuple(targets), tuple(clips), tuple(_notes(source, clips, parsed, targets)))
-
-
-def write_clips(manifest: Manifest, out: Path, *, raw_cells: bool = False) -> None:
-    """Write a manifest of intervals as the CSV table that ``read_manifest`` reads; paths are relative to it.
-
-    ``raw_cells`` leaves texts unescaped that a spreadsheet would take for formulas.
-    """
-    has_words = any(clip.transcript is not None for clip in manifest.clips)
-    row = list if raw_cells else escaped_row
-    columns = ["id", "path", "start", "end", "participant", *(["transcript"] if has_words else []), *manifest.targets]
-    with atomic_file(out) as part, part.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(row(columns))
-        for clip in manifest.clips:
-            labels = ["" if math.isnan(label) else label for label in clip.labels or ()]
-            words = [clip.transcript or ""] if has_words else []
-            path = Path(os.path.relpath(clip.path.absolute(), out.absolute().parent)).as_posix() if clip.path else ""
-            writer.writerow(row([clip.id, path, clip.start, clip.end, clip.participant or "", *words, *labels]))
 
 
 def _clips(eaf: AnnotationFile, targets: Sequence[str], transcript: str | None, root: Path) -> Iterator[Clip]:

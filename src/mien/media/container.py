@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 from mien.config import MediaSettings
 from mien.errors import MediaError
 from mien.media.timeline import SECOND, TimeBase, ticks
-from mien.storage.files import open_regular
+from mien.storage.files import LFS_POINTER, open_regular
 
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,nut,ivf,dv,rm,gif,yuv4mpegpipe,"
@@ -134,12 +134,14 @@ def open_file(path: Path) -> BinaryIO:
 
 def _not_media(file: BinaryIO, error: Exception, formats: str) -> str:
     file.seek(0)
-    start = file.read(12)
+    start = file.read(len(LFS_POINTER))
     what = "a video or audio file" if formats == FORMATS else "an image (JPEG, PNG, WebP, BMP)"
     if not start:
         return "an empty file (0 bytes)"
     if start[4:8] == b"ftyp" and formats == FORMATS:
         return "its index (moov) is missing or damaged, as when recording or copying was interrupted; copy it again"
+    if start == LFS_POINTER:
+        return "a pointer of Git LFS, not the file itself; run `git lfs pull` in its repository"
     if not start.strip(b"\0"):
         return f"contains only zeros, expected {what}; copy it again"
     reason = error.strerror if isinstance(error, FFmpegError) else str(error)

@@ -43,6 +43,12 @@ _ADVICE = {
     errno.EEXIST: "move it away, or name another place",
 }
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""How a file begins that stands for one which Git LFS has not fetched yet (Git LFS specification, *The Pointer*)."""
+
+LARGEST_POINTER = 1024
+"""Bytes of a pointer of Git LFS."""
+
 LARGEST_BYTES = 1_000_000_000
 """Bytes of a file that is read as a whole."""
 
@@ -90,6 +96,17 @@ def _check_regular(path: Path, found: os.stat_result, most: int | None) -> None:
         raise OSError(errno.EINVAL, reason, str(path))
     if most is not None and found.st_size > most:
         raise OSError(errno.EFBIG, f"{in_bytes(found.st_size)}, but at most {in_bytes(most)} are read", str(path))
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether a file is a pointer of Git LFS and not the file itself; ``False`` if it cannot be read."""
+    try:
+        if path.stat().st_size > LARGEST_POINTER:
+            return False
+        with open_regular(path) as file:
+            return file.read(len(LFS_POINTER)) == LFS_POINTER
+    except OSError:
+        return False
 
 
 def in_bytes(size: int) -> str:
