@@ -95,8 +95,8 @@ def print_estimate(estimate: "Estimate", plan: "Plan") -> None:
         )
     if estimate.backbones:
         console.print(
-            f"not counted: {plural(estimate.backbones, 'training')} of backbones, minutes to hours each; mien train with "
-            "the settings of a cell says its cost before it starts"
+            f"not counted: {plural(estimate.backbones, 'training')} of backbones, minutes to hours each; mien train "
+            "with the settings of a cell says its cost before it starts"
         )
 
 
