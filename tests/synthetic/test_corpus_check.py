@@ -31,7 +31,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory, small_weights: object) -> dic
 
 
 @pytest.mark.weights
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "figure",
     [
