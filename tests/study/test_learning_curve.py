@@ -153,3 +153,13 @@ def test_a_search_reads_an_encoder_from_another_run(world: World, tmp_path: Path
     assert all(trial.r is not None for trial in search)
     recipe: Settings = read_settings(search.finish())
     assert recipe.stage1.text.run == str(world.root / "words")
+
+
+def test_clips_that_are_too_few_to_train_on_fail_alone(world: World, tmp_path: Path) -> None:
+    (tmp_path / "few.yaml").write_text(
+        SIZES.replace("WORDS", str(world.root / "words")).replace("[60, null]", "[1, null]").replace("[0, 1, 2]", "[0]")
+    )
+    results, failed, _ = run_study(read_study(tmp_path / "few.yaml"), world.here, world.store, tmp_path / "out")
+    assert any("needs at least 2 participants, but there is 1" in reason for reason in failed), failed
+    labels = [dict(one.cell.labels)["split.train_clips"] for one in results.outcomes if not one.failed]
+    assert labels == ["all", "all"]

@@ -25,7 +25,7 @@ from safetensors.torch import save
 
 from mien.config import EncoderSource, FitSettings, Settings, SplitSettings, Stage1Settings
 from mien.data.splits import Split, split_clips
-from mien.errors import Damaged, OutputError
+from mien.errors import Damaged, DataError, OutputError
 from mien.evaluation.evaluate import SHARES, missing_curves
 from mien.evaluation.model_inputs import gather_inputs
 from mien.features.store import Store
@@ -304,6 +304,10 @@ class Worker:
     def do(self, work: Work) -> tuple[str, ...]:
         """Do a piece of work; returns why cells failed. A failing cell does not stop the others of its batch."""
         if isinstance(work, EncoderJob):
+            try:
+                self.split_data(work.settings)
+            except DataError as error:  # clips that cannot be divided; the cells that need them fail too
+                return (f"stage 1 {work.modality}: {error}",)
             self.encoder(work)
             return ()
         try:
