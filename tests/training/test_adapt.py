@@ -1,6 +1,7 @@
 """A backbone is trained with the model: what changes, what does not, and what of it travels."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from mien.modalities.encoder import Steps
 from mien.model.adaptation import TrainableBackbone, averaged_steps, check_gradients
 from mien.model.bundle import load_bundle
 from mien.model.inputs import averaged
+from mien.sandbox import network_guard
 from mien.storage.checksums import read_tensors, write_tensors
 from mien.training import train
 from mien.weights import resolve
@@ -151,6 +153,35 @@ def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
     assert max(moved) > 4e-3
     r = [json.loads((run / "results.json").read_text())["r"]["ensemble"][0][0] for run in (one, two)]
     assert r[1] == pytest.approx(r[0], abs=0.02)
+
+
+LAUNCHED = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+
+
+def test_a_second_process_without_a_backbone_to_train_ends_at_once(words: Words) -> None:
+    sets = [word for setting in (*QUICK, "backbone.text=frozen") for word in ("--set", setting)]
+    command = ["-m", "mien.cli", "train", words.table, "--targets", "Joy", "--features", words.store.root]
+    out = words.root / "nothing to share"
+    done = subprocess.run([sys.executable, *command, "--out", out, *sets], env={**os.environ, **LAUNCHED},
+                          capture_output=True, text=True, timeout=100)  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert not out.exists()
+
+
+@pytest.mark.skipif(bool(network_guard()), reason=f"the network cannot be denied here: {network_guard()}")
+@pytest.mark.parametrize(("command", "allowed"), [("schema", False), ("train", True)])
+def test_of_launched_commands_only_training_keeps_the_network(command: str, allowed: bool) -> None:
+    program = f"""if True:
+        import socket, sys
+        from mien.cli.commands import run
+        sys.argv = ["mien", {command!r}, "--help"]
+        run()
+        socket.socket()
+    """
+    done = subprocess.run([sys.executable, "-c", program], env={**os.environ, **LAUNCHED}, capture_output=True,
+                          text=True, timeout=60)  # fmt: skip
+    assert (done.returncode == 0) is allowed, done.stderr
+    assert ("PermissionError" in done.stderr) is not allowed
 
 
 def test_a_few_clips_can_be_learnt_by_heart(tmp_path: Path) -> None:

@@ -80,7 +80,8 @@ def run() -> int:
         Path.cwd()
     except FileNotFoundError:
         raise MienError("the current directory was deleted; change to one that exists (cd), and run it again") from None
-    if sys.argv[1:2] != [ONLINE] and launched() == 1:  # processes of a launch exchange gradients
+    exchanges_gradients = sys.argv[1:2] == ["train"] and launched() > 1
+    if sys.argv[1:2] != [ONLINE] and not exchanges_gradients:
         deny_network()  # before anything native is imported
     os.environ.setdefault(
         "MPLCONFIGDIR", str(cache_folder() / "matplotlib")

@@ -20,8 +20,11 @@ from mien.scale import launched
 
 @contextmanager
 def together(device: torch.device) -> Iterator[None]:
-    """Within it, the launched processes can exchange tensors of ``device``; nothing without a launcher."""
-    if launched() == 1:
+    """Within it, the launched processes can exchange tensors of ``device``; nothing without a launcher.
+
+    A group that the calling program has made is used, and left to it.
+    """
+    if launched() == 1 or group.is_initialized():
         yield
         return
     group.init_process_group("nccl" if device.type == "cuda" else "gloo")

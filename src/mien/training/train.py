@@ -31,7 +31,7 @@ from mien.model.conformal import calibrate
 from mien.model.encoder_origin import origin_text
 from mien.model.inputs import ClipDataset
 from mien.model.network import Multimodal, variants
-from mien.scale import follows
+from mien.scale import follows, launched
 from mien.schema import RATING_SCALE, Manifest
 from mien.storage.files import atomic_file, write_json
 from mien.subsets import all_subsets
@@ -129,8 +129,11 @@ def train(
     run = RunState(manifest, store, settings, out, split, data, log, on_epoch or (lambda _n, _e: None), sources)
     for note in (*split.notes, *notes):
         log(note)
+    if launched() > 1 and not adapted_modalities(settings):
+        log("only backbones are trained on several devices, and none is here: the first process does all")
     if follows():
-        adapt_all(run)
+        if adapted_modalities(settings):
+            adapt_all(run)
         return RunSummary(out, manifest.targets, {}, (), time.monotonic() - begin)
     with open_run(out, settings, manifest, store.fingerprint()):
         keep_sources(out, sources)
