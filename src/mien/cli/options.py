@@ -130,8 +130,9 @@ def read_data(data: Path, targets: str | None, label_scale: float) -> "Manifest"
     """Read the data and print its notes."""
     from mien import terminal
     from mien.data.manifest import read_manifest
+    from mien.scale import follows
 
     manifest = read_manifest(data, targets=targets.split(",") if targets else None, label_scale=label_scale)
-    for note in manifest.notes:
+    for note in () if follows() else manifest.notes:
         terminal.note(note)
     return manifest
