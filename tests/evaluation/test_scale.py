@@ -5,10 +5,11 @@ import pytest
 
 from mien.config import read_settings
 from mien.evaluation.comparison import compare
-from mien.evaluation.evaluate import evaluate
+from mien.evaluation.evaluate import coverage_by_level, evaluate
 from mien.metrics import pearson
 from mien.model.bundle import Bundle
 from mien.model.description import make_module
+from mien.model.half_widths import HalfWidths
 from mien.model.network import variants
 from mien.subsets import all_subsets, subset_name
 from tests.training.planted import WIDTHS, planted
@@ -32,10 +33,10 @@ def far(tmp_path_factory: pytest.TempPathFactory):
     for weights in module.parameters():
         weights.mul_(2.5)
     half = np.full(len(manifest.targets), 0.2, np.float32)
-    quantiles = {subset_name(names): half for names in all_subsets(tuple(WIDTHS))}
+    half_widths = {subset_name(names): HalfWidths.constant(half) for names in all_subsets(tuple(WIDTHS))}
     about = {"intervals": {"level": 0.9}}
     return (
-        Bundle(module, manifest.targets, WIDTHS, settings, specs, {}, False, provenance=about, quantiles=quantiles),
+        Bundle(module, manifest.targets, WIDTHS, settings, specs, {}, False, provenance=about, half_widths=half_widths),
         manifest,
         store,
     )
@@ -84,3 +85,17 @@ def test_models_are_compared_as_users_get_them(far) -> None:
     unclipped = evaluate(one, manifest, store, "valid", resamples=100).mean_r.value
     difference = compare(one, bundle, manifest, (store, store), "valid", resamples=100)["mean"].difference.value
     assert difference == pytest.approx(evaluated.mean_r.value - unclipped, abs=1e-6) and difference != 0
+
+
+def test_coverage_is_told_by_level_of_score_and_of_rating() -> None:
+    scores = np.array([[0.05], [0.15], [0.5], [1.0]], np.float32)
+    ratings = np.array([[0.1], [0.9], [0.45], [np.nan]], np.float32)
+    ends = np.array([scores - 0.1, scores + 0.1])
+    ends[:, 3] = np.nan
+    found = coverage_by_level(scores, ratings, ends, (0.0, 1.0))
+    by = {(one.of, round(one.low, 1)): (one.rated, one.found) for one in found if one.rated}
+    assert by == {
+        ("score", 0.0): (2, 0.5), ("score", 0.4): (1, 1.0),
+        ("rating", 0.0): (1, 1.0), ("rating", 0.4): (1, 1.0), ("rating", 0.8): (1, 0.0),
+    }  # fmt: skip
+    assert len(found) == 10

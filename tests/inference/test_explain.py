@@ -21,6 +21,7 @@ from mien.inference.windows import score_windows, window_notes
 from mien.model.bundle import Bundle
 from mien.model.conformal import all_subsets
 from mien.model.description import make_module
+from mien.model.half_widths import HalfWidths
 from mien.model.heads import HEADS
 from mien.model.network import variants
 from mien.schema import Attribution, Clip, ClipFeatures, Feature, Prediction, Transcript, Word
@@ -43,8 +44,8 @@ def bundle(head: str = "concat", missing: str = "zero", kind: str = "multimodal"
     )  # fmt: skip
     models = variants(settings, settings.stage2)
     module = make_module(kind, widths, len(TARGETS), settings, models).requires_grad_(False)
-    half = {"+".join(names): np.full(3, 0.5 / len(names), np.float32) for names in all_subsets(tuple(widths))}
-    return Bundle(module, TARGETS, widths, settings, models, {}, False, quantiles=half)
+    half = {"+".join(names): HalfWidths.constant(np.full(3, 0.5 / len(names))) for names in all_subsets(tuple(widths))}
+    return Bundle(module, TARGETS, widths, settings, models, {}, False, half_widths=half)
 
 
 def clip(*lacking: str, length: float = LENGTH) -> ClipFeatures:

@@ -91,9 +91,10 @@ def test_validation_clips_have_no_influence_on_a_model_selected_on_an_inner_spli
     for part in ("stage1/text", "stage1/motion", "."):
         first, second = load_bundle(runs.inner / part), load_bundle(tmp_path / "run" / part)
         assert torch.equal(weights(first), weights(second))
-        for kind in ("quantiles", "calibration"):
-            one, two = ({n: v.tolist() for n, v in getattr(b, kind).items()} for b in (first, second))
-            assert one == two
+        one, two = ({n: v.tolist() for n, v in b.calibration.items()} for b in (first, second))
+        assert one == two
+        one, two = ({n: v.widths.tolist() for n, v in b.half_widths.items()} for b in (first, second))
+        assert one == two
 
 
 def test_results_selected_on_an_inner_split_are_not_called_optimistic(runs: Runs) -> None:
@@ -135,7 +136,9 @@ def test_a_refit_reports_r_and_intervals_of_the_model_before_it(runs: Runs) -> N
     selected, final = load_bundle(runs.refit / "stage2"), load_bundle(runs.refit)
     assert torch.equal(weights(selected), weights(load_bundle(runs.inner)))
     assert not torch.equal(weights(selected), weights(final))
-    assert all(np.array_equal(selected.quantiles[name], final.quantiles[name]) for name in final.quantiles)
+    assert all(
+        np.array_equal(selected.half_widths[name].widths, final.half_widths[name].widths) for name in final.half_widths
+    )
     assert final.calibration.keys() == selected.calibration.keys() == {"text", "motion", "text+motion"}
     assert all(np.array_equal(selected.calibration[name], final.calibration[name]) for name in final.calibration)
     assert final.provenance["calibration"] == selected.provenance["calibration"]

@@ -23,6 +23,7 @@ from mien.model.heads.late import Mean
 from mien.model.inputs import predict_all
 from mien.model.network import Multimodal, Unimodal
 from mien.schema import Manifest
+from mien.subsets import all_subsets
 from mien.training import train
 from mien.training.parameters import describe_groups
 from mien.training.split_data import SplitData
@@ -208,7 +209,7 @@ def test_intervals_hold_what_they_state_on_clips_that_calibrated_nothing(run: Tr
         person = np.arange(160) // 4
         half = np.random.default_rng(seed).permutation(40) < 20
         calibration, held_out = np.flatnonzero(half[person]), np.flatnonzero(~half[person])
-        bundle.quantiles = calibrate(bundle, inputs.only(torch.from_numpy(calibration)), 0.9)
+        bundle.half_widths = calibrate(bundle, inputs.only(torch.from_numpy(calibration)), 0.9)
         low, high = bundle.intervals(scores[held_out], present[held_out])
         rated = inputs.labels.numpy()[held_out]
         found.append(((rated >= low) & (rated <= high)).mean())
@@ -217,13 +218,20 @@ def test_intervals_hold_what_they_state_on_clips_that_calibrated_nothing(run: Tr
 
 
 def test_intervals_are_wider_with_fewer_modalities(run: Trained) -> None:
-    quantiles = load_bundle(run.folder).quantiles
-    assert len(quantiles) == 15
-    for small, half in quantiles.items():
-        for large, other in quantiles.items():
-            if set(small.split("+")) < set(large.split("+")):
+    bundle = load_bundle(run.folder)
+    assert len(bundle.half_widths) == 15
+    scores = np.linspace(0, 1, 50, dtype=np.float32)[:, None].repeat(6, 1)
+
+    def widths(subset: tuple[str, ...]) -> np.ndarray:
+        low, high = bundle.intervals(scores, np.array([[name in subset for name in bundle.modalities]] * 50))
+        return high - low
+
+    found = {subset: widths(subset) for subset in all_subsets(bundle.modalities)}
+    for small, half in found.items():
+        for large, other in found.items():
+            if set(small) < set(large):
                 assert (half >= other).all()
-    assert quantiles["motion"].mean() > quantiles["text+audio+vision+motion"].mean()
+    assert found["motion",].mean() > found[bundle.modalities].mean()
 
 
 def test_comparison_with_itself_finds_nothing_and_with_text_alone_a_gain(run: Trained) -> None:

@@ -7,6 +7,7 @@ mean over the seeds of the model, clipped to the rating scale.
 Shapes: ``K`` models, ``N`` clips, ``M`` modalities, ``E`` emotions.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from mien.data.splits import labels_of
 from mien.errors import DataError
 from mien.evaluation.model_inputs import check_features, gather_inputs
 from mien.evaluation.notes import leak_notes, undefined_notes
-from mien.evaluation.results import Coverage, Evaluation, TargetResult
+from mien.evaluation.results import Coverage, Evaluation, LevelCoverage, TargetResult
 from mien.evaluation.seen_clips import Selection, select_clips
 from mien.evaluation.subgroups import by_group, interval_notes, participants_of
 from mien.features.store import Store
@@ -238,7 +239,7 @@ def missing_curves(
 
 
 def _coverage(bundle: Bundle, scored: ScoredSplit) -> Coverage | None:
-    if not bundle.quantiles:
+    if not bundle.half_widths:
         return None
     ends = bundle.intervals(scored.mean, scored.present)
     known = ~np.isnan(scored.labels) & ~np.isnan(ends[0])  # an infinite interval is the whole scale, as in predict
@@ -249,7 +250,34 @@ def _coverage(bundle: Bundle, scored: ScoredSplit) -> Coverage | None:
     width = np.where(known, high - low, 0).sum(0) / count
     level = float(bundle.provenance["intervals"]["level"])
     calibrating = len(scored.selection.validated_on)
-    return Coverage(level, tuple(map(float, found)), tuple(map(float, width)), calibrating)
+    levels = coverage_by_level(scored.mean, scored.labels, np.where(known, [low, high], np.nan), bundle.scale)
+    return Coverage(level, tuple(map(float, found)), tuple(map(float, width)), calibrating, levels)
+
+
+def coverage_by_level(
+    scores: npt.ArrayLike, ratings: npt.ArrayLike, ends: npt.ArrayLike, scale: tuple[float, float], parts: int = 5
+) -> tuple[LevelCoverage, ...]:
+    """Coverage by level of the score, and of the rating: in equal parts of the rating scale, over all emotions.
+
+    Args:
+        scores, ratings: ``(N, E)``.
+        ends: ``(2, N, E)``, ``nan`` without a rating or an interval.
+        scale: of the ratings.
+        parts: into which it is divided.
+    """
+    low, high = np.asarray(ends)
+    known = ~np.isnan(low)
+    inside = (ratings >= low) & (ratings <= high)
+    edges = np.linspace(*scale, parts + 1)
+    made = []
+    for of, values in (("score", np.asarray(scores)), ("rating", np.asarray(ratings))):
+        place = np.digitize(values, edges[1:-1])
+        for n, (begin, end) in enumerate(itertools.pairwise(edges.tolist())):
+            here = known & (place == n)
+            rated = int(here.sum())
+            share, width = (float(x[here].mean()) if rated else float("nan") for x in (inside, high - low))
+            made.append(LevelCoverage(of, begin, end, rated, share, width))
+    return tuple(made)
 
 
 def _table(bundle: Bundle, scored: ScoredSplit) -> pa.Table:

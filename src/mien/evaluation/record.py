@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mien.errors import Damaged, DataError
-from mien.evaluation.results import Coverage, Evaluation, TargetResult
+from mien.evaluation.results import Coverage, Evaluation, LevelCoverage, TargetResult
 from mien.evaluation.subgroups import GroupResult
 from mien.metrics import Interval
 from mien.storage.bounded import read_parquet
@@ -114,6 +114,10 @@ def _evaluation(record: Mapping[str, Any], table: pa.Table) -> Evaluation:
             _numbers(coverage["found"]),
             _numbers(coverage["width"]),
             coverage.get("calibration_clips", 0),
+            tuple(
+                LevelCoverage(**{**row, "found": or_nan(row["found"]), "width": or_nan(row["width"])})
+                for row in coverage.get("levels", ())
+            ),
         ),
         table=table,
         notes=tuple(record["notes"]),

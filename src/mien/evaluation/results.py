@@ -41,17 +41,39 @@ class TargetResult:
 
 
 @dataclass(frozen=True)
+class LevelCoverage:
+    """Coverage of the prediction intervals where the score, or the rating, lies in a part of the rating scale.
+
+    Attributes:
+        of: ``score`` or ``rating``.
+        low, high: the part, ``low`` included; the last part includes ``high``.
+        rated: number of ratings, over all emotions.
+        found: share of them inside their interval; ``nan`` without any.
+        width: mean width of the intervals.
+    """
+
+    of: str
+    low: float
+    high: float
+    rated: int
+    found: float
+    width: float
+
+
+@dataclass(frozen=True)
 class Coverage:
     """Coverage of the prediction intervals: target ``level``, and per emotion the share found and the mean width.
 
     ``calibration_clips`` of the clips also calibrated the intervals: on these, the coverage is near the target by
-    construction.
+    construction. ``levels`` are by level of the score, which intervals are calibrated for, and of the rating, which
+    they are not.
     """
 
     level: float
     found: tuple[float, ...]
     width: tuple[float, ...]
     calibration_clips: int = 0
+    levels: tuple[LevelCoverage, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,8 @@ def _model_key(bundle: Bundle) -> str:
     for name, tensor in sorted(bundle.module.state_dict().items()):
         digest.update(f"\0{name}\0{tuple(tensor.shape)}\0".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    for kind in (bundle.quantiles, bundle.calibration):
+    ends = {f"{name} {part}": getattr(one, part) for name, one in bundle.half_widths.items() for part in vars(one)}
+    for kind in (ends, bundle.calibration):
         for name, values in sorted(kind.items()):
             digest.update(f"\0{name}\0".encode() + values.tobytes())
     return key_of(version("mien"), list(bundle.targets), dict(bundle.widths), digest.hexdigest())

@@ -71,6 +71,15 @@ FAMILIES: Mapping[str, Family] = {
 """By ``model_type``; large speech models normalise behind the last block too (``do_stable_layer_norm``)."""
 
 
+def without_upper(model: Any, block: int) -> Any:
+    """A transformers model without its blocks above ``block``: enough for the states that enter that one.
+
+    The block itself stays, so that a normalisation behind the last one never reaches these states.
+    """
+    del model.get_submodule(FAMILIES[model.config.model_type].blocks)[block + 1 :]
+    return model
+
+
 class UpperBlocks(nn.Module):
     """The blocks of a backbone from one of them on, and the normalisation behind the last.
 

@@ -28,6 +28,7 @@ from mien.modalities.base import (
     split_layers,
     to_numpy,
 )
+from mien.modalities.blocks import without_upper
 from mien.schema import Media, Transcript, Word
 from mien.weights.own import pooling_of
 
@@ -89,9 +90,11 @@ def _tokenizer(folder: Path) -> tuple[Any, int]:
 def enter(folder: Path, compute: Compute, block: int) -> Entering:
     """Transcripts → the token states that enter a block, ``(T, F)`` each; texts of similar length share a batch."""
     tokenizer, longest = _tokenizer(folder)
-    run = compile_backbone(
-        lambda on: States(pretrained("AutoModel", folder, on), (block,)), folder, compute, ({1: 8}, {1: 8})
-    )
+
+    def lower_part(on: Compute) -> States:
+        return States(without_upper(pretrained("AutoModel", folder, on), block), (block,))
+
+    run = compile_backbone(lower_part, folder, compute, ({1: 8}, {1: 8}))
 
     def token_states(prepared: Sequence[Prepared]) -> Iterator[np.ndarray]:
         texts = [one.inputs.text for one in prepared]

@@ -37,15 +37,19 @@ from mien.model.calibration import Maps
 from mien.model.card import card
 from mien.model.description import (
     CALIBRATION,
+    EDGES,
+    NO_WEIGHTS,
     QUANTILES,
     Description,
     Provenance,
     check_heads,
     check_numbers,
     module_of,
+    read_half_widths,
     read_layers,
 )
 from mien.model.embeddings import subset_scores
+from mien.model.half_widths import HalfWidths
 from mien.model.inputs import ClipDataset, load_dataset, predict_all
 from mien.model.licences import licences_of
 from mien.model.network import ModelSpec, Multimodal, Unimodal, learned_layers
@@ -54,7 +58,7 @@ from mien.storage.bounded import read_safetensors
 from mien.storage.checksums import check_sums, write_sums
 from mien.storage.documents import check_document
 from mien.storage.files import atomic_folder, read_json, write_json
-from mien.subsets import subset_name
+from mien.subsets import modalities_of, subset_name
 from mien.weights.own import OwnBackbone
 
 FORMAT = "mien-model"
@@ -82,7 +86,8 @@ class Bundle:
         backbones: backbones of one's own, by role; scoring needs the same bytes.
         adapted: of these, the files of those that were trained with it (``weights/adapted.py``), by role.
         provenance: data and store fingerprints, versions, results.
-        quantiles: half-widths of the prediction intervals ``(E,)`` by available modalities (``"audio+text"``).
+        half_widths: of the prediction intervals, by available modalities (``"audio+text"``). A clip has the widest of
+            those of its modalities and of all larger sets, at its score.
         calibration: maps of scores to expected ratings ``(2, E)`` by available modalities (``model.calibration``); a
             set without one has that of all modalities. Empty in models from before there were maps.
         folder: that it was read from; ``None`` before it is saved.
@@ -98,7 +103,7 @@ class Bundle:
     backbones: Mapping[str, OwnBackbone] = field(default_factory=dict)
     adapted: Mapping[str, Path] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    quantiles: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    half_widths: Mapping[str, HalfWidths] = field(default_factory=dict)
     calibration: Maps = field(default_factory=dict)
     folder: Path | None = None
 
@@ -209,9 +214,13 @@ class Bundle:
             Ends that enclose the rating of a new clip with probability ``provenance["intervals"]["level"]``; ``nan``
             where the model has no interval (no calibration clips, or a clip without any modality).
         """
-        empty = np.full(len(self.targets), np.nan, np.float32)
-        half = np.array([self.quantiles.get(name, empty) for name in self._subset_names(present)], np.float32)
-        half = half.reshape(scores.shape)
+        half = np.full(scores.shape, np.nan, np.float32)
+        names = np.array(self._subset_names(present))
+        for name in set(names.tolist()) & set(self.half_widths):
+            own = modalities_of(name)
+            wider = [w for other, w in self.half_widths.items() if set(own) <= set(modalities_of(other))]
+            rows = names == name
+            half[rows] = np.max([widths.at(scores[rows]) for widths in wider], 0)
         return scores - half, scores + half
 
 
@@ -272,7 +281,7 @@ def load_bundle(folder: Path, device: str | torch.device | None = None, local: S
         tensors, _ = read_safetensors(folder / _WEIGHTS, lambda heads: check_heads(description, heads))
         check_numbers(tensors)
         module = module_of(description)
-        weights = {n: torch.from_numpy(v) for n, v in tensors.items() if not n.startswith((QUANTILES, CALIBRATION))}
+        weights = {n: torch.from_numpy(v) for n, v in tensors.items() if not n.startswith(NO_WEIGHTS)}
         module.load_state_dict(weights)
     except (ValueError, KeyError, RuntimeError, OverflowError, RecursionError, Damaged) as error:
         raise ModelError(
@@ -294,7 +303,7 @@ def load_bundle(folder: Path, device: str | torch.device | None = None, local: S
         backbones=description.backbones,
         adapted=places,
         provenance=provenance.model_dump(exclude_unset=True),
-        quantiles={n.removeprefix(QUANTILES): v for n, v in tensors.items() if n.startswith(QUANTILES)},
+        half_widths=read_half_widths(tensors),
         calibration={n.removeprefix(CALIBRATION): v for n, v in tensors.items() if n.startswith(CALIBRATION)},
         folder=folder,
     )
@@ -320,7 +329,8 @@ def _parse_description(config: Mapping[str, Any]) -> Description:
 
 def _tensors(bundle: Bundle) -> dict[str, Tensor]:
     weights = {n: v.detach().cpu().contiguous() for n, v in bundle.module.state_dict().items()}
-    numbers = {f"{QUANTILES}{name}": q for name, q in bundle.quantiles.items()}
+    numbers = {f"{QUANTILES}{name}": one.widths for name, one in bundle.half_widths.items()}
+    numbers |= {f"{EDGES}{name}": one.edges for name, one in bundle.half_widths.items() if len(one.edges)}
     numbers |= {f"{CALIBRATION}{name}": maps for name, maps in bundle.calibration.items()}
     return weights | {name: torch.from_numpy(np.ascontiguousarray(v, np.float32)) for name, v in numbers.items()}
 

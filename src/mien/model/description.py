@@ -17,16 +17,23 @@ from torch.overrides import TorchFunctionMode
 
 from mien.config import ModalityName, Settings, Width
 from mien.model.encoder_origin import EncoderOrigin
+from mien.model.half_widths import MOST_BANDS, HalfWidths
 from mien.model.network import ModelSpec, Multimodal, Unimodal
 from mien.storage.bounded import TensorHead
 from mien.subsets import subset_name
 from mien.weights.own import OwnBackbone
 
 QUANTILES = "quantiles."
-"""Prefix of the half-widths of intervals among the names of the weights."""
+"""Prefix of the half-widths of intervals among the names of the weights: ``(B, E)``, in older models ``(E,)``."""
+
+EDGES = "edges."
+"""Prefix of the edges of their bands, ``(B - 1, E)``, where there are several."""
 
 CALIBRATION = "calibration."
 """Prefix of the maps of scores to ratings among the names of the weights."""
+
+NO_WEIGHTS = (QUANTILES, EDGES, CALIBRATION)
+"""Prefixes of what is no part of the network."""
 
 _Name = Annotated[str, Field(min_length=1, max_length=1000)]
 
@@ -84,8 +91,13 @@ def check_heads(description: Description, heads: Mapping[str, TensorHead]) -> No
     with torch.device("meta"), _ShapesOnly():
         module = module_of(description)
     expected = {name: TensorHead("F32", tuple(tensor.shape)) for name, tensor in module.state_dict().items()}
-    half_width, maps = (TensorHead("F32", (*rows, len(description.targets))) for rows in ((), (2,)))
-    expected |= {name: half_width for name in heads if name.startswith(QUANTILES)}
+    columns = len(description.targets)
+    maps = TensorHead("F32", (2, columns))
+    for name in [name for name in heads if name.startswith(QUANTILES)]:
+        bands = min(heads[name].shape[0], MOST_BANDS) if len(heads[name].shape) == 2 else 0
+        expected[name] = TensorHead("F32", (bands, columns) if bands else (columns,))
+        if bands > 1:
+            expected[EDGES + name.removeprefix(QUANTILES)] = TensorHead("F32", (bands - 1, columns))
     if any(name.startswith(CALIBRATION) for name in heads):
         whole = f"{CALIBRATION}{subset_name(description.widths)}"
         expected |= {name: maps for name in (whole, *heads) if name.startswith(CALIBRATION)}
@@ -100,7 +112,8 @@ def _shape_text(head: TensorHead | None) -> str:
 
 
 def check_numbers(tensors: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Check that weights are finite, slopes of maps positive, and half-widths of intervals not negative.
+    """Check that weights are finite, slopes of maps positive, half-widths of intervals not negative, and edges of their
+    bands ascending.
 
     Half-widths may be ``nan`` (no calibration clips) or infinite (too few clips for the level).
 
@@ -108,13 +121,28 @@ def check_numbers(tensors: Mapping[str, npt.NDArray[Any]]) -> None:
         ValueError: a tensor has invalid values; the message names it.
     """
     for name, values in tensors.items():
-        is_half_width = name.startswith(QUANTILES)
-        bad = values < 0 if is_half_width else ~np.isfinite(values)
+        if name.startswith(QUANTILES):
+            bad, fault = values < 0, "negative"
+        elif name.startswith(EDGES):
+            bad = np.isnan(values) | np.pad(values[1:] < values[:-1], ((1, 0), (0, 0)))
+            fault = "not in ascending order"
+        else:
+            bad, fault = ~np.isfinite(values), "not finite"
         if bad.any():
-            fault = "negative" if is_half_width else "not finite"
             raise ValueError(f"{name}: {int(bad.sum()):,} of {bad.size:,} numbers are {fault}")
         if name.startswith(CALIBRATION) and not (values[0] > 0).all():
             raise ValueError(f"{name}: {int((values[0] <= 0).sum()):,} slopes are not positive, which inverts scores")
+
+
+def read_half_widths(tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, HalfWidths]:
+    """The half-widths of prediction intervals among the tensors of a model, by set of modalities."""
+    found = {}
+    for name, widths in tensors.items():
+        if name.startswith(QUANTILES):
+            subset = name.removeprefix(QUANTILES)
+            edges = tensors.get(EDGES + subset)
+            found[subset] = HalfWidths.constant(widths.reshape(-1)) if edges is None else HalfWidths(widths, edges)
+    return found
 
 
 def module_of(description: Description) -> Unimodal | Multimodal:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mien.evaluation.results import Evaluation
+from mien.evaluation.results import Coverage, Evaluation
 from mien.metrics import mean_defined
 from mien.reporting.blocks import Column, Figure, Key, Prose, Row, Table
 from mien.reporting.charts import FEW, Bar, Line, bars, calibrated, calibration, lines, memberships, scatter
@@ -130,8 +130,8 @@ def _calibration(names: list[str], predicted: Array, rated: Array, axes: tuple[s
     )  # fmt: skip
 
 
-def coverage(evaluation: Evaluation) -> list[Figure]:
-    """Coverage of the prediction intervals."""
+def coverage(evaluation: Evaluation) -> list[Any]:
+    """Coverage of the prediction intervals, by emotion and by level."""
     found = evaluation.coverage
     if found is None:
         return []
@@ -155,8 +155,20 @@ def coverage(evaluation: Evaluation) -> list[Figure]:
             "Coverage: " + "; ".join(f"{n} {number(f)}" for n, f in zip(names, found.found, strict=True)) + ".",
             [bars(rows, "coverage", mark=found.level)],
             Table("coverage-numbers", "Coverage and width of the intervals", columns, numbers),
-        )
+        ),
+        *_coverage_levels(found),
     ]  # fmt: skip
+
+
+def _coverage_levels(found: Coverage) -> list[Table]:
+    """Coverage where scores, or ratings, are low or high. A model states it for scores; ratings are not known to it."""
+    columns = [
+        Column("level of the"), Column("from", ".2f"), Column("to", ".2f"), Column("coverage", ".1%"),
+        Column("mean width", ".3f"), Column("ratings", ",d"),
+    ]  # fmt: skip
+    rows = [(one.of, one.low, one.high, one.found, one.width, one.rated) for one in found.levels]
+    title = "Coverage by level of the score, which intervals are calibrated for, and of the rating, which they are not"
+    return [Table("coverage-levels", title, columns, rows)] if rows else []
 
 
 def subsets(evaluation: Evaluation, run: Run) -> list[Any]:

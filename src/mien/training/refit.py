@@ -71,6 +71,6 @@ def _plan(selected: Bundle) -> EpochPlan:
 
 def _save_refitted(run: RunState, module: Unimodal | Multimodal, selected: Bundle, folder: Path) -> None:
     bundle = bundle_of(run, module, selected.modalities)
-    bundle.quantiles, bundle.calibration = selected.quantiles, selected.calibration
+    bundle.half_widths, bundle.calibration = selected.half_widths, selected.calibration
     bundle.provenance = {**refitted(selected.provenance, run.split), **bundle.layers_record()}
     save_bundle(bundle, folder)

@@ -266,7 +266,7 @@ def _calibrate(run: RunState, bundle: Bundle, name: str) -> None:
     bundle.calibration = fitted.maps
     for note in fitted.notes(bundle.targets):
         run.log(f"{name}: {note}")
-    bundle.quantiles = calibrate(bundle, chosen, level)
+    bundle.half_widths = calibrate(bundle, chosen, level)
     on = {"clips": len(chosen), "calibrated_on": "inner split" if run.data.inner else "validation"}
     bundle.provenance = {
         "intervals": {"level": level, **on},
