@@ -1,4 +1,5 @@
 # make demo   set up, then run the main job end to end and show its result
+# make serve  serve the demo's model over HTTP (after make demo)
 # make test   set up, then run all checks and tests
 # make soak   set up, then run the long tests of damaged and hostile input
 # make bench  set up, then measure what has no result yet and write bench.md (about 40 minutes on two quiet cores)
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 CLIPS ?= 160
 
-.PHONY: setup demo test soak bench check docs clean
+.PHONY: setup demo serve test soak bench check docs clean
 
 setup: $(VENV)/.ready
 
@@ -25,6 +26,10 @@ demo:
 	@test -f $(VENV)/.ready || echo "Installing into $(VENV): 3 GB of packages, a few minutes on a fast connection."
 	@$(MAKE) --no-print-directory setup
 	@MIEN=$(BIN)/mien sh recipes/demo.sh $(DEMO) $(CLIPS)
+
+serve: setup
+	@test -d $(DEMO)/run || { echo "no $(DEMO)/run: run make demo first"; exit 1; }
+	$(BIN)/mien serve $(DEMO)/run --data $(DEMO)/served
 
 check: setup
 	$(BIN)/ruff check .

@@ -10,16 +10,16 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mien import terminal
-from mien.cli import about, corpora, data, licences, models, reporting, scoring, summary, tables, weights
+from mien.cli import about, corpora, data, licences, models, reporting, scoring, serving, summary, tables, weights
 from mien.errors import Interrupted, MienError, SettingsError, escape_control
 from mien.sandbox import deny_network
 from mien.scale import launched
 from mien.storage.files import cache_folder
 
-ONLINE = "weights"
-"""The only command group with network access."""
+ONLINE = ("weights", "serve", "work")
+"""Commands with network access: to download, to be reached, and to reach a database (``work`` denies it otherwise)."""
 
-CONTINUE = ("extract", "synth", "train", "cross-validate", "study", "tune", "weights")
+CONTINUE = ("extract", "synth", "train", "cross-validate", "study", "tune", "weights", "serve", "work")
 """Commands that continue an interrupted one. ``predict`` reports itself how much it stored."""
 
 
@@ -63,7 +63,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(weights.app, name="weights")
-for module in (data, corpora, models, scoring, tables, summary, reporting, licences, about):
+for module in (data, corpora, models, scoring, serving, tables, summary, reporting, licences, about):
     for command, epilog in module.COMMANDS:
         app.command(epilog=epilog, cls=Command)(command)
 
@@ -81,7 +81,7 @@ def run() -> int:
     except FileNotFoundError:
         raise MienError("the current directory was deleted; change to one that exists (cd), and run it again") from None
     exchanges_gradients = sys.argv[1:2] == ["train"] and launched() > 1
-    if sys.argv[1:2] != [ONLINE] and not exchanges_gradients:
+    if sys.argv[1:2] not in ([name] for name in ONLINE) and not exchanges_gradients:
         deny_network()  # before anything native is imported
     os.environ.setdefault(
         "MPLCONFIGDIR", str(cache_folder() / "matplotlib")

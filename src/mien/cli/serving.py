@@ -1,0 +1,120 @@
+"""``mien serve``, ``mien work``."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mien import terminal
+from mien.cli.options import LocalSetOption, set_overrides
+from mien.errors import DependencyMissing, MienError
+
+DataOption = Annotated[
+    Path, typer.Option("--data", metavar="DIR", help="Data folder of the server: database, media and results.")
+]
+DatabaseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--database",
+        metavar="URL",
+        envvar="MIEN_DATABASE",
+        help="postgresql://user:password@host/name; by default SQLite in the data folder. "
+        "Other users see the arguments of a process, but not its environment.",
+    ),
+]
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, or a run folder with one.")]
+
+
+def serve(
+    model: ModelArgument,
+    data: DataOption = Path("mien-data"),
+    workers: Annotated[int, typer.Option("--workers", min=0, help="Worker processes to start; 0 starts none.")] = 1,
+    host: Annotated[str, typer.Option("--host", help="Address to bind to.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="Port to bind to; 0 takes a free one.")] = 8321,
+    database: DatabaseOption = None,
+    new_key: Annotated[
+        str | None, typer.Option("--new-key", metavar="NAME", help="Make a key of this name and print it.")
+    ] = None,
+    limits: Annotated[
+        list[str] | None,
+        typer.Option("--limit", metavar="NAME=VALUE", help="A limit of the server, e.g. file_bytes=5e8; repeatable."),
+    ] = None,
+    overrides: LocalSetOption = None,
+) -> None:
+    """Serve a model over HTTP: uploads, durable jobs, results in every export format."""
+    _check_installed()
+    from mien.serving.run import serve as run
+    from mien.serving.settings import read_serve_settings
+
+    read = read_serve_settings(limits or ())
+    set_overrides(overrides)
+    if not model.is_dir():
+        raise MienError(f"{model}: no such model folder; name a model folder, or a run folder with one")
+    passed = tuple(word for text in overrides or () for word in ("--set", text))
+    passed += tuple(word for text in limits or () for word in ("--limit", text))
+    run(
+        model, data, workers=workers, host=host, port=port, database=database, limits=read, settings=passed,
+        new_key=new_key,
+    )  # fmt: skip
+
+
+def work(
+    model: ModelArgument,
+    data: DataOption = Path("mien-data"),
+    database: DatabaseOption = None,
+    limits: Annotated[
+        list[str] | None, typer.Option("--limit", metavar="NAME=VALUE", help="As for mien serve; repeatable.")
+    ] = None,
+    overrides: LocalSetOption = None,
+    with_server: Annotated[
+        bool, typer.Option("--with-server", help="End with the standard input.", hidden=True)
+    ] = False,
+) -> None:
+    """Add a worker to a server: it scores jobs until stopped, and finishes its clip then."""
+    from mien.sandbox import deny_network
+
+    if database is None:
+        deny_network()  # with PostgreSQL, only what handles clips is without network
+    _check_installed()
+    from mien.config import read_local
+    from mien.inference.predict import load
+    from mien.serving.database import open_database
+    from mien.serving.disk import Disk
+    from mien.serving.queue import Queue
+    from mien.serving.settings import read_serve_settings
+    from mien.serving.worker import Worker
+
+    os.umask(0o077)
+    read = read_serve_settings(limits or ())
+    disk = Disk(data)
+    engine = open_database(data, database)
+    with load(model, read_local(set_overrides(overrides))) as loaded:
+        worker = Worker(loaded, Queue(engine, read.lease_seconds), disk, read)
+        if with_server:
+            worker.stop_with_input()
+        terminal.note(f"{model}: loaded, waiting for jobs")
+        worker.run()
+
+
+def _check_installed() -> None:
+    try:
+        import fastapi  # noqa: F401
+        import sqlalchemy  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise DependencyMissing(f"the server needs {error.name}; pip install 'mien[serve]' brings it") from error
+
+
+COMMANDS = [
+    (
+        serve,
+        "Example: mien serve runs/first --data served --workers 2; "
+        "mien serve runs/first --host 0.0.0.0 --new-key lab; "
+        'curl -T clip.mp4 -H "Authorization: Bearer $(cat served/key)" "localhost:8321/v1/files?name=clip.mp4"',
+    ),
+    (
+        work,
+        "Example: mien work runs/first --data served; mien work runs/first --data served --database postgresql://db/mien",
+    ),
+]

@@ -1,0 +1,153 @@
+"""Who asks, and whether he may: keys with scopes, and the cookie of the page.
+
+A key is ``mien-`` and 32 random bytes. Only its SHA-256 is stored; a key has too many bits to be guessed from it, so no
+slow hash is needed. It is looked up by its hash and compared in constant time.
+
+A page cannot send headers with ``<video>`` or ``EventSource``, so it uses a cookie, which it gets for the one-time
+token of the address that ``mien serve`` prints.
+"""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import sqlalchemy as sa
+from fastapi import Depends, Request
+
+from mien.serving.database import keys, now
+from mien.serving.disk import Disk
+from mien.serving.queue import Queue, new_id
+from mien.serving.settings import ServeSettings
+from mien.serving.web.problems import Problem
+from mien.storage.files import atomic_file
+
+SCOPES = ("score", "live", "admin")
+COOKIE = "mien"
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who sends a request: the id of a key, or ``local``, and what it may do."""
+
+    id: str
+    scopes: tuple[str, ...]
+
+
+LOCAL = Principal("local", SCOPES)
+
+
+@dataclass
+class Server:
+    """What the routers share: ``request.app.state.server``.
+
+    Attributes:
+        local_key: SHA-256 of the key in the data folder.
+        token: the one-time token of the printed address; empty once used.
+        cookies: SHA-256 of the cookies that were given for it.
+    """
+
+    engine: sa.Engine
+    queue: Queue
+    disk: Disk
+    limits: ServeSettings
+    local_key: str
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    cookies: set[str] = field(default_factory=set)
+    busy: set[str] = field(default_factory=set)
+
+    def redeem(self, token: str) -> str | None:
+        """The cookie for the one-time token; ``None`` if it is wrong or was used."""
+        if not self.token or not hmac.compare_digest(token.encode(), self.token.encode()):
+            return None
+        self.token, cookie = "", secrets.token_urlsafe(32)
+        self.cookies.add(_sha256(cookie))
+        return cookie
+
+
+def local_key(folder: Path) -> str:
+    """The SHA-256 of the key in ``folder/key``, which only its owner can read; made if it is not there."""
+    file = folder / "key"
+    if not file.exists():
+        with atomic_file(file) as part:
+            part.chmod(0o600)
+            part.write_text(_new_key() + "\n", encoding="ascii")
+        file.chmod(0o600)
+    return _sha256(file.read_text(encoding="ascii").strip())
+
+
+def add_key(engine: sa.Engine, name: str, scopes: Sequence[str]) -> tuple[str, str]:
+    """A new key; returns its id, and the key itself, which is stored nowhere."""
+    made, key = new_id("key"), _new_key()
+    values = {"id": made, "name": name, "sha256": _sha256(key), "scopes": list(scopes), "created": now(engine)}
+    with engine.begin() as db:
+        db.execute(sa.insert(keys).values(**values))
+    return made, key
+
+
+def has_keys(engine: sa.Engine) -> bool:
+    """Whether any key was made."""
+    with engine.execution_options(reads=True).begin() as db:
+        return bool(db.scalar(sa.select(sa.func.count()).select_from(keys)))
+
+
+def server_of(request: Request) -> Server:
+    """What the routers share."""
+    return request.app.state.server
+
+
+def principal(request: Request) -> Principal:
+    """Who sends a request.
+
+    Raises:
+        Problem: 401, it has no valid key or cookie.
+    """
+    server = server_of(request)
+    if key := _key_in(request):
+        if hmac.compare_digest(_sha256(key), server.local_key):
+            return LOCAL
+        with server.engine.execution_options(reads=True).begin() as db:
+            found = db.execute(sa.select(keys).where(keys.c.sha256 == _sha256(key))).first()
+        if found is not None and hmac.compare_digest(found.sha256, _sha256(key)):
+            return Principal(found.id, tuple(found.scopes))
+    elif (cookie := request.cookies.get(COOKIE)) and _sha256(cookie) in server.cookies:
+        return LOCAL
+    detail = (
+        "no valid key; send Authorization: Bearer KEY (the key of this machine's user is in the file key of --data)"
+    )
+    raise Problem(401, detail, {"WWW-Authenticate": "Bearer"})
+
+
+def _allowed(scope: str) -> object:
+    def check(who: Annotated[Principal, Depends(principal)]) -> Principal:
+        if scope not in who.scopes and "admin" not in who.scopes:
+            raise Problem(403, f"the key lacks the scope {scope}")
+        return who
+
+    return Depends(check)
+
+
+Scorer = Annotated[Principal, _allowed("score")]
+Admin = Annotated[Principal, _allowed("admin")]
+Shared = Annotated[Server, Depends(server_of)]
+
+
+def may_see(who: Principal, owner: str) -> bool:
+    """Whether somebody sees the uploads and jobs of an owner: his own, or as administrator all."""
+    return who.id == owner or "admin" in who.scopes
+
+
+def _key_in(request: Request) -> str:
+    kind, _, key = request.headers.get("authorization", "").partition(" ")
+    return key.strip() if kind.lower() == "bearer" else request.headers.get("x-api-key", "")
+
+
+def _new_key() -> str:
+    return f"mien-{secrets.token_hex(32)}"
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,0 +1,120 @@
+"""The application: routers behind the guard, a sweep of what is too old, and the log of requests."""
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import PlainTextResponse, RedirectResponse, Response
+from sqlalchemy.exc import DBAPIError
+from starlette.concurrency import run_in_threadpool
+
+from mien import terminal
+from mien.serving.disk import ORPHAN_SECONDS
+from mien.serving.retention import sweep
+from mien.serving.web import jobs, keys, operations, results, uploads
+from mien.serving.web.access import COOKIE, Server
+from mien.serving.web.guard import Guard
+from mien.serving.web.problems import Problem, add_handlers
+
+NO_TELEMETRY: Any = dict.fromkeys(("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False)
+"""FastAPI would otherwise report requests to an OpenTelemetry collector named in the environment."""
+
+
+def make_app(server: Server, *, loopback: bool = True, log: bool = True) -> "Log":
+    """The ASGI application of a server.
+
+    Args:
+        server: database, queue, files and limits.
+        loopback: it is bound to a loopback address.
+        log: write a line of JSON per request to the error stream.
+    """
+
+    @asynccontextmanager
+    async def life(_app: FastAPI) -> AsyncIterator[None]:
+        await _sweep(server, 0.0)  # nothing is on its way yet to get its row
+        sweeping = asyncio.create_task(_sweeping(server))
+        yield
+        sweeping.cancel()
+
+    app = FastAPI(
+        title="mien", version="1", lifespan=life, docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json",
+        telemetry=NO_TELEMETRY,
+    )  # fmt: skip
+    app.state.server = server
+    add_handlers(app)
+    app.add_api_route("/", _home, include_in_schema=False)
+    for part in (uploads, jobs, results, keys, operations):
+        app.include_router(part.router)
+    return Log(Guard(app, server.limits, loopback), log)
+
+
+def _home(request: Request, token: str = "") -> Response:
+    """The page; with the one-time token, first a cookie."""
+    server: Server = request.app.state.server
+    head = {"Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
+    if not token:
+        return PlainTextResponse("mien serves /v1; its description is at /v1/openapi.json\n", headers=head)
+    if (cookie := server.redeem(token)) is None:
+        raise Problem(401, "the address was used already; start the server again for another one", head)
+    answer = RedirectResponse("/", 303, head)
+    secure = request.url.scheme == "https"
+    answer.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", secure=secure)
+    return answer
+
+
+async def _sweeping(server: Server) -> None:
+    while True:
+        await asyncio.sleep(server.limits.sweep_seconds)
+        await _sweep(server, ORPHAN_SECONDS)
+
+
+async def _sweep(server: Server, orphan_seconds: float) -> None:
+    try:
+        await run_in_threadpool(sweep, server.engine, server.disk, server.limits, orphan_seconds)
+    except (DBAPIError, OSError) as error:  # a locked database, a damaged disk
+        terminal.warn(f"sweep of old files failed, and is repeated ({type(error).__name__})")
+
+
+class Log:
+    """ASGI middleware: gives each request an id, and logs it by its route, without names of files."""
+
+    def __init__(self, app: Any, log: bool) -> None:
+        """Around an application; ``log``: write lines to the error stream."""
+        self._app, self._log = app, log
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Handle a request."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        began, name, status = monotonic(), secrets.token_hex(8), 500
+
+        async def sending(message: Any) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", name.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        finally:
+            if self._log:
+                _write_line(scope, name, status, monotonic() - began)
+
+
+def _write_line(scope: Any, name: str, status: int, seconds: float) -> None:
+    line = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "request": name,
+        "method": scope["method"],
+        "route": getattr(scope.get("route"), "path", None),
+        "status": status,
+        "seconds": round(seconds, 4),
+    }
+    terminal.warn(json.dumps(line))

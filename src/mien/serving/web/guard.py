@@ -1,0 +1,179 @@
+"""Checks of every request before it is routed: Host, Origin, size and pace of its body.
+
+A page of another site that resolves to this machine (DNS rebinding) sends a foreign Host; one that posts a form sends a
+foreign Origin. Both are refused. A body that is too large, or that comes too slowly, ends the request.
+
+Source: CVE-2025-66414; Jupyter Server, ``allow_remote_access``.
+"""
+
+import asyncio
+import ipaddress
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from time import monotonic
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from mien.serving.settings import ServeSettings
+from mien.serving.web.problems import Problem, problem_response
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
+UPLOAD = re.compile(r"/v1/(files|uploads/[^/]+)/?$")
+
+
+class Guard:
+    """ASGI middleware with the checks."""
+
+    def __init__(self, app: Any, limits: ServeSettings, loopback: bool) -> None:
+        """``loopback``: the server is bound to a loopback address, so only its names are accepted as Host."""
+        self._app, self._limits, self._loopback = app, limits, loopback
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check a request, then handle it."""
+        if scope["type"] == "lifespan":
+            return await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            return await send({"type": "websocket.close", "code": 1008})
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        if detail := self._refusal(scope["method"], headers):
+            return await problem_response(403, detail)(scope, receive, send)
+        scope["path"] = re.sub("/{2,}", "/", scope["path"])
+        limit = self._limits.file_bytes if UPLOAD.match(scope["path"]) else self._limits.body_bytes
+        length = headers.get("content-length", "")
+        if length.isdecimal() and int(length) > limit:
+            detail = f"the body has {length} bytes, at most {limit} are accepted"
+            return await problem_response(413, detail)(scope, receive, send)
+        body = _Body(receive, limit, self._limits)
+        return await self._app(scope, body.receive, body.answering(scope, send))
+
+    def _refusal(self, method: str, headers: dict[str, str]) -> str:
+        host = headers.get("host", "")
+        if self._loopback and not is_loopback(_name(host)):
+            return "Host: this server is bound to a loopback address; use it by localhost"
+        origin = headers.get("origin")
+        if method in UNSAFE and origin is not None and origin.partition("://")[2] != host:
+            return "Origin: a page of another site may not change anything here"
+        return ""
+
+
+class _Body:
+    """The body of a request; one that is too large or too slow ends the request with that problem.
+
+    A framework may turn an exception of ``receive`` into another answer; so the answer is replaced here.
+    """
+
+    def __init__(self, receive: Receive, limit: int, limits: ServeSettings) -> None:
+        self._receive, self._limit, self._limits = receive, limit, limits
+        self._total = self._recent = 0
+        self._waited = 0.0
+        self._over = False
+        self._problem: Problem | None = None
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        """The next message of the request.
+
+        Raises:
+            Problem: 408 or 413.
+        """
+        if self._over:
+            return await self._receive()
+        began, seconds, least = monotonic(), self._limits.body_seconds, self._limits.body_progress_bytes
+        try:
+            message = await asyncio.wait_for(self._receive(), max(0.001, seconds - self._waited))
+        except TimeoutError:
+            raise self._ended(408, f"the body came too slowly, below {least} bytes in {seconds:g} s") from None
+        self._waited += monotonic() - began  # only time spent waiting for the client
+        size = len(message.get("body", b""))
+        self._total += size
+        self._recent += size
+        if self._total > self._limit:
+            raise self._ended(413, f"the body has more than {self._limit} bytes")
+        if self._recent >= least:
+            self._recent, self._waited = 0, 0.0
+        self._over = message["type"] != "http.request" or not message.get("more_body", False)
+        return message
+
+    def answering(self, scope: Scope, send: Send) -> Send:
+        """``send`` that answers with the problem of the body, if there is one."""
+        replaced = False
+
+        async def sending(message: MutableMapping[str, Any]) -> None:
+            nonlocal replaced
+            if self._problem is not None and message["type"] == "http.response.start":
+                replaced = True
+                await problem_response(self._problem.status, self._problem.detail)(scope, self._receive, send)
+            elif not replaced:
+                await send(message)
+
+        return sending
+
+    def _ended(self, status: int, detail: str) -> Problem:
+        self._over, self._problem = True, Problem(status, detail)
+        return self._problem
+
+
+class Protocol(H11Protocol):
+    """HTTP/1.1 with a deadline for the head of a request, which uvicorn lacks."""
+
+    header_seconds = 10.0
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """A connection opens: its first head is due."""
+        super().connection_made(transport)
+        self._arm()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes arrive: a complete head ends the deadline, the beginning of another one starts it.
+
+        So does a body that still comes after its answer, which is read and thrown away: to close the connection at
+        once would lose the answer.
+        """
+        super().data_received(data)
+        theirs = self.conn.their_state
+        if (theirs is h11.IDLE and self.conn.trailing_data[0]) or (
+            theirs is h11.SEND_BODY and self.conn.our_state is h11.DONE
+        ):
+            self._arm()
+        elif theirs is not h11.IDLE:
+            self._disarm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is closed."""
+        self._disarm()
+        super().connection_lost(exc)
+
+    def _arm(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self.header_seconds, self.transport.close)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+def is_loopback(name: str) -> bool:
+    """Whether a name or an address is of this machine.
+
+    >>> is_loopback("localhost"), is_loopback("127.0.0.2"), is_loopback("::1"), is_loopback("127.0.0.1.evil.example")
+    (True, True, True, False)
+    """
+    if name.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _name(host: str) -> str:
+    """The name in a Host header, without port and brackets."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0]

@@ -1,0 +1,43 @@
+"""Results of a job, in every export format, and its media while they are kept."""
+
+from fastapi import APIRouter, Path, Response
+from fastapi.responses import FileResponse
+
+from mien.serving import results
+from mien.serving.web.access import Scorer, Shared
+from mien.serving.web.jobs import job_of
+from mien.serving.web.problems import Problem
+
+router = APIRouter(prefix="/v1/jobs", tags=["results"])
+INLINE = "default-src 'none'; sandbox"
+
+
+@router.get("/{job}/media/{n}")
+def media(job: str, server: Shared, who: Scorer, n: int = Path(ge=0, le=10_000)) -> FileResponse:
+    """A file of a job, while it is kept; supports ranges."""
+    made = job_of(server, who, job)
+    path = server.disk.media(job, n)
+    if n >= len(made["files"]) or not path.is_file():
+        raise Problem(404, "no such file, or its media were deleted")
+    head = {"Content-Security-Policy": INLINE, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+    return FileResponse(path, media_type="application/octet-stream", headers=head)
+
+
+@router.get("/{job}/{name}")
+def result(job: str, name: str, server: Shared, who: Scorer) -> Response:
+    """Scores as one of the files that the job's links name; formats with a file per clip come as an archive."""
+    made = job_of(server, who, job)
+    if name not in results.NAMES:
+        raise Problem(404, f"no such result; there are {', '.join(results.NAMES)}")
+    if made["state"] == "expired":
+        raise Problem(410, "the results were deleted")
+    if not server.disk.scores(job).is_file():
+        raise Problem(409, f"the job is {made['state']}, and has no scores")
+    content, kind = results.result(server.disk, job, name)
+    head = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+    if name == "report.html":
+        head["Content-Security-Policy"] = "frame-ancestors 'none'"
+    else:
+        ending = "" if "." in name or kind != "application/zip" else ".zip"
+        head["Content-Disposition"] = f'attachment; filename="{name}{ending}"'
+    return Response(content, 200, head, kind)
