@@ -59,7 +59,8 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(scope="session")
 def server(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server with one worker, for tests that leave it running."""
-    with served(model, tmp_path_factory.mktemp("served") / "data") as one:
+    data = tmp_path_factory.mktemp("served") / "data"
+    with served(model, data, limits=("webhook_hosts=[127.0.0.1]",)) as one:
         one.ready()
         yield one
 

@@ -117,10 +117,16 @@ class Served:
 
 @contextmanager
 def served(
-    model: Path, data: Path, *options: str, limits: Sequence[str] = (), said: Path | None = None, **environment: str
+    model: Path,
+    data: Path,
+    *options: str,
+    limits: Sequence[str] = (),
+    said: Path | None = None,
+    file_bytes: int | None = None,
+    **environment: str,
 ) -> Iterator[Served]:
     """Start ``mien serve``, and wait for its address."""
-    one = start(model, data, *options, limits=limits, said=said, **environment)
+    one = start(model, data, *options, limits=limits, said=said, file_bytes=file_bytes, **environment)
     try:
         yield one
     finally:
@@ -129,12 +135,20 @@ def served(
 
 
 def start(
-    model: Path, data: Path, *options: str, limits: Sequence[str] = (), said: Path | None = None, **environment: str
+    model: Path,
+    data: Path,
+    *options: str,
+    limits: Sequence[str] = (),
+    said: Path | None = None,
+    file_bytes: int | None = None,
+    **environment: str,
 ) -> Served:
     """Start ``mien serve``; the caller stops it."""
     given = [word for limit in (*QUICK, *limits) for word in ("--limit", limit)]
     port = () if "--port" in options else ("--port", "0")
     command = [sys.executable, "-m", "mien.cli", "serve", str(model), "--data", str(data), *port, *given, *options]
+    if file_bytes is not None:
+        command = ["prlimit", f"--fsize={file_bytes}", *command]
     with (said or data.with_suffix(".log")).open("a") as log:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **environment}
@@ -144,7 +158,11 @@ def start(
         assert process.stdout is not None
         ready, _, _ = select.select([process.stdout], [], [], 60)
         line = process.stdout.readline() if ready else ""
-        assert line, f"ended with {process.poll()}: {(said or data.with_suffix('.log')).read_text()}"
+        if not line:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+            raise AssertionError(f"ended with {process.returncode}: {(said or data.with_suffix('.log')).read_text()}")
         lines.append(line.strip())
         if found := re.match(r"http://\S+:(\d+)/\?token=(\S+)", line):
             return Served(process, data, int(found[1]), found[2], lines)

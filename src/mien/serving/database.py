@@ -111,14 +111,16 @@ workers = sa.Table(
 hooks = sa.Table(
     "hooks", metadata,
     sa.Column("id", sa.String(40), primary_key=True),
-    sa.Column("job", sa.String(40), nullable=False),
+    sa.Column("job", sa.String(40), nullable=False, index=True),
+    sa.Column("owner", sa.String(40), nullable=False),
+    sa.Column("kind", sa.String(20), nullable=False),
     sa.Column("url", sa.Text, nullable=False),
-    sa.Column("secret", sa.Text, nullable=False),
-    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("body", sa.Text),
     sa.Column("tries", sa.Integer, nullable=False),
     sa.Column("due", sa.Double),
 )  # fmt: skip
-"""Webhooks to send; ``due`` is null once one was delivered or given up."""
+"""Webhooks to send; ``due`` is null before the job has ended, and once one was delivered or given up. ``kind`` says how
+the body is made, which is stored at the first try."""
 
 
 def open_database(folder: Path, url: str | None = None) -> sa.Engine:
@@ -155,6 +157,14 @@ def _create(engine: sa.Engine, shown: str) -> None:
             db.execute(sa.insert(about).values(name="version", value=VERSION))
         elif found != VERSION:
             raise DataError(f"{shown}: tables of version {found}, but this mien reads version {VERSION}")
+
+
+def stored_bytes(engine: sa.Engine) -> int:
+    """Bytes of all media: of uploads that no job uses, as announced, and of jobs whose media are kept."""
+    unused = sa.select(sa.func.sum(uploads.c.bytes)).where(uploads.c.job.is_(None))
+    kept = sa.select(sa.func.sum(clips.c.bytes)).join(jobs, jobs.c.id == clips.c.job).where(jobs.c.media)
+    with engine.execution_options(reads=True).begin() as db:
+        return int(db.scalar(unused) or 0) + int(db.scalar(kept) or 0)
 
 
 def lock_tables(db: sa.Connection) -> None:

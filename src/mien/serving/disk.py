@@ -16,7 +16,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -127,11 +127,6 @@ class Disk:
         """Space left for new files."""
         return shutil.disk_usage(self.root).free
 
-    def used_bytes(self) -> int:
-        """Bytes of all uploads and media; a file with several links counts once."""
-        found = {(one.st_ino): one.st_size for one in self._stats()}
-        return sum(found.values())
-
     def orphans(self, uploads: Collection[str], jobs: Collection[str], older: float = ORPHAN_SECONDS) -> list[Path]:
         """Files of uploads and folders of jobs without a row, and unfinished files, older than some seconds."""
         limit, left = time.time() - older, []
@@ -156,11 +151,6 @@ class Disk:
                     part.replace(path)
             finally:
                 part.unlink(missing_ok=True)
-
-    def _stats(self) -> Iterator[os.stat_result]:
-        for path in (*self.root.glob("uploads/*"), *self.root.glob("jobs/*/in/*")):
-            with suppress(FileNotFoundError):
-                yield path.lstat()
 
 
 def _checked(name: str) -> str:

@@ -39,6 +39,7 @@ class NewJob:
         request: the options of the job.
         request_sha256: of the whole request; the same idempotency key with another one is refused.
         idempotency_key: chosen by the client, unique among the jobs of the owner.
+        webhook: kind and address of a webhook to send at its end.
     """
 
     id: str
@@ -48,6 +49,7 @@ class NewJob:
     request_sha256: str
     transcripts: Mapping[str, str] | None = None
     idempotency_key: str | None = None
+    webhook: tuple[str, str] | None = None
 
 
 class Refused(Exception):
@@ -121,6 +123,10 @@ class Queue:
                     attempt=0, deaths=0, media=True, version=0,
                 ))  # fmt: skip
                 db.execute(sa.insert(clips), rows)
+                if new.webhook is not None:
+                    kind, url = new.webhook
+                    values = {"id": new_id("hook"), "job": new.id, "owner": new.owner, "kind": kind, "url": url}
+                    db.execute(sa.insert(hooks).values(**values, tries=0))
                 self._event(db, new.id, "state", {"state": "queued"})
         except IntegrityError:  # another request with the same key came first
             if (known := self.known(new)) is None:

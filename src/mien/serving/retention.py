@@ -4,7 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from mien.serving.database import clips, events, jobs, now, uploads
+from mien.serving.database import clips, events, hooks, jobs, now, uploads
 from mien.serving.disk import ORPHAN_SECONDS, Disk
 from mien.serving.settings import ServeSettings
 
@@ -53,7 +53,7 @@ def _results(engine: sa.Engine, disk: Disk, limits: ServeSettings) -> None:
     forgotten = (jobs.c.state == "expired") & (jobs.c.ended < time - limits.row_seconds)
     with engine.begin() as db:
         gone = db.scalars(sa.delete(jobs).where(forgotten).returning(jobs.c.id)).all()
-        for column in (clips.c.job, events.c.job, uploads.c.job):
+        for column in (clips.c.job, events.c.job, uploads.c.job, hooks.c.job):
             db.execute(sa.delete(column.table).where(column.in_(gone)))
 
 

@@ -57,7 +57,7 @@ class ServeSettings(Section):
     beat_seconds: Seconds = 10.0
     """Time between two signs of life."""
     webhook_hosts: tuple[str, ...] = ()
-    """Hosts that webhooks may be sent to although their addresses are private, e.g. ``[hooks.lab.local]``."""
+    """Hosts that webhooks may be sent to although their addresses are private, e.g. ``["hooks.lab.local"]``."""
 
 
 def read_serve_settings(overrides: Iterable[str] = ()) -> ServeSettings:

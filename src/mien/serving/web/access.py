@@ -9,10 +9,14 @@ token of the address that ``mien serve`` prints.
 
 import hashlib
 import hmac
+import math
+import os
 import secrets
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Annotated
 
 import sqlalchemy as sa
@@ -22,8 +26,10 @@ from mien.serving.database import keys, now
 from mien.serving.disk import Disk
 from mien.serving.queue import Queue, new_id
 from mien.serving.settings import ServeSettings
+from mien.serving.web.guard import UNSAFE
+from mien.serving.web.metrics import Metrics
 from mien.serving.web.problems import Problem
-from mien.storage.files import atomic_file
+from mien.storage.files import writing
 
 SCOPES = ("score", "live", "admin")
 COOKIE = "mien"
@@ -48,6 +54,10 @@ class Server:
         local_key: SHA-256 of the key in the data folder.
         token: the one-time token of the printed address; empty once used.
         cookies: SHA-256 of the cookies that were given for it.
+        busy: uploads that a request is writing to.
+        receiving: bytes announced by uploads in flight that have no row yet.
+        rates: requests of each key lately.
+        metrics: of the requests and of the jobs that ended.
     """
 
     engine: sa.Engine
@@ -58,6 +68,16 @@ class Server:
     token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     cookies: set[str] = field(default_factory=set)
     busy: set[str] = field(default_factory=set)
+    receiving: dict[str, int] = field(default_factory=dict)
+    rates: "Rates" = field(init=False)
+    metrics: Metrics = field(default_factory=Metrics)
+
+    def __post_init__(self) -> None:
+        self.rates = Rates(self.limits)
+
+    def secret_of(self, owner: str) -> bytes:
+        """The secret that signs the webhooks of an owner."""
+        return webhook_secret(self.disk.root, owner)
 
     def redeem(self, token: str) -> str | None:
         """The cookie for the one-time token; ``None`` if it is wrong or was used."""
@@ -68,15 +88,42 @@ class Server:
         return cookie
 
 
+class Rates:
+    """A bucket of tokens per key and kind of request, filled at a constant rate; it holds those of two seconds."""
+
+    def __init__(self, limits: ServeSettings) -> None:
+        """Empty; the rates are those of the limits."""
+        self._limits, self._lock = limits, threading.Lock()
+        self._buckets: dict[tuple[str, bool], tuple[float, float]] = {}
+
+    def take(self, key: str, changes: bool) -> float:
+        """Take a token; returns 0, or the seconds after which there is one again."""
+        rate = self._limits.posts_per_second if changes else self._limits.gets_per_second
+        most, time = max(1.0, 2 * rate), monotonic()
+        with self._lock:
+            left, since = self._buckets.get((key, changes), (most, time))
+            left = min(most, left + (time - since) * rate)
+            self._buckets[key, changes] = (left - 1 if left >= 1 else left, time)
+        return 0.0 if left >= 1 else (1 - left) / rate
+
+
+def webhook_secret(folder: Path, owner: str) -> bytes:
+    """The secret that signs the webhooks of an owner; derived from one in ``folder/webhook-secret``."""
+    return hmac.digest(_secret_file(folder / "webhook-secret").encode(), owner.encode(), hashlib.sha256)
+
+
 def local_key(folder: Path) -> str:
     """The SHA-256 of the key in ``folder/key``, which only its owner can read; made if it is not there."""
-    file = folder / "key"
+    return _sha256(_secret_file(folder / "key"))
+
+
+def _secret_file(file: Path) -> str:
     if not file.exists():
-        with atomic_file(file) as part:
-            part.chmod(0o600)
-            part.write_text(_new_key() + "\n", encoding="ascii")
-        file.chmod(0o600)
-    return _sha256(file.read_text(encoding="ascii").strip())
+        with writing(file):
+            handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "w", encoding="ascii") as opened:
+                opened.write(_new_key() + "\n")
+    return file.read_text(encoding="ascii").strip()
 
 
 def add_key(engine: sa.Engine, name: str, scopes: Sequence[str]) -> tuple[str, str]:
@@ -103,9 +150,15 @@ def principal(request: Request) -> Principal:
     """Who sends a request.
 
     Raises:
-        Problem: 401, it has no valid key or cookie.
+        Problem: 401, it has no valid key or cookie; 429, too many requests lately.
     """
-    server = server_of(request)
+    who = _known(request, server_of(request))
+    if seconds := server_of(request).rates.take(who.id, request.method in UNSAFE):
+        raise Problem(429, "too many requests of this key", {"Retry-After": str(math.ceil(seconds))})
+    return who
+
+
+def _known(request: Request, server: Server) -> Principal:
     if key := _key_in(request):
         if hmac.compare_digest(_sha256(key), server.local_key):
             return LOCAL

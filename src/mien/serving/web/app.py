@@ -20,7 +20,9 @@ from mien.serving.retention import sweep
 from mien.serving.web import jobs, keys, operations, results, uploads
 from mien.serving.web.access import COOKIE, Server
 from mien.serving.web.guard import Guard
+from mien.serving.web.metrics import Metrics
 from mien.serving.web.problems import Problem, add_handlers
+from mien.serving.webhooks import Body, WebhookSender
 
 NO_TELEMETRY: Any = dict.fromkeys(("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False)
 """FastAPI would otherwise report requests to an OpenTelemetry collector named in the environment."""
@@ -39,7 +41,10 @@ def make_app(server: Server, *, loopback: bool = True, log: bool = True) -> "Log
     async def life(_app: FastAPI) -> AsyncIterator[None]:
         await _sweep(server, 0.0)  # nothing is on its way yet to get its row
         sweeping = asyncio.create_task(_sweeping(server))
+        sender = WebhookSender(server.engine, _bodies(server), server.secret_of, server.limits.webhook_hosts)
+        sender.start()
         yield
+        sender.stop()
         sweeping.cancel()
 
     app = FastAPI(
@@ -51,7 +56,7 @@ def make_app(server: Server, *, loopback: bool = True, log: bool = True) -> "Log
     app.add_api_route("/", _home, include_in_schema=False)
     for part in (uploads, jobs, results, keys, operations):
         app.include_router(part.router)
-    return Log(Guard(app, server.limits, loopback), log)
+    return Log(Guard(app, server.limits, loopback), server.metrics, log)
 
 
 def _home(request: Request, token: str = "") -> Response:
@@ -66,6 +71,11 @@ def _home(request: Request, token: str = "") -> Response:
     secure = request.url.scheme == "https"
     answer.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", secure=secure)
     return answer
+
+
+def _bodies(server: Server) -> dict[str, Body]:
+    """How the bodies of webhooks are made, by kind."""
+    return {"job": lambda job: jobs.webhook_body(server, job)}
 
 
 async def _sweeping(server: Server) -> None:
@@ -84,9 +94,9 @@ async def _sweep(server: Server, orphan_seconds: float) -> None:
 class Log:
     """ASGI middleware: gives each request an id, and logs it by its route, without names of files."""
 
-    def __init__(self, app: Any, log: bool) -> None:
+    def __init__(self, app: Any, metrics: Metrics, log: bool) -> None:
         """Around an application; ``log``: write lines to the error stream."""
-        self._app, self._log = app, log
+        self._app, self._metrics, self._log = app, metrics, log
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Handle a request."""
@@ -104,16 +114,18 @@ class Log:
         try:
             await self._app(scope, receive, sending)
         finally:
+            seconds, route = monotonic() - began, getattr(scope.get("route"), "path", None)
+            self._metrics.requested(scope["method"], route, status, seconds)
             if self._log:
-                _write_line(scope, name, status, monotonic() - began)
+                _write_line(scope["method"], route, name, status, seconds)
 
 
-def _write_line(scope: Any, name: str, status: int, seconds: float) -> None:
+def _write_line(method: str, route: str | None, name: str, status: int, seconds: float) -> None:
     line = {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "request": name,
-        "method": scope["method"],
-        "route": getattr(scope.get("route"), "path", None),
+        "method": method,
+        "route": route,
         "status": status,
         "seconds": round(seconds, 4),
     }

@@ -15,11 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.concurrency import run_in_threadpool
 
 from mien.errors import DataError
-from mien.serving.database import clips, events, jobs, uploads
+from mien.serving.database import clips, events, hooks, jobs, uploads
 from mien.serving.queue import ENDED, NewJob, Refused, new_id
 from mien.serving.results import NAMES
-from mien.serving.web.access import Principal, Scorer, Server, Shared, may_see
+from mien.serving.web.access import LOCAL, Principal, Scorer, Server, Shared, may_see
 from mien.serving.web.problems import Problem
+from mien.serving.webhooks import LONGEST_URL, check_url
 from mien.storage.files import in_bytes
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -45,6 +46,9 @@ class JobRequest(BaseModel):
     keep: Literal["media", "none"] = "media"
     """``none`` deletes the media as soon as the job has ended."""
 
+    webhook: Annotated[str, Field(max_length=LONGEST_URL)] | None = None
+    """An address to which the ended job is posted, signed by Standard Webhooks (``/v1/webhooks/secret``)."""
+
     @model_validator(mode="after")
     def _check(self) -> "JobRequest":
         if len(set(self.files)) < len(self.files):
@@ -67,6 +71,11 @@ def submit(
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
 ) -> dict[str, Any]:
     """Submit a job; with ``Idempotency-Key``, the same request again gives the same job."""
+    if asked.webhook is not None:
+        try:
+            check_url(asked.webhook, server.limits.webhook_hosts)
+        except DataError as error:
+            raise Problem(422, str(error)) from None
     new = _new_job(asked, who, idempotency_key)
     if len(asked.files) > server.limits.job_files:
         raise Problem(422, f"files: {len(asked.files)}, but at most {server.limits.job_files} a job are accepted")
@@ -155,12 +164,19 @@ def forget(server: Server, job: str) -> None:
             (events, events.c.job),
             (clips, clips.c.job),
             (uploads, uploads.c.job),
+            (hooks, hooks.c.job),
             (jobs, jobs.c.id),
         ):
             db.execute(sa.delete(table).where(column == job))
     for upload in used:
         server.disk.remove_upload(upload)
     server.disk.remove_job(job)
+
+
+def webhook_body(server: Server, job: str) -> bytes:
+    """What a webhook says: the job, as ``GET /v1/jobs/{id}`` answers it."""
+    made = job_of(server, LOCAL, job)
+    return json.dumps({"type": f"job.{made['state']}", "timestamp": made["ended"], "data": made}).encode()
 
 
 def job_of(server: Server, who: Principal, job: str) -> dict[str, Any]:
@@ -182,7 +198,9 @@ def _new_job(asked: JobRequest, who: Principal, key: str | None) -> NewJob:
     digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
     given = request.pop("transcript")
     texts = {asked.files[0]: given} if isinstance(given, str) else given
-    return NewJob(new_id("job"), who.id, request.pop("files"), request, digest, texts, key)
+    url = request.pop("webhook")
+    webhook = None if url is None else ("job", url)
+    return NewJob(new_id("job"), who.id, request.pop("files"), request, digest, texts, key, webhook)
 
 
 def _submit(server: Server, new: NewJob) -> str:

@@ -1,12 +1,13 @@
 """Health, the model, metrics."""
 
+import base64
 from typing import Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
-from mien.serving.database import about, clips, jobs, now, workers
+from mien.serving.database import about, now, workers
 from mien.serving.web.access import Admin, Scorer, Server, Shared
 from mien.serving.web.problems import Problem
 
@@ -37,23 +38,16 @@ def model(server: Shared, who: Scorer) -> dict[str, Any]:  # noqa: ARG001
     return found
 
 
+@router.get("/v1/webhooks/secret")
+def webhooks_secret(server: Shared, who: Scorer) -> dict[str, str]:
+    """The secret by which webhooks of this key's jobs are signed (Standard Webhooks)."""
+    return {"secret": f"whsec_{base64.b64encode(server.secret_of(who.id)).decode()}"}
+
+
 @router.get("/metrics")
 def metrics(server: Shared, who: Admin) -> Response:  # noqa: ARG001
     """Metrics for Prometheus."""
-    registry = CollectorRegistry()
-    states = Gauge("mien_jobs", "jobs by state", ["state"], registry=registry)
-    outcomes = Gauge("mien_clips", "stored clips by outcome", ["outcome"], registry=registry)
-    oldest = Gauge("mien_queue_oldest_seconds", "age of the oldest waiting job", registry=registry)
-    with server.engine.execution_options(reads=True).begin() as db:
-        for state, count in db.execute(sa.select(jobs.c.state, sa.func.count()).group_by(jobs.c.state)):
-            states.labels(state).set(count)
-        for state, count in db.execute(sa.select(clips.c.state, sa.func.count()).group_by(clips.c.state)):
-            outcomes.labels(state).set(count)
-        age = sa.select(now(server.engine) - sa.func.min(jobs.c.created)).where(jobs.c.state == "queued")
-        oldest.set(max(0.0, db.scalar(age) or 0.0))
-    Gauge("mien_workers", "workers alive", registry=registry).set(_living(server))
-    Gauge("mien_disk_bytes", "bytes of stored media", registry=registry).set(server.disk.used_bytes())
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    return Response(server.metrics.shown(server.engine, _living(server)), media_type=CONTENT_TYPE_LATEST)
 
 
 def _living(server: Server) -> int:

@@ -10,22 +10,26 @@ import binascii
 import hashlib
 import os
 import re
+from collections.abc import AsyncIterable
+from pathlib import Path
 from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from mien.serving.database import now, uploads
+from mien.serving.database import now, stored_bytes, uploads
 from mien.serving.names import file_name
 from mien.serving.queue import new_id
 from mien.serving.web.access import Principal, Scorer, Server, Shared, may_see
 from mien.serving.web.problems import Problem
-from mien.storage.files import in_bytes, sha256_of
+from mien.storage.files import in_bytes, sha256_of, writing
 
 router = APIRouter(prefix="/v1", tags=["uploads"])
 TUS = {"Tus-Resumable": "1.0.0", "Cache-Control": "no-store"}
 CHUNKS = "application/offset+octet-stream"
+CHECK_BYTES = 64_000_000
+"""Room is checked again after so many bytes."""
 
 
 @router.put("/files", status_code=201)
@@ -35,25 +39,51 @@ async def put_file(
     """Upload a file in one request, its bytes as the body."""
     announced = _number(request.headers.get("content-length"), "Content-Length")
     await run_in_threadpool(_check_room, server, announced or 0)
-    made, digest = new_id("file"), hashlib.sha256()
-    path, size = server.disk.upload(made), 0
+    made = new_id("file")
+    path, server.receiving[made] = server.disk.upload(made), announced or 0
     try:
-        with path.open("xb") as file:
-            os.fchmod(file.fileno(), 0o600)
-            async for chunk in request.stream():
-                size += len(chunk)
-                _check_size(server, size)
-                digest.update(chunk)
-                file.write(chunk)
-            await run_in_threadpool(os.fsync, file.fileno())
+        size, digest = await receive_file(request.stream(), path, server, made)
         if not size:
             raise Problem(422, "the body is empty; send the file's bytes as the body")
-        row = {"id": made, "owner": who.id, "name": file_name(name), "bytes": size, "sha256": digest.hexdigest()}
+        row = {"id": made, "owner": who.id, "name": file_name(name), "bytes": size, "sha256": digest}
         await run_in_threadpool(_insert, server, row)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
+    finally:
+        del server.receiving[made]
     return {key: row[key] for key in ("id", "name", "bytes", "sha256")}
+
+
+async def receive_file(chunks: AsyncIterable[bytes], path: Path, server: Server, name: str) -> tuple[int, str]:
+    """Write a body to a new file, hashing on the way.
+
+    Args:
+        chunks: the body.
+        path: of the new file; the caller removes it if this raises.
+        server: its limits hold.
+        name: under which ``server.receiving`` counts it.
+
+    Returns:
+        Bytes, and SHA-256.
+
+    Raises:
+        Problem: 413, too large; 507, no room.
+        OutputError: the disk is full.
+    """
+    size, digest, checked = 0, hashlib.sha256(), 0
+    with writing(path), path.open("xb") as file:
+        async for chunk in chunks:
+            size += len(chunk)
+            _check_size(server, size)
+            digest.update(chunk)
+            file.write(chunk)
+            if size > checked + CHECK_BYTES:
+                checked, server.receiving[name] = size, max(size, server.receiving[name])
+                await run_in_threadpool(_check_room, server, 0)
+        file.flush()
+        await run_in_threadpool(os.fsync, file.fileno())
+    return size, digest.hexdigest()
 
 
 @router.options("/uploads")
@@ -126,9 +156,14 @@ async def _receive(request: Request, server: Server, row: Any) -> int:
     arrived = path.stat().st_size
     if _number(request.headers.get("upload-offset"), "Upload-Offset") != arrived:
         raise Problem(409, f"Upload-Offset: {arrived} bytes have arrived; continue there")
-    with path.open("ab") as file:
+    await run_in_threadpool(_check_room, server, 0)
+    checked = arrived
+    with writing(path), path.open("ab") as file:
         async for chunk in request.stream():
             arrived += len(chunk)
+            if arrived > checked + CHECK_BYTES:
+                checked = arrived
+                await run_in_threadpool(_check_room, server, 0)
             if arrived > row.bytes:
                 raise Problem(413, f"more than the announced {row.bytes} bytes")
             file.write(chunk)
@@ -178,7 +213,8 @@ def _check_size(server: Server, size: int) -> None:
 def _check_room(server: Server, size: int) -> None:
     _check_size(server, size)
     limits = server.limits
-    if server.disk.free_bytes() - size < limits.free_bytes or server.disk.used_bytes() + size > limits.data_bytes:
+    used = stored_bytes(server.engine) + sum(server.receiving.values())
+    if server.disk.free_bytes() - size < limits.free_bytes or used + size > limits.data_bytes:
         raise Problem(507, "the server has no room for more media; delete jobs, or try again later")
 
 
