@@ -301,6 +301,8 @@ def _notes(bundle: Bundle, scored: ScoredSplit, r: Array, parts: Mapping[str, Ar
         notes.append("made with random backbones: these numbers mean nothing")
     if bundle.provenance.get("data", {}).get("synthetic"):
         notes.append("trained on synthetic people: for trying out")
+    if banner := bundle.provenance.get("banner"):
+        notes.append(banner)
     raw = scored.scores.mean(0)
     if outside := int((raw != scored.mean).sum()):
         low, high = bundle.scale

@@ -40,7 +40,7 @@ def describe_model(bundle: Bundle, name: str, sha256: str | None) -> ModelNote:
         random_weights=bundle.random_weights,
         sha256=sha256,
         trained_on=trained_on if data else None,
-        banner=SYNTHETIC if data.get("synthetic") else None,
+        banner=SYNTHETIC if data.get("synthetic") else bundle.provenance.get("banner"),
     )
 
 

@@ -54,6 +54,7 @@ from mien.model.inputs import ClipDataset, load_dataset, predict_all
 from mien.model.licences import licences_of
 from mien.model.network import ModelSpec, Multimodal, Unimodal, learned_layers
 from mien.schema import RATING_SCALE
+from mien.starters import NAMES, starter
 from mien.storage.bounded import read_safetensors
 from mien.storage.checksums import check_sums, write_sums
 from mien.storage.documents import check_document
@@ -336,7 +337,8 @@ def _tensors(bundle: Bundle) -> dict[str, Tensor]:
 
 
 def resolve_model_dir(folder: Path) -> Path:
-    """The model folder of a run, or the folder itself."""
+    """The model folder of a run, that of a starter by its name, or the folder itself."""
+    folder = starter(folder) or folder
     return folder / "model" if (folder / "model" / _CONFIG).exists() else folder
 
 
@@ -352,7 +354,10 @@ def read_config(folder: Path) -> dict[str, Any]:
         ModelError: there is no model, or it is damaged, of another format, or newer than this version of mien.
     """
     if not folder.exists():
-        raise ModelError(f"{folder}: no such folder; expected a model, or a run of mien train")
+        raise ModelError(
+            f"{folder}: no such folder; expected a model, a run of mien train, or one that ships with mien: "
+            f"{', '.join(NAMES)}"
+        )
     if not (folder / _CONFIG).exists():
         raise ModelError(f"{folder}: not a model (no config.json); make one with: mien train DATA --features STORE")
     config = check_document(

@@ -110,6 +110,8 @@ def front_matter(config: Mapping[str, Any], provenance: Mapping[str, Any], licen
 
 
 def _banner(provenance: Mapping[str, Any]) -> list[str]:
+    if banner := provenance.get("banner"):
+        return [f"**{banner[0].upper()}{banner[1:]}.**", ""]
     if not provenance.get("data", {}).get("synthetic"):
         return []
     return ["**Trained on synthetic people: for trying out. Its scores say nothing about real ones.**", ""]

@@ -58,6 +58,7 @@ class Provenance(_Part):
     intervals: _Intervals | None = None
     scale: tuple[float, float] | None = None
     encoders: dict[ModalityName, EncoderOrigin] | None = None
+    banner: Annotated[str, Field(max_length=1000)] | None = None
 
 
 class Description(_Part):

@@ -29,6 +29,7 @@ from mien.model.encoder_origin import EncoderOrigin, origins_in
 from mien.model.licences import licences_of
 from mien.model.network import Unimodal
 from mien.schema import Clip, Manifest
+from mien.starters import NAMES, starter
 from mien.storage.checksums import SUMS, read_checksummed, read_sums, write_checksummed
 from mien.storage.files import atomic_folder, sha256_of
 from mien.training.split_data import SplitData
@@ -162,8 +163,12 @@ def read_source(modality: str, given: EncoderSource) -> Source:
         ModelError: the model is damaged.
     """
     label, folder = f"stage1.{modality}.from: {given.run}", Path(given.run or "").expanduser()
+    folder = starter(given.run or "") or folder
     if not folder.is_dir():
-        raise SettingsError(f"{label}: no such folder (from {Path.cwd()}); expected a run of mien train, or a model")
+        raise SettingsError(
+            f"{label}: no such folder (from {Path.cwd()}); expected a run of mien train, a model, or one that ships "
+            f"with mien: {', '.join(NAMES)}"
+        )
     models: dict[Part, Path] = {name: folder / name / modality / "model" / "config.json" for name in _PARTS}
     parts: list[Part] = [name for name, file in models.items() if file.exists()]
     part: Part = parts[0] if parts else "model"
@@ -209,7 +214,8 @@ def _check(source: Source, settings: Settings, data: SplitData) -> None:
     name, bundle, label = source.modality, source.bundle, source.label
     theirs, ours = bundle.feature_provenance.get(name, "unknown"), data.store.provenance(name)
     if theirs != ours:
-        trained = bundle.adapted.get(find_modality(name).backbone_role or "")
+        run = source.setting.run or ""
+        trained = run if starter(run) else bundle.adapted.get(find_modality(name).backbone_role or "")
         how = f"--set weights.{name}={trained}" if trained else "the same backbone and version"
         raise SettingsError(
             f"{label}: its {name} features were made by {theirs}, but those in {data.store.root} by {ours}; extract "

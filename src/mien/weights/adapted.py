@@ -25,6 +25,7 @@ from mien.config import WeightsSettings
 from mien.errors import Damaged, WeightsError, WeightsMissing
 from mien.storage.checksums import read_tensors, write_tensors
 from mien.storage.exclusive import locked
+from mien.starters import starter
 from mien.storage.files import atomic_folder, cache_folder, key_of, sha256_of
 from mien.weights.architecture import read_architecture
 from mien.weights.cache import Weights, check, fetch_command, weights_of
@@ -84,12 +85,17 @@ def save_adapted(file: Path, role: str, method: str, base: Weights, changes: Cha
 
 
 def resolve_reference(role: str, reference: str) -> Weights:
-    """The backbone that a setting ``weights.<role>`` names: adapted, or as it is published.
+    """The backbone that a setting ``weights.<role>`` names: a starter's, adapted, or as it is published.
 
     Raises:
         WeightsMissing: there is no such folder or file, or the pretrained backbone is not in the cache.
         WeightsError: it cannot be loaded safely, is for another role, or its pretrained backbone has other bytes.
     """
+    if (folder := starter(reference)) is not None:
+        file = folder / f"{role}.adapted{SUFFIX}"
+        if not file.is_file():
+            raise WeightsError(f"weights.{role}: {reference}: has no {role} backbone")
+        return replace(resolve_adapted(role, file), source=f"starter:{reference}")
     file = Path(reference).expanduser()
     is_adapted = file.suffix == SUFFIX and not file.is_dir()
     return resolve_adapted(role, file) if is_adapted else resolve_own(role, reference)
