@@ -25,7 +25,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo:
 	@test -f $(VENV)/.ready || echo "Installing into $(VENV): 3 GB of packages, a few minutes on a fast connection."
 	@$(MAKE) --no-print-directory setup
-	@MIEN=$(BIN)/mien sh recipes/demo.sh $(DEMO) $(CLIPS)
+	@MIEN=$(BIN)/mien sh recipes/demo.sh $(DEMO) $(CLIPS) "$(CLIP)"
 
 serve: setup
 	@test -d $(DEMO)/run || { echo "no $(DEMO)/run: run make demo first"; exit 1; }

@@ -21,7 +21,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     fake = folder / "mien"
     fake.write_text('#!/bin/sh\nprintf "ran"; for word in "$@"; do printf " \'%s\'" "$word"; done; echo\n')
     fake.chmod(0o755)
-    words = ["sh", str(ROOT / "recipes" / "demo.sh"), "my demo", "160"]
+    words = ["sh", str(ROOT / "recipes" / "demo.sh"), "my demo", "160", "my clip.mp4"]
     path = {"PATH": f"{folder}:{os.environ['PATH']}"}
     return subprocess.run(words, capture_output=True, text=True, check=True, env=path, cwd=folder).stdout.splitlines()
 
@@ -42,9 +42,25 @@ def test_the_demo_first_says_how_long_it_takes(printed: list[str]) -> None:
 
 def test_every_step_of_the_demo_is_a_command_that_exists(printed: list[str]) -> None:
     steps = [shlex.split(line)[1:] for line in printed if line.startswith("ran ")]
-    assert [step[0] for step in steps] == ["weights", "synth", "extract", "synth", "train", "evaluate", "predict"]
+    assert [step[0] for step in steps] == [
+        "weights",
+        "synth",
+        "extract",
+        "synth",
+        "train",
+        "evaluate",
+        "predict",
+        "predict",
+        "predict",
+    ]
     for step in steps:
         parses(step)
+
+
+def test_the_demo_scores_one_clip_with_both_models_and_says_which_is_which(printed: list[str]) -> None:
+    both = [n for n, line in enumerate(printed) if line.startswith("ran 'predict'")][1:]
+    assert [shlex.split(printed[n])[2:] for n in both] == [["words-en", "my clip.mp4"], ["my demo/run", "my clip.mp4"]]
+    assert "ratings of written English" in printed[both[0] - 1] and "drawn people" in printed[both[1] - 1]
 
 
 def test_the_demo_ends_with_the_next_three_commands(printed: list[str]) -> None:
