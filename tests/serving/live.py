@@ -17,6 +17,8 @@ from typing import Any
 
 import psutil
 
+from mien.media.decoder import NAME
+
 QUICK = ("lease_seconds=3", "beat_seconds=0.5", "sweep_seconds=0.5", "gets_per_second=1000", "posts_per_second=1000",
          "free_bytes=0")  # fmt: skip
 """Limits for tests: what is lost is taken over soon, and old files go soon."""
@@ -97,6 +99,17 @@ class Served:
     def workers(self) -> list[psutil.Process]:
         """Worker processes of this server."""
         return [one for one in psutil.Process(self.process.pid).children() if "work" in one.cmdline()]
+
+    def decoders(self) -> list[psutil.Process]:
+        """Decoder processes of the workers."""
+        return [one for worker in self.workers() for one in worker.children() if NAME in one.cmdline()]
+
+    def kill(self) -> None:
+        """End the web process as a power cut would; its workers notice."""
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
     def stop(self) -> int:
         """Have it end, and everything that it started; its status."""

@@ -128,9 +128,13 @@ class Disk:
         return shutil.disk_usage(self.root).free
 
     def orphans(self, uploads: Collection[str], jobs: Collection[str], older: float = ORPHAN_SECONDS) -> list[Path]:
-        """Files of uploads and folders of jobs without a row, and unfinished files, older than some seconds."""
-        limit, left = time.time() - older, []
+        """Files of uploads and folders of jobs without a row, and unfinished files, older than some seconds.
+
+        Unfinished files are never younger than ``ORPHAN_SECONDS``, because a worker may be writing them.
+        """
+        left: list[Path] = []
         for folder, known in (("uploads", uploads), ("jobs", jobs), ("tmp", ())):
+            limit = time.time() - (max(older, ORPHAN_SECONDS) if folder == "tmp" else older)
             for path in (self.root / folder).iterdir():
                 with suppress(FileNotFoundError):
                     if path.name.removesuffix(".part") not in known and path.lstat().st_mtime < limit:
