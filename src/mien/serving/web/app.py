@@ -21,9 +21,10 @@ from mien.serving.web import jobs, keys, operations, results, uploads
 from mien.serving.web.access import COOKIE, Server
 from mien.serving.web.guard import Guard
 from mien.serving.web.metrics import Metrics
-from mien.serving.web.problems import Problem, add_handlers
+from mien.serving.web.problems import RESPONSES, Problem, ProblemDetails, add_handlers
 from mien.serving.webhooks import Body, WebhookSender
 
+OPEN_PATHS = ("/healthz", "/readyz")
 NO_TELEMETRY: Any = dict.fromkeys(("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False)
 """FastAPI would otherwise report requests to an OpenTelemetry collector named in the environment."""
 
@@ -55,8 +56,20 @@ def make_app(server: Server, *, loopback: bool = True, log: bool = True) -> "Log
     add_handlers(app)
     app.add_api_route("/", _home, include_in_schema=False)
     for part in (uploads, jobs, results, keys, operations):
-        app.include_router(part.router)
+        app.include_router(part.router, responses=RESPONSES)
+    _describe(app)
     return Log(Guard(app, server.limits, loopback), server.metrics, log)
+
+
+def _describe(app: FastAPI) -> None:
+    """Add what FastAPI does not know to the description of the interface: errors, and how a key is sent."""
+    made = app.openapi()
+    parts = made.setdefault("components", {})
+    parts.setdefault("schemas", {})["ProblemDetails"] = ProblemDetails.model_json_schema()
+    parts["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    for path, methods in made["paths"].items():
+        for method, described in methods.items():
+            described["security"] = [] if path in OPEN_PATHS or method == "options" else [{"key": []}]
 
 
 def _home(request: Request, token: str = "") -> Response:

@@ -19,6 +19,7 @@ from mien.serving.database import clips, events, hooks, jobs, uploads
 from mien.serving.queue import ENDED, NewJob, Refused, new_id
 from mien.serving.results import NAMES
 from mien.serving.web.access import LOCAL, Principal, Scorer, Server, Shared, may_see
+from mien.serving.web.answers import Job, Jobs
 from mien.serving.web.problems import Problem
 from mien.serving.webhooks import LONGEST_URL, check_url
 from mien.storage.files import in_bytes
@@ -62,7 +63,7 @@ class JobRequest(BaseModel):
         return self
 
 
-@router.post("", status_code=202)
+@router.post("", status_code=202, response_model=Job)
 def submit(
     asked: JobRequest,
     response: Response,
@@ -90,7 +91,7 @@ def submit(
     return job_of(server, who, job)
 
 
-@router.get("")
+@router.get("", response_model=Jobs)
 def list_jobs(
     server: Shared,
     who: Scorer,
@@ -115,7 +116,7 @@ def list_jobs(
     return {"jobs": [_shown(row, [file for file in files if file.job == row.id]) for row in rows]}
 
 
-@router.get("/{job}")
+@router.get("/{job}", response_model=Job)
 async def show(
     job: str, server: Shared, who: Scorer, wait: Annotated[float, Query(ge=0, le=60)] = 0.0
 ) -> dict[str, Any]:
@@ -128,7 +129,7 @@ async def show(
         await asyncio.sleep(POLL_SECONDS)
 
 
-@router.get("/{job}/events")
+@router.get("/{job}/events", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
 async def watch(
     job: str, server: Shared, who: Scorer, last_event_id: Annotated[str | None, Header()] = None
 ) -> StreamingResponse:
@@ -139,7 +140,7 @@ async def watch(
     return StreamingResponse(_events(server, job, first), 200, head, "text/event-stream")
 
 
-@router.post("/{job}/cancel")
+@router.post("/{job}/cancel", response_model=Job)
 def cancel(job: str, server: Shared, who: Scorer) -> dict[str, Any]:
     """Cancel a job that has not ended."""
     job_of(server, who, job)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mien.serving.database import keys
 from mien.serving.web.access import Admin, Shared, add_key
+from mien.serving.web.answers import Keys, NewKey
 from mien.serving.web.problems import Problem
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
@@ -22,7 +23,7 @@ class KeyRequest(BaseModel):
     scopes: Annotated[list[Literal["score", "live", "admin"]], Field(min_length=1, max_length=3)] = ["score"]
 
 
-@router.get("")
+@router.get("", response_model=Keys)
 def list_keys(server: Shared, who: Admin) -> dict[str, Any]:  # noqa: ARG001
     """All keys, without the keys themselves, which are stored nowhere."""
     with server.engine.execution_options(reads=True).begin() as db:
@@ -30,7 +31,7 @@ def list_keys(server: Shared, who: Admin) -> dict[str, Any]:  # noqa: ARG001
     return {"keys": [{"id": row.id, "name": row.name, "scopes": row.scopes} for row in rows]}
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, response_model=NewKey)
 def make_key(asked: KeyRequest, server: Shared, who: Admin) -> dict[str, Any]:  # noqa: ARG001
     """A new key; it is shown only now."""
     made, key = add_key(server.engine, asked.name, asked.scopes)

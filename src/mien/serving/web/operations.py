@@ -5,6 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from mien.serving.database import about, now, workers
@@ -44,7 +45,7 @@ def webhooks_secret(server: Shared, who: Scorer) -> dict[str, str]:
     return {"secret": f"whsec_{base64.b64encode(server.secret_of(who.id)).decode()}"}
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 def metrics(server: Shared, who: Admin) -> Response:  # noqa: ARG001
     """Metrics for Prometheus."""
     return Response(server.metrics.shown(server.engine, _living(server)), media_type=CONTENT_TYPE_LATEST)

@@ -7,10 +7,33 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
 from mien.errors import MienError, OutputError, escape_control
+
+
+class ProblemDetails(BaseModel):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+def _described(text: str) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/ProblemDetails"}
+    return {"description": text, "content": {"application/problem+json": {"schema": schema}}}
+
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    422: _described("The request is not valid; the detail says where"),
+    "4XX": _described("The request is refused; the detail says why"),
+    "5XX": _described("The server cannot answer now; the detail says why"),
+}
+"""Errors of every route, for the description of the interface."""
 
 
 class Problem(Exception):

@@ -1,5 +1,7 @@
 """Results of a job, in every export format, and its media while they are kept."""
 
+from typing import Any
+
 from fastapi import APIRouter, Path, Response
 from fastapi.responses import FileResponse
 
@@ -9,10 +11,14 @@ from mien.serving.web.jobs import job_of
 from mien.serving.web.problems import Problem
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
+BYTES: dict[str, Any] = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+RESULTS: dict[str, Any] = {
+    "content": {kind.partition(";")[0]: {"schema": {}} for kind in results.MEDIA_TYPES.values()},
+}
 INLINE = "default-src 'none'; sandbox"
 
 
-@router.get("/{job}/media/{n}")
+@router.get("/{job}/media/{n}", response_class=FileResponse, responses={200: BYTES, 206: BYTES})
 def media(job: str, server: Shared, who: Scorer, n: int = Path(ge=0, le=10_000)) -> FileResponse:
     """A file of a job, while it is kept; supports ranges."""
     made = job_of(server, who, job)
@@ -23,7 +29,7 @@ def media(job: str, server: Shared, who: Scorer, n: int = Path(ge=0, le=10_000))
     return FileResponse(path, media_type="application/octet-stream", headers=head)
 
 
-@router.get("/{job}/{name}")
+@router.get("/{job}/{name}", response_class=Response, responses={200: RESULTS})
 def result(job: str, name: str, server: Shared, who: Scorer) -> Response:
     """Scores as one of the files that the job's links name; formats with a file per clip come as an archive."""
     made = job_of(server, who, job)

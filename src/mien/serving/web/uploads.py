@@ -22,6 +22,7 @@ from mien.serving.database import now, stored_bytes, uploads
 from mien.serving.names import file_name
 from mien.serving.queue import new_id
 from mien.serving.web.access import Principal, Scorer, Server, Shared, may_see
+from mien.serving.web.answers import File
 from mien.serving.web.problems import Problem
 from mien.storage.files import in_bytes, sha256_of, writing
 
@@ -29,10 +30,27 @@ router = APIRouter(prefix="/v1", tags=["uploads"])
 TUS = {"Tus-Resumable": "1.0.0", "Cache-Control": "no-store"}
 CHUNKS = "application/offset+octet-stream"
 CHECK_BYTES = 64_000_000
+
+
+def _described(body: str = "", *numbers: str, tus: bool = True) -> dict[str, Any]:
+    """The body and the headers of a request, for the description of the interface."""
+    named: list[tuple[str, dict[str, Any]]] = [("Tus-Resumable", {"const": "1.0.0"})] if tus else []
+    named += [(name, {"type": "integer", "minimum": 0, "maximum": 10**12}) for name in numbers]
+    made: dict[str, Any] = {
+        "parameters": [{"name": name, "in": "header", "required": True, "schema": schema} for name, schema in named]
+    }
+    if body:
+        content = {body: {"schema": {"type": "string", "format": "binary"}}}
+        made["requestBody"] = {"required": True, "content": content}
+    return made
+
+
 """Room is checked again after so many bytes."""
 
 
-@router.put("/files", status_code=201)
+@router.put(
+    "/files", status_code=201, response_model=File, openapi_extra=_described("application/octet-stream", tus=False)
+)
 async def put_file(
     request: Request, server: Shared, who: Scorer, name: Annotated[str, Query(min_length=1, max_length=1000)] = "clip"
 ) -> dict[str, Any]:
@@ -86,13 +104,13 @@ async def receive_file(chunks: AsyncIterable[bytes], path: Path, server: Server,
     return size, digest.hexdigest()
 
 
-@router.options("/uploads")
+@router.options("/uploads", status_code=204)
 def options() -> Response:
     """What of tus is supported."""
     return Response(None, 204, {**TUS, "Tus-Version": "1.0.0", "Tus-Extension": "creation,termination"})
 
 
-@router.post("/uploads", status_code=201)
+@router.post("/uploads", status_code=201, response_class=Response, openapi_extra=_described("", "Upload-Length"))
 def create(request: Request, server: Shared, who: Scorer) -> Response:
     """Begin a resumable upload: ``Upload-Length``, and the name as ``filename`` in ``Upload-Metadata``."""
     _check_tus(request)
@@ -109,7 +127,7 @@ def create(request: Request, server: Shared, who: Scorer) -> Response:
     return Response(None, 201, {**TUS, "Location": f"/v1/uploads/{made}"})
 
 
-@router.head("/uploads/{upload}")
+@router.head("/uploads/{upload}", response_class=Response, openapi_extra=_described())
 def offset(upload: str, request: Request, server: Shared, who: Scorer) -> Response:
     """How much of an upload has arrived."""
     _check_tus(request)
@@ -117,7 +135,7 @@ def offset(upload: str, request: Request, server: Shared, who: Scorer) -> Respon
     return Response(None, 200, {**TUS, "Upload-Offset": str(_arrived(server, row)), "Upload-Length": str(row.bytes)})
 
 
-@router.patch("/uploads/{upload}", status_code=204)
+@router.patch("/uploads/{upload}", status_code=204, openapi_extra=_described(CHUNKS, "Upload-Offset"))
 async def append(upload: str, request: Request, server: Shared, who: Scorer) -> Response:
     """Continue an upload at ``Upload-Offset``."""
     _check_tus(request)
@@ -134,7 +152,7 @@ async def append(upload: str, request: Request, server: Shared, who: Scorer) -> 
     return Response(None, 204, {**TUS, "Upload-Offset": str(arrived)})
 
 
-@router.delete("/uploads/{upload}", status_code=204)
+@router.delete("/uploads/{upload}", status_code=204, openapi_extra=_described())
 def terminate(upload: str, request: Request, server: Shared, who: Scorer) -> Response:
     """Delete an upload that no job uses."""
     _check_tus(request)
