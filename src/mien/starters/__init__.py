@@ -2,8 +2,9 @@
 
     words-en    words alone, English; trained by ``recipes/words_en`` on open human ratings of texts
 
-``mien predict words-en CLIPS`` scores without training; ``stage1.text.from: words-en`` starts from its encoder, on features
-that its backbone makes (``weights.text: words-en``). A folder of the same name in the current directory comes first.
+``mien predict words-en CLIPS`` scores without training; ``stage1.text.from: words-en`` starts from its encoder, on
+features that its backbone makes (``weights.text: words-en``). A folder of the same name in the current directory
+comes first.
 """
 
 from pathlib import Path

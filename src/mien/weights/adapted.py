@@ -23,9 +23,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mien.compute.loading import transformers
 from mien.config import WeightsSettings
 from mien.errors import Damaged, WeightsError, WeightsMissing
+from mien.starters import starter
 from mien.storage.checksums import read_tensors, write_tensors
 from mien.storage.exclusive import locked
-from mien.starters import starter
 from mien.storage.files import atomic_folder, cache_folder, key_of, sha256_of
 from mien.weights.architecture import read_architecture
 from mien.weights.cache import Weights, check, fetch_command, weights_of
