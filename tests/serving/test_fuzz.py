@@ -32,7 +32,9 @@ def fuzzed(server: Served, clips: list[Path], folder: Path, *options: str) -> st
 
 def test_no_request_is_a_fault_of_the_server(server: Served, clips: list[Path], tmp_path: Path) -> None:
     said = fuzzed(server, clips, tmp_path, "--phases", "fuzzing", "-n", "6")
-    assert "22 passed" in said
+    passed = re.search(r"(\d+) passed", said)
+    assert passed is not None
+    assert int(passed[1]) >= 27  # operations
     found = re.search(r"(\d+) generated", said)
     assert found is not None
     assert int(found[1]) > 80

@@ -115,7 +115,7 @@ class Queue:
             return known, False
         try:
             with self.engine.begin() as db:
-                self._check_room(db, new, most, most_per_owner)
+                self._check_room(db, new.owner, most, most_per_owner)
                 rows = self._take_files(db, new)
                 db.execute(sa.insert(jobs).values(
                     id=new.id, owner=new.owner, state="queued", created=self._now,
@@ -133,6 +133,15 @@ class Queue:
                 raise
             return known, False
         return new.id, True
+
+    def check_room(self, owner: str, most: int, most_per_owner: int) -> None:
+        """Check that another job of an owner could be submitted now.
+
+        Raises:
+            Refused: too many jobs wait.
+        """
+        with self._reading() as db:
+            self._check_room(db, owner, most, most_per_owner)
 
     def known(self, new: NewJob) -> str | None:
         """The job submitted before with the same idempotency key.
@@ -218,11 +227,11 @@ class Queue:
     def _reading(self) -> Any:
         return self.engine.execution_options(reads=True).begin()
 
-    def _check_room(self, db: sa.Connection, new: NewJob, most: int, most_per_owner: int) -> None:
+    def _check_room(self, db: sa.Connection, owner: str, most: int, most_per_owner: int) -> None:
         waiting = sa.select(sa.func.count()).where(jobs.c.state.in_(OPEN))
         if (db.scalar(waiting) or 0) >= most:
             raise Refused("full", f"{most:,} jobs wait already; try again later")
-        if (db.scalar(waiting.where(jobs.c.owner == new.owner)) or 0) >= most_per_owner:
+        if (db.scalar(waiting.where(jobs.c.owner == owner)) or 0) >= most_per_owner:
             raise Refused("full_for_key", f"{most_per_owner:,} jobs of this key wait already; try again later")
 
     def _take_files(self, db: sa.Connection, new: NewJob) -> list[dict[str, Any]]:

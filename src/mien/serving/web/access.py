@@ -195,7 +195,8 @@ def may_see(who: Principal, owner: str) -> bool:
 
 def _key_in(request: Request) -> str:
     kind, _, key = request.headers.get("authorization", "").partition(" ")
-    return key.strip() if kind.lower() == "bearer" else request.headers.get("x-api-key", "")
+    own = request.headers.get("x-api-key") or request.headers.get("x-hume-api-key", "")
+    return key.strip() if kind.lower() == "bearer" else own
 
 
 def _new_key() -> str:

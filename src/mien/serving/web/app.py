@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from mien import terminal
 from mien.serving.disk import ORPHAN_SECONDS
 from mien.serving.retention import sweep
-from mien.serving.web import jobs, keys, operations, results, uploads
+from mien.serving.web import hume, jobs, keys, operations, results, uploads
 from mien.serving.web.access import COOKIE, Server
 from mien.serving.web.guard import Guard
 from mien.serving.web.metrics import Metrics
@@ -55,7 +55,7 @@ def make_app(server: Server, *, loopback: bool = True, log: bool = True) -> "Log
     app.state.server = server
     add_handlers(app)
     app.add_api_route("/", _home, include_in_schema=False)
-    for part in (uploads, jobs, results, keys, operations):
+    for part in (uploads, jobs, results, keys, operations, hume):
         app.include_router(part.router, responses=RESPONSES)
     _describe(app)
     return Log(Guard(app, server.limits, loopback), server.metrics, log)
@@ -88,7 +88,7 @@ def _home(request: Request, token: str = "") -> Response:
 
 def _bodies(server: Server) -> dict[str, Body]:
     """How the bodies of webhooks are made, by kind."""
-    return {"job": lambda job: jobs.webhook_body(server, job)}
+    return {"job": lambda job: jobs.webhook_body(server, job), "hume": lambda job: hume.callback_body(server, job)}
 
 
 async def _sweeping(server: Server) -> None:

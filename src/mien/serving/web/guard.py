@@ -24,6 +24,9 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 UPLOAD = re.compile(r"/v1/(files|uploads/[^/]+)/?$")
+FORM = "/v0/batch/jobs"
+FORM_BYTES = 1_000_000
+"""Room for the heads of a form's parts, beside its files."""
 
 
 class Guard:
@@ -43,13 +46,18 @@ class Guard:
         if detail := self._refusal(scope["method"], headers):
             return await problem_response(403, detail)(scope, receive, send)
         scope["path"] = re.sub("/{2,}", "/", scope["path"])
-        limit = self._limits.file_bytes if UPLOAD.match(scope["path"]) else self._limits.body_bytes
+        limit = self._most_bytes(scope["path"])
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > limit:
             detail = f"the body has {length} bytes, at most {limit} are accepted"
             return await problem_response(413, detail)(scope, receive, send)
         body = _Body(receive, limit, self._limits)
         return await self._app(scope, body.receive, body.answering(scope, send))
+
+    def _most_bytes(self, path: str) -> int:
+        if path.rstrip("/") == FORM:
+            return self._limits.job_bytes + self._limits.body_bytes + FORM_BYTES
+        return self._limits.file_bytes if UPLOAD.match(path) else self._limits.body_bytes
 
     def _refusal(self, method: str, headers: dict[str, str]) -> str:
         host = headers.get("host", "")

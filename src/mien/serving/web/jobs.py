@@ -77,16 +77,7 @@ def submit(
             check_url(asked.webhook, server.limits.webhook_hosts)
         except DataError as error:
             raise Problem(422, str(error)) from None
-    new = _new_job(asked, who, idempotency_key)
-    if len(asked.files) > server.limits.job_files:
-        raise Problem(422, f"files: {len(asked.files)}, but at most {server.limits.job_files} a job are accepted")
-    try:
-        job = server.queue.known(new) or _submit(server, new)
-    except DataError:
-        raise Problem(422, "files: an upload is used by another job, or was deleted") from None
-    except Refused as refused:
-        status = {"full": 503, "full_for_key": 429}.get(refused.kind, 422)
-        raise Problem(status, str(refused), RETRY if status != 422 else None) from None
+    job = enqueue(server, _new_job(asked, who, idempotency_key))
     response.headers["Location"] = f"/v1/jobs/{job}"
     return job_of(server, who, job)
 
@@ -155,6 +146,28 @@ def delete(job: str, server: Shared, who: Scorer) -> Response:
     job_of(server, who, job)
     forget(server, job)
     return Response(None, 204)
+
+
+def enqueue(server: Server, new: NewJob) -> str:
+    """Submit a job with the uploads that it names; its id, or that of the job with the same idempotency key.
+
+    Raises:
+        Problem: too many jobs wait, an upload cannot be used, or the key was used for another request.
+    """
+    if len(new.files) > server.limits.job_files:
+        raise Problem(422, f"files: {len(new.files)}, but at most {server.limits.job_files} a job are accepted")
+    try:
+        return server.queue.known(new) or _submit(server, new)
+    except DataError:
+        raise Problem(422, "files: an upload is used by another job, or was deleted") from None
+    except Refused as refused:
+        raise refusal(refused) from None
+
+
+def refusal(refused: Refused) -> Problem:
+    """The answer to a job that cannot be submitted."""
+    status = {"full": 503, "full_for_key": 429}.get(refused.kind, 422)
+    return Problem(status, str(refused), RETRY if status != 422 else None)
 
 
 def forget(server: Server, job: str) -> None:

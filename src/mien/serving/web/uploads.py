@@ -10,7 +10,7 @@ import binascii
 import hashlib
 import os
 import re
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,7 +56,8 @@ async def put_file(
 ) -> dict[str, Any]:
     """Upload a file in one request, its bytes as the body."""
     announced = _number(request.headers.get("content-length"), "Content-Length")
-    await run_in_threadpool(_check_room, server, announced or 0)
+    _check_size(server, announced or 0)
+    await run_in_threadpool(check_room, server, announced or 0)
     made = new_id("file")
     path, server.receiving[made] = server.disk.upload(made), announced or 0
     try:
@@ -64,7 +65,7 @@ async def put_file(
         if not size:
             raise Problem(422, "the body is empty; send the file's bytes as the body")
         row = {"id": made, "owner": who.id, "name": file_name(name), "bytes": size, "sha256": digest}
-        await run_in_threadpool(_insert, server, row)
+        await run_in_threadpool(insert, server, row)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -98,7 +99,7 @@ async def receive_file(chunks: AsyncIterable[bytes], path: Path, server: Server,
             file.write(chunk)
             if size > checked + CHECK_BYTES:
                 checked, server.receiving[name] = size, max(size, server.receiving[name])
-                await run_in_threadpool(_check_room, server, 0)
+                await run_in_threadpool(check_room, server, 0)
         file.flush()
         await run_in_threadpool(os.fsync, file.fileno())
     return size, digest.hexdigest()
@@ -118,12 +119,12 @@ def create(request: Request, server: Shared, who: Scorer) -> Response:
     if not length:
         raise Problem(400, "Upload-Length: give the file's size in bytes, above 0")
     _check_size(server, length)
-    _check_room(server, length)
+    check_room(server, length)
     made = new_id("file")
     path = server.disk.upload(made)
     path.touch(mode=0o600, exist_ok=False)
     name = file_name(_metadata(request.headers.get("upload-metadata", "")).get("filename", "clip"))
-    _insert(server, {"id": made, "owner": who.id, "name": name, "bytes": length, "sha256": None})
+    insert(server, {"id": made, "owner": who.id, "name": name, "bytes": length, "sha256": None})
     return Response(None, 201, {**TUS, "Location": f"/v1/uploads/{made}"})
 
 
@@ -174,14 +175,14 @@ async def _receive(request: Request, server: Server, row: Any) -> int:
     arrived = path.stat().st_size
     if _number(request.headers.get("upload-offset"), "Upload-Offset") != arrived:
         raise Problem(409, f"Upload-Offset: {arrived} bytes have arrived; continue there")
-    await run_in_threadpool(_check_room, server, 0)
+    await run_in_threadpool(check_room, server, 0)
     checked = arrived
     with writing(path), path.open("ab") as file:
         async for chunk in request.stream():
             arrived += len(chunk)
             if arrived > checked + CHECK_BYTES:
                 checked = arrived
-                await run_in_threadpool(_check_room, server, 0)
+                await run_in_threadpool(check_room, server, 0)
             if arrived > row.bytes:
                 raise Problem(413, f"more than the announced {row.bytes} bytes")
             file.write(chunk)
@@ -198,7 +199,8 @@ def _complete(server: Server, upload: str, digest: str) -> None:
         db.execute(sa.update(uploads).where(uploads.c.id == upload).values(sha256=digest))
 
 
-def _insert(server: Server, row: dict[str, Any]) -> None:
+def insert(server: Server, row: Mapping[str, Any]) -> None:
+    """Enter an upload, whose file exists, into the database."""
     with server.engine.begin() as db:
         db.execute(sa.insert(uploads).values(**row, created=now(server.engine)))
 
@@ -228,8 +230,12 @@ def _check_size(server: Server, size: int) -> None:
         raise Problem(413, f"at most {in_bytes(server.limits.file_bytes)} a file are accepted")
 
 
-def _check_room(server: Server, size: int) -> None:
-    _check_size(server, size)
+def check_room(server: Server, size: int) -> None:
+    """Check that so many bytes of media can be stored.
+
+    Raises:
+        Problem: 507, the disk or the server's share of it would be full.
+    """
     limits = server.limits
     used = stored_bytes(server.engine) + sum(server.receiving.values())
     if server.disk.free_bytes() - size < limits.free_bytes or used + size > limits.data_bytes:
