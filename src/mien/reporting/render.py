@@ -34,10 +34,10 @@ def render(page: Page) -> str:
     Raises:
         DependencyMissing: jinja2 is not installed.
     """
-    environment = _environment()
+    made = environment()
     kinds = sorted({block.kind for block in page.blocks})  # type: ignore[attr-defined]
     script = _own("js", kinds)
-    return environment.get_template("page.html").render(
+    return made.get_template("page.html").render(
         page=page, style=_own("css", kinds), script=script, policy=policy(script)
     )
 
@@ -51,18 +51,23 @@ def policy(script: str) -> str:
     )
 
 
-def _environment() -> Any:
+def environment(*folders: Path) -> Any:
+    """The jinja2 environment of templates in these folders, then in those of the reports; it escapes text.
+
+    Raises:
+        DependencyMissing: jinja2 is not installed.
+    """
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - optional
         from markupsafe import Markup  # noqa: PLC0415 - optional
     except ImportError as error:
         raise DependencyMissing("reports need jinja2; pip install 'mien[report]' brings it") from error
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+    made = Environment(
+        loader=FileSystemLoader([*folders, TEMPLATES]), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"trusted": Markup, "exact": exact, "shown": shown, "tied": tied}
-    return environment
+    made.filters |= {"trusted": Markup, "exact": exact, "shown": shown, "tied": tied}
+    return made
 
 
 def exact(value: Value, column: Column) -> str:

@@ -80,13 +80,14 @@ def player_clips(scored: ScoresDocument) -> list[ClipNote]:
     return [clip for clip in scored.clips if clip.error is None][:MAX_PLAYER_CLIPS]
 
 
-def page(scored: ScoresDocument, videos: Videos, title: str = "") -> Page:
+def page(scored: ScoresDocument, videos: Videos, title: str = "", *, charts: bool = True) -> Page:
     """The page of scored clips.
 
     Args:
         scored: the scores.
         videos: of the ``player_clips``.
         title: of the page; by default the clip's name or the number of clips.
+        charts: also draw what needs matplotlib or styles of its own; without, tables, player and sparklines are left.
 
     Raises:
         DataError: windows are not in order of time, or nested.
@@ -97,8 +98,8 @@ def page(scored: ScoresDocument, videos: Videos, title: str = "") -> Page:
     scale = scale_of(players)
     sections = [
         *_player(scored, keys, players, videos, scale),
-        _one_clip(scored) if single else _all_clips(scored),
-        *([] if single else _compared(scored, keys, players, scale)),
+        _one_clip(scored) if single and charts else _all_clips(scored),
+        *([] if single else _compared(scored, keys, players, scale, charts)),
         *missing(scored),
         *file_notes(scored),
         provenance(scored),
@@ -108,12 +109,12 @@ def page(scored: ScoresDocument, videos: Videos, title: str = "") -> Page:
 
 
 def _compared(
-    scored: ScoresDocument, keys: Sequence[Key], players: Sequence[Player], scale: tuple[float, float]
+    scored: ScoresDocument, keys: Sequence[Key], players: Sequence[Player], scale: tuple[float, float], charts: bool
 ) -> list[Section]:
     return [
-        *distributions(scored, keys),
+        *(distributions(scored, keys) if charts else []),
         *_sparklines(keys, players, scale),
-        *contributions(scored, players, MAX_PLAYER_CLIPS),
+        *(contributions(scored, players, MAX_PLAYER_CLIPS) if charts else []),
     ]
 
 

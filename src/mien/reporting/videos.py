@@ -58,6 +58,7 @@ class Videos:
         missing: clips whose file was not found, in order.
         unplayable: by clip, the file's name and why browsers do not play it.
         fileless: clips that never had a file, in order.
+        without: what is said of a clip whose file was not found.
     """
 
     videos: tuple[Video, ...] = ()
@@ -65,6 +66,7 @@ class Videos:
     missing: tuple[str, ...] = ()
     unplayable: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     fileless: tuple[str, ...] = ()
+    without: str = "Its video was not found."
 
     @property
     def notes(self) -> list[tuple[str, str]]:
@@ -91,7 +93,7 @@ class Videos:
         if clip in self.fileless:
             return "The clip has no file, only words."
         name, reason = self.unplayable.get(clip, ("", ""))
-        return f"Browsers do not play {name} ({reason})." if name else "Its video was not found."
+        return f"Browsers do not play {name} ({reason})." if name else self.without
 
 
 def find_videos(

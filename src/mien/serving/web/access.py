@@ -53,7 +53,7 @@ class Server:
     Attributes:
         local_key: SHA-256 of the key in the data folder.
         token: the one-time token of the printed address; empty once used.
-        cookies: SHA-256 of the cookies that were given for it.
+        cookies: by the SHA-256 of a cookie that was given to a browser, the id of its key, or ``local``.
         busy: uploads that a request is writing to.
         receiving: bytes announced by uploads in flight that have no row yet.
         rates: requests of each key lately.
@@ -66,7 +66,7 @@ class Server:
     limits: ServeSettings
     local_key: str
     token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
-    cookies: set[str] = field(default_factory=set)
+    cookies: dict[str, str] = field(default_factory=dict)
     busy: set[str] = field(default_factory=set)
     receiving: dict[str, int] = field(default_factory=dict)
     rates: "Rates" = field(init=False)
@@ -83,8 +83,13 @@ class Server:
         """The cookie for the one-time token; ``None`` if it is wrong or was used."""
         if not self.token or not hmac.compare_digest(token.encode(), self.token.encode()):
             return None
-        self.token, cookie = "", secrets.token_urlsafe(32)
-        self.cookies.add(_sha256(cookie))
+        self.token = ""
+        return self.sign_in(LOCAL)
+
+    def sign_in(self, who: Principal) -> str:
+        """A cookie for the browser of somebody who has shown a key or the one-time token."""
+        cookie = secrets.token_urlsafe(32)
+        self.cookies[_sha256(cookie)] = who.id
         return cookie
 
 
@@ -159,19 +164,38 @@ def principal(request: Request) -> Principal:
 
 
 def _known(request: Request, server: Server) -> Principal:
+    who = None
     if key := _key_in(request):
-        if hmac.compare_digest(_sha256(key), server.local_key):
-            return LOCAL
-        with server.engine.execution_options(reads=True).begin() as db:
-            found = db.execute(sa.select(keys).where(keys.c.sha256 == _sha256(key))).first()
-        if found is not None and hmac.compare_digest(found.sha256, _sha256(key)):
-            return Principal(found.id, tuple(found.scopes))
-    elif (cookie := request.cookies.get(COOKIE)) and _sha256(cookie) in server.cookies:
-        return LOCAL
+        who = holder(server, key)
+    elif cookie := request.cookies.get(COOKIE):
+        who = _signed_in(server, cookie)
+    if who is not None:
+        return who
     detail = (
         "no valid key; send Authorization: Bearer KEY (the key of this machine's user is in the file key of --data)"
     )
     raise Problem(401, detail, {"WWW-Authenticate": "Bearer"})
+
+
+def holder(server: Server, key: str) -> Principal | None:
+    """Who holds a key; ``None`` if there is no such key."""
+    digest = _sha256(key)
+    if hmac.compare_digest(digest, server.local_key):
+        return LOCAL
+    with server.engine.execution_options(reads=True).begin() as db:
+        found = db.execute(sa.select(keys).where(keys.c.sha256 == digest)).first()
+    known = found is not None and hmac.compare_digest(found.sha256, digest)
+    return Principal(found.id, tuple(found.scopes)) if found is not None and known else None
+
+
+def _signed_in(server: Server, cookie: str) -> Principal | None:
+    """Whose cookie it is; ``None`` once its key was deleted."""
+    key = server.cookies.get(_sha256(cookie))
+    if key is None or key == LOCAL.id:
+        return LOCAL if key else None
+    with server.engine.execution_options(reads=True).begin() as db:
+        found = db.execute(sa.select(keys).where(keys.c.id == key)).first()
+    return None if found is None else Principal(found.id, tuple(found.scopes))
 
 
 def _allowed(scope: str) -> object:

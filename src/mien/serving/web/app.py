@@ -9,19 +9,18 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.responses import PlainTextResponse, RedirectResponse, Response
+from fastapi import FastAPI
 from sqlalchemy.exc import DBAPIError
 from starlette.concurrency import run_in_threadpool
 
 from mien import terminal
 from mien.serving.disk import ORPHAN_SECONDS
 from mien.serving.retention import sweep
-from mien.serving.web import hume, jobs, keys, operations, results, uploads
-from mien.serving.web.access import COOKIE, Server
+from mien.serving.web import hume, jobs, keys, operations, pages, results, uploads
+from mien.serving.web.access import Server
 from mien.serving.web.guard import Guard
 from mien.serving.web.metrics import Metrics
-from mien.serving.web.problems import RESPONSES, Problem, ProblemDetails, add_handlers
+from mien.serving.web.problems import RESPONSES, ProblemDetails, add_handlers
 from mien.serving.webhooks import Body, WebhookSender
 
 OPEN_PATHS = ("/healthz", "/readyz")
@@ -54,8 +53,7 @@ def make_app(server: Server, *, loopback: bool = True, log: bool = True) -> "Log
     )  # fmt: skip
     app.state.server = server
     add_handlers(app)
-    app.add_api_route("/", _home, include_in_schema=False)
-    for part in (uploads, jobs, results, keys, operations, hume):
+    for part in (uploads, jobs, results, keys, operations, hume, pages):
         app.include_router(part.router, responses=RESPONSES)
     _describe(app)
     return Log(Guard(app, server.limits, loopback), server.metrics, log)
@@ -70,20 +68,6 @@ def _describe(app: FastAPI) -> None:
     for path, methods in made["paths"].items():
         for method, described in methods.items():
             described["security"] = [] if path in OPEN_PATHS or method == "options" else [{"key": []}]
-
-
-def _home(request: Request, token: str = "") -> Response:
-    """The page; with the one-time token, first a cookie."""
-    server: Server = request.app.state.server
-    head = {"Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
-    if not token:
-        return PlainTextResponse("mien serves /v1; its description is at /v1/openapi.json\n", headers=head)
-    if (cookie := server.redeem(token)) is None:
-        raise Problem(401, "the address was used already; start the server again for another one", head)
-    answer = RedirectResponse("/", 303, head)
-    secure = request.url.scheme == "https"
-    answer.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", secure=secure)
-    return answer
 
 
 def _bodies(server: Server) -> dict[str, Body]:

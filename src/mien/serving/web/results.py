@@ -1,10 +1,12 @@
 """Results of a job, in every export format, and its media while they are kept."""
 
+from pathlib import PurePath
 from typing import Any
 
 from fastapi import APIRouter, Path, Response
 from fastapi.responses import FileResponse
 
+from mien.media.browser_support import TYPES
 from mien.serving import results
 from mien.serving.web.access import Scorer, Shared
 from mien.serving.web.jobs import job_of
@@ -26,7 +28,8 @@ def media(job: str, server: Shared, who: Scorer, n: int = Path(ge=0, le=10_000))
     if n >= len(made["files"]) or not path.is_file():
         raise Problem(404, "no such file, or its media were deleted")
     head = {"Content-Security-Policy": INLINE, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
-    return FileResponse(path, media_type="application/octet-stream", headers=head)
+    kind = TYPES.get(PurePath(made["files"][n]["name"]).suffix.lower(), "application/octet-stream")
+    return FileResponse(path, media_type=kind, headers=head)
 
 
 @router.get("/{job}/{name}", response_class=Response, responses={200: RESULTS})

@@ -289,7 +289,7 @@
     const source = videos.find((each) => each.id === shown.clip.video);
     video.hidden = true;
     one(".no-video").hidden = false;
-    one(".no-video").textContent = source.link
+    one(".no-video").textContent = source.link && !source.link.startsWith("/")
       ? `This browser cannot open ${source.name}. The page looks for it at ${decodeURIComponent(source.link)}.`
       : `This browser cannot play ${source.name}.`;
   });

@@ -1,0 +1,293 @@
+"""The pages for people: ``/`` to send clips and see their scores, ``/jobs/{id}`` with the player of the report.
+
+HTML comes from ``templates``, its scripts and styles from ``static`` and from the report, whose player, tables and
+sparklines are used as they are: a clip looks the same here and in a report. What changes while one looks is fetched
+from the interface under ``/v1``; only sparklines, which Python draws, have an address of their own,
+``/jobs/{id}/summary``.
+
+Nothing is inline, so the content security policy allows only what this server serves. Texts are in one file per
+language, ``static/texts.LANGUAGE.json``, for templates and scripts alike.
+"""
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.concurrency import run_in_threadpool
+
+from mien.errors import DataError
+from mien.media.browser_support import media_type
+from mien.reporting import render, sparklines
+from mien.reporting import scores as reports
+from mien.reporting.player import Player, player_of, scale_of
+from mien.reporting.videos import Video, Videos
+from mien.scores.document import ScoresDocument, read_document
+from mien.serving.web.access import COOKIE, Principal, Server, Shared, holder, principal
+from mien.serving.web.jobs import job_of
+from mien.serving.web.problems import Problem
+
+router = APIRouter(include_in_schema=False)
+
+HERE = Path(__file__).parent
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; media-src 'self' blob:; "
+    "img-src 'self' data: blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+)
+HEAD = {
+    "Content-Security-Policy": POLICY,
+    "Permissions-Policy": "camera=(self), microphone=(self)",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+LANGUAGES = {"en": "English", "de": "Deutsch"}
+LANGUAGE_COOKIE = "language"
+SUFFIXES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".json": "application/json",
+}
+OF_THE_REPORT = ("report.css", "report.js", "blocks/player.css", "blocks/player.js", "blocks/sparklines.css")
+DOWNLOADS = (
+    "scores.csv", "windows.csv", "words.csv", "long.csv", "why.csv", "report.html", "eaf", "TextGrid", "hume.json",
+    "scores.json", "all.zip",
+)  # fmt: skip
+"""Results of a job in the order of the page; those that people ask for most come first."""
+SUMMARY_CLIPS = 3
+"""Clips of a job whose sparklines are shown in the list."""
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A script, style or text of the pages."""
+
+    content: bytes
+    kind: str
+    tag: str
+
+
+def assets() -> Mapping[str, Asset]:
+    """What is served under ``/static``, by name."""
+    files = [*(HERE / "static").iterdir(), *(render.TEMPLATES / name for name in OF_THE_REPORT)]
+    return {file.name: _asset(file) for file in files if file.suffix in SUFFIXES}
+
+
+@functools.cache
+def texts(language: str) -> Mapping[str, Any]:
+    """The texts of a language by key; a pair is singular and plural."""
+    return json.loads((HERE / "static" / f"texts.{language}.json").read_text(encoding="utf-8"))
+
+
+def say(language: str, key: str, **values: object) -> str:
+    """A text with its values filled in; ``n`` chooses between singular and plural.
+
+    >>> say("en", "clips", n=1), say("en", "clips", n=3)
+    ('1 clip', '3 clips')
+    """
+    text = texts(language)[key]
+    if isinstance(text, list):
+        text = text[0 if values.get("n") == 1 else 1]
+    return text.format(**values)
+
+
+@router.get("/static/{name}")
+def static(name: str, request: Request) -> Response:
+    """A script, a style or the texts of a language; no secret is in them, so no key is asked for."""
+    asset = _assets().get(name)
+    if asset is None:
+        raise Problem(404, "no such file")
+    head = {"ETag": asset.tag, "Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+    if request.headers.get("if-none-match") == asset.tag:
+        return Response(None, 304, head)
+    return Response(asset.content, 200, head, asset.kind)
+
+
+@router.get("/")
+def home(request: Request, server: Shared, token: str = "") -> Response:
+    """Send clips and see their scores; with the one-time token, first a cookie."""
+    if token:
+        return _signed_in(request, server, token)
+    if (who := _visitor(request)) is None:
+        return _page(request, "signin.html", 401, why="how")
+    return _page(request, "home.html", limits=server.limits, who=who)
+
+
+@router.post("/signin")
+async def sign_in(request: Request, server: Shared) -> Response:
+    """Sign a browser in with a key, which a form sends."""
+    given = parse_qs((await request.body()).decode("utf-8", "replace"))
+    who = await run_in_threadpool(holder, server, given.get("key", [""])[0].strip())
+    if who is None or not {"score", "admin"} & set(who.scopes):
+        return _page(request, "signin.html", 401, why="wrong")
+    return _welcome(request, server.sign_in(who))
+
+
+@router.get("/language/{language}")
+def choose_language(language: str, back: str = "/") -> Response:
+    """Keep the language in a cookie, and go back to where one was."""
+    here = back if back.startswith("/") and not back.startswith(("//", "/\\")) else "/"
+    answer = RedirectResponse(here, 303, HEAD)
+    if language in LANGUAGES:
+        answer.set_cookie(LANGUAGE_COOKIE, language, max_age=31_536_000, samesite="strict", httponly=True)
+    return answer
+
+
+@router.get("/jobs/{job}")
+def show(job: str, request: Request, server: Shared) -> Response:
+    """A job: its progress, or its scores in the player, its downloads."""
+    if (who := _visitor(request)) is None:
+        return _page(request, "signin.html", 401, why="how")
+    try:
+        made = job_of(server, who, job)
+    except Problem as problem:
+        return _page(request, "missing.html", problem.status)
+    page = _report(server, made)
+    downloads = [] if page is None else _downloads(made)
+    return _page(request, "job.html", job=made, page=page, downloads=downloads)
+
+
+@router.get("/jobs/{job}/summary")
+def summary(job: str, request: Request, server: Shared) -> JSONResponse:
+    """Words, scores and sparklines of the first clips of a job, for the list."""
+    made = job_of(server, principal(request), job)
+    scored = _scores(server, made)
+    if scored is None:
+        raise Problem(409, "the job has no scores")
+    first = [clip for clip in scored.clips if clip.error is None][:SUMMARY_CLIPS]
+    players = [player_of(clip, scored) for clip in first]
+    low, high = scale_of(players)
+    scale = min(low, 0.0), max(high, 1.0)
+    return JSONResponse(
+        {
+            "targets": scored.targets,
+            "zero": sparklines.height(0.0, scale),
+            "clips": [_outlined(player, scored.targets, scale) for player in players],
+            "more": len(scored.clips) - len(first),
+        },
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def _outlined(player: Player, targets: list[str], scale: tuple[float, float]) -> dict[str, Any]:
+    spark = sparklines.spark_of(player, None, targets, scale)
+    low, high = scale
+    return {
+        "clip": player.clip,
+        "seconds": player.seconds,
+        "words": player.transcript or " ".join(word.text for word in player.words),
+        "silent": next((strip.reason for strip in player.strips if strip.modality == "text"), ""),
+        "scores": player.scores,
+        "shares": [None if score is None else (score - low) / (high - low) for score in player.scores],
+        "curves": spark.outlines if player.windowed else [],
+    }
+
+
+def _signed_in(request: Request, server: Server, token: str) -> Response:
+    cookie = server.redeem(token)
+    if cookie is not None:
+        return _welcome(request, cookie)
+    if _visitor(request) is not None:  # the address again, in the browser that it was used in
+        return RedirectResponse("/", 303, HEAD)
+    return _page(request, "signin.html", 401, why="used")
+
+
+def _welcome(request: Request, cookie: str) -> Response:
+    answer = RedirectResponse("/", 303, HEAD | {"Referrer-Policy": "no-referrer"})
+    answer.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", secure=request.url.scheme == "https")
+    return answer
+
+
+def _downloads(made: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Results that have any rows, with their addresses."""
+    asked = {"windows.csv": made["request"]["windows"], "why.csv": made["request"]["why"]}
+    return [(name, made["links"][name]) for name in DOWNLOADS if name in made["links"] and asked.get(name, True)]
+
+
+def _visitor(request: Request) -> Principal | None:
+    try:
+        who = principal(request)
+    except Problem as problem:
+        if problem.status != 401:
+            raise
+        return None
+    return who if {"score", "admin"} & set(who.scopes) else None
+
+
+def _scores(server: Server, made: Mapping[str, Any]) -> ScoresDocument | None:
+    file = server.disk.scores(made["id"])
+    try:
+        return read_document(file) if file.is_file() and made["state"] in ("completed", "failed") else None
+    except DataError:  # deleted in this moment
+        return None
+
+
+def _report(server: Server, made: Mapping[str, Any]) -> Any:
+    """The page of the report for a job with scores, without charts; ``None`` for others."""
+    scored = _scores(server, made)
+    if scored is None:
+        return None
+    return reports.page(scored, _videos(server, made, scored), charts=False)
+
+
+def _videos(server: Server, made: Mapping[str, Any], scored: ScoresDocument) -> Videos:
+    """The media that are still kept, at their addresses; whether the browser plays them, it says itself."""
+    shown = {clip.clip for clip in reports.player_clips(scored)}
+    found, of, missing = [], {}, []
+    for n, clip in enumerate(scored.clips):
+        if clip.clip not in shown:
+            continue
+        if not server.disk.media(made["id"], n).is_file():
+            missing.append(clip.clip)
+            continue
+        name = made["files"][n]["name"]
+        try:
+            kind = media_type(Path(name))
+        except KeyError:
+            kind = "application/octet-stream"
+        found.append(Video(f"video-{n}", name, kind, f"/v1/jobs/{made['id']}/media/{n}"))
+        of[clip.clip] = f"video-{n}"
+    return Videos(tuple(found), of, tuple(missing), without="The recording is no longer stored.")
+
+
+def _page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+    language = _language(request)
+    text = functools.partial(say, language)
+    made = (
+        _templates()
+        .get_template(template)
+        .render(t=text, language=language, languages=LANGUAGES, here=request.url.path, **values)
+    )
+    return HTMLResponse(made, status, HEAD)
+
+
+def _language(request: Request) -> str:
+    """The language of the cookie, else the first known one of ``Accept-Language``."""
+    chosen = request.cookies.get(LANGUAGE_COOKIE, "")
+    wished = [part.partition(";")[0].strip().lower()[:2] for part in _wishes(request)]
+    return next((name for name in (chosen, *wished) if name in LANGUAGES), "en")
+
+
+def _wishes(request: Request) -> list[str]:
+    return request.headers.get("accept-language", "")[:500].split(",")
+
+
+@functools.cache
+def _assets() -> Mapping[str, Asset]:
+    return assets()
+
+
+@functools.cache
+def _templates() -> Any:
+    return render.environment(HERE / "templates")
+
+
+def _asset(file: Path) -> Asset:
+    content = file.read_bytes()
+    return Asset(content, SUFFIXES[file.suffix], f'"{hashlib.sha256(content).hexdigest()[:20]}"')

@@ -1,0 +1,25 @@
+// The texts of the page's language, the same as those of its HTML.
+
+const language = document.documentElement.lang;
+const texts = await (await fetch(`/static/texts.${language}.json`)).json();
+
+// A text with its values filled in; `n` chooses between singular and plural.
+export function t(key, values = {}) {
+  const text = Array.isArray(texts[key]) ? texts[key][values.n === 1 ? 0 : 1] : texts[key];
+  return text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+}
+
+const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto" });
+const absolute = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
+
+export function ago(time) {
+  const minutes = (Date.now() - new Date(time)) / 60000;
+  if (minutes < 1) return t("now");
+  if (minutes < 60) return relative.format(-Math.round(minutes), "minute");
+  return minutes < 60 * 12 ? relative.format(-Math.round(minutes / 60), "hour") : absolute.format(new Date(time));
+}
+
+// Tell assistive tools what happened.
+export function say(text) {
+  document.getElementById("said").textContent = text;
+}
