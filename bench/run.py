@@ -30,6 +30,7 @@ SECTIONS = (
     "extraction",
     "inputs",
     "scaling",
+    "serving",
     "store",
     "training",
 )

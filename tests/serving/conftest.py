@@ -5,6 +5,7 @@ import pwd
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -65,9 +66,34 @@ def server(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
         yield one
 
 
+@dataclass(frozen=True)
+class PostgreSQL:
+    """A server of PostgreSQL that listens on a unix socket; it may be stopped at once and started again."""
+
+    binaries: Path
+    root: Path
+    user: dict[str, str]
+
+    @property
+    def address(self) -> str:
+        """``{}`` in it is the name of a database that exists."""
+        return f"postgresql://mien@/{{}}?host={self.root}"
+
+    def run(self, *words: str) -> None:
+        command = [str(self.binaries / words[0]), *words[1:]]
+        subprocess.run(command, check=True, capture_output=True, cwd=self.root, **self.user)
+
+    def start(self) -> None:
+        options = f"-c listen_addresses='' -k {self.root} -c fsync=off -c max_connections=100"
+        self.run("pg_ctl", "-D", str(self.root / "data"), "-l", str(self.root / "log"), "-w", "-o", options, "start")
+
+    def stop(self) -> None:
+        self.run("pg_ctl", "-D", str(self.root / "data"), "-m", "immediate", "stop")
+
+
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a PostgreSQL server; ``{}`` in it is the name of a database that exists."""
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
+    """PostgreSQL of the system; without it, the tests are skipped."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     binaries = found[-1].parent if found else Path(shutil.which("initdb") or "").parent
     if not (binaries / "pg_ctl").exists():
@@ -81,17 +107,13 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         for folder in root.parents[:3]:
             if folder != Path("/tmp"):
                 folder.chmod(folder.stat().st_mode | 0o011)
-
-    def run(*words: str) -> None:
-        subprocess.run([str(binaries / words[0]), *words[1:]], check=True, capture_output=True, cwd=root, **user)
-
-    run("initdb", "-D", str(root / "data"), "-U", "mien", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C")
-    options = f"-c listen_addresses='' -k {root} -c fsync=off -c max_connections=100"
-    run("pg_ctl", "-D", str(root / "data"), "-l", str(root / "log"), "-w", "-o", options, "start")
+    made = PostgreSQL(binaries, root, user)
+    made.run("initdb", "-D", str(root / "data"), "-U", "mien", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C")
+    made.start()
     try:
-        yield f"postgresql://mien@/{{}}?host={root}"
+        yield made
     finally:
-        run("pg_ctl", "-D", str(root / "data"), "-m", "immediate", "stop")
+        made.stop()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -99,7 +121,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str | None:
     """An empty database: ``None`` for SQLite, else an address."""
     if request.param == "sqlite":
         return None
-    return new_database(request.getfixturevalue("postgresql"), f"db{os.urandom(6).hex()}")
+    return new_database(request.getfixturevalue("postgresql").address, f"db{os.urandom(6).hex()}")
 
 
 def new_database(address: str, name: str) -> str:

@@ -88,7 +88,7 @@ class Served:
                 return found
             assert time.monotonic() < limit, found
 
-    def ready(self, seconds: float = 30) -> None:
+    def ready(self, seconds: float = 120) -> None:
         """Wait for a worker."""
         limit = time.monotonic() + seconds
         while self.send("GET", "/readyz", key=None).status != 200:
@@ -169,7 +169,7 @@ def start(
     lines = []
     while True:
         assert process.stdout is not None
-        ready, _, _ = select.select([process.stdout], [], [], 60)
+        ready, _, _ = select.select([process.stdout], [], [], 240)
         line = process.stdout.readline() if ready else ""
         if not line:
             process.kill()

@@ -24,8 +24,8 @@ from mien.serving.queue import ENDED
 from mien.serving.retention import sweep
 from mien.serving.settings import read_serve_settings
 from tests.media.clips import make_clip, tone
-from tests.serving.conftest import make_model
-from tests.serving.live import Served, start
+from tests.serving.conftest import PostgreSQL, make_model, new_database
+from tests.serving.live import Served, served, start
 
 BROKEN_OFF = (OSError, http.client.HTTPException, KeyError, json.JSONDecodeError)
 
@@ -69,7 +69,7 @@ class Storm:
 
     def insist(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
         """Send until the server answers as it should."""
-        limit = time.monotonic() + 120
+        limit = time.monotonic() + 400
         while True:
             with suppress(*BROKEN_OFF):
                 answer = self.one.send(method, path, body, timeout=20, **headers)
@@ -159,7 +159,7 @@ def test_ten_jobs_in_a_storm_end_once_each(model: Path, clips: list[Path], tmp_p
     for what in ("worker", "decoder", "web"):
         running()
         storm.kill(what)
-    done = [storm.ended(name, 120) for name in names]
+    done = [storm.ended(name, 240) for name in names]
     assert min(storm.killed["worker"], storm.killed["web"]) == 1
     assert [job["state"] for job in done] == ["completed"] * 9
     expected = scores(storm, calm)
@@ -170,6 +170,32 @@ def test_ten_jobs_in_a_storm_end_once_each(model: Path, clips: list[Path], tmp_p
             assert scores(storm, job) == expected
     assert storm.one.stop() == 0
     audit(storm, [calm["id"], *names])
+
+
+def test_a_database_that_is_killed_costs_nothing(
+    model: Path, clips: list[Path], postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    """PostgreSQL goes away while a job runs, and comes back: the job completes, and no process has ended."""
+    address = new_database(postgresql.address, "served").replace("mien@", "mien:secret@")
+    with served(model, tmp_path / "data", MIEN_DATABASE=address) as one:
+        one.ready()
+        (worker,) = one.workers()
+        assert not any("secret" in word for word in [*worker.cmdline(), *one.process.args])  # type: ignore[misc]
+        files = [one.put(clips[n % 3], f"{n}.mp4") for n in range(6)]
+        job = one.job(files, windows=0.5, hop=0.05, why=True)
+        limit = time.monotonic() + 90
+        while one.send("GET", f"/v1/jobs/{job['id']}").json["progress"]["done"] == 0:
+            assert time.monotonic() < limit
+        postgresql.stop()
+        broken = one.send("GET", f"/v1/jobs/{job['id']}")
+        assert (broken.status, broken.headers["content-type"]) == (503, "application/problem+json")
+        time.sleep(1)
+        postgresql.start()
+        done = one.ended(job["id"], 180)
+        assert (done["state"], done["progress"]["failed"]) == ("completed", 0)
+        assert one.workers() == [worker]
+        assert one.stop() == 0
+    assert "secret" not in (tmp_path / "data.log").read_text()
 
 
 def scores(storm: Storm, job: dict[str, Any]) -> Any:

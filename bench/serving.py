@@ -1,0 +1,160 @@
+"""The server: clips per second beside ``mien predict``, the answers of a busy server, and the delay of one clip."""
+
+import http.client
+import json
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from material import SCRATCH, WORKERS, corpus
+from section import Section, Table, Target, at_least, at_most
+from timing import MIEN, process
+
+import mien
+from mien.config import read_settings
+
+LIMITS = ("gets_per_second=1000", "posts_per_second=1000", "free_bytes=0")
+POLLS_PER_SECOND = 10
+
+
+def measure(quick: bool) -> Section:
+    count = 4 if quick else 12
+    clips, model = _clips(count), _model(12)
+    alone, length = _delay_of_a_call(model, clips[0], 2 if quick else 5)
+    with _served(model) as server:
+        server.score(clips[:2])  # every worker loads its engines
+        server.score(clips[:WORKERS])
+        delays = [server.score(clips[:1]) for _ in range(2 if quick else 5)]
+        answers: list[float] = []
+        busy = server.score(clips, answers)
+    predicted = process(
+        MIEN, "predict", str(model), *map(str, clips), "--workers", str(WORKERS), "--out", str(SCRATCH / "scores.csv")
+    ).seconds
+    p99 = float(np.quantile(answers, 0.99))
+    rows = [
+        (f"`mien predict --workers {WORKERS}`, with loading", f"{count / predicted:.2f}"),
+        (f"`mien serve --workers {WORKERS}`, loaded, uploads included", f"{count / busy:.2f}"),
+    ]
+    delay, call = statistics.median(delays), statistics.median(alone)
+    text = (
+        f"{count} stand-in videos of {length:.0f} s, weights `small`, all modalities, one job of each clip. "
+        f"While the workers were busy, a client asked for a job {len(answers)} times: median "
+        f"{1000 * statistics.median(answers):.0f} ms, 99th percentile {1000 * p99:.0f} ms. One clip on the idle server "
+        f"took {delay:.2f} s from the end of its upload to its scores (median of {len(delays)}), and {call:.2f} s in a "
+        f"loaded model in Python."
+    )
+    targets: list[Target] = [
+        at_least("clips per second of the server, beside `mien predict`", 0.95, predicted / busy),
+        at_most("99th percentile of `GET /v1/jobs/{id}`", 50, 1000 * p99, "ms"),
+        at_most("one clip: server minus loaded model", 1.0, delay - call, "s"),
+    ]
+    return Section("Server", [text, Table(("", "clips per second"), rows)], targets)
+
+
+class _Server:
+    """A client of a server that runs."""
+
+    def __init__(self, port: int, key: str) -> None:
+        self._port, self._key = port, key
+
+    def send(self, method: str, path: str, body: bytes | None = None) -> Any:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=600)
+        try:
+            headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            said = json.loads(answer.read())
+            assert answer.status < 300, said
+            return said
+        finally:
+            connection.close()
+
+    def score(self, clips: list[Path], answers: list[float] | None = None) -> float:
+        """Upload clips, one job each; seconds from the end of the last upload, or of the first if several, to all ends.
+
+        ``answers``: filled with the seconds of requests that are sent meanwhile.
+        """
+        jobs, began = [], None
+        for clip in clips:
+            file = self.send("PUT", f"/v1/files?name={clip.name}", clip.read_bytes())["id"]
+            began = began or time.perf_counter()
+            jobs.append(self.send("POST", "/v1/jobs", json.dumps({"files": [file]}).encode())["id"])
+        over = threading.Event()
+        asking = threading.Thread(target=self._ask, args=(jobs[0], over, answers if answers is not None else []))
+        if answers is not None:
+            asking.start()
+        for job in jobs:
+            while (made := self.send("GET", f"/v1/jobs/{job}?wait=60"))["state"] in ("queued", "running"):
+                pass
+            assert made["state"] == "completed", made
+        taken = time.perf_counter() - (began or 0.0)
+        over.set()
+        if answers is not None:
+            asking.join()
+        return taken
+
+    def _ask(self, job: str, over: threading.Event, answers: list[float]) -> None:
+        while not over.wait(1 / POLLS_PER_SECOND):
+            begin = time.perf_counter()
+            self.send("GET", f"/v1/jobs/{job}")
+            answers.append(time.perf_counter() - begin)
+
+
+@contextmanager
+def _served(model: Path) -> Iterator[_Server]:
+    data = SCRATCH / "served"
+    shutil.rmtree(data, ignore_errors=True)
+    options = [word for limit in LIMITS for word in ("--limit", limit)]
+    command = [
+        sys.executable, "-m", "mien.cli", "serve", str(model), "--data", str(data), "--port", "0",
+        "--workers", str(WORKERS), *options,
+    ]  # fmt: skip
+    log = (SCRATCH / "served.log").open("w")
+    with log, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as child:
+        try:
+            assert child.stdout is not None
+            found = re.search(r":(\d+)/", child.stdout.readline())
+            assert found is not None
+            yield _Server(int(found[1]), (data / "key").read_text().strip())
+        finally:
+            child.send_signal(signal.SIGTERM)
+            child.wait(120)
+
+
+def _clips(count: int) -> list[Path]:
+    return [clip.path for clip in mien.read_manifest(corpus(count)).clips][:count]
+
+
+def _model(clips: int) -> Path:
+    """A model of all modalities with the weights ``small``; of a training that is as short as possible."""
+    home = SCRATCH / "model-of-the-server"
+    if not (home / "run" / "model").exists():
+        settings = read_settings(
+            overrides=["weights=small", "backbone.text=frozen", "seeds=[0]", "stage1.epochs=1", "stage2.epochs=1"]
+        )
+        data = corpus(clips)
+        mien.extract(data, home / "features", settings, progress=False)
+        mien.train(data, home / "features", home / "run", settings, progress=False)
+    return home / "run"
+
+
+def _delay_of_a_call(model: Path, clip: Path, rounds: int) -> tuple[list[float], float]:
+    """Seconds of a call for one clip in a loaded model, and the clip's length."""
+    with mien.load(model) as loaded:
+        (first,) = loaded.predictions([clip])
+        taken = []
+        for _ in range(rounds):
+            begin = time.perf_counter()
+            loaded.predictions([clip])
+            taken.append(time.perf_counter() - begin)
+    return taken, first.seconds or 0.0
