@@ -11,7 +11,8 @@ import pytest
 
 from mien.config import read_settings
 from mien.errors import SettingsError
-from mien.features.windows import Windows, WindowSpan, cut, window_spans, windows_of
+from mien.features.spans import Windows, windows_of
+from mien.features.windows import WindowSpan, cut, window_spans
 from mien.features.worker import ClipJob, Extractor, plan
 from mien.media.decoder import DecoderClient
 from mien.modalities.base import Backbone, Output, Prepared

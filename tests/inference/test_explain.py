@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from mien.config import Settings, read_settings
-from mien.features.windows import Windows, window_spans
+from mien.features.spans import Windows
+from mien.features.windows import window_spans
 from mien.features.worker import ClipOutcome
 from mien.inference.explain import explain, shapley
 from mien.inference.predict import Model

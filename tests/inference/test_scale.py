@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from mien.features.windows import Windows, window_spans
+from mien.features.spans import Windows
+from mien.features.windows import window_spans
 from mien.inference.explain import explain
 from mien.inference.provenance import clipping_notes, media_notes
 from mien.inference.score import score_features

@@ -8,7 +8,8 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from mien.errors import ModelError
-from mien.features.windows import Windows, window_spans
+from mien.features.spans import Windows
+from mien.features.windows import window_spans
 from mien.inference.explain import explain
 from mien.inference.partial import _model_key
 from mien.inference.score import score_features

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,10 @@ def test_the_commands_of_the_page_score_a_clip(server: Served, clips: list[Path]
     assert '"Joy","Awe"' in done.stdout
     offsets = re.findall(r"upload-offset: (\d+)", done.stdout, re.IGNORECASE)
     assert offsets == ["0", str(clips[0].stat().st_size)]
+
+
+def test_the_web_process_loads_no_torch() -> None:
+    """Its memory stays small, and it starts in a second."""
+    said = "import sys, mien.serving.run; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

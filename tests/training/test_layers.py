@@ -12,8 +12,9 @@ from mien.config import read_settings
 from mien.errors import DataError, ModelError
 from mien.evaluation.evaluate import evaluate
 from mien.features.layers import layers_key, with_layers
+from mien.features.spans import Windows
 from mien.features.store import Store
-from mien.features.windows import Windows, window_spans
+from mien.features.windows import window_spans
 from mien.features.writer import StoreWriter
 from mien.inference.explain import explain
 from mien.inference.score import as_read, score_features

@@ -58,7 +58,7 @@ def predict(
     """Score clips: how strongly each emotion shows, from the modalities that a clip has."""
     from mien.cli.options import set_overrides
     from mien.config import read_local
-    from mien.features.windows import windows_of
+    from mien.features.spans import windows_of
     from mien.inference.partial import PartialScores
     from mien.inference.predict import load, manifest_of_paths
     from mien.inference.provenance import media_notes

@@ -25,7 +25,8 @@ from mien.features.kept_inputs import KeptFile
 from mien.features.keys import Keys
 from mien.features.layers import chosen_layers, with_layers
 from mien.features.load_inputs import ClipInputs, InputPlan, hasher
-from mien.features.windows import Windows, WindowSpan, window_spans
+from mien.features.spans import Windows
+from mien.features.windows import WindowSpan, window_spans
 from mien.media.decoder import seconds_for
 from mien.media.load_media import MediaEngines
 from mien.modalities import get_modalities

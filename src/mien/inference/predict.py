@@ -22,7 +22,7 @@ import pyarrow as pa
 from mien.config import Settings, with_changes
 from mien.data.manifest import clips_of
 from mien.errors import escape_control
-from mien.features.windows import Windows, windows_of
+from mien.features.spans import Windows, windows_of
 from mien.features.worker import ClipJob, ClipOutcome, outcomes, plan
 from mien.inference.explain import explain
 from mien.inference.partial import PartialScores

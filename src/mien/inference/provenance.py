@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from mien.errors import ModelError
-from mien.features.windows import Windows
+from mien.features.spans import Windows
 from mien.model.bundle import Bundle
 from mien.schema import Prediction
 from mien.scores.document import ModelNote, ProvenanceNote, TrainingDataNote, WindowingNote

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from mien.errors import SettingsError, escape_control
-from mien.features.windows import windows_of
+from mien.features.spans import windows_of
 from mien.scores.document import ScoresDocument
 from mien.scores.exports.hume import hume
 

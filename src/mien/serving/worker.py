@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 
 from mien import terminal
 from mien.errors import DataError, MienError, OutputError, SettingsError
-from mien.features.windows import windows_of
+from mien.features.spans import windows_of
 from mien.inference.predict import Model
 from mien.schema import Clip, Prediction
 from mien.scores.document import ScoresDocument, as_json
