@@ -67,6 +67,12 @@ class Storm:
                 random.choice(found).kill()
             self.killed[what] += 1
 
+    def is_ready(self) -> bool:
+        """Whether a worker has loaded the model and is alive."""
+        with suppress(*BROKEN_OFF):
+            return self.one.send("GET", "/readyz", key=None).status == 200 and bool(self.one.workers())
+        return False
+
     def insist(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
         """Send until the server answers as it should."""
         limit = time.monotonic() + 400
@@ -125,7 +131,8 @@ def rage(storm: Storm, clips: list[Path], count: int, each: int, pauses: tuple[f
 
     def killing() -> None:
         while not over.wait(random.uniform(*pauses)):
-            storm.kill(random.choice(["web", "worker", "worker", "decoder"]))
+            if storm.is_ready():  # else nothing would ever be scored on a slow machine
+                storm.kill(random.choice(["web", "worker", "worker", "decoder"]))
 
     thread = threading.Thread(target=killing)
     thread.start()
@@ -170,6 +177,21 @@ def test_ten_jobs_in_a_storm_end_once_each(model: Path, clips: list[Path], tmp_p
             assert scores(storm, job) == expected
     assert storm.one.stop() == 0
     audit(storm, [calm["id"], *names])
+
+
+def test_workers_of_a_killed_server_end_while_they_load_the_model(model: Path, tmp_path: Path) -> None:
+    """Else those of a server that is restarted often pile up."""
+    one = start(model, tmp_path / "data", "--workers", "2")
+    limit = time.monotonic() + 60
+    while len(found := one.workers()) < 2:
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+    one.kill()
+    gone, left = psutil.wait_procs(found, timeout=30)
+    for worker in left:
+        worker.kill()
+    assert len(gone) == 2
+    assert "waiting for jobs" not in (tmp_path / "data.log").read_text()
 
 
 def test_a_database_that_is_killed_costs_nothing(

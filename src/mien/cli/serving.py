@@ -1,6 +1,10 @@
 """``mien serve``, ``mien work``."""
 
 import os
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -74,6 +78,11 @@ def work(
     """Add a worker to a server: it scores jobs until stopped, and finishes its clip then."""
     from mien.sandbox import deny_network
 
+    stop: list[Callable[[], object]] = [
+        partial(os._exit, 0)
+    ]  # while the model is being loaded, there is nothing to finish
+    if with_server:
+        threading.Thread(target=lambda: (sys.stdin.buffer.read(), stop[-1]()), daemon=True).start()
     if database is None:
         deny_network()  # with PostgreSQL, only what handles clips is without network
     _check_installed()
@@ -91,8 +100,7 @@ def work(
     engine = open_database(data, database)
     with load(model, read_local(set_overrides(overrides))) as loaded:
         worker = Worker(loaded, Queue(engine, read.lease_seconds), disk, read)
-        if with_server:
-            worker.stop_with_input()
+        stop.append(worker.stop)
         terminal.note(f"{model}: loaded, waiting for jobs")
         worker.run()
 

@@ -8,7 +8,6 @@ job back. If it is killed, the next worker continues with the clip in flight.
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -76,15 +75,6 @@ class Worker:
     def stop(self, *_: object) -> None:
         """Finish the clip in flight, give the job back, and end."""
         self._stop.set()
-
-    def stop_with_input(self) -> None:
-        """Stop at the end of the standard input."""
-
-        def wait() -> None:
-            sys.stdin.read()
-            self.stop()
-
-        threading.Thread(target=wait, daemon=True).start()
 
     def _score(self, claim: Claim) -> None:
         try:
