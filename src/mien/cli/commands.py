@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mien import terminal
-from mien.cli import about, corpora, data, licences, models, reporting, scoring, serving, summary, tables, weights
+from mien.cli import about, corpora, data, licences, live, models, reporting, scoring, serving, summary, tables, weights
 from mien.errors import Interrupted, MienError, SettingsError, escape_control
 from mien.sandbox import deny_network
 from mien.scale import launched
@@ -63,7 +63,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(weights.app, name="weights")
-for module in (data, corpora, models, scoring, serving, tables, summary, reporting, licences, about):
+for module in (data, corpora, models, scoring, live, serving, tables, summary, reporting, licences, about):
     for command, epilog in module.COMMANDS:
         app.command(epilog=epilog, cls=Command)(command)
 
@@ -81,7 +81,8 @@ def run() -> int:
     except FileNotFoundError:
         raise MienError("the current directory was deleted; change to one that exists (cd), and run it again") from None
     exchanges_gradients = sys.argv[1:2] == ["train"] and launched() > 1
-    if sys.argv[1:2] not in ([name] for name in ONLINE) and not exchanges_gradients:
+    sends_scores = sys.argv[1:2] == ["live"] and "--lsl" in sys.argv  # what handles the stream has no network
+    if sys.argv[1:2] not in ([name] for name in ONLINE) and not exchanges_gradients and not sends_scores:
         deny_network()  # before anything native is imported
     os.environ.setdefault(
         "MPLCONFIGDIR", str(cache_folder() / "matplotlib")

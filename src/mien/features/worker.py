@@ -265,7 +265,7 @@ class Extractor:
         for modality in incomplete:
             began = perf_counter()
             origin = clip_keys.origin_text(modality)
-            made = self._features(modality, media, keys)
+            made = self.features(modality, media, keys)
             features += (replace(feature, origin=origin) for feature in made if feature.modality in missing)
             taken[modality.name] = perf_counter() - began
         transcript = media.transcript if "text" in senses else None
@@ -287,8 +287,9 @@ class Extractor:
                 unreadable += _failed(job, names, str(error)).made.features
         return keys, unreadable
 
-    def _features(self, modality: Modality, media: Media, keys: Mapping[str, str]) -> list[Feature]:
-        """The features of one backbone, with their keys; an absent modality has its reason."""
+    def features(self, modality: Modality, media: Media, keys: Mapping[str, str] | None = None) -> list[Feature]:
+        """The features of one backbone, with their keys, if there are any; an absent modality has its reason."""
+        keys = keys or {}
         made = self.provenance(modality)
         prepared = modality.prepare(media)
         if isinstance(prepared, Absent):
@@ -318,7 +319,7 @@ class Extractor:
         for span in spans:
             part = cut_transcript(transcript, span.start, span.until)
             if part.text not in texts:
-                made = self._features(TEXT, replace(media, transcript=part), {})
+                made = self.features(TEXT, replace(media, transcript=part))
                 texts[part.text] = next(feature for feature in made if feature.modality == name)
             windows.append(replace(span, text=texts[part.text]))
         return tuple(windows)

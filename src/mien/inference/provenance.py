@@ -26,7 +26,7 @@ def describe_model(bundle: Bundle, name: str, sha256: str | None) -> ModelNote:
         sha256: of its weights' file; ``None`` if it was never in a file.
     """
     data = bundle.provenance.get("data", {})
-    trained_on = TrainingDataNote(
+    trained_on = data and TrainingDataNote(
         name=data["name"],
         clips=data.get("train"),
         synthetic=data.get("synthetic"),
@@ -39,7 +39,7 @@ def describe_model(bundle: Bundle, name: str, sha256: str | None) -> ModelNote:
         interval_level=bundle.provenance.get("intervals", {}).get("level"),
         random_weights=bundle.random_weights,
         sha256=sha256,
-        trained_on=trained_on if data else None,
+        trained_on=trained_on or None,
         banner=SYNTHETIC if data.get("synthetic") else bundle.provenance.get("banner"),
     )
 

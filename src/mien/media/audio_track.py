@@ -71,6 +71,7 @@ class AudioTrack:
         self._samples = 0
         self._overlap = 0
         self._has_packets = False
+        self._taken = 0
 
     @property
     def no_audio_reason(self) -> str:
@@ -203,6 +204,29 @@ class AudioTrack:
             np.nan_to_num(block, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
             self._blocks.append(np.clip(block, -1.0, 1.0, out=block))
             self._block = None
+
+    def take(self, start: int, least: int) -> npt.NDArray[np.float32] | None:
+        """The samples that were decoded since the last call, for a stream; all calls together give ``between``.
+
+        Args:
+            start: of the clip; the same in each call.
+            least: ``None`` is returned until so many samples are there.
+
+        Returns:
+            ``(N,)`` float32 in [-1, 1]; before the first sample of the track, silence.
+        """
+        if self.first is None or self._samples - self._taken < least:
+            return None
+        skip = round((start - self.first) / SAMPLE)  # negative: the track starts later
+        self._finish_block()
+        new = np.concatenate([*self._blocks, np.empty(0, np.float32)])
+        self._blocks.clear()
+        if not self._taken and skip < 0:
+            new = np.concatenate([np.zeros(-skip, np.float32), new])
+        elif self._taken < skip:
+            new = new[skip - self._taken :]
+        self._taken = self._samples
+        return new
 
     def between(self, start: int, end: int | None) -> npt.NDArray[np.float32] | None:
         """The samples from ``start`` to ``end``; may be called once, since blocks are freed as they are copied.

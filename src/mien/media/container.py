@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,6 +35,15 @@ INDEXED = frozenset({"mov", "matroska", "avi"})
 """Formats whose header states the duration."""
 
 READ_SIZE = 1 << 18
+STREAM_READ_SIZE = 1 << 15
+STREAM_HEAD = 12
+MATROSKA = b"\x1a\x45\xdf\xa3"
+PROBE_DESCRIBED = {"probesize": "32768", "analyzeduration": "0"}
+"""A stream begins at once: what a container states is not confirmed from its content."""
+
+PROBE_OTHER = {"probesize": "1000000", "analyzeduration": "2000000"}
+"""MPEG-TS does not state the size of its frames: libav reads up to the first key frame, at most so far."""
+
 ID3_HEAD = 10
 """Bytes of an ID3 tag's header, and of its footer."""
 
@@ -80,6 +90,59 @@ def open_container(
         with file:
             raise MediaError(f"{path.name}: {_not_media(file, error, formats)}") from error
     return file, container
+
+
+def open_stream(path: Path, settings: MediaSettings, file: FileIO) -> InputContainer:
+    """Open bytes that arrive one after the other, as from a pipe: they are read once, and waited for.
+
+    Only containers that can be read from start to end can be opened: Matroska, WebM, MPEG-TS, fragmented MP4.
+
+    Args:
+        path: the name in messages.
+        settings: limits.
+        file: unbuffered, so that a read returns what is there.
+
+    Raises:
+        MediaError: nothing comes, or it is not of such a format.
+    """
+    content = _Arriving(file)
+    described = content.head[:4] == MATROSKA or content.head[4:8] == b"ftyp"  # codecs are stated in its header
+    probing = PROBE_DESCRIBED if described else PROBE_OTHER
+    try:
+        return av.open(
+            content,
+            "r",
+            options=_limits(settings),
+            container_options={"format_whitelist": FORMATS, "protocol_whitelist": "", **probing},
+            metadata_errors="replace",
+            buffer_size=STREAM_READ_SIZE,
+        )
+    except (FFmpegError, ValueError) as error:
+        if not content.head:
+            raise MediaError(f"{path.name}: the stream ended before its first byte") from error
+        reason = error.strerror if isinstance(error, FFmpegError) else str(error)
+        raise MediaError(
+            f"{path.name}: not a stream that can be decoded while it comes ({reason}); send Matroska, WebM, MPEG-TS or "
+            f"fragmented MP4, e.g. from ffmpeg -i SOURCE -f matroska -"
+        ) from error
+
+
+class _Arriving:
+    """A stream for libav: without ``seek``, and with its first bytes known."""
+
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+        self.head = b""
+        while len(self.head) < STREAM_HEAD and (more := file.read(STREAM_HEAD - len(self.head))):
+            self.head += more
+        self._unread = self.head
+
+    def read(self, size: int) -> bytes:
+        """What is there, at most ``size`` bytes; waits for the first of them, and is empty at the end only."""
+        if self._unread:
+            some, self._unread = self._unread[:size], self._unread[size:]
+            return some
+        return self._file.read(size)
 
 
 class _Content:

@@ -8,7 +8,7 @@ Shapes: ``H, W`` height and width of a frame, ``S`` side of a crop, ``T`` crops.
 
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 
 import numpy as np
@@ -88,10 +88,33 @@ class CropSpool:
         self._closer()
 
 
+class RecentCrops:
+    """As ``CropSpool``, in memory, for crops of which only the last ones are needed."""
+
+    def __init__(self) -> None:
+        self._crops: dict[int, Image] = {}
+        self._appended = 0
+
+    def append(self, crop: Image) -> int:
+        """Add one ``(S, S, 3)`` crop and return its index."""
+        self._crops[self._appended] = crop
+        self._appended += 1
+        return self._appended - 1
+
+    def take(self, indices: Sequence[int]) -> Image:
+        """The crops at ``indices``, which were not forgotten, in that order: ``(len(indices), S, S, 3)``."""
+        return np.stack([self._crops[index] for index in indices]) if indices else np.empty((0, 1, 1, 3), np.uint8)
+
+    def forget(self, indices: Iterable[int]) -> None:
+        """Free the crops at ``indices``."""
+        for index in indices:
+            self._crops.pop(index, None)
+
+
 class CropSelection:
     """Some of a spool's crops, in a given order; a ``mien.schema.Crops``."""
 
-    def __init__(self, spool: CropSpool, indices: Sequence[int]) -> None:
+    def __init__(self, spool: CropSpool | RecentCrops, indices: Sequence[int]) -> None:
         self._spool, self._indices = spool, indices
 
     def __len__(self) -> int:

@@ -15,6 +15,7 @@ Shapes: frames ``(H, W, 3)`` uint8 RGB, audio ``(N,)`` float32 at 16 kHz. Readin
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -34,17 +35,25 @@ from mien.media.container import (
     check_size,
     header_seconds,
     open_container,
+    open_stream,
     start_of,
     video_stream,
 )
 from mien.media.timeline import SECOND, SamplingGrid, TimeBase, ticks
 from mien.media.video_track import FrameConverter, VideoTrack
+from mien.schema import SAMPLE_RATE
 
 TRUST = 0.05
 """A file that is shorter than its header states by more than this share and ``TOLERANCE`` is reported as cut short."""
 
 LEAD_IN = SECOND
 """Audio decoded before the requested part: codecs depend on the packets before."""
+
+PART_SAMPLES = SAMPLE_RATE // 10
+"""Audio of a stream is returned in parts of this many samples, or a little more."""
+
+NO_FRAME = 2 * SECOND
+"""A stream without a frame for so long begins with its audio."""
 
 TRAIL = SECOND // 5
 """Decoded after the requested part, for files that store packets later than they are shown."""
@@ -65,6 +74,13 @@ class Frame:
     wanted: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Audio of a stream, ``(N,)`` float32 in [-1, 1] at 16 kHz, that follows the samples before it."""
+
+    values: npt.NDArray[np.float32]
+
+
 class MediaReader:
     """A video or audio file that is decoded once, from start to end.
 
@@ -77,6 +93,8 @@ class MediaReader:
         threads: of the video decoder.
         channel: decode one of two audio channels instead of their mix.
         file: the same file, if it is already open for reading; ``close`` closes it.
+        live: ``file`` is a stream that is decoded while it comes, by ``parts()``: its audio is not collected, and it
+            may end anywhere. It is read from its start to its end, and not sought.
 
     Attributes:
         width, height: of the frames as stored, before they are rotated and scaled; 0 without video.
@@ -103,6 +121,7 @@ class MediaReader:
         threads: int = 1,
         channel: int | None = None,
         file: BinaryIO | None = None,
+        live: bool = False,
     ) -> None:
         if (start or 0) < 0 or (end is not None and end <= (start or 0)):
             raise MediaError(f"{path.name}: no such part: start {start}, end {end} seconds")
@@ -120,7 +139,12 @@ class MediaReader:
         self._waveform: npt.NDArray[np.float32] | None = None
         self._read_error = ""
         self._skip_frames = self._read_all = False
-        self._file, self._container = open_container(path, settings, file=file)
+        self._live = live
+        if live:
+            assert isinstance(file, BufferedReader) and isinstance(file.raw, FileIO), "a stream comes as a descriptor"
+            self._file, self._container = file, open_stream(path, settings, file.raw)
+        else:
+            self._file, self._container = open_container(path, settings, file=file)
         try:
             self._choose_tracks(grid, want_video=bool(rates), want_audio=audio)
         except BaseException:
@@ -186,6 +210,10 @@ class MediaReader:
         For each rate ``r``, the first frame at or after each of 0, 1/r, 2/r … seconds, each frame once. There is one
         pass over the file: a second call continues where the first stopped.
         """
+        return (part for part in self._pass if isinstance(part, Frame))
+
+    def parts(self) -> Iterator[Frame | Samples]:
+        """The requested frames and the audio of a stream, as they come; frames as from ``frames()``."""
         return self._pass
 
     def audio(self) -> npt.NDArray[np.float32] | None:
@@ -199,11 +227,12 @@ class MediaReader:
             pass
         return self._waveform
 
-    def _one_pass(self) -> Iterator[Frame]:
+    def _one_pass(self) -> Iterator[Frame | Samples]:
         with as_media_error(self.path):
             for packet in self._packets():
                 if packet.stream is self._audio_stream:
                     self._decode_audio(packet)
+                    yield from self._new_samples(PART_SAMPLES)
                 else:
                     yield from self._decode_video(packet)
                 self._refuse_too_long()
@@ -211,6 +240,18 @@ class MediaReader:
             if self._audio_track is not None:
                 self._audio_track.add(None)
         self._finish()
+        yield from self._new_samples(1)
+
+    def _new_samples(self, least: int) -> Iterator[Samples]:
+        """The audio of a stream that came since the last call, once there are ``least`` samples of it."""
+        track = self._audio_track
+        if not self._live or track is None or track.first is None:
+            return
+        late = self._zero is None and (track.last or 0) - track.first > NO_FRAME
+        if self._video_stream is None or late:  # audio leads
+            self._zero = track.first
+        if self._zero is not None and (values := track.take(self._zero, least)) is not None and len(values):
+            yield Samples(values)
 
     def _packets(self) -> Iterator[Packet]:
         """The packets of the streams in use, up to the end of the requested part or of what can be read."""
@@ -307,15 +348,15 @@ class MediaReader:
         decoded = (self._want_video and self.has_video) or (self._audio_track and self.has_audio)
         if requested and not decoded:
             last_error = self._video_track.last_error if self._video_track else ""
-            raise MediaError(
-                f"{self.path.name}: nothing in it could be decoded ({last_error or self._read_error or 'no data'})"
-            )
+            remedy = "; an MP4 with its index at the end cannot be read while it comes" if self._live else ""
+            reason = last_error or self._read_error or "no data"
+            raise MediaError(f"{self.path.name}: nothing in it could be decoded ({reason}){remedy}")
         if reached is None:
             return
         length = reached - self._origin
         self.seconds = (length if self._length is None else min(length, self._length)) / SECOND
         self.notes += self._warnings(length)
-        if self._audio_track:
+        if self._audio_track and not self._live:
             end = None if self._length is None else self._origin + self._length
             self._waveform = self._audio_track.between(self._origin, end)
             if self._channel is None and (channel := self._audio_track.better_channel) is not None:
@@ -336,7 +377,10 @@ class MediaReader:
     def _warnings(self, length: int) -> Iterator[str]:
         video, audio = self._video_track, self._audio_track
         end = (self._start + length) / SECOND
-        if self._read_error:
+        if self._live:  # it may end anywhere, and its header knows no length
+            if audio and audio.better_channel is not None:
+                yield "the two audio channels cancel each other (one is inverted): their mix was used, which is silent"
+        elif self._read_error:
             yield f"damaged: reading stopped at {end:.1f} s ({self._read_error})"
         elif (stated := self._header_seconds()) and stated - end > max(TRUST * stated, TOLERANCE / SECOND):
             yield f"cut short: ends at {end:.1f} s, but its header states {stated:.1f} s"

@@ -32,7 +32,7 @@ from mien.deadline import Deadline
 from mien.errors import MediaError
 from mien.media.container import open_file
 from mien.media.crops import Image
-from mien.media.decode import Frame
+from mien.media.decode import Frame, Samples
 from mien.media.decoder_process import LENGTHS
 from mien.schema import SAMPLE_RATE
 from mien.storage.files import open_regular
@@ -140,6 +140,23 @@ class DecoderClient:
         arguments = {"rates": dict(rates), "audio": audio, "start": start, "end": end}
         return RemoteReader(self._request("media", path, open_file(path), arguments))
 
+    def open_stream(self, name: str, file: BinaryIO, *, rates: Mapping[str, float], audio: bool) -> "RemoteReader":
+        """Decode a stream while it comes; ``parts()`` of the reader waits for it.
+
+        ``begin`` sets how long it may last.
+
+        Args:
+            name: for messages.
+            file: its bytes, e.g. the end of a pipe; closed here.
+            rates: frames per second to return, by name.
+            audio: whether the audio is decoded.
+
+        Raises:
+            MediaError: also while it is read: it is not such a stream, took too long or too much memory, or the process
+                died.
+        """
+        return RemoteReader(self._request("live", Path(name), file, {"rates": dict(rates), "audio": audio}))
+
     def read_audio(self, path: Path) -> npt.NDArray[np.float32]:
         """All audio of a file, ``(N,)`` float32 in [-1, 1] at 16 kHz mono.
 
@@ -229,7 +246,8 @@ class RemoteReader:
         self._waveform: npt.NDArray[np.float32] | None = None
 
     def __enter__(self) -> Self:
-        self.has_video = bool(self._reply.next()[0].get("has_video"))
+        head, _ = self._reply.next()
+        self.has_video, self.has_audio = bool(head.get("has_video")), bool(head.get("has_audio"))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -237,10 +255,16 @@ class RemoteReader:
 
     def frames(self) -> Iterator[Frame]:
         """The requested frames, in order of time."""
+        return (part for part in self.parts() if isinstance(part, Frame))
+
+    def parts(self) -> Iterator[Frame | Samples]:
+        """The requested frames in order of time; of a stream, its audio in between."""
         while not self._reply.finished:
             head, payload = self._reply.next()
             if "length" in head:
                 self._finish(head, payload)
+            elif "samples" in head:
+                yield Samples(payload.view(np.float32))
             else:
                 rgb = self._reply.image(head, payload, self._reply.largest_side)
                 yield Frame(float(head["seconds"]), rgb, frozenset(map(str, head["wanted"])))

@@ -28,7 +28,7 @@ from mien.config import MediaSettings
 from mien.errors import MediaError
 from mien.media.browser_support import why_unplayable
 from mien.media.container import as_media_error
-from mien.media.decode import MediaReader
+from mien.media.decode import Frame, MediaReader
 from mien.media.images import read_image
 from mien.sandbox import deny_files
 
@@ -38,6 +38,8 @@ LENGTHS = Struct(">II")
 REQUEST_BYTES = 1 << 16
 
 WATCH_SECONDS = 0.5
+
+STREAMED = "the audio of a stream is not collected"
 
 Reply = tuple[Mapping[str, Any], npt.NDArray[Any] | None]
 
@@ -79,7 +81,9 @@ def _receive(requests: socket.socket) -> tuple[Mapping[str, Any], BufferedReader
 
 def _reply(request: Mapping[str, Any], file: BufferedReader, replies: BinaryIO) -> None:
     """Send the reply to a request; nothing of it is kept in memory."""
-    answer = {"media": _media, "image": _image, "sha256": _sha256, "unplayable": _unplayable}[request["kind"]]
+    answer = {"media": _media, "live": _live, "image": _image, "sha256": _sha256, "unplayable": _unplayable}[
+        request["kind"]
+    ]
     settings = MediaSettings.model_validate(request["settings"])
     for head, values in answer(Path(request["path"]), file, settings, request):
         _send(replies, head, values)
@@ -90,9 +94,22 @@ def _media(path: Path, file: BinaryIO, settings: MediaSettings, request: Mapping
     with MediaReader(path, settings, **arguments, file=file) as reader:
         yield {"has_video": reader.has_video}, None
         for frame in reader.frames():
-            yield {"seconds": frame.seconds, "wanted": sorted(frame.wanted), "shape": frame.rgb.shape}, frame.rgb
+            yield _frame(frame)
         waveform = reader.audio()
         yield {"length": reader.seconds, "notes": reader.notes, "no_audio_reason": reader.no_audio_reason}, waveform
+
+
+def _live(path: Path, file: BinaryIO, settings: MediaSettings, request: Mapping[str, Any]) -> Iterator[Reply]:
+    arguments = {name: request[name] for name in ("rates", "audio")}
+    with MediaReader(path, settings, **arguments, file=file, live=True) as reader:
+        yield {"has_video": reader.has_video, "has_audio": reader.has_audio}, None
+        for part in reader.parts():
+            yield _frame(part) if isinstance(part, Frame) else ({"samples": len(part.values)}, part.values)
+        yield {"length": reader.seconds, "notes": reader.notes, "no_audio_reason": STREAMED}, None
+
+
+def _frame(frame: Frame) -> Reply:
+    return {"seconds": frame.seconds, "wanted": sorted(frame.wanted), "shape": frame.rgb.shape}, frame.rgb
 
 
 def _image(path: Path, file: BinaryIO, settings: MediaSettings, _: Mapping[str, Any]) -> Iterator[Reply]:

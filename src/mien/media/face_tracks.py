@@ -10,14 +10,15 @@ Shapes: ``T`` vision frames with a face, ``U`` motion frames with a face, ``S`` 
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from mien.config import FaceSettings
-from mien.media.crops import Box, CropSelection, CropSpool, cut, resize
+from mien.media.crops import Box, CropSelection, CropSpool, RecentCrops, cut, resize
 from mien.media.decode import Frame
 from mien.media.face_detection import Face, FaceFinder
 from mien.schema import MOTION_WIDTH, FaceTrack
@@ -46,23 +47,31 @@ SIMILAR_SIZE = 2.0
 
 @dataclass(eq=False)
 class FaceTracklet:
-    """A face tracked from frame to frame; crops are indices into the shared spool."""
+    """A face tracked from frame to frame; crops are indices into the shared spool.
+
+    Attributes:
+        presence: the face's side, summed over the frames in which it was found; ``found`` is their number.
+    """
 
     first: float
     last: float
     box: Box
     smoothed_box: Box
-    sides: list[float] = field(default_factory=list)
+    presence: float = 0.0
+    found: int = 0
     crops: list[int] = field(default_factory=list)
     crop_seconds: list[float] = field(default_factory=list)
     boxes: list[Box] = field(default_factory=list)
     motion: list[npt.NDArray[np.float32]] = field(default_factory=list)
     motion_seconds: list[float] = field(default_factory=list)
 
-    @property
-    def presence(self) -> float:
-        """The face's side, summed over the frames in which it was found."""
-        return sum(self.sides)
+    def forget(self, before: float) -> list[int]:
+        """Free crops and motion of earlier frames; returns the crops' indices."""
+        seen, moved = bisect_left(self.crop_seconds, before), bisect_left(self.motion_seconds, before)
+        freed = self.crops[:seen]
+        del self.crops[:seen], self.crop_seconds[:seen], self.boxes[:seen]
+        del self.motion[:moved], self.motion_seconds[:moved]
+        return freed
 
 
 def track_faces(frames: Iterable[Frame], finder: FaceFinder, settings: FaceSettings) -> FaceTrack:
@@ -77,45 +86,78 @@ def track_faces(frames: Iterable[Frame], finder: FaceFinder, settings: FaceSetti
         The track; ``boxes`` are the smoothed boxes, without margin, around which the crops were cut. Without a face in
         the clip it has no crops and no rows, and ``people`` is 0.
     """
-    spool = CropSpool(settings.crop_size)
-    tracklets: list[FaceTracklet] = []
-    faceless: list[Frame] = []
-    counts = _FaceCounts()
-    n_frames = {"vision": 0, "motion": 0}
-    next_detection, next_full_range = -math.inf, -math.inf
+    tracker = FaceTracker(finder, settings, CropSpool(settings.crop_size))
     for frame in frames:
-        for name in n_frames:
-            n_frames[name] += name in frame.wanted
-        recent = [person for person in tracklets if frame.seconds - person.last <= PATIENCE_SECONDS]
-        use_full_range = settings.full_range and frame.seconds >= next_full_range
-        detect_new = frame.seconds >= next_detection
+        tracker.add(frame)
+    return replace(tracker.track(), upside_down=tracker.is_upside_down())
+
+
+class FaceTracker:
+    """Tracks faces frame by frame; ``track`` is the main person's face so far.
+
+    Args:
+        finder, settings: as for ``track_faces``.
+        spool: where crops are kept.
+    """
+
+    def __init__(self, finder: FaceFinder, settings: FaceSettings, spool: CropSpool | RecentCrops) -> None:
+        self._finder = finder
+        self._settings = settings
+        self._spool = spool
+        self._tracklets: list[FaceTracklet] = []
+        self._faceless: list[Frame] = []
+        self._counts = _FaceCounts()
+        self._frames = {"vision": 0, "motion": 0}
+        self._next_detection = self._next_full_range = -math.inf
+
+    def add(self, frame: Frame) -> None:
+        """Find the faces in the next frame, and continue or begin their tracklets."""
+        for name in self._frames:
+            self._frames[name] += name in frame.wanted
+        recent = [person for person in self._tracklets if frame.seconds - person.last <= PATIENCE_SECONDS]
+        use_full_range = self._settings.full_range and frame.seconds >= self._next_full_range
+        detect_new = frame.seconds >= self._next_detection
         if detect_new:
-            next_detection = frame.seconds + DETECTION_SECONDS
+            self._next_detection = frame.seconds + DETECTION_SECONDS
         previous_boxes = [person.box for person in recent]
-        faces = finder.find(frame.rgb, previous_boxes, detect_new=detect_new, use_full_range=use_full_range)
+        faces = self._finder.find(frame.rgb, previous_boxes, detect_new=detect_new, use_full_range=use_full_range)
         if use_full_range and not faces:
-            next_full_range = frame.seconds + FULL_RANGE_SECONDS
-        counts.add(frame.seconds, len(faces))
-        if not counts.most and len(faceless) < min(UPSIDE_DOWN_FRAMES, frame.seconds + 1):
-            faceless.append(frame)
+            self._next_full_range = frame.seconds + FULL_RANGE_SECONDS
+        self._counts.add(frame.seconds, len(faces))
+        if not self._counts.most and len(self._faceless) < min(UPSIDE_DOWN_FRAMES, frame.seconds + 1):
+            self._faceless.append(frame)
         for person, face in _match(recent, faces):
             if person is None:
                 person = FaceTracklet(frame.seconds, frame.seconds, face.box, face.box)
-                tracklets.append(person)
-            _record(person, face, frame, spool, settings)
-    main = _main_person(tracklets)
-    return FaceTrack(
-        crops=CropSelection(spool, [index for person in main for index in person.crops]),
-        crop_seconds=np.array([at for person in main for at in person.crop_seconds], np.float32),
-        vision_frames=n_frames["vision"],
-        motion=np.array([row for person in main for row in person.motion], np.float32).reshape(-1, MOTION_WIDTH),
-        motion_seconds=np.array([at for person in main for at in person.motion_seconds], np.float32),
-        motion_frames=n_frames["motion"],
-        people=counts.most,
-        boxes=np.array([box for person in main for box in person.boxes], np.float32).reshape(-1, 4),
-        several_seconds=counts.several_seconds,
-        upside_down=not counts.most and any(finder.find(_turned(frame)) for frame in faceless),
-    )
+                self._tracklets.append(person)
+            _record(person, face, frame, self._spool, self._settings)
+
+    def main_person(self) -> list[FaceTracklet]:
+        """The tracklets of the person with the most face so far, in order of time."""
+        return _main_person(self._tracklets)
+
+    def track(self) -> FaceTrack:
+        """The main person's face so far, without what was forgotten; whether it is upside down is not determined."""
+        main = self.main_person()
+        return FaceTrack(
+            crops=CropSelection(self._spool, [index for person in main for index in person.crops]),
+            crop_seconds=np.array([at for person in main for at in person.crop_seconds], np.float32),
+            vision_frames=self._frames["vision"],
+            motion=np.array([row for person in main for row in person.motion], np.float32).reshape(-1, MOTION_WIDTH),
+            motion_seconds=np.array([at for person in main for at in person.motion_seconds], np.float32),
+            motion_frames=self._frames["motion"],
+            people=self._counts.most,
+            boxes=np.array([box for person in main for box in person.boxes], np.float32).reshape(-1, 4),
+            several_seconds=self._counts.several_seconds,
+        )
+
+    def forget(self, before: float) -> list[int]:
+        """Free the crops and motion of frames before a time, of all people; returns the crops' indices."""
+        return [index for person in self._tracklets for index in person.forget(before)]
+
+    def is_upside_down(self) -> bool:
+        """Whether faces were found only in frames turned by 180 degrees."""
+        return not self._counts.most and any(self._finder.find(_turned(frame)) for frame in self._faceless)
 
 
 def _turned(frame: Frame) -> npt.NDArray[np.uint8]:
@@ -146,11 +188,14 @@ class _FaceCounts:
         self.most = max(self.most, faces)
 
 
-def _record(person: FaceTracklet, face: Face, frame: Frame, spool: CropSpool, settings: FaceSettings) -> None:
-    weight = -math.expm1((person.last - frame.seconds) / SMOOTHING_SECONDS) if person.sides else 1.0
+def _record(
+    person: FaceTracklet, face: Face, frame: Frame, spool: CropSpool | RecentCrops, settings: FaceSettings
+) -> None:
+    weight = -math.expm1((person.last - frame.seconds) / SMOOTHING_SECONDS) if person.found else 1.0
     person.smoothed_box = _between(person.smoothed_box, face.box, weight)
     person.box, person.last = face.box, frame.seconds
-    person.sides.append(_side(face.box))
+    person.presence += _side(face.box)
+    person.found += 1
     if "vision" in frame.wanted:
         square, _ = cut(frame.rgb, person.smoothed_box, settings.margin)
         person.crops.append(spool.append(resize(square, settings.crop_size)))
@@ -190,7 +235,7 @@ def _main_person(tracklets: Sequence[FaceTracklet]) -> list[FaceTracklet]:
 
 
 def _similar(one: FaceTracklet, other: FaceTracklet) -> bool:
-    means = [person.presence / len(person.sides) for person in (one, other)]
+    means = [person.presence / person.found for person in (one, other)]
     return max(means) <= SIMILAR_SIZE * min(means)
 
 

@@ -106,7 +106,7 @@ def load_media(clip: Clip, wanted: Set[str], engines: MediaEngines, settings: Se
         missing["vision"] = missing["motion"] = (
             "no video in the file" if clip.path else "no video: the clip has no file"
         )
-    notes += _face_notes(track)
+    notes += face_notes(track)
     face_count = None if track is None else Faces(track.people, track.several_seconds)
     if "vision" in wanted and settings.faces.source == "provided":
         track, missing["vision"] = _with_crops(clip, settings, engines, seconds, track, notes)
@@ -211,7 +211,7 @@ def _with_openface(table: Path, track: FaceTrack | None, notes: list[str]) -> tu
     return replace(track, motion=found.motion, motion_seconds=found.seconds, motion_frames=found.frames), ""
 
 
-def _face_notes(track: FaceTrack | None) -> Iterator[str]:
+def face_notes(track: FaceTrack | None) -> Iterator[str]:
     """Notes on faces that are not those of one upright person."""
     if track is not None and track.upside_down:
         yield "upside down: faces are found only when the video is turned by 180 degrees; turn it"

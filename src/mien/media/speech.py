@@ -26,7 +26,7 @@ from mien.config import SpeechSettings
 from mien.errors import DependencyMissing, SettingsError, WeightsError, WeightsMissing
 from mien.media.chunks import PAD_SECONDS, Span, chunks, clip_time
 from mien.media.transcript_check import Segment, is_plausible, problems, reduced
-from mien.media.vad import open_vad, speech_segments, widen
+from mien.media.vad import VoiceActivity, open_vad, speech_segments, widen
 from mien.schema import SAMPLE_RATE, Transcript, Word
 
 FRAMES_PER_SECOND = 100
@@ -97,6 +97,22 @@ class Transcriber:
         speech = self.segments(waveform)
         if not speech:
             return Transcript("", source=self._source)
+        return replace(self.recognise(waveform, speech), detected_language=self._other_language(waveform, speech))
+
+    def activity(self) -> VoiceActivity:
+        """The voice activity detector for audio that comes in parts."""
+        return VoiceActivity(self._vad)
+
+    def recognise(self, waveform: npt.NDArray[np.float32], speech: tuple[Span, ...]) -> Transcript:
+        """The words in segments of speech.
+
+        Args:
+            waveform: as for ``transcribe``.
+            speech: times of speech in it, at least one.
+
+        Raises:
+            WeightsMissing: there is no recogniser.
+        """
         if self._asr is None:
             raise WeightsMissing("a speech recogniser is needed; bring one with: mien weights fetch small")
         recognised = [
@@ -104,8 +120,7 @@ class Transcriber:
             for chunk in chunks(widen(speech, PAD_SECONDS, len(waveform) / SAMPLE_RATE))
             for part in self._recognise_chunk(waveform, chunk)
         ]
-        transcript = _transcript(recognised, self._source, speech)
-        return replace(transcript, detected_language=self._other_language(waveform, speech))
+        return _transcript(recognised, self._source, speech)
 
     def _recognise_chunk(self, waveform: npt.NDArray[np.float32], chunk: Sequence[Span]) -> list[_Recognised]:
         """The better of two results where the first has problems; if that is repetitive, its spans one by one.

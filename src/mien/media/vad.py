@@ -68,16 +68,30 @@ def voice_activity(waveform: npt.NDArray[np.float32], session: Any) -> npt.NDArr
     Returns:
         ``(W,)`` in [0, 1], ``W = ceil(N / 512)``: the last window is padded with silence.
     """
-    count = -(-len(waveform) // WINDOW)
-    padded = np.zeros(CONTEXT + count * WINDOW, np.float32)
-    padded[CONTEXT : CONTEXT + len(waveform)] = waveform
-    activity = np.empty(count, np.float32)
-    state, rate = np.zeros((2, 1, 128), np.float32), np.array(SAMPLE_RATE, np.int64)
-    for window in range(count):
-        samples = padded[None, window * WINDOW : (window + 1) * WINDOW + CONTEXT]
-        probability, state = session.run(None, {"input": samples, "state": state, "sr": rate})
-        activity[window] = probability[0, 0]
-    return activity
+    padded = np.zeros(-(-len(waveform) // WINDOW) * WINDOW, np.float32)
+    padded[: len(waveform)] = waveform
+    return VoiceActivity(session).add(padded)
+
+
+class VoiceActivity:
+    """The probability of speech in audio that comes in parts; ``session`` is from ``open_vad``."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._state = np.zeros((2, 1, 128), np.float32)
+        self._samples = np.zeros(CONTEXT, np.float32)
+
+    def add(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The probability in each window that these samples complete, ``(W,)``; an incomplete one waits for more."""
+        waiting = np.concatenate([self._samples, samples])
+        count = (len(waiting) - CONTEXT) // WINDOW
+        activity, rate = np.empty(count, np.float32), np.array(SAMPLE_RATE, np.int64)
+        for window in range(count):
+            part = waiting[None, window * WINDOW : (window + 1) * WINDOW + CONTEXT]
+            probability, self._state = self._session.run(None, {"input": part, "state": self._state, "sr": rate})
+            activity[window] = probability[0, 0]
+        self._samples = waiting[count * WINDOW :].copy()
+        return activity
 
 
 def segment_windows(

@@ -1,0 +1,136 @@
+"""Where a live stream comes from: standard input, a file or a pipe, copied to the decoder and, if asked, to a file.
+
+    with StreamSource(descriptor, "standard input", keep=Path("session.mkv")) as source:
+        with decoder.open_stream(source.name, source.file, …) as reader: ...
+    source.stop()                      # from anywhere: the decoder sees the end of the stream
+
+Nothing of the bytes is interpreted here. The trade-off: they pass through one more pipe, so that the stream can be
+ended and kept without the decoder.
+"""
+
+import os
+import select
+import stat
+import threading
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from mien.errors import MediaError
+
+BLOCK = 1 << 16
+LOOK_SECONDS = 0.1
+
+CAMERA = "ffmpeg -f v4l2 -i {path} -c:v libx264 -tune zerolatency -f matroska - | mien live MODEL -"
+
+
+def open_source(path: Path) -> int:
+    """A descriptor of a file or a named pipe; of standard input for ``-``.
+
+    Raises:
+        MediaError: it cannot be opened, or is a device.
+    """
+    if str(path) == "-":
+        if os.isatty(0):
+            raise MediaError(
+                "standard input: a terminal, expected a video stream, e.g. ffmpeg -i rtsp://… -c copy -f matroska - | "
+                "mien live MODEL -"
+            )
+        return os.dup(0)
+    try:
+        kind = path.stat().st_mode
+        if stat.S_ISCHR(kind):
+            raise MediaError(f"{path}: a device; record it with a program that can: {CAMERA.format(path=path)}")
+        if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind)):
+            raise MediaError(f"{path}: not a file, expected a video stream, or - for standard input")
+        return os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+class StreamSource:
+    """Copies a stream to a pipe, whose end ``file`` is for the decoder, in a thread.
+
+    Args:
+        descriptor: the stream, closed by ``close``.
+        name: for messages.
+        keep: a file that the bytes are also written to; it must not exist yet.
+
+    Attributes:
+        file: the bytes as they come.
+        waits: whether it is a file, which is not lost when it is read late.
+        kept: number of bytes written to ``keep``.
+        problem: why the rest was not kept; empty while everything is.
+
+    Raises:
+        MediaError: ``keep`` exists, or cannot be written.
+    """
+
+    def __init__(self, descriptor: int, name: str, keep: Path | None = None) -> None:
+        self.name, self.kept, self.problem = name, 0, ""
+        self.waits = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        self._descriptor, self._keep = descriptor, keep
+        self._stopped = threading.Event()
+        self._finished = False
+        try:
+            self._kept: BinaryIO | None = None if keep is None else keep.open("xb", buffering=0)
+        except FileExistsError as error:
+            raise MediaError(f"{keep}: exists already; a recording is written to a new file") from error
+        except OSError as error:
+            raise MediaError(f"{keep}: cannot be written ({error.strerror})") from error
+        theirs, self._ours = os.pipe()
+        self.file = os.fdopen(theirs, "rb", buffering=0)
+        self._thread = threading.Thread(target=self._copy, name="mien-stream", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._thread.join()
+        self.file.close()
+
+    def stop(self) -> None:
+        """End the stream for the decoder; returns at once."""
+        self._stopped.set()
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether ``stop`` was called before the stream ended by itself."""
+        return self._stopped.is_set() and not self._finished
+
+    def _copy(self) -> None:
+        """Copy until the stream ends, or the decoder or the user ends it."""
+        try:
+            while not self._stopped.is_set() and self._ready():
+                block = os.read(self._descriptor, BLOCK)
+                if not block:
+                    self._finished = True
+                    break
+                self._write(block)
+                view = memoryview(block)
+                while view.nbytes:
+                    view = view[os.write(self._ours, view) :]
+        except OSError:  # the decoder has gone: it says why
+            pass
+        finally:
+            os.close(self._ours)
+            os.close(self._descriptor)
+            if self._kept is not None:
+                self._kept.close()
+
+    def _ready(self) -> bool:
+        """Wait until there is something to read; false once stopped."""
+        while not self._stopped.is_set():
+            if select.select([self._descriptor], [], [], LOOK_SECONDS)[0]:
+                return True
+        return False
+
+    def _write(self, block: bytes) -> None:
+        """Keep a block; a disk that is full does not end the stream."""
+        if self._kept is None or self.problem:
+            return
+        try:
+            self.kept += self._kept.write(block)
+        except OSError as error:
+            self.problem = f"{self._keep}: the recording ends after {self.kept} bytes ({error.strerror})"
