@@ -349,6 +349,24 @@ def test_without_a_secure_page_the_camera_says_why(site: Browser) -> None:
     assert page.locator("#camera-on").is_hidden()
 
 
+def test_without_javascript_a_form_still_sends_clips_and_shows_their_scores(site: Browser, videos: list[Path]) -> None:
+    page = site.opened(java_script_enabled=False)
+    page.locator("#chosen").set_input_files(videos)
+    page.locator("[name=windows]").select_option("1")
+    page.locator("#score").click()
+    page.wait_for_url("**/jobs/*")
+    site.served.ended(page.url.rpartition("/")[2])
+    page.reload()
+    assert page.locator("#scores tbody th").all_inner_texts() == ["<b>Anna & 1", "two"]
+    assert page.locator("#delete").is_hidden()
+    page.locator(".downloads a[href$='/windows.csv']").wait_for()
+    page.locator(".back a").click()
+    assert page.locator("noscript .name").inner_text() == "<b>Anna & 1.mp4, two.mp4"
+    page.locator("#score").click()
+    assert "empty" in page.locator(".notice").inner_text()
+    site.faults[:] = [fault for fault in site.faults if "status of 400" not in fault]
+
+
 def test_the_page_speaks_german_and_remembers_the_choice(site: Browser) -> None:
     page = site.opened(locale="de-AT")
     assert page.locator("html").get_attribute("lang") == "de"

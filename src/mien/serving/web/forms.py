@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,33 +44,39 @@ class FormFile:
 
 @dataclass
 class Form:
-    """What has arrived of a form: files, and the text of the field ``json``."""
+    """What has arrived of a form: files, and the texts of its fields by name."""
 
     files: list[FormFile]
-    json: bytes | None = None
+    fields: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def json(self) -> bytes | None:
+        """The text of the field ``json``."""
+        return self.fields.get("json")
 
 
-async def receive_form(request: Request, server: Server, owner: str) -> Form:
-    """Receive parts ``file`` (several) and ``json`` (at most one, at any place, as a field or as a file).
+async def receive_form(request: Request, server: Server, owner: str, fields: Sequence[str] = ("json",)) -> Form:
+    """Receive parts ``file`` (several), and ``fields`` (each at most once, at any place, as a field or as a file).
 
     Args:
         request: whose body is read.
         server: where the files are stored as uploads. If this fails, it has deleted them.
         owner: of the uploads.
+        fields: names of the other parts.
 
     Raises:
         Problem: 400, not such a form; 413, too many files, or too large ones.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != "multipart/form-data" or not options.get("boundary"):
-        raise Problem(400, "Content-Type: expected multipart/form-data with parts `file` and, optionally, `json`")
+        raise Problem(400, "Content-Type: expected multipart/form-data with parts `file`")
     limits = server.limits
     form = Form([])
-    parts = _Parts(server, owner, form)
+    parts = _Parts(server, owner, form, fields)
     checked = 0
     try:
         with _as_problems(limits.job_files), writing(server.disk.root), PushMultipartParser(
-            options["boundary"], max_segment_size=limits.file_bytes, max_segment_count=limits.job_files + 1,
+            options["boundary"], max_segment_size=limits.file_bytes, max_segment_count=limits.job_files + len(fields),
         ) as parser:  # fmt: skip
             async for chunk in request.stream():
                 checked += len(chunk)
@@ -105,8 +111,8 @@ def discard(server: Server, files: Sequence[FormFile]) -> None:
 class _Parts:
     """Writes the events of the parser: a head, bytes, and ``None`` at the end of each part."""
 
-    def __init__(self, server: Server, owner: str, form: Form) -> None:
-        self._server, self._owner, self._form = server, owner, form
+    def __init__(self, server: Server, owner: str, form: Form, fields: Sequence[str]) -> None:
+        self._server, self._owner, self._form, self._fields = server, owner, form, fields
         self.name = new_id("form")
         self._head: MultipartSegment | None = None
         self._id = ""
@@ -126,7 +132,8 @@ class _Parts:
         elif event is not None:
             self._field += event
             if len(self._field) > self._server.limits.body_bytes:
-                raise Problem(413, f"json: at most {self._server.limits.body_bytes} bytes are accepted")
+                name = "" if self._head is None else self._head.name
+                raise Problem(413, f"{name}: at most {self._server.limits.body_bytes} bytes are accepted")
 
     def _begin(self, head: MultipartSegment) -> None:
         self._head = head
@@ -136,16 +143,18 @@ class _Parts:
             os.fchmod(self._file.fileno(), 0o600)
             self._server.receiving[self.name] = 0  # from here on, what has arrived of it has no row
             self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-        elif head.name != "json":
-            raise Problem(400, f"part {escape_control(head.name or '')[:100]!r}: expected `file` and `json`")
-        elif self._form.json is not None:
-            raise Problem(400, "json: sent twice")
+        elif head.name not in self._fields:
+            known = ", ".join(f"`{name}`" for name in self._fields)
+            raise Problem(400, f"part {escape_control(head.name or '')[:100]!r}: expected `file` and {known}")
+        elif head.name in self._form.fields:
+            raise Problem(400, f"{head.name}: sent twice")
+        self._field.clear()
 
     def end(self) -> None:
         """End a part; a file is flushed to the disk."""
         assert self._head is not None
         if self._file is None:
-            self._form.json = bytes(self._field)
+            self._form.fields[self._head.name] = bytes(self._field)
             return
         name = file_name(self._head.filename or "clip")
         if not self._head.size:

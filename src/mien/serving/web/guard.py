@@ -24,7 +24,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 UPLOAD = re.compile(r"/v1/(files|uploads/[^/]+)/?$")
-FORM = "/v0/batch/jobs"
+FORMS = ("/v0/batch/jobs", "/clips")
 FORM_BYTES = 1_000_000
 """Room for the heads of a form's parts, beside its files."""
 
@@ -55,7 +55,7 @@ class Guard:
         return await self._app(scope, body.receive, body.answering(scope, send))
 
     def _most_bytes(self, path: str) -> int:
-        if path.rstrip("/") == FORM:
+        if path.rstrip("/") in FORMS:
             return self._limits.job_bytes + self._limits.body_bytes + FORM_BYTES
         return self._limits.file_bytes if UPLOAD.match(path) else self._limits.body_bytes
 

@@ -77,7 +77,7 @@ def submit(
             check_url(asked.webhook, server.limits.webhook_hosts)
         except DataError as error:
             raise Problem(422, str(error)) from None
-    job = enqueue(server, _new_job(asked, who, idempotency_key))
+    job = enqueue(server, new_job(asked, who, idempotency_key))
     response.headers["Location"] = f"/v1/jobs/{job}"
     return job_of(server, who, job)
 
@@ -207,7 +207,8 @@ def job_of(server: Server, who: Principal, job: str) -> dict[str, Any]:
     return _shown(row, files)
 
 
-def _new_job(asked: JobRequest, who: Principal, key: str | None) -> NewJob:
+def new_job(asked: JobRequest, who: Principal, key: str | None) -> NewJob:
+    """A job as it is asked for; ``key`` is its idempotency key."""
     request = asked.model_dump(mode="json")
     digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
     given = request.pop("transcript")

@@ -30,7 +30,8 @@ from mien.reporting.player import Player, player_of, scale_of
 from mien.reporting.videos import Video, Videos
 from mien.scores.document import ScoresDocument, read_document
 from mien.serving.web.access import COOKIE, Principal, Server, Shared, holder, principal
-from mien.serving.web.jobs import job_of
+from mien.serving.web.forms import Form, discard, receive_form
+from mien.serving.web.jobs import JobRequest, enqueue, job_of, list_jobs, new_job
 from mien.serving.web.problems import Problem
 
 router = APIRouter(include_in_schema=False)
@@ -116,7 +117,7 @@ def home(request: Request, server: Shared, token: str = "") -> Response:
         return _signed_in(request, server, token)
     if (who := _visitor(request)) is None:
         return _page(request, "signin.html", 401, why="how")
-    return _page(request, "home.html", limits=server.limits, who=who)
+    return _page(request, "home.html", limits=server.limits, jobs=list_jobs(server, who, limit=20)["jobs"])
 
 
 @router.post("/signin")
@@ -127,6 +128,22 @@ async def sign_in(request: Request, server: Shared) -> Response:
     if who is None or not {"score", "admin"} & set(who.scopes):
         return _page(request, "signin.html", 401, why="wrong")
     return _welcome(request, server.sign_in(who))
+
+
+@router.post("/clips")
+async def send(request: Request, server: Shared) -> Response:
+    """Score the files of the form, which browsers without JavaScript send."""
+    if (who := await run_in_threadpool(_visitor, request)) is None:
+        return _page(request, "signin.html", 401, why="how")
+    try:
+        form = await receive_form(request, server, who.id, ("windows", "why", "forget"))
+        try:
+            job = await run_in_threadpool(_submit, server, who, form)
+        finally:
+            await run_in_threadpool(discard, server, form.files)
+    except Problem as problem:
+        return _page(request, "refused.html", problem.status, why=problem.detail)
+    return RedirectResponse(f"/jobs/{job}", 303, HEAD)
 
 
 @router.get("/language/{language}")
@@ -173,6 +190,19 @@ def summary(job: str, request: Request, server: Shared) -> JSONResponse:
         },
         headers={"Cache-Control": "no-store"},
     )
+
+
+def _submit(server: Server, who: Principal, form: Form) -> str:
+    try:
+        asked = JobRequest(
+            files=[file.id for file in form.files],
+            windows=float(form.fields.get("windows") or 0) or None,
+            why="why" in form.fields,
+            keep="none" if "forget" in form.fields else "media",
+        )
+    except ValueError:
+        raise Problem(422, "windows: expected a number of seconds") from None
+    return enqueue(server, new_job(asked, who, None))
 
 
 def _outlined(player: Player, targets: list[str], scale: tuple[float, float]) -> dict[str, Any]:

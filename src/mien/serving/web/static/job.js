@@ -9,6 +9,7 @@ import { isOpen, watch } from "./watch.js";
 const { job: id, state } = one("job").dataset;
 let now = state;
 
+for (const name of ["cancel", "delete"]) one(name)?.removeAttribute("hidden");
 one("when").textContent = ago(one("when").dataset.created);
 one("cancel")?.addEventListener("click", () => call("POST", `/v1/jobs/${id}/cancel`).then(show, complain));
 one("delete").addEventListener("click", async () => {
