@@ -154,7 +154,7 @@ class _Parts:
         """End a part; a file is flushed to the disk."""
         assert self._head is not None
         if self._file is None:
-            self._form.fields[self._head.name] = bytes(self._field)
+            self._form.fields[self._head.name or ""] = bytes(self._field)
             return
         name = file_name(self._head.filename or "clip")
         if not self._head.size:
