@@ -78,9 +78,7 @@ def work(
     """Add a worker to a server: it scores jobs until stopped, and finishes its clip then."""
     from mien.sandbox import deny_network
 
-    stop: list[Callable[[], object]] = [
-        partial(os._exit, 0)
-    ]  # while the model is being loaded, there is nothing to finish
+    stop: list[Callable[[], object]] = [partial(os._exit, 0)]  # while the model is loaded, nothing is to be finished
     if with_server:
         threading.Thread(target=lambda: (sys.stdin.buffer.read(), stop[-1]()), daemon=True).start()
     if database is None:
