@@ -26,7 +26,8 @@ RATED = {
     "Admiration": ("goemotions Admiration",),
     "Amusement": ("goemotions Amusement",),
     "Excitement": ("goemotions Excitement",),
-    "Joy": ("goemotions Joy", "brighter Joy"),
+    "Joy": ("goemotions Joy",),
+    "Joy (graded)": ("brighter Joy",),
     "Empathic Pain": ("empathic-reactions Empathy", "empathic-reactions Distress"),
 }
 """Every rating that a score is compared with."""

@@ -199,11 +199,11 @@ def test_the_intervals_of_a_model_with_maps_are_around_its_calibrated_scores() -
     packed = {name: _packed(rng.normal(size=(60, width)).astype(np.float16)) for name, width in WIDTHS.items()}
     labels = rng.random((60, 3)).astype(np.float32)
     clips = model.clips(packed, labels)
-    before = calibrate(model, clips)["text+audio+vision+motion"]
+    before = calibrate(model, clips)["text+audio+vision+motion"].widths[0]
     model.calibration = {
         subset_name(names): np.array([[0.01] * 3, [0.5] * 3], np.float32) for names in all_subsets(NAMES)
     }
-    after = calibrate(model, clips)["text+audio+vision+motion"]
+    after = calibrate(model, clips)["text+audio+vision+motion"].widths[0]
     raw = subset_scores(model.module, clips, [NAMES])[NAMES].mean(0)
     expected = np.sort(left_out_errors(0.01 * raw + 0.5, labels), 0)[54]  # the 55th of 60
     np.testing.assert_allclose(after, expected, rtol=1e-3)

@@ -53,7 +53,7 @@ def test_every_starter_is_small_and_says_what_it_is(small_weights: object) -> No
         assert folder is not None
         assert sum(file.stat().st_size for file in folder.iterdir()) < 8_000_000
         bundle = load_bundle(Path(name))
-        assert bundle.targets == ("Admiration", "Amusement", "Excitement", "Joy", "Empathic Pain")
+        assert bundle.targets == ("Admiration", "Amusement", "Excitement", "Joy", "Joy (graded)", "Empathic Pain")
         assert bundle.provenance["banner"] in json.loads((folder / "provenance.json").read_text())["banner"]
         card = (folder / "README.md").read_text(encoding="utf-8")
         assert "words alone" in card and "CC BY 4.0" in card and "GoEmotions" in card and "/work" not in card
@@ -75,7 +75,7 @@ def test_scores_follow_the_words(scored: dict[str, dict[str, float]]) -> None:
 def test_a_clip_without_words_has_no_score_but_a_reason(scored: dict[str, dict[str, float]]) -> None:
     row = scored["nothing"]
     assert all(row[target] is None or np.isnan(row[target]) for target in ("Joy", "Amusement"))
-    assert "nothing is said" in str(row)
+    assert "transcript is empty" in str(row)
 
 
 @pytest.mark.skipif(not CLIPS.is_dir(), reason="no real clips here")

@@ -67,7 +67,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_recipe_makes_a_model_that_scores_texts_and_says_what_it_is(made: Path) -> None:
     bundle = load_bundle(made / "out" / "words-en")
-    assert bundle.targets == ("Admiration", "Amusement", "Excitement", "Joy", "Empathic Pain")
+    assert bundle.targets == ("Admiration", "Amusement", "Excitement", "Joy", "Joy (graded)", "Empathic Pain")
     assert "Determination" not in bundle.targets
     table = made / "texts.csv"
     table.write_text("id,transcript\njoyful,so happy today!! glad\nplain,the bus is late\nsilent,\n", encoding="utf-8")

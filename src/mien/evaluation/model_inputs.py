@@ -10,7 +10,7 @@ from mien.errors import DataError, ModelError
 from mien.evaluation.seen_clips import folders_of_run
 from mien.features.layers import gather, inputs_of
 from mien.features.source_files import check_unchanged
-from mien.features.store import Packed, Store
+from mien.features.store import Packed, Store, made_alike
 from mien.modalities import MODALITIES
 from mien.model.bundle import Bundle
 from mien.schema import Clip
@@ -45,7 +45,7 @@ def check_features(bundle: Bundle, store: Store) -> None:
     for name, expected in bundle.feature_provenance.items():
         source = _source(bundle, store, name)
         found = source.provenance(name)
-        if found and found != expected:
+        if found and not made_alike(expected, found):
             hint = f"; {_remedy(bundle, store, name)}" if _is_adapted(bundle, name) else ""
             raise ModelError(
                 f"{source.root}: {name} was made by {found}, but the model was trained on {expected}{hint}"
@@ -55,7 +55,7 @@ def check_features(bundle: Bundle, store: Store) -> None:
 def _source(bundle: Bundle, store: Store, modality: str) -> Store:
     """The store that a modality is read from."""
     expected = bundle.feature_provenance.get(modality, "")
-    if _is_adapted(bundle, modality) and store.provenance(modality) not in ("", expected):
+    if _is_adapted(bundle, modality) and (found := store.provenance(modality)) and not made_alike(expected, found):
         for folder in folders_of_run(bundle.folder):
             if (folder / "features" / "store.json").is_file():
                 return Store(folder / "features")

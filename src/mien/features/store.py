@@ -254,6 +254,21 @@ class Store:
         return array
 
 
+def made_alike(expected: str, found: str) -> bool:
+    """Whether features were made in the way that a model was trained on, by their provenance.
+
+    A model that was trained for every machine says ``any`` in place of an arithmetic: then all but 8-bit will do.
+
+    >>> made_alike("minilm any v3", "minilm openvino bfloat16 v3"), made_alike("minilm any v3", "minilm float32 v4")
+    (True, False)
+    >>> made_alike("minilm float32 v3", "minilm bfloat16 v3"), made_alike("minilm any v3", "minilm int8 float32 v3")
+    (False, False)
+    """
+    wanted, words = expected.split(" "), found.split(" ")
+    alike = wanted[1:-1] == ["any"] and (wanted[0], wanted[-1]) == (words[0], words[-1]) and "int8" not in words
+    return expected == found or alike
+
+
 def check_format(root: Path) -> None:
     """Check that ``root`` is a store that this version of mien reads.
 

@@ -119,12 +119,13 @@ def _banner(provenance: Mapping[str, Any]) -> list[str]:
 
 def _about(config: Mapping[str, Any]) -> list[str]:
     reads = ", ".join(f"{name} ({width})" for name, width in config["widths"].items())
+    count = len(config["models"])
     lines = ["**Made with random backbones: for tests only. Its scores mean nothing.**", ""]
     return [
         *(lines if config["random_weights"] else ()),
-        f"Scores {', '.join(config['targets'])} for a short video clip. A score is the mean of "
-        f"{plural(len(config['models']), 'model')} that differ in their seeds. "
-        f"It reads (width of the features): {reads}.",
+        f"Scores {', '.join(config['targets'])} for a short video clip. "
+        + (f"A score is the mean of {count} models that differ in their seeds. " if count > 1 else "")
+        + f"It reads (width of the features): {reads}.",
     ]
 
 

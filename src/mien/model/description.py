@@ -59,6 +59,7 @@ class Provenance(_Part):
     scale: tuple[float, float] | None = None
     encoders: dict[ModalityName, EncoderOrigin] | None = None
     banner: Annotated[str, Field(max_length=1000)] | None = None
+    data_terms: Annotated[str, Field(max_length=10_000)] | None = None
 
 
 class Description(_Part):

@@ -65,7 +65,7 @@ def licences_of(config: Mapping[str, Any], provenance: Mapping[str, Any] | None 
         found.setdefault((one.role, one.name), one)
     weights = tuple(found.values())
     follows = (*_follows(weights), *(_data_of(name, origin) for name, origin in encoders.items()))
-    return Licences(weights, follows, encoders=encoders)
+    return Licences(weights, follows, (provenance or {}).get("data_terms") or DATA, encoders)
 
 
 def _in_use(config: Mapping[str, Any]) -> Iterator[WeightLicence]:

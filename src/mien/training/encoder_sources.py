@@ -20,7 +20,7 @@ from mien.config import EncoderSource, Settings
 from mien.data.splits import Split
 from mien.errors import DataError, ModelError, SettingsError
 from mien.evaluation.seen_clips import SourceClips, run_split, seen_by
-from mien.features.store import Store
+from mien.features.store import Store, made_alike
 from mien.modalities import find_modality
 from mien.modalities.encoder import Encoder
 from mien.model.bundle import Bundle, load_bundle, read_config, resolve_model_dir, weights_file
@@ -213,7 +213,7 @@ def _check(source: Source, settings: Settings, data: SplitData) -> None:
     """Check that an encoder fits the features, the backbone and the embedding of the new run."""
     name, bundle, label = source.modality, source.bundle, source.label
     theirs, ours = bundle.feature_provenance.get(name, "unknown"), data.store.provenance(name)
-    if theirs != ours:
+    if not made_alike(theirs, ours):
         run = source.setting.run or ""
         trained = run if starter(run) else bundle.adapted.get(find_modality(name).backbone_role or "")
         how = f"--set weights.{name}={trained}" if trained else "the same backbone and version"
