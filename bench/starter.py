@@ -32,7 +32,7 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
     "encoder of words-en, adapted": (STARTER, ["stage1.text.from=words-en", "stage1.text.use=adapted"]),
 }
 """Store, and settings, by name."""
-COMMON = ["modalities=[text]", "backbone.text=frozen", "train.select=inner", "train.refit=true"]
+COMMON = ["modalities=[text]", "backbone.text=frozen", "train.select=inner"]
 
 
 def main() -> None:
