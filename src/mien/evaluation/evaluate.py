@@ -275,7 +275,7 @@ def coverage_by_level(
         for n, (begin, end) in enumerate(itertools.pairwise(edges.tolist())):
             here = known & (place == n)
             rated = int(here.sum())
-            share, width = (float(x[here].mean()) if rated else float("nan") for x in (inside, high - low))
+            share, width = (float(x[here].mean()) if rated else None for x in (inside, high - low))
             made.append(LevelCoverage(of, begin, end, rated, share, width))
     return tuple(made)
 

@@ -114,10 +114,7 @@ def _evaluation(record: Mapping[str, Any], table: pa.Table) -> Evaluation:
             _numbers(coverage["found"]),
             _numbers(coverage["width"]),
             coverage.get("calibration_clips", 0),
-            tuple(
-                LevelCoverage(**{**row, "found": or_nan(row["found"]), "width": or_nan(row["width"])})
-                for row in coverage.get("levels", ())
-            ),
+            tuple(LevelCoverage(**row) for row in coverage.get("levels", ())),
         ),
         table=table,
         notes=tuple(record["notes"]),

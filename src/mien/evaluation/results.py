@@ -48,16 +48,16 @@ class LevelCoverage:
         of: ``score`` or ``rating``.
         low, high: the part, ``low`` included; the last part includes ``high``.
         rated: number of ratings, over all emotions.
-        found: share of them inside their interval; ``nan`` without any.
-        width: mean width of the intervals.
+        found: share of them inside their interval; ``None`` without any.
+        width: mean width of the intervals; ``None`` without any.
     """
 
     of: str
     low: float
     high: float
     rated: int
-    found: float
-    width: float
+    found: float | None
+    width: float | None
 
 
 @dataclass(frozen=True)

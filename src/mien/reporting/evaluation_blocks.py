@@ -166,7 +166,7 @@ def _coverage_levels(found: Coverage) -> list[Table]:
         Column("level of the"), Column("from", ".2f"), Column("to", ".2f"), Column("coverage", ".1%"),
         Column("mean width", ".3f"), Column("ratings", ",d"),
     ]  # fmt: skip
-    rows = [(one.of, one.low, one.high, one.found, one.width, one.rated) for one in found.levels]
+    rows = [(one.of, one.low, one.high, one.found, one.width, one.rated) for one in found.levels if one.rated]
     title = "Coverage by level of the score, which intervals are calibrated for, and of the rating, which they are not"
     return [Table("coverage-levels", title, columns, rows)] if rows else []
 
