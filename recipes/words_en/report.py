@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from corpora import Texts
+from corpora import SCORES, Texts
 from sklearn.metrics import roc_auc_score
 from spoken import spoken
 
@@ -21,16 +21,6 @@ from mien.metrics import bootstrap_pearson, interval, pearson
 from mien.model.bundle import Bundle
 
 Scorer = Callable[[Sequence[str]], npt.NDArray[np.float32]]
-
-RATED = {
-    "Admiration": ("goemotions Admiration",),
-    "Amusement": ("goemotions Amusement",),
-    "Excitement": ("goemotions Excitement",),
-    "Joy": ("goemotions Joy",),
-    "Joy (graded)": ("brighter Joy",),
-    "Empathic Pain": ("empathic-reactions Empathy", "empathic-reactions Distress"),
-}
-"""Every rating that a score is compared with."""
 
 NEGATION = re.compile(r"\b(not|no|never|nothing|nobody|without|\w+n['’]?t)\b", re.IGNORECASE)
 FIRST_PERSON = re.compile(r"\b(i|me|my|mine|we|us|our|i['’]m|i['’]ve|im|ive)\b", re.IGNORECASE)
@@ -58,7 +48,7 @@ def figures(texts: Texts, score: Scorer, bundle: Bundle) -> dict[str, Any]:
     people = [clip.participant or clip.id for clip in (texts.clips[place] for place in places)]
     scores = {"written": score(written), "as spoken": score([spoken(text) for text in written])}
     rows, kinds = [], []
-    for e, (target, columns) in enumerate(RATED.items()):
+    for e, (target, columns) in enumerate(SCORES.items()):
         for column in columns:
             y = texts.labels[places, texts.targets.index(column)]
             known = ~np.isnan(y)
@@ -101,7 +91,7 @@ def _coverage(
 ) -> list[dict[str, Any]]:
     made = []
     low, high = map(bundle.bounded, bundle.intervals(scores, np.ones((len(scores), 1), bool)))
-    for e, (target, columns) in enumerate(RATED.items()):
+    for e, (target, columns) in enumerate(SCORES.items()):
         y = texts.labels[places][:, [texts.targets.index(column) for column in columns]]
         known = ~np.isnan(y).all(1)
         rated = np.nanmean(y[known], 1)

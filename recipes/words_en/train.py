@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from corpora import SOURCES, Part, Texts, read_texts
+from corpora import SCORES, SOURCES, Part, Texts, read_texts
 from report import figures
 from spoken import spoken
 
@@ -47,20 +47,6 @@ from mien.training.state import TrainingJob
 from mien.weights import Weights, resolve_backbones
 from mien.weights.adapted import resolve_reference, save_adapted
 from mien.weights.own import own_backbones
-
-SCORES = {
-    "Admiration": ("goemotions Admiration",),
-    "Amusement": ("goemotions Amusement",),
-    "Excitement": ("goemotions Excitement",),
-    "Joy": ("goemotions Joy",),
-    "Joy (graded)": ("brighter Joy",),
-    "Empathic Pain": ("empathic-reactions Empathy", "empathic-reactions Distress"),
-}
-"""What each score is the mean of. Determination has no public ratings, so it is not among them.
-
-Joy is two questions with two answers: whether readers of a comment would say joy (GoEmotions, 0 or 1), and how much joy
-a sentence says of its writer (BRIGHTER, 0 to 3). One column for both lost .08 on the one or .03 on the other.
-"""
 
 SETTINGS = (
     "modalities=[text]",

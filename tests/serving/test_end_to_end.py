@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 import zipfile
 from base64 import b64encode
 from pathlib import Path
@@ -170,3 +172,11 @@ def test_sigterm_ends_with_success(model: Path, tmp_path: Path) -> None:
         one.ready()
         assert one.stop() == 0
     assert (tmp_path / "data" / "serve.db").stat().st_mode & 0o077 == 0
+
+
+def test_a_model_that_ships_with_mien_is_served_by_its_name(tmp_path: Path) -> None:
+    with served(Path("words-en"), tmp_path / "data", "--workers", "0") as one:
+        assert one.process.poll() is None
+    command = [sys.executable, "-m", "mien.cli", "serve", "words-fr", "--data", str(tmp_path / "other")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "ships with mien: words-en" in done.stderr

@@ -13,6 +13,7 @@ import typer
 from mien import terminal
 from mien.cli.options import LocalSetOption, set_overrides
 from mien.errors import DependencyMissing, MienError
+from mien.starters import NAMES, starter
 
 DataOption = Annotated[
     Path, typer.Option("--data", metavar="DIR", help="Data folder of the server: database, media and results.")
@@ -53,8 +54,11 @@ def serve(
 
     read = read_serve_settings(limits or ())
     set_overrides(overrides)
-    if not model.is_dir():
-        raise MienError(f"{model}: no such model folder; name a model folder, or a run folder with one")
+    if not model.is_dir() and starter(model) is None:
+        raise MienError(
+            f"{model}: no such model folder; name a model folder, a run folder with one, or a model that ships with "
+            f"mien: {', '.join(NAMES)}"
+        )
     passed = tuple(word for text in overrides or () for word in ("--set", text))
     passed += tuple(word for text in limits or () for word in ("--limit", text))
     run(
