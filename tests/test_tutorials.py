@@ -49,6 +49,16 @@ def test_a_tutorial_runs_from_top_to_bottom(page: str, story: Path) -> None:
                      "air-gapped": "offline.csv"}[page]).is_file()  # fmt: skip
 
 
+@pytest.mark.weights
+@pytest.mark.slow
+def test_twenty_rated_clips_start_from_words_en(small_weights: object, tmp_path: Path) -> None:
+    with contextlib.chdir(tmp_path):
+        for block in blocks_of(PAGES / "twenty-clips.md"):
+            run_block(block)
+    table = (tmp_path / "cv" / "predictions.csv").read_text(encoding="utf-8").splitlines()
+    assert len(table) == 1 + 20
+
+
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """A copy of the package and the contract tests, so that the tutorial can edit the table."""
