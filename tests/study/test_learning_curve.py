@@ -100,7 +100,7 @@ def test_draws_are_no_question_and_the_curve_is_in_the_report(world: World) -> N
     out = world.root / "out"
     assert "− own, draws" in (out / "curve.csv").read_text().splitlines()[0]
     words = "".join(ElementTree.parse(out / "curve.svg").getroot().itertext())
-    assert "training clips" in words and "100" in words
+    assert "training clips" in words and "100" in words and "clips of" in words
     assert "![Mean r against the number of training clips" in world.report.read_text()
     assert read_json(out / "study.json")["pictures"][1]["file"] == "curve.svg"
 

@@ -45,7 +45,7 @@ def charts(results: Results) -> list[Chart]:
     if points := learning_curve(results):
         caption = "Mean r against the number of training clips, over seeds and draws, with 95 % intervals over draws"
         numbers = [{"series": p.series, "clips": p.clips, "draws": p.draws, "r": _ends(p.r)} for p in points]
-        made.append(Chart("curve.svg", caption, {"rows": numbers}))
+        made.append(Chart("curve.svg", caption, {"n": _basis(results, results.outcomes), "rows": numbers}))
     if len(found := subsets(results)) > 2:
         caption = "Mean r by modalities, with 95 % intervals; the dots below a bar are its modalities"
         numbers = [{"modalities": [*o.cell.settings.modalities], "r": _ends(o.ensemble)} for o in found]
