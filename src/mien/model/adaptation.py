@@ -5,10 +5,10 @@
 ``top_k`` trains the last blocks, ``full`` all of them, ``lora`` low-rank additions to the linear maps of all blocks.
 What is below is frozen, so its output is computed once per clip. A backbone is one model: K = 1 here.
 
-The trade-offs: additions are parametrisations of PyTorch, added to the weight itself and not to the output of its
-layer, because some attention (WavLM's) reads the weight and never calls the layer; they cost one more matrix sum per
-step. Dropout inside the blocks is drawn from PyTorch's own generator, which is seeded from the model's stream before
-every step, so that a killed training continues to the same bits.
+The trade-offs: an addition to the output of a layer needs no gradient of its weight, but some attention (WavLM's) reads
+the weight and never calls the layer; so a layer with an addition does both. Dropout inside the blocks is drawn from
+PyTorch's own generator, which is seeded from the model's stream before every step, so that a killed training continues
+to the same bits.
 
 Sources: LoRA, Hu et al. 2021, arXiv:2106.09685; rates that fall with depth, Howard and Ruder 2018, arXiv:1801.06146.
 Shapes: ``B`` batch, ``T`` tokens or steps, ``S`` steps that an encoder reads, ``F`` width.
@@ -22,7 +22,6 @@ from dataclasses import replace
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from mien.config import AdaptSettings
 from mien.errors import MienError
@@ -36,21 +35,37 @@ ATTENTION = ("attention", "self_attn", "attn")
 """Parts of the names of the linear maps of a block's attention; the others are of its feed-forward part."""
 
 
-class LowRank(nn.Module):
-    """An addition of low rank to a weight: ``W + scale · up · down``; at first it adds nothing."""
+class LowRank(nn.Linear):
+    """A linear map whose weight is ``W + scale · up · down``; at first the addition is nothing.
 
-    def __init__(self, weight: Tensor, rank: int, scale: float, generator: torch.Generator) -> None:
-        """Additions to a weight ``(out, in)``; ``down`` is random, ``up`` zero."""
-        super().__init__()
-        out, width = weight.shape
-        bound = math.sqrt(3 / width)
+    Called, it adds to the output, so that no gradient of the large ``W`` is computed; its ``weight`` is the sum.
+    """
+
+    def __init__(self, linear: nn.Linear, rank: int, scale: float, generator: torch.Generator) -> None:
+        """A map in place of another, with its frozen weight ``(out, in)``; ``down`` is random, ``up`` zero."""
+        nn.Module.__init__(self)  # its weight is no parameter
+        self.out_features, self.in_features = linear.weight.shape
         self.scale = scale
-        self.down = nn.Parameter((torch.rand((rank, width), generator=generator) * 2 - 1) * bound)
-        self.up = nn.Parameter(torch.zeros(out, rank))
+        self.original, self.bias = linear.weight, linear.bias
+        bound, device = math.sqrt(3 / self.in_features), linear.weight.device
+        down = (torch.rand((rank, self.in_features), generator=generator) * 2 - 1) * bound
+        self.down = nn.Parameter(down.to(device))
+        self.up = nn.Parameter(torch.zeros(self.out_features, rank, device=device))
 
-    def forward(self, weight: Tensor) -> Tensor:
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
         """The weight with its addition."""
-        return weight + self.scale * (self.up @ self.down)
+        return self.original + self.scale * (self.up @ self.down)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The map of ``(…, in)``."""
+        added = nn.functional.linear(nn.functional.linear(input, self.down), self.up)
+        return torch.add(nn.functional.linear(input, self.original, self.bias), added, alpha=self.scale)
+
+    @property
+    def factors(self) -> dict[str, Tensor]:
+        """The addition: ``up`` times ``down``, without gradients."""
+        return {"down": self.down.detach(), "up": self.scale * self.up.detach()}
 
 
 class TrainableBackbone(nn.Module):
@@ -100,17 +115,15 @@ class TrainableBackbone(nn.Module):
         """Add low-rank additions to the linear maps of the blocks."""
         generator = seeded(seed, "first weights of additions")
         scale = settings.lora_alpha / settings.lora_rank
-        for _, linear in self.linear_maps(settings.lora_parts):
-            addition = LowRank(linear.weight, settings.lora_rank, scale, generator)
-            parametrize.register_parametrization(linear, "weight", addition.to(linear.weight.device))
+        for block in self.upper.blocks:
+            for name, linear in list(_linear_maps(block, settings.lora_parts)):
+                block.set_submodule(name, LowRank(linear, settings.lora_rank, scale, generator))
 
-    def linear_maps(self, parts: str = "all") -> Iterator[tuple[str, nn.Linear]]:
-        """The linear maps of the blocks, or of one of their parts, with their names in the whole model."""
+    def linear_maps(self) -> Iterator[tuple[str, nn.Linear]]:
+        """The linear maps of the blocks, with their names in the whole model."""
         for name, block in zip(self.upper.names, self.upper.blocks, strict=True):
-            for inner, module in list(block.named_modules()):
-                is_attention = any(part in inner.split(".") for part in ATTENTION)
-                if isinstance(module, nn.Linear) and (parts == "all" or (parts == "attention") == is_attention):
-                    yield f"{name}.{inner}", module
+            for inner, linear in _linear_maps(block, "all"):
+                yield f"{name}.{inner}", linear
 
     def groups(self, modality: str, method: str, settings: AdaptSettings) -> tuple[ParamGroup, ...]:
         """The trained parameters by block, the lowest first; a block's rate falls with its depth. They do not decay.
@@ -140,8 +153,8 @@ class TrainableBackbone(nn.Module):
         low_rank = {
             f"{name}.weight.{part}": tensor
             for name, linear in self.linear_maps()
-            if parametrize.is_parametrized(linear, "weight")
-            for part, tensor in _factors(linear).items()
+            if isinstance(linear, LowRank)
+            for part, tensor in linear.factors.items()
         }
         if low_rank:
             return low_rank
@@ -240,14 +253,16 @@ def check_gradients(backbone: TrainableBackbone, loss: Tensor) -> None:
         )
 
 
+def _linear_maps(block: nn.Module, parts: str) -> Iterator[tuple[str, nn.Linear]]:
+    """The linear maps of a block, all or those of its ``attention`` or the others, with their names in it."""
+    for name, module in block.named_modules():
+        is_attention = any(part in name.split(".") for part in ATTENTION)
+        if isinstance(module, nn.Linear) and (parts == "all" or (parts == "attention") == is_attention):
+            yield name, module
+
+
 def _is_addition(name: str) -> bool:
-    return "parametrizations." in name and name.endswith((".down", ".up"))
-
-
-def _factors(linear: nn.Linear) -> dict[str, Tensor]:
-    addition = linear.parametrizations["weight"][0]  # type: ignore[index]
-    assert isinstance(addition, LowRank)
-    return {"down": addition.down.detach(), "up": addition.scale * addition.up.detach()}
+    return name.endswith((".down", ".up"))
 
 
 @contextmanager

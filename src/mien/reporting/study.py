@@ -140,7 +140,9 @@ def _curve(caption: str, numbers: Mapping[str, Any]) -> Figure:
                   [(row["series"], row["clips"], row["draws"], *row["r"]) for row in rows])  # fmt: skip
     drawn = lines(sizes, curves, "", ("training clips", "mean r"), width=560, height=300, dots=True, log=True)
     keys = [Key(name, *style[name]) for name in names] if len(names) > 1 else []
-    return Figure("curve", "How many clips?", f"{caption}.{_basis(numbers)}", f"{'; '.join(ranges)}.", [drawn], table, keys)
+    return Figure(
+        "curve", "How many clips?", f"{caption}.{_basis(numbers)}", f"{'; '.join(ranges)}.", [drawn], table, keys
+    )
 
 
 def _subsets(caption: str, numbers: Mapping[str, Any]) -> Figure:
