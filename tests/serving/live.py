@@ -10,10 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psutil
 
@@ -69,7 +70,11 @@ class Served:
 
     def put(self, file: Path, name: str | None = None) -> str:
         """Upload a file; its id."""
-        answer = self.send("PUT", f"/v1/files?name={name or file.name}", file.read_bytes())
+        return self.put_bytes(file.read_bytes(), name or file.name)
+
+    def put_bytes(self, content: bytes, name: str) -> str:
+        """Upload a file of these bytes; its id."""
+        answer = self.send("PUT", f"/v1/files?name={quote(name)}", content)
         assert answer.status == 201, answer
         return answer.json["id"]
 
@@ -121,7 +126,7 @@ class Served:
             return self.process.wait(60)
         finally:
             for one in started:
-                if one.is_running():
+                with suppress(psutil.NoSuchProcess):
                     one.kill()
             self.process.wait()
             if self.process.stdout is not None:

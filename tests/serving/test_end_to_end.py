@@ -21,7 +21,7 @@ from tests.serving.live import Served, served
 @pytest.fixture(scope="module")
 def done(server: Served, clips: list[Path]) -> dict[str, Any]:
     """A job of all clips with windows and contributions, which has ended."""
-    files = [server.put(clip, clip.name.replace(" ", "%20")) for clip in clips]
+    files = [server.put(clip) for clip in clips]
     job = server.job(files, windows=0.5, why=True, transcript={files[0]: "so proud"})
     assert job["state"] == "queued"
     return server.ended(job["id"])

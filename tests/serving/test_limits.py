@@ -5,8 +5,10 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.serving.live import Answer, Served, served
@@ -94,6 +96,68 @@ def test_a_body_in_good_time_is_taken(strict: Served) -> None:
     answer, seconds = talk(strict, given, *([part] * 3), pause=0.4)
     assert answer.startswith(b"HTTP/1.1 201")
     assert seconds > 1.0
+
+
+@pytest.fixture(scope="module")
+def impatient(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server without workers that waits a second for a client to read."""
+    limits = ("reader_seconds=1", "events_seconds=2")
+    with served(model, tmp_path_factory.mktemp("i") / "data", "--workers", "0", limits=limits) as one:
+        yield one
+
+
+def opened(server: Served) -> int:
+    """Connections, and files of jobs, that the web process has open."""
+    process = psutil.Process(server.process.pid)
+    files = [one.path for one in process.open_files() if "/jobs/" in one.path]
+    return sum(one.status == psutil.CONN_ESTABLISHED for one in process.net_connections()) + len(files)
+
+
+def test_a_client_that_stops_reading_a_download_is_cut_off(impatient: Served) -> None:
+    """Nor does what it does not read pile up in memory: sixty-four megabytes are not there."""
+    place = impatient.job([impatient.put_bytes(bytes(64_000_000), "a.mp4")])["links"]["self"] + "/media/0"
+    memory = psutil.Process(impatient.process.pid)
+    least = memory.memory_info().rss
+    clients = [socket.create_connection(("127.0.0.1", impatient.port)) for _ in range(5)]
+    try:
+        for client in clients:
+            client.sendall(head(impatient, f"GET {place}"))
+        time.sleep(0.5)
+        assert opened(impatient) == 10  # five connections, and their files
+        assert memory.memory_info().rss - least < 30_000_000
+        limit = time.monotonic() + 10
+        while opened(impatient):
+            assert time.monotonic() < limit
+            time.sleep(0.1)
+        got = b"x"
+        with suppress(ConnectionResetError):
+            while got:
+                got = clients[0].recv(1_000_000)
+    finally:
+        for client in clients:
+            client.close()
+
+
+def test_a_client_that_reads_slowly_gets_all_of_it(impatient: Served) -> None:
+    """For longer than a second, with pauses, but never less than was asked for."""
+    place = impatient.job([impatient.put_bytes(bytes(24_000_000), "b.mp4")])["links"]["self"] + "/media/0"
+    with socket.create_connection(("127.0.0.1", impatient.port)) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100_000)
+        client.sendall(head(impatient, f"GET {place}", Connection="close"))
+        total, began = 0, time.monotonic()
+        while got := client.recv(400_000, socket.MSG_WAITALL):
+            total += len(got)
+            time.sleep(0.04)
+    assert time.monotonic() - began > 2
+    assert total > 24_000_000
+
+
+def test_a_stream_of_events_ends_after_its_time(impatient: Served) -> None:
+    job = impatient.job([impatient.put_bytes(b"abc", "c.mp4")])
+    began = time.monotonic()
+    said = impatient.send("GET", job["links"]["events"]).body.decode()
+    assert 1.5 < time.monotonic() - began < 8
+    assert "event: state" in said and "event: done" not in said
 
 
 def test_what_is_too_large_is_refused(strict: Served) -> None:

@@ -1,9 +1,11 @@
 """``mien serve``, ``mien work``."""
 
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +14,7 @@ import typer
 
 from mien import terminal
 from mien.cli.options import LocalSetOption, set_overrides
-from mien.errors import DependencyMissing, MienError
+from mien.errors import DependencyMissing, MienError, SettingsError
 from mien.starters import NAMES, starter
 
 DataOption = Annotated[
@@ -24,10 +26,12 @@ DatabaseOption = Annotated[
         "--database",
         metavar="URL",
         envvar="MIEN_DATABASE",
-        help="postgresql://user:password@host/name; by default SQLite in the data folder. "
-        "Other users see the arguments of a process, but not its environment.",
+        help="postgresql://user@host/name; by default SQLite in the data folder. Other users see the arguments of a "
+        "process, so an address with a password is taken from the environment only.",
     ),
 ]
+PASSWORD = re.compile(r"[^/]*//[^/@]*:[^/@]+@|.*[?&]password=")
+"""A database address with a password."""
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, or a run folder with one.")]
 
 
@@ -49,6 +53,7 @@ def serve(
 ) -> None:
     """Serve a model over HTTP: uploads, durable jobs, results in every export format."""
     _check_installed()
+    _check_no_password(database)
     from mien.serving.run import serve as run
     from mien.serving.settings import read_serve_settings
 
@@ -84,7 +89,8 @@ def work(
 
     stop: list[Callable[[], object]] = [partial(os._exit, 0)]  # while the model is loaded, nothing is to be finished
     if with_server:
-        threading.Thread(target=lambda: (sys.stdin.buffer.read(), stop[-1]()), daemon=True).start()
+        threading.Thread(target=_wait_for_end, args=(stop,), daemon=True).start()
+    _check_no_password(database)
     if database is None:
         deny_network()  # with PostgreSQL, only what handles clips is without network
     _check_installed()
@@ -94,17 +100,56 @@ def work(
     from mien.serving.disk import Disk
     from mien.serving.queue import Queue
     from mien.serving.settings import read_serve_settings
+    from mien.serving.supervisor import FAILED, READY
     from mien.serving.worker import Worker
 
     os.umask(0o077)
     read = read_serve_settings(limits or ())
     disk = Disk(data)
-    engine = open_database(data, database)
-    with load(model, read_local(set_overrides(overrides))) as loaded:
-        worker = Worker(loaded, Queue(engine, read.lease_seconds), disk, read)
-        stop.append(worker.stop)
-        terminal.note(f"{model}: loaded, waiting for jobs")
-        worker.run()
+    tell = _tell if with_server else _keep_quiet
+    try:
+        engine = open_database(data, database)
+        with load(model, read_local(set_overrides(overrides))) as loaded:
+            worker = Worker(loaded, Queue(engine, read.lease_seconds), disk, read)
+            stop.append(worker.stop)
+            worker.begin()
+            tell(READY)
+            terminal.note(f"{model}: loaded, waiting for jobs")
+            worker.run()
+    except MienError as error:
+        tell(FAILED + str(error).replace(str(model), model.name))
+        raise
+
+
+def _wait_for_end(stop: list[Callable[[], object]]) -> None:
+    with suppress(OSError):
+        while os.read(0, 1000):  # the server sends nothing: this waits until it is gone
+            pass
+    stop[-1]()
+
+
+def _tell(line: str) -> None:
+    """Tell the server, over the socket that is the standard input."""
+    with suppress(OSError):
+        os.write(0, f"{line}\n".encode())
+
+
+def _keep_quiet(_line: str) -> None:
+    """A worker that no server started has nobody to tell."""
+
+
+def _check_no_password(database: str | None) -> None:
+    """Refuse a password among the arguments of the process, which other users can list.
+
+    Raises:
+        SettingsError: there is one.
+    """
+    given = any(database in word for word in sys.argv) if database else False
+    if given and PASSWORD.match(database or ""):
+        raise SettingsError(
+            "--database: other users of this machine can read a password among the arguments of a process; "
+            "give the address by the environment (MIEN_DATABASE), or the password in ~/.pgpass"
+        )
 
 
 def _check_installed() -> None:

@@ -3,7 +3,7 @@
 SQLite keeps its write-ahead log beside the database and shares it through memory, which network file systems break
 silently; so a folder on one is refused. Commits are flushed to the disk (``synchronous=FULL``).
 
-Times are seconds since 1970 by the clock of the database.
+Times are seconds: since 1970, or, where a clock that is set must not matter, by the steady clock (``clock.py``).
 
 Source: https://sqlite.org/wal.html, https://docs.sqlalchemy.org/en/21/core/.
 """
@@ -18,6 +18,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from mien.errors import DataError, DependencyMissing, SettingsError
+from mien.serving import clock
 
 VERSION = 1
 BUSY_SECONDS = 10
@@ -77,7 +78,8 @@ jobs = sa.Table(
     sa.Index("jobs_state", "state", "created"),
 )  # fmt: skip
 """``attempt`` fences: only the worker of the last attempt may write. ``deaths`` counts workers lost since a clip was
-finished. ``media``: its files are still there. ``version`` numbers its events."""
+finished. ``leased_until`` is by the steady clock. ``media``: its files are still there. ``version`` numbers its
+events."""
 
 clips = sa.Table(
     "clips", metadata,
@@ -107,6 +109,7 @@ workers = sa.Table(
     sa.Column("model", sa.String(64), nullable=False),
     sa.Column("seen", sa.Double, nullable=False),
 )  # fmt: skip
+"""``seen`` is by the steady clock."""
 
 hooks = sa.Table(
     "hooks", metadata,
@@ -167,6 +170,12 @@ def stored_bytes(engine: sa.Engine) -> int:
         return int(db.scalar(unused) or 0) + int(db.scalar(kept) or 0)
 
 
+def living(engine: sa.Engine, lease_seconds: float) -> sa.ColumnElement[bool]:
+    """Which workers are alive; one seen in the future was seen before the machine started, or its clock was set."""
+    time = steady_now(engine)
+    return workers.c.seen.between(time - lease_seconds, time)
+
+
 def lock_tables(db: sa.Connection) -> None:
     """Have other transactions that call this wait; those of SQLite wait in any case."""
     if db.dialect.name == "postgresql":
@@ -175,12 +184,17 @@ def lock_tables(db: sa.Connection) -> None:
 
 def now(engine: sa.Engine) -> sa.ColumnElement[float]:
     """Seconds since 1970 by the clock of the database, as an expression."""
-    text = (
-        "extract(epoch from clock_timestamp())"
-        if engine.dialect.name == "postgresql"
-        else "(julianday('now') - 2440587.5) * 86400.0"
-    )
-    return sa.literal_column(text, sa.Double)
+    return _clock(engine, "wall_seconds()")
+
+
+def steady_now(engine: sa.Engine) -> sa.ColumnElement[float]:
+    """Seconds by the steady clock, as an expression; in PostgreSQL, ``now``."""
+    return _clock(engine, "steady_seconds()")
+
+
+def _clock(engine: sa.Engine, function: str) -> sa.ColumnElement[float]:
+    is_postgresql = engine.dialect.name == "postgresql"
+    return sa.literal_column("extract(epoch from clock_timestamp())" if is_postgresql else function, sa.Double)
 
 
 def _postgresql(url: str) -> sa.Engine:
@@ -210,6 +224,8 @@ def _sqlite(file: Path) -> sa.Engine:
     @event.listens_for(engine, "connect")
     def _(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
+        connection.create_function("wall_seconds", 0, lambda: clock.wall_seconds())
+        connection.create_function("steady_seconds", 0, lambda: clock.steady_seconds())
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
             connection.execute(f"PRAGMA {pragma}")
 

@@ -1,11 +1,13 @@
 """Names of clips, made from the names that a client gave to its files."""
 
+import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from mien.errors import escape_control
 
 LONGEST_NAME = 255
+FOLDERS = re.compile(r"(?<![\w:/.~])~?/(?:[^\s/:'\"]+/)*(?=[^\s/:'\"])")
 
 
 def file_name(given: str) -> str:
@@ -35,3 +37,12 @@ def clip_names(files: Sequence[str]) -> list[str]:
         taken.add(name)
         names.append(name)
     return names
+
+
+def without_folders(text: str) -> str:
+    """A message in which each path of this machine is only its last part, for whoever may read it.
+
+    >>> without_folders("/srv/models/first/model.safetensors: damaged; see https://example.org/a/b, 3/4 of it")
+    'model.safetensors: damaged; see https://example.org/a/b, 3/4 of it'
+    """
+    return FOLDERS.sub("", text)

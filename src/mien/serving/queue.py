@@ -20,7 +20,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from mien.serving.database import clips, events, hooks, jobs, now, uploads
+from mien.serving.database import clips, events, hooks, jobs, now, steady_now, uploads
 
 MOST_DEATHS = 3
 OPEN = ("queued", "running")
@@ -99,7 +99,7 @@ class Queue:
     def __init__(self, engine: sa.Engine, lease_seconds: float = 30.0) -> None:
         """The queue of a database whose tables exist."""
         self.engine, self.lease_seconds = engine, lease_seconds
-        self._now = now(engine)
+        self._now, self._steady = now(engine), steady_now(engine)
 
     def submit(self, new: NewJob, most: int = 1000, most_per_owner: int = 200) -> tuple[str, bool]:
         """Enqueue a job, or find the one that was submitted with the same idempotency key.
@@ -165,7 +165,8 @@ class Queue:
         """
         while True:
             with self.engine.begin() as db:
-                lost = (jobs.c.state == "running") & (jobs.c.leased_until < self._now)
+                self._shorten_leases(db)
+                lost = (jobs.c.state == "running") & (jobs.c.leased_until < self._steady)
                 found = db.execute(
                     sa.select(jobs).where((jobs.c.state == "queued") | lost)
                     .order_by(jobs.c.created, jobs.c.id).limit(1).with_for_update(skip_locked=True)
@@ -185,7 +186,7 @@ class Queue:
             Whether the job is still the worker's; if not, it stops.
         """
         with self.engine.begin() as db:
-            values: dict[str, Any] = {"leased_until": self._now + self.lease_seconds}
+            values: dict[str, Any] = {"leased_until": self._steady + self.lease_seconds}
             if done is not None:
                 values["deaths"] = 0
             if not self._update(db, claim, values):
@@ -251,10 +252,19 @@ class Queue:
             for n, file in enumerate(new.files)
         ]  # fmt: skip
 
+    def _shorten_leases(self, db: sa.Connection) -> None:
+        """Begin again a lease that no worker can have: its machine was started again, or PostgreSQL's clock set back.
+
+        A worker that lives beats long before it ends; the job of one that does not would be held for hours.
+        """
+        longest = self._steady + 2 * self.lease_seconds
+        impossible = (jobs.c.state == "running") & (jobs.c.leased_until > longest)
+        db.execute(sa.update(jobs).where(impossible).values(leased_until=self._steady + self.lease_seconds))
+
     def _claimed(self, db: sa.Connection, found: Any, worker: str, model: str, deaths: int) -> Claim:
         db.execute(sa.update(jobs).where(jobs.c.id == found.id).values(
             state="running", attempt=found.attempt + 1, deaths=deaths, worker=worker, model=model,
-            leased_until=self._now + self.lease_seconds, started=sa.func.coalesce(jobs.c.started, self._now),
+            leased_until=self._steady + self.lease_seconds, started=sa.func.coalesce(jobs.c.started, self._now),
         ))  # fmt: skip
         if found.model not in (None, model):
             db.execute(sa.update(clips).where(clips.c.job == found.id).values(state="queued", reason=None))

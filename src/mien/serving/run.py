@@ -52,7 +52,7 @@ def serve(
     Raises:
         SettingsError: bound to another machine's reach without any key.
         InUse: another server uses the data folder.
-        MienError: the address cannot be bound.
+        MienError: the address cannot be bound, or no worker can load the model.
     """
     os.umask(0o077)
     disk = Disk(data)
@@ -64,10 +64,12 @@ def serve(
             raise SettingsError(
                 f"--host {host}: other machines could reach the server, but it has no key; make one with --new-key NAME"
             )
-        server = Server(engine, Queue(engine, limits.lease_seconds), disk, limits, local_key(data))
         environment = {"MIEN_DATABASE": database} if database else {}
-        supervisor = Supervisor(workers, [str(model), "--data", str(data), *settings], environment)
-        Protocol.header_seconds = limits.header_seconds
+        arguments = [str(model), "--data", str(data), *settings]
+        supervisor = Supervisor(workers, arguments, environment, limits.lease_seconds)
+        queue = Queue(engine, limits.lease_seconds)
+        server = Server(engine, queue, disk, limits, local_key(data), supervisor=supervisor)
+        Protocol.set_limits(limits)
         app = make_app(server, loopback=is_loopback(host))
 
         def started() -> None:
@@ -77,9 +79,11 @@ def serve(
             terminal.note(f"the address works once; programs send the key in {data / 'key'}: Authorization: Bearer KEY")
 
         try:
-            _run(app, listening, started)
+            _run(app, listening, started, supervisor)
         finally:
             supervisor.stop(STOP_SECONDS)
+    if supervisor.gave_up:
+        raise MienError(f"no worker could load the model, so the server ended: {supervisor.trouble}")
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -97,23 +101,26 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 class _Uvicorn(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, started: Callable[[], None], supervisor: Supervisor) -> None:
         super().__init__(config)
-        self._said = started
+        self._said, self._supervisor = started, supervisor
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._said()
 
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) or self._supervisor.gave_up
 
-def _run(app: Any, listening: socket.socket, started: Callable[[], None]) -> None:
+
+def _run(app: Any, listening: socket.socket, started: Callable[[], None], supervisor: Supervisor) -> None:
     config = uvicorn.Config(
         app, http=Protocol, ws="none", access_log=False, log_level="warning", server_header=False,
         proxy_headers=False, timeout_graceful_shutdown=5, limit_concurrency=500,
     )  # fmt: skip
     before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        _Uvicorn(config, started).run(sockets=[listening])  # raises the signal again when it has stopped
+        _Uvicorn(config, started, supervisor).run(sockets=[listening])  # raises the signal again when it has stopped
     except KeyboardInterrupt:
         terminal.note("stopping: workers finish their clips")
     finally:

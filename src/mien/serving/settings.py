@@ -42,6 +42,10 @@ class ServeSettings(Section):
     """In each such interval, a body must bring ``body_progress_bytes``."""
     body_progress_bytes: Number = 64_000
     """See ``body_seconds``."""
+    reader_seconds: Seconds = 30.0
+    """In each such interval, a client must take ``body_progress_bytes`` of an answer that waits for it."""
+    events_seconds: Seconds = 3600.0
+    """A stream of events ends after this time; a client that still reads resumes it."""
     upload_seconds: Seconds = 86_400.0
     """An upload that no job uses is deleted after this time."""
     media_seconds: Seconds = 86_400.0

@@ -25,7 +25,7 @@ from mien.features.spans import windows_of
 from mien.inference.predict import Model
 from mien.schema import Clip, Prediction
 from mien.scores.document import ScoresDocument, as_json
-from mien.serving.database import about, lock_tables, now, workers
+from mien.serving.database import about, living, lock_tables, steady_now, workers
 from mien.serving.disk import Disk
 from mien.serving.names import clip_names
 from mien.serving.queue import Claim, ClipDone, Queue
@@ -45,14 +45,14 @@ class Worker:
     """Scores jobs of a queue with one model."""
 
     def __init__(self, model: Model, queue: Queue, disk: Disk, limits: ServeSettings) -> None:
-        """A worker for a loaded model; registers what it scores with."""
+        """A worker for a loaded model."""
         self._model, self._queue, self._disk, self._limits = model, queue, disk, limits
         self._name = f"{socket.gethostname()[:50]}-{os.getpid()}"
         self._sha256 = model.sha256 or ""
         self._stop = threading.Event()
 
-    def run(self) -> None:
-        """Score jobs until told to stop.
+    def begin(self) -> None:
+        """Check that the model can score, and register what it scores with.
 
         Raises:
             WeightsMissing: pretrained weights that the model needs are not in the cache.
@@ -62,6 +62,10 @@ class Worker:
         list(self._model.score([]))  # checks the weights now, and not at the first job
         with suppress(_Stopped):
             self._retried(self._register)
+
+    def run(self) -> None:
+        """Score jobs until told to stop; after ``begin``."""
+        with suppress(_Stopped):
             threading.Thread(target=self._show_life, daemon=True).start()
             while not self._stop.is_set():
                 claim = self._retried(lambda: self._queue.claim(self._name, self._sha256))
@@ -184,7 +188,7 @@ class Worker:
                 self._seen(db)
 
     def _seen(self, db: sa.Connection) -> None:
-        values: dict[str, Any] = {"model": self._sha256, "seen": now(self._queue.engine)}
+        values: dict[str, Any] = {"model": self._sha256, "seen": steady_now(self._queue.engine)}
         known = db.execute(sa.update(workers).where(workers.c.id == self._name).values(**values))
         if not known.rowcount:
             db.execute(sa.insert(workers).values(id=self._name, **values))
@@ -193,7 +197,7 @@ class Worker:
         """State the model that the server scores with; all its workers have the same."""
         described = as_json(self._model.document([]))
         value = {"model": described["model"], "targets": described["targets"]}
-        alive = workers.c.seen > now(self._queue.engine) - self._queue.lease_seconds
+        alive = living(self._queue.engine, self._queue.lease_seconds)
         with self._queue.engine.begin() as db:
             lock_tables(db)
             other = db.scalar(sa.select(workers.c.id).where(alive & (workers.c.model != self._sha256)))

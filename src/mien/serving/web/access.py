@@ -26,6 +26,7 @@ from mien.serving.database import keys, now
 from mien.serving.disk import Disk
 from mien.serving.queue import Queue, new_id
 from mien.serving.settings import ServeSettings
+from mien.serving.supervisor import Supervisor
 from mien.serving.web.guard import UNSAFE
 from mien.serving.web.metrics import Metrics
 from mien.serving.web.problems import Problem
@@ -58,6 +59,7 @@ class Server:
         receiving: bytes announced by uploads in flight that have no row yet.
         rates: requests of each key lately.
         metrics: of the requests and of the jobs that ended.
+        supervisor: of the workers that this server starts.
     """
 
     engine: sa.Engine
@@ -71,6 +73,7 @@ class Server:
     receiving: dict[str, int] = field(default_factory=dict)
     rates: "Rates" = field(init=False)
     metrics: Metrics = field(default_factory=Metrics)
+    supervisor: Supervisor | None = None
 
     def __post_init__(self) -> None:
         self.rates = Rates(self.limits)

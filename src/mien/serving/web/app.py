@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from mien import terminal
 from mien.serving.disk import ORPHAN_SECONDS
-from mien.serving.retention import sweep
+from mien.serving.retention import Ages, sweep
 from mien.serving.web import hume, jobs, keys, operations, pages, results, uploads
 from mien.serving.web.access import Server
 from mien.serving.web.guard import Guard
@@ -39,8 +40,9 @@ def make_app(server: Server, *, loopback: bool = True, log: bool = True) -> "Log
 
     @asynccontextmanager
     async def life(_app: FastAPI) -> AsyncIterator[None]:
-        await _sweep(server, 0.0)  # nothing is on its way yet to get its row
-        sweeping = asyncio.create_task(_sweeping(server))
+        ages = Ages(server.engine)
+        await _sweep(server, ages, 0.0)  # nothing is on its way yet to get its row
+        sweeping = asyncio.create_task(_sweeping(server, ages))
         sender = WebhookSender(server.engine, _bodies(server), server.secret_of, server.limits.webhook_hosts)
         sender.start()
         yield
@@ -75,15 +77,17 @@ def _bodies(server: Server) -> dict[str, Body]:
     return {"job": lambda job: jobs.webhook_body(server, job), "hume": lambda job: hume.callback_body(server, job)}
 
 
-async def _sweeping(server: Server) -> None:
+async def _sweeping(server: Server, ages: Ages) -> None:
     while True:
         await asyncio.sleep(server.limits.sweep_seconds)
-        await _sweep(server, ORPHAN_SECONDS)
+        await _sweep(server, ages, ORPHAN_SECONDS)
 
 
-async def _sweep(server: Server, orphan_seconds: float) -> None:
+async def _sweep(server: Server, ages: Ages, orphan_seconds: float) -> None:
     try:
-        await run_in_threadpool(sweep, server.engine, server.disk, server.limits, orphan_seconds)
+        doubtful = await run_in_threadpool(ages.keep)
+        oldest = math.inf if doubtful else orphan_seconds
+        await run_in_threadpool(sweep, server.engine, server.disk, server.limits, oldest)
     except (DBAPIError, OSError) as error:  # a locked database, a damaged disk
         terminal.warn(f"sweep of old files failed, and is repeated ({type(error).__name__})")
 

@@ -126,10 +126,23 @@ class _Body:
 
 
 class Protocol(H11Protocol):
-    """HTTP/1.1 with a deadline for the head of a request, which uvicorn lacks."""
+    """HTTP/1.1 with deadlines that uvicorn lacks: for the head of a request, and for a client that reads its answer.
+
+    What was sent waits in the transport's buffer until the client takes it. While more than a buffer's worth waits,
+    the application is paused, and would hold its file and the connection for as long as the client likes.
+    """
 
     header_seconds = 10.0
+    reader_seconds = 30.0
+    reader_bytes = 64_000
     _deadline: asyncio.TimerHandle | None = None
+    _reader: asyncio.TimerHandle | None = None
+
+    @classmethod
+    def set_limits(cls, limits: ServeSettings) -> None:
+        """The deadlines of all connections."""
+        cls.header_seconds, cls.reader_seconds = limits.header_seconds, limits.reader_seconds
+        cls.reader_bytes = limits.body_progress_bytes
 
     def connection_made(self, transport: Any) -> None:
         """A connection opens: its first head is due."""
@@ -154,7 +167,34 @@ class Protocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed."""
         self._disarm()
+        self._reader_is_done()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not read as fast as is sent: from here on, it must make progress."""
+        super().pause_writing()
+        self._watch_reader()
+
+    def resume_writing(self) -> None:
+        """Nearly all was read."""
+        super().resume_writing()
+        self._reader_is_done()
+
+    def _watch_reader(self) -> None:
+        waiting = self.transport.get_write_buffer_size()
+        self._reader_is_done()
+        self._reader = self.loop.call_later(self.reader_seconds, self._check_reader, waiting)
+
+    def _check_reader(self, before: int) -> None:
+        if before - self.transport.get_write_buffer_size() < self.reader_bytes:
+            self.transport.abort()
+        else:
+            self._watch_reader()
+
+    def _reader_is_done(self) -> None:
+        if self._reader is not None:
+            self._reader.cancel()
+            self._reader = None
 
     def _arm(self) -> None:
         if self._deadline is None:

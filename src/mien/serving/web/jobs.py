@@ -271,8 +271,8 @@ def _time(seconds: float | None) -> str | None:
 
 
 async def _events(server: Server, job: str, last: int) -> AsyncIterator[str]:
-    quiet = monotonic()
-    while True:
+    quiet = began = monotonic()
+    while monotonic() - began < server.limits.events_seconds:
         found, ended = await run_in_threadpool(_events_after, server, job, last)
         for row in found:
             last = row.id

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from mien.serving.database import about, now, workers
+from mien.serving.database import about, living, workers
+from mien.serving.names import without_folders
 from mien.serving.web.access import Admin, Scorer, Server, Shared
 from mien.serving.web.problems import Problem
 
@@ -25,7 +26,9 @@ def healthz() -> dict[str, str]:
 def readyz(server: Shared) -> dict[str, str]:
     """The database answers, and a worker lives."""
     if not _living(server):
-        raise Problem(503, "no worker has a model loaded", {"Retry-After": "5"})
+        trouble = "" if server.supervisor is None else server.supervisor.trouble
+        more = f"; the last one that tried: {without_folders(trouble)}" if trouble else ""
+        raise Problem(503, f"no worker has a model loaded{more}", {"Retry-After": "5"})
     return {"status": "ok"}
 
 
@@ -52,6 +55,6 @@ def metrics(server: Shared, who: Admin) -> Response:  # noqa: ARG001
 
 
 def _living(server: Server) -> int:
-    alive = workers.c.seen > now(server.engine) - server.limits.lease_seconds
+    alive = living(server.engine, server.limits.lease_seconds)
     with server.engine.execution_options(reads=True).begin() as db:
         return db.scalar(sa.select(sa.func.count()).select_from(workers).where(alive)) or 0
