@@ -65,7 +65,7 @@ SOURCES = (
         "empathic-reactions",
         "empathic_reactions",
         {"messages.csv": "380d2670254565629f81616df57cc0729de96ac87c056d05e39c370624ae8f64"},
-        copies=4,
+        copies=2,
     ),
 )
 

@@ -1,4 +1,4 @@
-"""Trains ``words-en``: MiniLM with low-rank additions, an encoder and a head, on three corpora of rated texts.
+"""Trains ``words-en``: low-rank additions to MiniLM, then an encoder and a head, on three corpora of rated texts.
 
     python recipes/words_en/train.py DATA --out OUT            OUT/words-en is the model, OUT/report.json its figures
     python recipes/words_en/train.py DATA --out OUT --seed 1   another one, to see how far seeds differ
@@ -6,8 +6,9 @@
 DATA has a folder for each corpus (``corpora.SOURCES``); ``mien data NAME`` says where each is to be had. Nothing is
 downloaded. One seed takes half an hour on one core of a machine with bfloat16 instructions.
 
-All 28 labels of GoEmotions, five of BRIGHTER and two of Empathic Reactions are trained at once, each text with the
-labels that its corpus has. Of these, ``SCORES`` says what becomes a score; the other outputs are dropped.
+The additions are trained on all 28 labels of GoEmotions, five of BRIGHTER and two of Empathic Reactions at once, each
+text with the labels that its corpus has, under a head that is left behind; then an encoder and a head on what the
+backbone makes of the texts, for the scores alone (``SCORES``), as ``mien train`` trains them.
 """
 
 import argparse
@@ -40,7 +41,7 @@ from mien.model.conformal import calibrate
 from mien.model.inputs import ClipDataset, load_dataset
 from mien.model.network import Unimodal, variants
 from mien.schema import Clip, Manifest, Transcript
-from mien.storage.checksums import read_tensors, write_tensors
+from mien.training.adapt import start_at_means
 from mien.training.fit import fit
 from mien.training.run_folder import provenance
 from mien.training.state import TrainingJob
@@ -51,13 +52,14 @@ from mien.weights.own import own_backbones
 SETTINGS = (
     "modalities=[text]",
     "backbone.text=lora",
+    "adapt.objective=cross_entropy",
     "adapt.lora_rank=16",
     "adapt.lora_alpha=32",
     "adapt.lora_lr=1e-3",
     "adapt.layer_decay=1.0",
     "adapt.batch_size=64",
     "adapt.dropout=0.1",
-    "adapt.epochs=2",
+    "adapt.epochs=3",
 )
 BANNER = (
     "trained on words alone: written comments and essays, rated by readers or their writers; it has seen no speech and "
@@ -69,7 +71,6 @@ DATA_TERMS = (
     "them."
 )
 ALL_TOKENS = 1 << 30
-TRAINED, BACKBONE = "trained.safetensors", "backbone."
 
 
 @dataclass(frozen=True)
@@ -117,20 +118,15 @@ def main() -> None:
 
 
 def make(texts: Texts, settings: Settings, out: Path) -> None:
-    """Train, unless ``out/trained.safetensors`` is there; write ``out/words-en`` and ``out/report.json``."""
+    """Train the additions, unless ``out`` has them; then the rest; write ``out/words-en`` and ``out/report.json``."""
     base = resolve_backbones(settings.backbones, ["text"])["text"]
     out.mkdir(parents=True, exist_ok=True)
-    if not (out / TRAINED).exists():
-        backbone, module = train(texts, settings, encoded_by(base), out)
-        tensors = {f"{BACKBONE}{name}": tensor for name, tensor in backbone.changes().items()} | module.state_dict()
-        write_tensors(out / TRAINED, {name: tensor.detach().float().numpy() for name, tensor in tensors.items()})
-    tensors = read_tensors(out / TRAINED)[0]
     file = out / "text.adapted.safetensors"
-    changes = {name.removeprefix(BACKBONE): values for name, values in tensors.items() if name.startswith(BACKBONE)}
-    save_adapted(file, "text", "lora", base, changes)
-    state = {name: torch.from_numpy(values) for name, values in tensors.items() if not name.startswith(BACKBONE)}
-    module = merged(state, texts.targets, settings)
+    if not file.exists():
+        changes = train_backbone(texts, settings, encoded_by(base), out).changes()
+        save_adapted(file, "text", "lora", base, {name: tensor.numpy() for name, tensor in changes.items()})
     adapted = encoded_by(resolve_reference("text", str(file)))
+    module = train_encoder(texts, settings, adapted)
     bundle = bundle_of(module, with_weights(settings, {"text": str(file)}), file, texts, adapted, out)
     save_bundle(bundle, out / "words-en")
 
@@ -147,8 +143,8 @@ def encoded_by(weights: Weights) -> Encoded:
     return Encoded(weights, TEXT.training)
 
 
-def train(texts: Texts, settings: Settings, encoded: Encoded, out: Path) -> tuple[TrainableBackbone, Unimodal]:
-    """Train the additions, the encoder and the head; the epoch is chosen by the mean r on the calibration texts."""
+def train_backbone(texts: Texts, settings: Settings, encoded: Encoded, out: Path) -> TrainableBackbone:
+    """Train the additions; the epoch is chosen by the mean r of all labels on the calibration texts."""
     fitted = [place for place in texts.places("fit") for _ in range(SOURCES[texts.sources[place]].copies)]
     training = encoded.dataset(in_two_styles(texts, fitted), texts.labels[fitted])
     chosen = texts.places("calibrate").tolist()
@@ -161,6 +157,7 @@ def train(texts: Texts, settings: Settings, encoded: Encoded, out: Path) -> tupl
     models = variants(settings, settings.adapt)
     width = training.modalities["text"].values.shape[1]
     module = Unimodal("text", width, len(texts.targets), settings.stage1, models)
+    start_at_means(module, training.labels)
     whole = Adapted({"text": backbone}, module)
     groups = whole.groups({"text": "lora"}, settings.adapt, module.groups())
     for group in groups:
@@ -168,13 +165,33 @@ def train(texts: Texts, settings: Settings, encoded: Encoded, out: Path) -> tupl
             parameter.requires_grad_()
     job = TrainingJob(
         "words-en", whole, groups, models, training, choosing, settings.adapt, settings.adapt.epochs,
-        precision=torch.bfloat16, checkpoint=out / "checkpoint.safetensors",
+        precision=torch.bfloat16, log_odds=True, checkpoint=out / "checkpoint.safetensors",
     )  # fmt: skip
     for epoch in fit(job):
         r = ", ".join(f"{name} {value:.3f}" for name, value in zip(texts.targets, epoch.r[0], strict=True)
                       if any(name in parts for parts in SCORES.values()))  # fmt: skip
         print(f"epoch {epoch.number}, {epoch.seconds:.0f} s: loss {epoch.loss[0]:.4f}; {r}", flush=True)
-    return backbone, module.requires_grad_(False)
+    return backbone
+
+
+def train_encoder(texts: Texts, settings: Settings, adapted: Encoded) -> Unimodal:
+    """Train the encoder and the head on the sentence vectors of the trained backbone, for the scores alone."""
+    training, choosing = (_for_scores(texts, part, adapted) for part in ("fit", "calibrate"))
+    models = variants(settings, settings.stage1)
+    module = Unimodal("text", training.modalities["text"].values.shape[1], len(SCORES), settings.stage1, models)
+    stage = settings.stage1
+    job = TrainingJob("words-en", module, module.groups(), models, training, choosing, stage, stage.epochs)
+    best = max(fit(job), key=lambda epoch: epoch.mean_r[0])
+    r = ", ".join(f"{name} {value:.3f}" for name, value in zip(SCORES, best.r[0], strict=True))
+    print(f"encoder, epoch {best.number}: {r}", flush=True)
+    return module.requires_grad_(False)
+
+
+def _for_scores(texts: Texts, part: Part, adapted: Encoded) -> ClipDataset:
+    """The texts of a part in two styles, rated for the scores."""
+    side = adapted.sentences(in_two_styles(texts, texts.places(part).tolist()))
+    side.labels = torch.from_numpy(rated(texts, texts.places(part)))
+    return side
 
 
 def in_two_styles(texts: Texts, places: Sequence[int]) -> list[str]:
@@ -183,17 +200,6 @@ def in_two_styles(texts: Texts, places: Sequence[int]) -> list[str]:
         spoken(written, apostrophes=n % 4 == 0) if n % 2 == 0 else written
         for n, written in enumerate(texts.clips[place].transcript or "" for place in places)
     ]
-
-
-def merged(state: dict[str, torch.Tensor], targets: Sequence[str], settings: Settings) -> Unimodal:
-    """The trained model with one output per score: the head is linear, so the mean of outputs is one column of it."""
-    width = state["encoder.linear.weight"].shape[1]
-    made = Unimodal("text", width, len(SCORES), settings.stage1, variants(settings, settings.adapt))
-    columns = [[targets.index(part) for part in parts] for parts in SCORES.values()]
-    for name in ("head.linear.weight", "head.linear.bias"):
-        state[name] = torch.stack([state[name][..., column].mean(-1) for column in columns], -1)
-    made.load_state_dict(state)
-    return made.requires_grad_(False)
 
 
 def rated(texts: Texts, places: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -224,12 +230,11 @@ def bundle_of(module: Unimodal, settings: Settings, file: Path, texts: Texts, ad
     made = _provenance_of_features(chosen, settings, out)
     bundle = Bundle(
         module=module, targets=tuple(SCORES), widths={"text": module.encoder.before.weight.shape[-1]},
-        settings=settings, models=variants(settings, settings.adapt), feature_provenance={"text": made},
+        settings=settings, models=variants(settings, settings.stage1), feature_provenance={"text": made},
         random_weights=adapted.weights.random, backbones=own_backbones({"text": adapted.weights}),
         adapted={"text": file},
     )  # fmt: skip
-    choosing = adapted.sentences(in_two_styles(texts, texts.places("calibrate").tolist()))
-    choosing.labels = torch.from_numpy(rated(texts, texts.places("calibrate")))
+    choosing = _for_scores(texts, "calibrate", adapted)
     outputs = bundle.score_subsets(choosing, [("text",)])
     maps = fit_maps(outputs, choosing.labels.numpy(), bundle.present(choosing), ["text"])
     bundle.calibration = maps.maps

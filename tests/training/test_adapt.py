@@ -26,9 +26,11 @@ from mien.modalities.encoder import Steps
 from mien.model.adaptation import TrainableBackbone, averaged_steps, check_gradients
 from mien.model.bundle import load_bundle
 from mien.model.inputs import averaged
+from mien.model.network import Unimodal, variants
 from mien.sandbox import network_guard
 from mien.storage.checksums import read_tensors, write_tensors
 from mien.training import train
+from mien.training.adapt import start_at_means
 from mien.weights import resolve
 from mien.weights.adapted import resolve_adapted
 from tests.features.test_extract import audio_clip
@@ -199,6 +201,45 @@ def test_a_few_clips_can_be_learnt_by_heart(tmp_path: Path) -> None:
     train(manifest, Store(tmp_path / "store"), settings(*more), tmp_path / "run")
     last = json.loads((tmp_path / "run" / "adapted" / "text" / "epochs.jsonl").read_text().splitlines()[-1])
     assert last["loss"][0] < 0.01  # mean squared error; 1/12 is the variance of the ratings
+
+
+def test_rare_votes_are_learnt_by_their_cross_entropy(tmp_path: Path) -> None:
+    """One text in twenty says the word, four times; the head starts from the log odds of that, and ends with those of the votes."""
+    draw = np.random.default_rng(3)
+    votes = np.arange(240) % 20 == 0
+    texts = [
+        " ".join([*draw.choice([w for w in WORDS if w != "love"], 5), *["love"] * 4 * int(vote)]) for vote in votes
+    ]
+    manifest = read_manifest(words_table(tmp_path / "votes.csv", votes.astype(float), texts, 180), targets=["Joy"])
+    list(extract(manifest, tmp_path / "store", settings("backbone.text=frozen")))
+    more = [
+        "backbone.text=full",
+        "adapt.objective=cross_entropy",
+        "adapt.lr=1e-3",
+        "adapt.epochs=5",
+        "adapt.dropout=0",
+        "adapt.patience=0",
+    ]
+    made = train(manifest, Store(tmp_path / "store"), settings(*more), tmp_path / "run")
+    first, *_, last = map(json.loads, (tmp_path / "run" / "adapted" / "text" / "epochs.jsonl").read_text().splitlines())
+    unknowing = -(0.05 * np.log(0.05) + 0.95 * np.log(0.95))  # .199
+    assert last["loss"][0] < first["loss"][0] < unknowing + 0.1, (
+        first["loss"],
+        last["loss"],
+        made.mean_r,
+    )  # .69 without
+    assert made.mean_r["text"] > 0.8
+
+
+def test_log_odds_are_of_ratings_from_0_to_1_and_not_for_a_joint_training(words: Words) -> None:
+    objective = ("backbone.text=full", "adapt.objective=cross_entropy")
+    with pytest.raises(SettingsError, match=r"^adapt.objective: the head of a joint training is kept"):
+        words.train("joint odds", *objective, "stage2.adaptation=joint", "seeds=[0]")
+    model = Unimodal("text", 8, 2, settings().stage1, variants(settings(), settings().adapt)[:1])
+    with pytest.raises(DataError, match="not all from 0 to 1"):
+        start_at_means(model, torch.tensor([[0.5, 1.5]]))
+    start_at_means(model, torch.tensor([[0.25, float("nan")], [0.75, float("nan")]]))
+    assert model.head.linear.bias.ravel().tolist() == [0.0, 0.0]
 
 
 def test_what_only_a_block_can_give_is_found_by_training_the_block(tmp_path: Path) -> None:

@@ -110,6 +110,9 @@ class FitSettings(Section):
 class AdaptSettings(FitSettings):
     """Training of a backbone's blocks, with an encoder and a head on top that stage 1 then replaces."""
 
+    objective: Literal["loss", "cross_entropy"] = "loss"
+    """``loss`` is that of the stages; ``cross_entropy`` is that of ratings from 0 to 1, of which the head gives the log
+    odds. It is the likelihood of votes (0 or 1, or shares of raters), and not for ``stage2.adaptation: joint``."""
     lr: Positive = 1e-4
     """Learning rate of the highest trained block."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.9

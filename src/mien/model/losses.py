@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from mien.config import LossSettings
 
@@ -88,6 +88,18 @@ def loss(
         total = total + settings.mse * error.sum(1) / known.sum(0).clamp(min=1)
     has_labels = known.any(0)
     return torch.where(has_labels, total, 0.0).sum(-1) / has_labels.sum().clamp(min=1)
+
+
+def cross_entropy(log_odds: Float[Tensor, "K B E"], labels: Float[Tensor, "B E"]) -> Float[Tensor, " K"]:
+    """The cross-entropy of ratings from 0 to 1, over the rated clips of each emotion, averaged over emotions: ``(K,)``.
+
+    >>> cross_entropy(torch.zeros(1, 2, 2), torch.tensor([[1.0, float("nan")], [0.5, float("nan")]])).tolist()
+    [0.6931471824645996]
+    """
+    known = ~torch.isnan(labels)
+    y = torch.where(known, labels, 0.0).expand_as(log_odds)
+    each = nn.functional.binary_cross_entropy_with_logits(log_odds, y, reduction="none") * known
+    return (each.sum(1) / known.sum(0).clamp(min=1)).sum(-1) / known.any(0).sum().clamp(min=1)
 
 
 def branch_loss(

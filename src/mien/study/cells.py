@@ -59,7 +59,7 @@ Scores = npt.NDArray[np.float32]
 VERSION, FROZEN_VERSION = 1, 2
 """Raised when the same cell gives another result."""
 
-NEW_SETTINGS = frozenset({"contrastive", "triplet"})
+NEW_SETTINGS = frozenset({"contrastive", "triplet", "objective"})
 """Settings of a stage that came after the first version of keys; their defaults change nothing."""
 
 MODELS_AT_ONCE = 40
@@ -201,7 +201,7 @@ def _adapted_in(cell: Cell) -> list[dict[str, Any]]:
     """A part of a key: how backbones are trained; nothing where none is."""
     names = adapted_modalities(cell.settings) if cell.method == "train" else ()
     how = {name: getattr(cell.settings.backbone, name) for name in names}
-    return [{"backbones": how, "adapt": cell.settings.adapt.model_dump(mode="json")}] if how else []
+    return [{"backbones": how, "adapt": _without_new_defaults(cell.settings.adapt)}] if how else []
 
 
 def _dump(settings: Settings, include: set[str]) -> dict[str, Any]:

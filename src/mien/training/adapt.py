@@ -53,6 +53,9 @@ ALL_STEPS = 1 << 30
 
 SIDES: tuple[Side, ...] = ("fit", "select")
 
+RAREST = 1e-3
+"""A mean rating that a head of log odds starts from is at least so far from 0 and 1."""
+
 CHECKED_CLIPS = 8
 """In the check that every part of a backbone has a gradient."""
 
@@ -107,11 +110,30 @@ def adapt(run: RunState, modality: str) -> Path:
         groups = module.groups({modality: part.method}, settings, model.groups())
         clips = _clips(run, [part], "fit")
         clips = clips.only(torch.nonzero(clips.present(modality)).flatten())
+        if settings.objective == "cross_entropy":
+            start_at_means(model, clips.labels)
         _log_cost(run, [part])
         _fit(run, f"adapt {modality}", module, groups, models, clips, _clips(run, [part], "select"))
         if not follows():
             _save(run, module, part)
     return _file(run, modality)
+
+
+def start_at_means(model: Unimodal, labels: torch.Tensor) -> None:
+    """Let a head that gives log odds begin with those of the mean ratings; rare labels are else learned late.
+
+    Args:
+        model: of log odds.
+        labels: ``(N, E)`` from 0 to 1, ``nan`` where unrated.
+
+    Raises:
+        DataError: ratings are not from 0 to 1.
+    """
+    if bool(((labels < 0) | (labels > 1)).any()):
+        raise DataError("adapt.objective: cross_entropy: ratings are not all from 0 to 1 (see --label-scale)")
+    means = torch.nanmean(labels, 0).nan_to_num(0.5).clamp(RAREST, 1 - RAREST)
+    with torch.no_grad():
+        model.head.linear.bias.copy_(torch.logit(means).expand_as(model.head.linear.bias))
 
 
 def adapt_jointly(run: RunState, names: Sequence[str]) -> None:
@@ -124,6 +146,10 @@ def adapt_jointly(run: RunState, names: Sequence[str]) -> None:
         raise SettingsError(
             "stage2.adaptation: joint with trained backbones trains one model: give one seed, such as seeds=[0], and "
             "no refit; for the mean of several, train and score with each"
+        )
+    if run.settings.adapt.objective != "loss":
+        raise SettingsError(
+            "adapt.objective: the head of a joint training is kept, and gives no log odds; leave it out"
         )
     if joint_file(run).exists():
         return
@@ -245,6 +271,7 @@ def _fit(
         epochs=settings.epochs,
         batch_seed=context.batch_seed,
         precision=context.precision,
+        log_odds=settings.objective == "cross_entropy",
         checkpoint=context.checkpoint,
         shares=launched() > 1,
     )

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.special import expit
 from torch import Tensor
 
 from mien.compute.processes import share, sum_over_processes, whole_batch
@@ -27,7 +28,7 @@ from mien.errors import MienError
 from mien.metrics import mean_defined, pearson
 from mien.model.alignment import Aligned
 from mien.model.inputs import autocast, predict_all
-from mien.model.losses import loss, ramped
+from mien.model.losses import cross_entropy, loss, ramped
 from mien.model.network import Multimodal
 from mien.model.terms import TERMS
 from mien.storage.documents import plain
@@ -164,7 +165,10 @@ def _step(job: TrainingJob, state: State, index: Tensor, factor: list[float]) ->
     predicted = predicted.float()
     if isinstance(places, Tensor):
         predicted = whole_batch(predicted, places, len(index))
-    value = loss(predicted, labels, state.moments, ramped(job.settings.loss, state.epoch))
+    if job.log_odds:
+        value = cross_entropy(predicted, labels)
+    else:
+        value = loss(predicted, labels, state.moments, ramped(job.settings.loss, state.epoch))
     if parts is not None:
         for name, weight in job.terms.items():
             value = value + weight * TERMS[name](parts, labels)
@@ -187,7 +191,8 @@ def _validation_r(job: TrainingJob, state: State) -> npt.NDArray[np.float64]:
     kept = None if state.average is None else state.matrix.values.clone()
     if state.average is not None:
         state.matrix.values.copy_(state.average)
-    r = pearson(predict_all(job.module, state.valid, job.precision), state.valid.labels.cpu().numpy())
+    predicted = predict_all(job.module, state.valid, job.precision)
+    r = pearson(expit(predicted) if job.log_odds else predicted, state.valid.labels.cpu().numpy())
     if kept is not None:
         state.matrix.values.copy_(kept)
     return r

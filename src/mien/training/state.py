@@ -40,6 +40,7 @@ class TrainingJob:
         epochs: maximum number.
         batch_seed: of the order of batches.
         precision: of matrix products in training; the finished model is always evaluated in float32.
+        log_odds: whether the module gives the log odds of ratings, and the loss is their cross-entropy.
         terms: weights of further terms of the loss (``mien.model.terms``), for a module with ``with_parts``.
         checkpoint: file to continue from and to save to; ``None`` saves nothing.
         checkpoint_seconds: seconds between checkpoints.
@@ -58,6 +59,7 @@ class TrainingJob:
     epochs: int
     batch_seed: int = 0
     precision: torch.dtype = torch.float32
+    log_odds: bool = False
     terms: Mapping[str, float] = field(default_factory=dict)
     checkpoint: Path | None = None
     checkpoint_seconds: float = 60.0
