@@ -204,7 +204,7 @@ def test_a_few_clips_can_be_learnt_by_heart(tmp_path: Path) -> None:
 
 
 def test_rare_votes_are_learnt_by_their_cross_entropy(tmp_path: Path) -> None:
-    """One text in twenty says the word, four times; the head starts from the log odds of that, and ends with those of the votes."""
+    """One text in twenty says the word, four times; the head starts from the log odds of that."""
     draw = np.random.default_rng(3)
     votes = np.arange(240) % 20 == 0
     texts = [
