@@ -38,6 +38,7 @@ EXTRAS = {
     "fastapi": ("fastapi", "serve", "mien serve"),
     "sqlalchemy": ("sqlalchemy", "serve", "the queue of mien serve"),
     "uvicorn": ("uvicorn", "serve", "mien serve"),
+    "websockets": ("websockets", "serve", "live sessions of mien serve"),
     "pylsl": ("pylsl", "live", "mien live --lsl"),
     "jinja2": ("jinja2", "report", "report pages"),
     "matplotlib": ("matplotlib", "report", "figures of reports"),

@@ -27,11 +27,10 @@ def decoder():
 
 
 def parts_of(decoder: DecoderClient, file: Path, keep: Path | None = None) -> list[Frame | Samples]:
-    with (
-        StreamSource(open_source(file), file.name, keep) as source,
-        decoder.open_stream(source.name, source.file, rates=RATES, audio=True) as reader,
-    ):
-        return list(reader.parts())
+    with StreamSource(open_source(file), file.name, keep) as source:
+        source.start()
+        with decoder.open_stream(source.name, source.file, rates=RATES, audio=True) as reader:
+            return list(reader.parts())
 
 
 FORMS = {
@@ -64,6 +63,7 @@ def test_frames_come_before_the_stream_has_ended(decoder: DecoderClient, tmp_pat
     content = make_clip(tmp_path / "a.mkv", seconds=2, size=(64, 48), options={"g": "10"}).read_bytes()
     theirs, ours = os.pipe()
     with StreamSource(theirs, "camera") as source:
+        source.start()
         os.write(ours, content[: len(content) // 2])
         with decoder.open_stream(source.name, source.file, rates=RATES, audio=True) as reader:
             found = reader.parts()

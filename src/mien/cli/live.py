@@ -1,5 +1,6 @@
 """``mien live``."""
 
+import json
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,6 +65,10 @@ def live(
         ),
     ] = None,
     overrides: LocalSetOption = None,
+    with_server: Annotated[
+        bool,
+        typer.Option("--with-server", help="A line of JSON with the windows comes before the stream.", hidden=True),
+    ] = False,
 ) -> None:
     """Score a stream while it comes: a camera, a microphone, a call."""
     from mien.config import read_local
@@ -90,7 +95,12 @@ def live(
         _stopping(source),
     ):
         display.show(session.warm())
-        for event in session.events(source):
+        if with_server:
+            if (line := source.line()) is None:  # the server needs no further session
+                return
+            asked = json.loads(line)
+            windows = windows_of(asked["windows"], asked["hop"]) or windows
+        for event in session.events(source, windows):
             display.show(event)
             if outlets is not None:
                 outlets.send(event)

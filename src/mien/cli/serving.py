@@ -65,10 +65,10 @@ def serve(
             f"mien: {', '.join(NAMES)}"
         )
     passed = tuple(word for text in overrides or () for word in ("--set", text))
-    passed += tuple(word for text in limits or () for word in ("--limit", text))
+    limited = tuple(word for text in limits or () for word in ("--limit", text))
     run(
         model, data, workers=workers, host=host, port=port, database=database, limits=read, settings=passed,
-        new_key=new_key,
+        limit_options=limited, new_key=new_key,
     )  # fmt: skip
 
 

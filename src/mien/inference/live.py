@@ -53,7 +53,7 @@ class LiveSession:
 
     Args:
         model: the model.
-        windows: length and hop.
+        windows: length and hop; ``events`` may be given others.
         context: seconds of audio before a second that its encoder hears, at most (``StreamFeatures``).
 
     Raises:
@@ -86,14 +86,20 @@ class LiveSession:
         self._extractor.engines.senses.decoder.start()
         return Ready()
 
-    def events(self, source: StreamSource) -> Iterator[Event]:
+    def events(self, source: StreamSource, windows: Windows | None = None) -> Iterator[Event]:
         """Score a stream until it ends, or ``source.stop()`` is called.
+
+        Args:
+            source: the stream; started here.
+            windows: of this stream; by default those of the session.
 
         Yields:
             ``Started`` first, unless it cannot be decoded; ``Stopped`` last. Errors of the stream are events, too.
         """
+        windows = windows or self._windows
+        source.start()
         features = self._call(self._features)
-        scorer = _Scorer(self._model, self._windows, features, may_skip=not source.waits)
+        scorer = _Scorer(self._model, windows, features, may_skip=not source.waits)
         decoder, seconds, failure = self._extractor.engines.senses.decoder, 0.0, ""
         decoder.begin(None, self._settings.media.longest_seconds + 60)
         senses = {modality.sense for modality in get_modalities(self._model.modalities)}
@@ -103,7 +109,7 @@ class LiveSession:
             hears = bool(senses & {"audio", "text"})
             with decoder.open_stream(source.name, source.file, rates=rates, audio=hears) as reader:
                 yield from scorer.begin(reader, bool(rates), hears)
-                yield from self._read(reader, scorer, source)
+                yield from self._read(reader, scorer, source, WAITING_HOPS * windows.hop)
             seconds = reader.seconds
             yield from (Warned(escape_control(note)) for note in reader.notes)
         except MienError as error:
@@ -118,9 +124,9 @@ class LiveSession:
         reason = "failed" if failure else "stopped" if source.stopped_early else "ended"
         yield Stopped(reason, round(max(seconds, scorer.done), 3), scorer.scored, scorer.skipped)
 
-    def _read(self, reader: RemoteReader, scorer: "_Scorer", source: StreamSource) -> Iterator[Event]:
-        """Score while the stream comes."""
-        arrivals, problem = Arrivals(reader, WAITING_HOPS * self._windows.hop), ""
+    def _read(self, reader: RemoteReader, scorer: "_Scorer", source: StreamSource, most: float) -> Iterator[Event]:
+        """Score while the stream comes, of which at most so many seconds wait in memory."""
+        arrivals, problem = Arrivals(reader, most), ""
         arrivals.start()
         try:
             while (events := self._call(scorer.step, arrivals)) is not None:

@@ -1,6 +1,7 @@
 """Where a live stream comes from: standard input, a file or a pipe, copied to the decoder and, if asked, to a file.
 
     with StreamSource(descriptor, "standard input", keep=Path("session.mkv")) as source:
+        source.start()
         with decoder.open_stream(source.name, source.file, …) as reader: ...
     source.stop()                      # from anywhere: the decoder sees the end of the stream
 
@@ -19,6 +20,7 @@ from mien.errors import MediaError
 
 BLOCK = 1 << 16
 LOOK_SECONDS = 0.1
+LINE_BYTES = 1000
 
 CAMERA = "ffmpeg -f v4l2 -i {path} -c:v libx264 -tune zerolatency -f matroska - | mien live MODEL -"
 
@@ -82,13 +84,33 @@ class StreamSource:
         self._thread = threading.Thread(target=self._copy, name="mien-stream", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        self._thread.join()
+        if self._thread.ident is None:
+            self._close()
+        else:
+            self._thread.join()
         self.file.close()
+
+    def line(self, most: int = LINE_BYTES) -> bytes | None:
+        """The line that comes before the stream, if its sender sends one; before ``start``.
+
+        Returns:
+            ``None`` if the stream ends before the end of a line, or ``stop`` is called.
+        """
+        line = b""
+        while len(line) < most and self._ready():
+            byte = os.read(self._descriptor, 1)
+            if byte in (b"", b"\n"):
+                return line if byte else None
+            line += byte
+        return None
+
+    def start(self) -> None:
+        """Begin to copy."""
+        self._thread.start()
 
     def stop(self) -> None:
         """End the stream for the decoder; returns at once."""
@@ -114,10 +136,13 @@ class StreamSource:
         except OSError:  # the decoder has gone: it says why
             pass
         finally:
-            os.close(self._ours)
-            os.close(self._descriptor)
-            if self._kept is not None:
-                self._kept.close()
+            self._close()
+
+    def _close(self) -> None:
+        os.close(self._ours)
+        os.close(self._descriptor)
+        if self._kept is not None:
+            self._kept.close()
 
     def _ready(self) -> bool:
         """Wait until there is something to read; false once stopped."""

@@ -13,6 +13,7 @@ from mien import terminal
 from mien.errors import MienError, SettingsError
 from mien.serving.database import open_database
 from mien.serving.disk import Disk
+from mien.serving.live import Scorers
 from mien.serving.queue import Queue
 from mien.serving.settings import ServeSettings
 from mien.serving.supervisor import Supervisor
@@ -34,6 +35,7 @@ def serve(
     database: str | None,
     limits: ServeSettings,
     settings: tuple[str, ...] = (),
+    limit_options: tuple[str, ...] = (),
     new_key: str | None = None,
 ) -> None:
     """Serve a model over HTTP until SIGTERM or Ctrl-C.
@@ -46,7 +48,8 @@ def serve(
         database: address of PostgreSQL; by default SQLite in the data folder. Workers get it by their environment,
             because other users can see the arguments of a process.
         limits: of the server.
-        settings: options that are passed on to the workers.
+        settings: ``--set`` options, passed on to workers and live sessions.
+        limit_options: ``--limit`` options, passed on to the workers.
         new_key: name of a key to make and print.
 
     Raises:
@@ -65,10 +68,11 @@ def serve(
                 f"--host {host}: other machines could reach the server, but it has no key; make one with --new-key NAME"
             )
         environment = {"MIEN_DATABASE": database} if database else {}
-        arguments = [str(model), "--data", str(data), *settings]
+        arguments = [str(model), "--data", str(data), *settings, *limit_options]
         supervisor = Supervisor(workers, arguments, environment, limits.lease_seconds)
         queue = Queue(engine, limits.lease_seconds)
-        server = Server(engine, queue, disk, limits, local_key(data), supervisor=supervisor)
+        scorers = Scorers([str(model), "-", *settings], limits=limits)
+        server = Server(engine, queue, disk, limits, local_key(data), scorers, supervisor=supervisor)
         Protocol.set_limits(limits)
         app = make_app(server, loopback=is_loopback(host))
 
@@ -79,7 +83,7 @@ def serve(
             terminal.note(f"the address works once; programs send the key in {data / 'key'}: Authorization: Bearer KEY")
 
         try:
-            _run(app, listening, started, supervisor)
+            _run(app, listening, started, supervisor, limits)
         finally:
             supervisor.stop(STOP_SECONDS)
     if supervisor.gave_up:
@@ -113,10 +117,14 @@ class _Uvicorn(uvicorn.Server):
         return await super().on_tick(counter) or self._supervisor.gave_up
 
 
-def _run(app: Any, listening: socket.socket, started: Callable[[], None], supervisor: Supervisor) -> None:
+def _run(
+    app: Any, listening: socket.socket, started: Callable[[], None], supervisor: Supervisor, limits: ServeSettings
+) -> None:
     config = uvicorn.Config(
-        app, http=Protocol, ws="none", access_log=False, log_level="warning", server_header=False,
-        proxy_headers=False, timeout_graceful_shutdown=5, limit_concurrency=500,
+        app, http=Protocol, ws="websockets-sansio", ws_max_size=limits.live_message_bytes,
+        ws_per_message_deflate=False, ws_ping_timeout=limits.live_idle_seconds, access_log=False,
+        log_level="warning", server_header=False, proxy_headers=False, timeout_graceful_shutdown=5,
+        limit_concurrency=500,
     )  # fmt: skip
     before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

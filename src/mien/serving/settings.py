@@ -60,6 +60,16 @@ class ServeSettings(Section):
     """A worker that gives no sign of life for this time has lost its job."""
     beat_seconds: Seconds = 10.0
     """Time between two signs of life."""
+    live_sessions: Number = 2
+    """Live sessions at once."""
+    live_seconds: Seconds = 3600.0
+    """Longest live session."""
+    live_message_bytes: Number = 1_000_000
+    """Largest message of a live session."""
+    live_idle_seconds: Seconds = 60.0
+    """A live session ends when nothing comes for this time."""
+    live_spare_seconds: Annotated[float, Field(ge=0)] = 600.0
+    """A process with the model loaded waits so long for the next live session; 0: none waits."""
     webhook_hosts: tuple[str, ...] = ()
     """Hosts that webhooks may be sent to although their addresses are private, e.g. ``["hooks.lab.local"]``."""
 

@@ -20,10 +20,12 @@ from time import monotonic
 from typing import Annotated
 
 import sqlalchemy as sa
-from fastapi import Depends, Request
+from fastapi import Depends, Request, WebSocket
+from starlette.requests import HTTPConnection
 
 from mien.serving.database import keys, now
 from mien.serving.disk import Disk
+from mien.serving.live import Scorers
 from mien.serving.queue import Queue, new_id
 from mien.serving.settings import ServeSettings
 from mien.serving.supervisor import Supervisor
@@ -53,6 +55,7 @@ class Server:
 
     Attributes:
         local_key: SHA-256 of the key in the data folder.
+        scorers: processes of live sessions.
         token: the one-time token of the printed address; empty once used.
         cookies: by the SHA-256 of a cookie that was given to a browser, the id of its key, or ``local``.
         busy: uploads that a request is writing to.
@@ -67,6 +70,7 @@ class Server:
     disk: Disk
     limits: ServeSettings
     local_key: str
+    scorers: Scorers
     token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     cookies: dict[str, str] = field(default_factory=dict)
     busy: set[str] = field(default_factory=set)
@@ -160,13 +164,32 @@ def principal(request: Request) -> Principal:
     Raises:
         Problem: 401, it has no valid key or cookie; 429, too many requests lately.
     """
-    who = _known(request, server_of(request))
-    if seconds := server_of(request).rates.take(who.id, request.method in UNSAFE):
+    return _within_rate(server_of(request), _known(request, server_of(request)), request.method in UNSAFE)
+
+
+def socket_principal(socket: WebSocket, scope: str) -> Principal:
+    """Who opens a WebSocket.
+
+    Raises:
+        Problem: 401, no valid key or cookie; 403, it lacks the scope; 429, too many requests lately.
+    """
+    server: Server = socket.app.state.server
+    return _with_scope(_within_rate(server, _known(socket, server), changes=True), scope)
+
+
+def _within_rate(server: Server, who: Principal, changes: bool) -> Principal:
+    if seconds := server.rates.take(who.id, changes):
         raise Problem(429, "too many requests of this key", {"Retry-After": str(math.ceil(seconds))})
     return who
 
 
-def _known(request: Request, server: Server) -> Principal:
+def _with_scope(who: Principal, scope: str) -> Principal:
+    if scope not in who.scopes and "admin" not in who.scopes:
+        raise Problem(403, f"the key lacks the scope {scope}")
+    return who
+
+
+def _known(request: HTTPConnection, server: Server) -> Principal:
     who = None
     if key := _key_in(request):
         who = holder(server, key)
@@ -203,9 +226,7 @@ def _signed_in(server: Server, cookie: str) -> Principal | None:
 
 def _allowed(scope: str) -> object:
     def check(who: Annotated[Principal, Depends(principal)]) -> Principal:
-        if scope not in who.scopes and "admin" not in who.scopes:
-            raise Problem(403, f"the key lacks the scope {scope}")
-        return who
+        return _with_scope(who, scope)
 
     return Depends(check)
 
@@ -220,7 +241,7 @@ def may_see(who: Principal, owner: str) -> bool:
     return who.id == owner or "admin" in who.scopes
 
 
-def _key_in(request: Request) -> str:
+def _key_in(request: HTTPConnection) -> str:
     kind, _, key = request.headers.get("authorization", "").partition(" ")
     own = request.headers.get("x-api-key") or request.headers.get("x-hume-api-key", "")
     return key.strip() if kind.lower() == "bearer" else own

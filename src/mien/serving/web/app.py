@@ -17,13 +17,14 @@ from starlette.concurrency import run_in_threadpool
 from mien import terminal
 from mien.serving.disk import ORPHAN_SECONDS
 from mien.serving.retention import Ages, sweep
-from mien.serving.web import hume, jobs, keys, operations, pages, results, uploads
+from mien.serving.web import hume, jobs, keys, live, operations, pages, results, uploads
 from mien.serving.web.access import Server
 from mien.serving.web.guard import Guard
 from mien.serving.web.metrics import Metrics
 from mien.serving.web.problems import RESPONSES, ProblemDetails, add_handlers
 from mien.serving.webhooks import Body, WebhookSender
 
+ANSWERS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 OPEN_PATHS = ("/healthz", "/readyz")
 NO_TELEMETRY: Any = dict.fromkeys(("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False)
 """FastAPI would otherwise report requests to an OpenTelemetry collector named in the environment."""
@@ -48,6 +49,7 @@ def make_app(server: Server, *, loopback: bool = True, log: bool = True) -> "Log
         yield
         sender.stop()
         sweeping.cancel()
+        await server.scorers.close()
 
     app = FastAPI(
         title="mien", version="1", lifespan=life, docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json",
@@ -57,6 +59,7 @@ def make_app(server: Server, *, loopback: bool = True, log: bool = True) -> "Log
     add_handlers(app)
     for part in (uploads, jobs, results, keys, operations, hume, pages):
         app.include_router(part.router, responses=RESPONSES)
+    app.include_router(live.router)
     _describe(app)
     return Log(Guard(app, server.limits, loopback), server.metrics, log)
 
@@ -101,14 +104,14 @@ class Log:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Handle a request."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             return await self._app(scope, receive, send)
         began, name, status = monotonic(), secrets.token_hex(8), 500
 
         async def sending(message: Any) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
+            if message["type"] in ANSWERS:
+                status = message.get("status", 101)
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", name.encode())]
             await send(message)
 
@@ -116,9 +119,11 @@ class Log:
             await self._app(scope, receive, sending)
         finally:
             seconds, route = monotonic() - began, getattr(scope.get("route"), "path", None)
-            self._metrics.requested(scope["method"], route, status, seconds)
+            method = scope.get("method", "WEBSOCKET")
+            if scope["type"] == "http":  # a session is as long as somebody wishes
+                self._metrics.requested(method, route, status, seconds)
             if self._log:
-                _write_line(scope["method"], route, name, status, seconds)
+                _write_line(method, route, name, status, seconds)
 
 
 def _write_line(method: str, route: str | None, name: str, status: int, seconds: float) -> None:

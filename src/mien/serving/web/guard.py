@@ -40,12 +40,12 @@ class Guard:
         """Check a request, then handle it."""
         if scope["type"] == "lifespan":
             return await self._app(scope, receive, send)
-        if scope["type"] != "http":
-            return await send({"type": "websocket.close", "code": 1008})
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        if detail := self._refusal(scope["method"], headers):
+        if detail := self._refusal(scope.get("method"), headers):
             return await problem_response(403, detail)(scope, receive, send)
         scope["path"] = re.sub("/{2,}", "/", scope["path"])
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
         limit = self._most_bytes(scope["path"])
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > limit:
@@ -59,12 +59,13 @@ class Guard:
             return self._limits.job_bytes + self._limits.body_bytes + FORM_BYTES
         return self._limits.file_bytes if UPLOAD.match(path) else self._limits.body_bytes
 
-    def _refusal(self, method: str, headers: dict[str, str]) -> str:
+    def _refusal(self, method: str | None, headers: dict[str, str]) -> str:
+        """Why a request is refused; ``method`` is ``None`` for the handshake of a WebSocket."""
         host = headers.get("host", "")
         if self._loopback and not is_loopback(_name(host)):
             return "Host: this server is bound to a loopback address; use it by localhost"
         origin = headers.get("origin")
-        if method in UNSAFE and origin is not None and origin.partition("://")[2] != host:
+        if method in (None, *UNSAFE) and origin is not None and origin.partition("://")[2] != host:
             return "Origin: a page of another site may not change anything here"
         return ""
 

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from mien.serving.database import clips, jobs, now, stored_bytes
 
 REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+LAG_SECONDS = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 15.0)
 JOB_SECONDS = (1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400)
 
 
@@ -30,6 +31,11 @@ class Metrics:
         self._oldest = Gauge("mien_queue_oldest_seconds", "age of the oldest waiting job", registry=self._registry)
         self._workers = Gauge("mien_workers", "workers alive", registry=self._registry)
         self._disk = Gauge("mien_disk_bytes", "bytes of stored media", registry=self._registry)
+        self._sessions = Gauge("mien_live_sessions", "live sessions", registry=self._registry)
+        self._lag = Histogram(
+            "mien_live_lag_seconds", "from the arrival of a window's end to its scores", ["state"],
+            registry=self._registry, buckets=LAG_SECONDS,
+        )  # fmt: skip
         self._counted_until = time.time()
 
     def requested(self, method: str, route: str | None, status: int, seconds: float) -> None:
@@ -37,12 +43,17 @@ class Metrics:
         known = method if method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS") else "other"
         self._requests.labels(known, route or "none", status).observe(seconds)
 
-    def shown(self, engine: sa.Engine, workers: int) -> bytes:
+    def live_lag(self, state: str, seconds: float) -> None:
+        """Count a window of a live session, ``provisional`` or ``final``, that came so late."""
+        self._lag.labels(state).observe(seconds)
+
+    def shown(self, engine: sa.Engine, workers: int, sessions: int) -> bytes:
         """All metrics in the format of Prometheus.
 
         Args:
             engine: the database.
             workers: that are alive.
+            sessions: live sessions that run.
         """
         with self._lock:
             self._jobs.clear()
@@ -53,6 +64,7 @@ class Metrics:
                 self._oldest.set(max(0.0, db.scalar(age) or 0.0))
                 self._count_ended(db, engine)
             self._workers.set(workers)
+            self._sessions.set(sessions)
             self._disk.set(stored_bytes(engine))
             return generate_latest(self._registry)
 

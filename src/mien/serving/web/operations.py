@@ -51,7 +51,9 @@ def webhooks_secret(server: Shared, who: Scorer) -> dict[str, str]:
 @router.get("/metrics", response_class=PlainTextResponse)
 def metrics(server: Shared, who: Admin) -> Response:  # noqa: ARG001
     """Metrics for Prometheus."""
-    return Response(server.metrics.shown(server.engine, _living(server)), media_type=CONTENT_TYPE_LATEST)
+    return Response(
+        server.metrics.shown(server.engine, _living(server), server.scorers.sessions), media_type=CONTENT_TYPE_LATEST
+    )
 
 
 def _living(server: Server) -> int:
