@@ -212,3 +212,19 @@ def test_a_loaded_model_packs_each_clip_once_with_its_windows(
     first, second = model.predictions(clips, windows=0.5, why=True)
     assert first.why and second.why
     assert packed == [1 + len(first.windows), 1 + len(second.windows)]  # each clip with its windows
+
+
+def test_a_model_says_what_it_is_doing_with_a_clip(
+    model: Model, clips: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the order of the work; the second clip has its words, so no speech is recognised."""
+    seen: list[str] = []
+    monkeypatch.setattr(
+        load_media.MediaEngines, "stage",
+        property(lambda _self: seen[-1] if seen else "", lambda _self, name: seen.append(name)),
+    )  # fmt: skip
+    assert model.stage == ""
+    model.predictions(clips, why=True)
+    rest = ["text", "audio", "vision", "motion", "scores", ""]
+    assert seen == ["decoding", "speech", *rest, "decoding", *rest]
+    assert model.stage == ""

@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 import zipfile
 from base64 import b64encode
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import mien
 from mien.schema import Clip, Manifest
 from mien.scores.exports import write_scores
+from tests.media.clips import make_clip, tone
 from tests.serving.live import Served, served
 
 
@@ -35,7 +37,7 @@ def get(server: Served, job: dict[str, Any], name: str) -> bytes:
 
 def test_a_job_completes_with_its_failed_clips_counted(done: dict[str, Any]) -> None:
     assert done["state"] == "completed"
-    assert done["progress"] == {"done": 4, "failed": 1, "total": 4}
+    assert done["progress"] == {"done": 4, "failed": 1, "total": 4, "file": None, "stage": None}
     assert [file["name"] for file in done["files"]] == ["tone 0.mp4", "tone 1.mp4", "tone 2.mp4", "broken.mp4"]
     *good, bad = done["files"]
     assert all(file["state"] == "completed" and file["reason"] is None for file in good)
@@ -129,10 +131,40 @@ def test_an_upload_by_tus_goes_on_where_it_was_cut(server: Served, clips: list[P
 
 def test_events_of_a_job_come_in_order_and_resume(server: Served, done: dict[str, Any]) -> None:
     answer = server.send("GET", done["links"]["events"])
-    kinds = [line[7:] for line in answer.body.decode().splitlines() if line.startswith("event: ")]
-    assert kinds == ["state", "state", "clip", "clip", "clip", "clip", "state", "done"]
-    rest = server.send("GET", done["links"]["events"], Last_Event_ID="6").body.decode()
+    events = [part.splitlines() for part in answer.body.decode().split("\n\n") if "event: " in part]
+    kinds = [next(line[7:] for line in lines if line.startswith("event: ")) for lines in events]
+    assert [kind for kind in kinds if kind != "progress"] == [
+        "state", "state", "clip", "clip", "clip", "clip", "state", "done"
+    ]  # fmt: skip
+    last_clip = len(kinds) - 1 - kinds[::-1].index("clip")
+    number = events[last_clip][0].removeprefix("id: ")
+    rest = server.send("GET", done["links"]["events"], Last_Event_ID=number).body.decode()
     assert [line for line in rest.splitlines() if line.startswith("event: ")] == ["event: state", "event: done"]
+
+
+def test_progress_names_the_file_and_what_is_done_with_it(server: Served, tmp_path: Path) -> None:
+    """Two minutes in 1,180 windows take a few tenths of a second; what is shorter need not be seen."""
+    clip = make_clip(tmp_path / "long.mkv", codec=None, seconds=120, sound="pcm_s16le", sound_rate=16_000,
+                     layout="mono", wave=tone)  # fmt: skip
+    job = server.job([server.put(clip), server.put(clip, "b.mkv")], windows=2.0, hop=0.1, why=True)
+    seen, limit = [], time.monotonic() + 60
+    while (found := server.send("GET", job["links"]["self"]).json)["state"] in ("queued", "running"):
+        assert time.monotonic() < limit
+        listed = server.send("GET", "/v1/jobs?state=running").json["jobs"]
+        if found["progress"]["stage"] is not None:
+            seen.append(found["progress"])
+            (at_hand,) = [file for file in found["files"] if file["stage"] is not None]
+            assert (at_hand["id"], at_hand["stage"]) == (found["progress"]["file"], found["progress"]["stage"])
+            assert at_hand["state"] == "queued"
+        assert all(one["progress"].keys() == found["progress"].keys() for one in listed)
+    assert {one["stage"] for one in seen} & {"decoding", "speech", "audio", "scores"}
+    assert {one["file"] for one in seen} <= {file["id"] for file in found["files"]}
+    assert not [file for file in found["files"] if file["stage"] is not None]
+    said = server.send("GET", job["links"]["events"]).body.decode()
+    stages = [json.loads(part.splitlines()[2][6:]) for part in said.split("\n\n") if "event: progress" in part]
+    assert {one["n"] for one in stages} <= {0, 1}
+    assert {one["stage"] for one in stages} <= {"decoding", "speech", "text", "audio", "scores"}
+    assert len(stages) >= len({(one["file"], one["stage"]) for one in seen})
 
 
 def test_an_idempotency_key_gives_one_job(server: Served, clips: list[Path]) -> None:

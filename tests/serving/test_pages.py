@@ -438,7 +438,7 @@ def test_every_text_is_used_and_every_one_used_exists() -> None:
     texts = pages.texts("en")
     assert {key for key in used if not key.endswith("_")} <= set(texts)
     unused = [key for key in texts if key not in used and not re.search(rf"""["'`]{re.escape(key)}["'`]""", code)]
-    composed = re.compile("(state|download|about)_|(cancel|delete)_of$")
+    composed = re.compile("(state|stage|download|about)_|(cancel|delete)_of$")
     assert [key for key in unused if not composed.match(key)] == []
     assert {name for name in pages.DOWNLOADS if f"download_{name}" in texts and f"about_{name}" in texts} == set(
         pages.DOWNLOADS

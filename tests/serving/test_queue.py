@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from mien.errors import DataError, SettingsError
 from mien.serving.database import about, clips, events, jobs, open_database, uploads
 from mien.serving.disk import Disk
-from mien.serving.queue import Claim, ClipDone, NewJob, Queue, Refused, new_id
+from mien.serving.queue import Claim, ClipDone, ClipStage, NewJob, Queue, Refused, new_id
 from mien.serving.retention import sweep
 from mien.serving.settings import read_serve_settings
 
@@ -75,6 +75,18 @@ def test_a_job_goes_from_queued_to_completed(queue: Queue) -> None:
         ]  # fmt: skip
     assert queue.claim("w1", "m") is None
     assert not queue.finish(claim, "failed")
+
+
+def test_what_is_done_with_a_clip_is_an_event_and_prolongs_the_lease(queue: Queue) -> None:
+    submitted(queue, files=2)
+    claim = claimed(queue)
+    time.sleep(LEASE / 2)
+    assert queue.beat(claim, doing=ClipStage(1, "vision"))
+    time.sleep(LEASE / 2 + 0.1)
+    assert queue.claim("w2", "m") is None
+    with queue.engine.begin() as db:
+        found = db.execute(sa.select(events.c.kind, events.c.data).order_by(events.c.id.desc())).first()
+    assert found == ("progress", {"n": 1, "stage": "vision"})
 
 
 def test_the_oldest_job_is_first(queue: Queue) -> None:

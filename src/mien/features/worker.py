@@ -263,7 +263,7 @@ class Extractor:
         taken = {"media": perf_counter() - began}
         features: list[Feature] = []
         for modality in incomplete:
-            began = perf_counter()
+            began, engines.senses.stage = perf_counter(), modality.name
             origin = clip_keys.origin_text(modality)
             made = self.features(modality, media, keys)
             features += (replace(feature, origin=origin) for feature in made if feature.modality in missing)

@@ -92,6 +92,12 @@ class Model:
         """Modalities that the model reads, in order."""
         return self.bundle.modalities
 
+    @property
+    def stage(self) -> str:
+        """What is being done with the clip at hand, for another thread to show: ``decoding``, ``speech``, the name of
+        a modality whose backbone runs, or ``scores``; empty before the first clip, and with ``workers``."""
+        return self._session.stage
+
     def predict(
         self,
         clips: Source,
@@ -223,9 +229,11 @@ class Model:
         jobs = (ClipJob(clip) for clip in clips)
         extracted = outcomes(extraction, jobs, workers) if workers else self._session.outcomes(extraction, jobs)
         for job, outcome in extracted:
+            self._session.stage = "scores"
             made = self._prediction(outcome, why, raw)
             if kept is not None:
                 kept.add(job.clip, made)
+            self._session.stage = ""
             yield made
 
     def source_notes(

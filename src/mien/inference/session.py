@@ -55,6 +55,17 @@ class Session:
                 outcome = self._outcome(extraction, loads, job)
             yield job, outcome
 
+    @property
+    def stage(self) -> str:
+        """What is being done with the clip at hand (``MediaEngines.stage``); empty while nothing is loaded."""
+        loaded = self._loaded
+        return "" if loaded is None else loaded.engines.senses.stage
+
+    @stage.setter
+    def stage(self, name: str) -> None:
+        if (loaded := self._loaded) is not None:
+            loaded.engines.senses.stage = name
+
     def close(self) -> None:
         """Release the engines and end the decoder process; a later call loads them again."""
         with self._lock:

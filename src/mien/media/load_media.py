@@ -40,7 +40,14 @@ SEVERAL_SECONDS = 0.5
 
 
 class MediaEngines:
-    """The decoder, the face finder and the speech recogniser, each loaded at first use."""
+    """The decoder, the face finder and the speech recogniser, each loaded at first use.
+
+    Attributes:
+        stage: what is being done with the clip at hand, for whoever shows progress from another thread: ``decoding``
+            (with face tracking), ``speech``, then the name of a modality whose backbone runs, ``scores``.
+    """
+
+    stage: str = ""
 
     def __init__(self, weights: Mapping[str, Path], settings: Settings, threads: int = 1) -> None:
         """Take the weights by role (``landmarker``, ``full_range``, ``vad``, ``asr``); nothing is loaded yet."""
@@ -90,6 +97,7 @@ def load_media(clip: Clip, wanted: Set[str], engines: MediaEngines, settings: Se
     want_audio = "audio" in wanted or ("text" in wanted and provided is None)
     missing: dict[str, str] = {}
     from_video = want_audio and settings.speech.source == "video" and clip.path is not None
+    engines.stage = "decoding"
     decoded = _decode(clip, from_video, _rates(clip, wanted, settings), engines, settings)
     missing |= dict.fromkeys(wanted, decoded.failure)
     waveform, notes = decoded.waveform, list(decoded.notes)
@@ -116,6 +124,7 @@ def load_media(clip: Clip, wanted: Set[str], engines: MediaEngines, settings: Se
     if "text" in wanted and provided is not None:
         missing["text"] = "the provided transcript is empty"
     elif "text" in wanted and waveform is not None:
+        engines.stage = "speech"
         transcript = engines.transcriber.transcribe(waveform)
         missing["text"] = _no_words_reason(transcript, seconds)
         notes += _language_notes(transcript, settings.speech.language)

@@ -88,6 +88,14 @@ class ClipDone:
     reason: str | None = None
 
 
+@dataclass(frozen=True)
+class ClipStage:
+    """What is being done with a clip: ``decoding``, ``speech``, the name of a modality, or ``scores``."""
+
+    n: int
+    stage: str
+
+
 def new_id(prefix: str) -> str:
     """A random id, hard to guess: ``job-1f0a…``."""
     return f"{prefix}-{secrets.token_hex(12)}"
@@ -179,8 +187,8 @@ class Queue:
                     continue
                 return self._claimed(db, found, worker, model, deaths)
 
-    def beat(self, claim: Claim, done: ClipDone | None = None) -> bool:
-        """Prolong the lease, and with ``done`` store that a clip is finished.
+    def beat(self, claim: Claim, done: ClipDone | None = None, doing: ClipStage | None = None) -> bool:
+        """Prolong the lease, and with ``done`` store that a clip is finished, with ``doing`` what is done with one.
 
         Returns:
             Whether the job is still the worker's; if not, it stops.
@@ -198,6 +206,8 @@ class Queue:
                     .values(state=state, reason=done.reason)
                 )  # fmt: skip
                 self._event(db, claim.job, "clip", {"n": done.n, "state": state, "reason": done.reason})
+            if doing is not None:
+                self._event(db, claim.job, "progress", {"n": doing.n, "stage": doing.stage})
         return True
 
     def finish(self, claim: Claim, state: str, reason: str | None = None) -> bool:

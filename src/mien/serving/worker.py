@@ -9,11 +9,12 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -28,12 +29,14 @@ from mien.scores.document import ScoresDocument, as_json
 from mien.serving.database import about, living, lock_tables, steady_now, workers
 from mien.serving.disk import Disk
 from mien.serving.names import clip_names
-from mien.serving.queue import Claim, ClipDone, Queue
+from mien.serving.queue import Claim, ClipDone, ClipStage, Queue
 from mien.serving.settings import ServeSettings
 from mien.wording import plural
 
 IDLE_SECONDS = 0.5
 RETRY_SECONDS = 1.0
+STAGE_SECONDS = 0.25
+"""Time between two looks at what is being done; shorter stages are not shown."""
 T = TypeVar("T")
 
 
@@ -96,13 +99,14 @@ class Worker:
         todo = [Clip(f"{claim.job}-{one.n}", media[one.n], transcript=one.transcript) for one in left]
         request = claim.request
         spans = windows_of(request.get("windows"), request.get("hop"))
-        with self._beating(claim) as lost:
+        with self._beating(claim, [clip.n for clip in left]) as (lost, waiting):
             scored = self._model.score(todo, windows=spans, why=bool(request.get("why")))
             for clip, made in zip(left, scored, strict=True):
                 own = self._as_sent(made, names[clip.n], clip.name, media[clip.n])
                 note = self._model.document([own]).clips[0]
                 self._retried(partial(self._disk.write_clip, claim.job, clip.n, note.model_dump(mode="json")), lost)
                 done = ClipDone(clip.n, own.error)
+                waiting.pop(0)
                 if lost.is_set() or not self._retried(partial(self._queue.beat, claim, done), lost):
                     return
                 if self._stop.is_set() and clip is not left[-1]:
@@ -163,24 +167,38 @@ class Worker:
         )
 
     @contextmanager
-    def _beating(self, claim: Claim) -> Iterator[threading.Event]:
-        """Prolong the lease in the background; the event is set when the job is lost."""
-        over, lost = threading.Event(), threading.Event()
+    def _beating(self, claim: Claim, left: Sequence[int]) -> Iterator[tuple[threading.Event, list[int]]]:
+        """Prolong the lease in the background, and say there what is being done.
+
+        Yields:
+            An event that is set when the job is lost, and the clips that are left, the one at hand first; the caller
+            takes out those that are finished.
+        """
+        over, lost, waiting = threading.Event(), threading.Event(), list(left)
 
         def beat() -> None:
-            while not over.wait(self._limits.beat_seconds):
+            due, before = monotonic() + self._limits.beat_seconds, None
+            while not over.wait(STAGE_SECONDS):
+                doing = self._doing(waiting)
+                if doing == before and monotonic() < due:
+                    continue
+                due, before = monotonic() + self._limits.beat_seconds, doing
                 with suppress(DBAPIError):  # the next beat may succeed, and else the lease ends
-                    if not self._queue.beat(claim):
+                    if not self._queue.beat(claim, doing=doing):
                         lost.set()
                         return
 
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()
         try:
-            yield lost
+            yield lost, waiting
         finally:
             over.set()
             thread.join()
+
+    def _doing(self, waiting: Sequence[int]) -> ClipStage | None:
+        stage, at_hand = self._model.stage, waiting[:1]
+        return ClipStage(at_hand[0], stage) if stage and at_hand else None
 
     def _show_life(self) -> None:
         while not self._stop.wait(self._limits.beat_seconds):

@@ -17,18 +17,25 @@ class File(BaseModel):
 
 
 class JobFile(File):
-    """A file of a job; ``state`` is ``queued``, ``completed`` or ``failed``, and then ``reason`` says why."""
+    """A file of a job; ``state`` is ``queued``, ``completed`` or ``failed``, and then ``reason`` says why.
+
+    ``stage`` is what is being done with the file at hand: ``decoding``, ``speech``, the name of a modality whose
+    backbone runs, or ``scores``.
+    """
 
     state: str
+    stage: str | None
     reason: str | None
 
 
 class Progress(BaseModel):
-    """Number of clips of a job: finished, of these not scored, and all."""
+    """Number of clips of a job: finished, of these not scored, and all; id and stage of the file at hand."""
 
     done: int
     failed: int
     total: int
+    file: str | None
+    stage: str | None
 
 
 class Job(BaseModel):

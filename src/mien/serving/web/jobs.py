@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Annotated, Any, Literal
@@ -104,7 +104,8 @@ def list_jobs(
         files = db.execute(
             sa.select(clips).where(clips.c.job.in_([row.id for row in rows])).order_by(clips.c.job, clips.c.n)
         ).all()
-    return {"jobs": [_shown(row, [file for file in files if file.job == row.id]) for row in rows]}
+        doing = _stages(db, rows)
+    return {"jobs": [_shown(row, [file for file in files if file.job == row.id], doing.get(row.id)) for row in rows]}
 
 
 @router.get("/{job}", response_model=Job)
@@ -124,7 +125,7 @@ async def show(
 async def watch(
     job: str, server: Shared, who: Scorer, last_event_id: Annotated[str | None, Header()] = None
 ) -> StreamingResponse:
-    """Events of a job as server-sent events: ``state`` and ``clip``; ``Last-Event-ID`` resumes."""
+    """Events of a job as server-sent events: ``state``, ``progress`` and ``clip``; ``Last-Event-ID`` resumes."""
     await run_in_threadpool(job_of, server, who, job)
     first = int(last_event_id) if last_event_id and last_event_id.isdecimal() and len(last_event_id) < 10 else 0
     head = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -204,7 +205,8 @@ def job_of(server: Server, who: Principal, job: str) -> dict[str, Any]:
         if row is None or not may_see(who, row.owner):
             raise Problem(404, "no such job")
         files = db.execute(sa.select(clips).where(clips.c.job == job).order_by(clips.c.n)).all()
-    return _shown(row, files)
+        doing = _stages(db, [row])
+    return _shown(row, files, doing.get(job))
 
 
 def new_job(asked: JobRequest, who: Principal, key: str | None) -> NewJob:
@@ -245,7 +247,19 @@ def _check_file(server: Server, new: NewJob, file: str) -> None:
         raise Refused("too_large", f"files: more than {in_bytes(server.limits.job_bytes)} in all")
 
 
-def _shown(row: Any, files: Any) -> dict[str, Any]:
+def _stages(db: sa.Connection, rows: Sequence[Any]) -> dict[str, Mapping[str, Any]]:
+    """Number and stage of the clip at hand, by running job: its last event, unless that is of something else."""
+    running = [row.id for row in rows if row.state == "running"]
+    last = sa.select(events.c.job, sa.func.max(events.c.id).label("id")).where(events.c.job.in_(running))
+    newest = last.group_by(events.c.job).subquery()
+    joined = (events.c.job == newest.c.job) & (events.c.id == newest.c.id)
+    found = db.execute(sa.select(events).join(newest, joined).where(events.c.kind == "progress")) if running else ()
+    return {event.job: event.data for event in found}
+
+
+def _shown(row: Any, files: Any, doing: Mapping[str, Any] | None) -> dict[str, Any]:
+    stages = {} if doing is None else {doing["n"]: doing["stage"]}
+    at_hand = next((file.id for file in files if file.n in stages), None)
     done = sum(file.state != "queued" for file in files)
     base = f"/v1/jobs/{row.id}"
     links = {"self": base, "events": f"{base}/events"}
@@ -260,8 +274,9 @@ def _shown(row: Any, files: Any) -> dict[str, Any]:
         "ended": _time(row.ended),
         "request": row.request,
         "files": [{"id": f.id, "name": f.name, "bytes": f.bytes, "sha256": f.sha256, "state": f.state,
-                   "reason": f.reason} for f in files],
-        "progress": {"done": done, "failed": sum(file.state == "failed" for file in files), "total": len(files)},
+                   "stage": stages.get(f.n), "reason": f.reason} for f in files],
+        "progress": {"done": done, "failed": sum(file.state == "failed" for file in files), "total": len(files),
+                     "file": at_hand, "stage": None if doing is None else doing["stage"]},
         "links": links,
     }  # fmt: skip
 

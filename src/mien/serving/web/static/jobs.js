@@ -7,6 +7,7 @@ import { ago, say, t } from "./texts.js";
 import { isOpen, watch } from "./watch.js";
 
 const PAGE = 20;
+const STAGES = ["decoding", "speech", "text", "audio", "vision", "motion", "scores"];
 const jobs = new Map(); // by id: what the server said last, and the row
 let round = () => {};
 
@@ -94,7 +95,7 @@ function body(job) {
   if (isOpen(job)) {
     made.push(make("p", { class: "progress" },
       make("progress", { max: total, value: job.state === "queued" && !done ? 0 : done, "aria-label": t("progress") }),
-      make("span", { class: "soft" }, t("progress_of", { done, n: total }))));
+      make("span", { class: "soft" }, t("progress_of", { done, n: total }) + doing(job))));
   }
   if (job.reason) made.push(make("p", { class: "problem" }, job.reason));
   else if (failed) {
@@ -102,6 +103,11 @@ function body(job) {
     made.push(make("p", { class: "problem" }, `${t("failed_n", { n: failed })}: ${first?.reason ?? ""}`));
   }
   return made;
+}
+
+// What is being done with the clip at hand; a stage that no text knows is not shown.
+function doing({ progress }) {
+  return STAGES.includes(progress.stage) ? `: ${t(`stage_${progress.stage}`)}` : "";
 }
 
 async function fill(row, job) {
