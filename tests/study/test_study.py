@@ -22,6 +22,7 @@ from mien.study.cells import CellBatch, StudyContext, plan_work
 from mien.study.plan import Cell, Plan, read_study
 from mien.study.results import Difference, compare_cells
 from mien.study.study import estimate
+from mien.study.worker import Worker
 from tests.training.planted import planted
 
 STUDIES = Path(__file__).resolve().parents[2] / "studies"
@@ -128,9 +129,9 @@ def test_a_cell_has_the_same_scores_alone_and_in_a_batch(data: tuple[Manifest, P
     plan = study(tmp_path / "file", "axes: {stage2.modality_dropout: [0.3, 0.0]}")
     together, apart = (StudyContext(manifest, store, tmp_path / name) for name in ("together", "apart"))
     (batch,) = plan_work(together, plan.cells)[1]
-    together()(batch)
+    Worker(together).do(batch)
     for cell in plan.cells:
-        apart()(CellBatch((cell,)))
+        Worker(apart).do(CellBatch((cell,)))
         np.testing.assert_allclose(together.scores(cell), apart.scores(cell), atol=1e-5)
     assert not np.allclose(together.scores(plan.cells[0]), together.scores(plan.cells[1]), atol=1e-3)
 
@@ -299,7 +300,7 @@ def test_cells_on_different_splits_are_not_paired_over_clips(data: tuple[Manifes
     plan = study(tmp_path / "file", "axes: {split: {official: {}, redrawn: {split.kind: ratio}}}", "\n")
     context = StudyContext(manifest, store, tmp_path)
     for batch in plan_work(context, plan.cells)[1]:
-        context()(batch)
+        Worker(context).do(batch)
     (difference,) = compare_cells(plan, context, 200).against_reference
     assert np.isnan(difference.p_clips)
     assert difference.verdict == "open"

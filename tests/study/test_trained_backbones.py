@@ -7,8 +7,9 @@ import numpy as np
 from mien.config import read_settings
 from mien.data.manifest import read_manifest
 from mien.features.extract import extract
-from mien.study.cells import StudyContext, Worker, plan_work
+from mien.study.cells import StudyContext, plan_work
 from mien.study.plan import read_study
+from mien.study.worker import Worker
 
 STUDY = """
 settings: {weights: tiny, modalities: [text], compute.engine: torch, compute.precision: float32, stage1.epochs: 3,

@@ -21,6 +21,7 @@ from mien.study.report import write_report
 from mien.study.results import Results, compare_cells
 from mien.study.reviewer_questions import review_questions
 from mien.study.tune import how_chosen
+from mien.study.worker import Workers
 from mien.training.adapt import adapted_modalities
 from mien.training.run_folder import write_split
 
@@ -111,10 +112,12 @@ def _run_study(
 ) -> tuple[Results, tuple[str, ...], Path]:
     compute = plan.reference.settings.compute
     threads = choose_threads(compute, workers) if workers or compute.threads else 0
-    context = StudyContext(manifest, features, out, threads)
+    context = StudyContext(manifest, features, out)
     encoders, batches = plan_work(context, plan.cells)
     reasons: list[str] = []
-    for work, failed in progress(_all(context, encoders, batches, workers), len(encoders) + len(batches)):
+    for work, failed in progress(
+        _all(Workers(context, threads), encoders, batches, workers), len(encoders) + len(batches)
+    ):
         reasons += [f"{_name(work)}: {failed.reason}"] if isinstance(failed, Failed) else failed
     results, split = compare_cells(plan, context), context.split(plan.reference.settings)
     write_split(out, split, Store(features))
@@ -125,22 +128,23 @@ def _run_study(
     )
 
 
-def _all(context: StudyContext, encoders: list[EncoderJob], batches: list[CellBatch], workers: int) -> Iterator[Done]:
+def _all(make_worker: Workers, encoders: list[EncoderJob], batches: list[CellBatch], workers: int) -> Iterator[Done]:
     """Stage 1 first; then the largest batches first, so that the processes finish at about the same time."""
-    yield from _run_twice(context, encoders, workers)
+    yield from _run_twice(make_worker, encoders, workers)
+    context = make_worker.context
     store = Store(context.features)
-    yield from _run_twice(context, sorted(batches, key=lambda b: -_operations(context, store, b)), workers)
+    yield from _run_twice(make_worker, sorted(batches, key=lambda b: -_operations(context, store, b)), workers)
 
 
-def _run_twice(context: StudyContext, works: Sequence[Work], workers: int) -> Iterator[Done]:
+def _run_twice(make_worker: Workers, works: Sequence[Work], workers: int) -> Iterator[Done]:
     """Work that killed its process (perhaps out of memory) is retried once, cell by cell in a single process."""
     died: list[Work] = []
-    for work, outcome in run(context, works, workers=workers):
+    for work, outcome in run(make_worker, works, workers=workers):
         if isinstance(outcome, Failed):
             died.append(work)
         else:
             yield work, outcome
-    yield from run(context, [part for work in died for part in parts(work)], workers=1)
+    yield from run(make_worker, [part for work in died for part in parts(work)], workers=1)
 
 
 def _models(work: Work) -> int:

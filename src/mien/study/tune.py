@@ -29,6 +29,7 @@ from mien.storage.exclusive import exclusive_writer
 from mien.storage.files import MALFORMED, as_written, atomic_file, key_of, open_regular, read_json, write_json
 from mien.study.cells import CellBatch, StudyContext, check_out
 from mien.study.plan import Cell
+from mien.study.worker import Worker
 from mien.wording import plural
 
 _LOG = "trials.log"
@@ -126,7 +127,7 @@ class Search:
         self.done = [_as_trial(trial) for trial in study.trials if trial.state.is_finished()]
         yield from self.done
         context = StudyContext(_inner(self.manifest), self.features, self.out)
-        work = context()
+        work = Worker(context).do
         while len(self.done) < self.space.file.trials:
             proposed = study.ask()
             chosen = {name: _suggest(proposed, name, values) for name, values in self.space.file.space.items()}
