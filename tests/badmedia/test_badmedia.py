@@ -70,18 +70,16 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     server.server_close()
 
 
-@pytest.fixture(scope="module")
-def settings(small_weights: dict[str, Weights]) -> Settings:
+def small_settings() -> Settings:
     """All that can be looked at is; text is left out, as tiny has no recogniser."""
     limits = [f"compute.clip_seconds={CLIP_SECONDS}", f"compute.decoder_gigabytes={DECODER_GIGABYTES}"]
     small = ["modalities=[audio, vision, motion]", "seeds=[0]", "stage1.epochs=1", "stage2.epochs=1"]
     return read_settings(overrides=["weights=tiny", "compute.precision=float32", *small, *limits])
 
 
-@pytest.fixture(scope="module")
-def model(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> mien.Model:
-    """A model of noise, wide as the random backbones are."""
-    home, noise = tmp_path_factory.mktemp("model"), np.random.default_rng(0)
+def model_of_noise(home: Path, settings: Settings) -> Path:
+    """The run folder of a model of noise, wide as the random backbones are."""
+    noise = np.random.default_rng(0)
     ids = [f"{number:02d}" for number in range(12)]
     with StoreWriter(home / "features", ids) as writer:
         for clip in ids:
@@ -97,7 +95,17 @@ def model(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> mien.
         for number, clip in enumerate(ids)
     ]
     mien.train(Manifest(home, ("Joy",), tuple(clips)), home / "features", home / "run", settings, progress=False)
-    return mien.load(home / "run")
+    return home / "run"
+
+
+@pytest.fixture(scope="module")
+def settings(small_weights: dict[str, Weights]) -> Settings:
+    return small_settings()
+
+
+@pytest.fixture(scope="module")
+def model(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> mien.Model:
+    return mien.load(model_of_noise(tmp_path_factory.mktemp("model"), settings))
 
 
 @dataclass(frozen=True)

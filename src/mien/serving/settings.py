@@ -1,15 +1,21 @@
-"""Limits of a server; each can be set with ``mien serve --set NAME=VALUE``."""
+"""Limits of a server; each can be set with ``mien serve --limit NAME=VALUE``."""
 
 from collections.abc import Iterable
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from mien.config import parse_override
 from mien.config.section import Section
 from mien.errors import SettingsError
 
-Number = Annotated[int, Field(ge=0)]
+
+def _whole(value: object) -> object:
+    """``5e8`` as it is read from a command line is a number of bytes, too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Number = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -80,10 +86,10 @@ def read_serve_settings(overrides: Iterable[str] = ()) -> ServeSettings:
     Raises:
         SettingsError: a setting does not exist, or a value is not allowed.
 
-    >>> read_serve_settings(["job_files=3"]).job_files
-    3
+    >>> read_serve_settings(["job_files=3", "file_bytes=5e8"]).file_bytes
+    500000000
     """
-    given = [parse_override(text, f"--set {text.partition('=')[0].strip()}") for text in overrides]
+    given = [parse_override(text, f"--limit {text.partition('=')[0].strip()}") for text in overrides]
     values = {one.name: tuple(one.value) if isinstance(one.value, list) else one.value for one in given}
     try:
         return ServeSettings.model_validate(values)
@@ -92,6 +98,6 @@ def read_serve_settings(overrides: Iterable[str] = ()) -> ServeSettings:
         name = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
             raise SettingsError(
-                f"--set {name}: no such limit; known are {', '.join(ServeSettings.model_fields)}"
+                f"--limit {name}: no such limit; known are {', '.join(ServeSettings.model_fields)}"
             ) from None
-        raise SettingsError(f"--set {name}: {first['msg']}, found {first['input']!r}") from None
+        raise SettingsError(f"--limit {name}: {first['msg']}, found {first['input']!r}") from None

@@ -10,6 +10,7 @@ sendFiles(add);
 useCamera((file) => take([file]));
 showJobs();
 model();
+document.body.dataset.ready = "";
 
 async function model() {
   const missing = await call("GET", "/v1/model").then(() => false, (error) => error.status === 503);
