@@ -113,6 +113,7 @@ def main() -> None:
     given.add_argument("--any-bytes", action="store_true", help="also train on other files than the shipped model")
     given.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     options = given.parse_args()
+    torch.set_num_threads(1)  # sums in another order would grow into other weights
     settings = read_settings(overrides=[*SETTINGS, f"seeds=[{options.seed}]", *options.overrides])
     make(read_texts(options.data, check=not options.any_bytes), settings, options.out)
 

@@ -56,13 +56,18 @@ def corpora(folder: Path) -> Path:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output folder of the recipe, run as its README says."""
     folder = tmp_path_factory.mktemp("words")
+    corpora(folder / "data")
+    run(folder, "out")
+    return folder
+
+
+def run(folder: Path, out: str) -> None:
     command = [
-        sys.executable, RECIPE / "train.py", corpora(folder / "data"), "--out", folder / "out", "--any-bytes",
+        sys.executable, RECIPE / "train.py", folder / "data", "--out", folder / out, "--any-bytes",
         *("--set", "weights=tiny", "--set", "adapt.epochs=6"),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return folder
 
 
 def test_the_recipe_makes_a_model_that_scores_texts_and_says_what_it_is(made: Path) -> None:
@@ -76,6 +81,13 @@ def test_the_recipe_makes_a_model_that_scores_texts_and_says_what_it_is(made: Pa
     assert by["joyful"]["Joy"] > by["plain"]["Joy"] + 0.2
     assert by["silent"]["Joy"] is None or np.isnan(by["silent"]["Joy"])
     assert "words alone" in (made / "out" / "words-en" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.soak
+def test_another_run_gives_the_same_model(made: Path) -> None:
+    run(made, "again")
+    for name in ("text.adapted.safetensors", "words-en/model.safetensors"):
+        assert (made / "again" / name).read_bytes() == (made / "out" / name).read_bytes()
 
 
 def test_the_report_is_of_texts_that_trained_nothing(made: Path) -> None:
