@@ -59,7 +59,7 @@ SETTINGS = (
     "adapt.layer_decay=1.0",
     "adapt.batch_size=64",
     "adapt.dropout=0.1",
-    "adapt.epochs=3",
+    "adapt.epochs=2",
 )
 BANNER = (
     "trained on words alone: written comments and essays, rated by readers or their writers; it has seen no speech and "

@@ -91,15 +91,17 @@ def loss(
 
 
 def cross_entropy(log_odds: Float[Tensor, "K B E"], labels: Float[Tensor, "B E"]) -> Float[Tensor, " K"]:
-    """The cross-entropy of ratings from 0 to 1, over the rated clips of each emotion, averaged over emotions: ``(K,)``.
+    """The cross-entropy of the ratings of a clip, from 0 to 1, averaged over the clips that have any: ``(K,)``.
 
-    >>> cross_entropy(torch.zeros(1, 2, 2), torch.tensor([[1.0, float("nan")], [0.5, float("nan")]])).tolist()
-    [0.6931471824645996]
+    It is the negative log-likelihood of a clip's votes, so a rating weighs the same in whichever emotion it is.
+
+    >>> cross_entropy(torch.zeros(1, 2, 2), torch.tensor([[1.0, float("nan")], [0.5, 0.0]])).tolist()  # 3/2 ln 2
+    [1.0397207736968994]
     """
     known = ~torch.isnan(labels)
     y = torch.where(known, labels, 0.0).expand_as(log_odds)
     each = nn.functional.binary_cross_entropy_with_logits(log_odds, y, reduction="none") * known
-    return (each.sum(1) / known.sum(0).clamp(min=1)).sum(-1) / known.any(0).sum().clamp(min=1)
+    return each.sum((1, 2)) / known.any(1).sum().clamp(min=1)
 
 
 def branch_loss(
