@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from mien.cli import app
 from mien.errors import DataError
 from mien.inference.provenance import describe_model
-from mien.model.bundle import load_bundle
+from mien.model.bundle import load_bundle, resolve_model_dir
 from mien.schema import EMOTIONS
 from mien.scores.provenance import training_data
 from tests.training.planted import planted
@@ -113,6 +113,16 @@ def test_licences_are_listed_from_the_run_and_as_json(folder: Path) -> None:
     assert record == json.loads((folder / "run" / "model" / "licences.json").read_text())
     assert record["non_commercial"] is False
     assert "your own responsibility" in record["data"]
+
+
+def test_licences_of_an_adapted_backbone_name_the_hash_of_its_file() -> None:
+    """It is in the model's folder; its fingerprint, of the base and of the file, is in no list of hashes."""
+    sums = (resolve_model_dir("words-en") / "SHA256SUMS").read_text()
+    sha256 = next(line.split()[0] for line in sums.splitlines() if line.endswith("text.adapted.safetensors"))
+    said = mien("licences", "words-en")
+    assert sha256 in said and "hash unknown" not in said
+    (text,) = [one for one in json.loads(mien("licences", "words-en", "--json"))["weights"] if one["role"] == "text"]
+    assert text["name"].endswith(text["fingerprint"][:12])
 
 
 def test_groups_are_judged_where_the_table_has_them(folder: Path, tmp_path: Path) -> None:

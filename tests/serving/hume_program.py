@@ -14,6 +14,7 @@ from pathlib import Path
 def main() -> None:
     from hume import HumeClient
     from hume.core.api_error import ApiError
+    from hume.empathic_voice.types import EmotionScores
     from hume.expression_measurement.batch.types import InferenceBaseRequest, Models, Prosody, Window
 
     base_url, key, folder, *names = sys.argv[1:]
@@ -57,6 +58,11 @@ def main() -> None:
          for window in one.results.predictions[0].models.prosody.grouped_predictions[0].predictions]
         for one in predictions if one.results.predictions
     ]  # fmt: skip
+
+    found["emotions"] = [
+        next((one.alias for one in (*field.metadata, field) if getattr(one, "alias", None)), name.capitalize())
+        for name, field in EmotionScores.model_fields.items()
+    ]
 
     archive = Path(folder) / "artifacts.zip"
     batch.get_and_write_job_artifacts(id=job, file_name=str(archive))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import socket
 import subprocess
 import threading
@@ -18,6 +19,7 @@ from tests.serving.hume_sdk import VERSIONS, python_with
 from tests.serving.live import Answer, Served, served
 
 PROGRAM = Path(__file__).with_name("hume_program.py")
+HOW_TO = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "hume.md"
 JOBS = "/v0/batch/jobs"
 PROSODY = b'{"models": {"prosody": {}}}'
 
@@ -44,6 +46,11 @@ def test_a_program_for_the_service_runs_with_its_own_client(
     assert found["failed"] == []
     assert found["urls"][0] == 400 and found["urls"][1].startswith("urls: this server opens no address")
     assert found["unknown"] == [404, "no such job"]
+    table = re.search(r"\| Hume's name \| here \|\n(?:\|.*\n)+", HOW_TO.read_text(encoding="utf-8"))
+    assert table is not None
+    listed = [name for line in table[0].splitlines()[2:] for name in line.split("|")[1].strip().split(", ")]
+    assert sorted(listed) == sorted(found["emotions"])
+    assert len(listed) == 48
 
     good, bad = found["predictions"]
     md5 = hashlib.md5(names[0].read_bytes()).hexdigest()

@@ -31,10 +31,21 @@ def licences(
     table = Table("for", "weights", "licence", "packaging", "commercial use", "source and SHA-256", box=None)
     for one in found.weights:
         table.add_row(one.role, one.name, one.licence, one.packaging or "–", _commercial_use(one), one.source)
-        table.add_row("", "", "", "", "", f"{one.sha256} {one.file}" if one.sha256 else "hash unknown")
+        table.add_row("", "", "", "", "", _hash(one, folder))
     console.print(table)
     for line in (*found.follows, found.data):
         console.print(line)
+
+
+def _hash(one: "WeightLicence", folder: Path) -> str:
+    """The hash of the weights: of their file in the table or in the model's folder, else their fingerprint."""
+    from mien.storage.files import sha256_of
+
+    if one.sha256:
+        return f"{one.sha256} {one.file}"
+    if one.fingerprint and Path(one.source).name == one.source and (folder / one.source).is_file():
+        return f"{sha256_of(folder / one.source)} {one.source}"
+    return f"fingerprint {one.fingerprint}" if one.fingerprint else "hash unknown"
 
 
 def _commercial_use(one: "WeightLicence") -> str:

@@ -82,7 +82,8 @@ def _in_use(config: Mapping[str, Any]) -> Iterator[WeightLicence]:
         for way in made.split(" + "):
             name, first = _table_name(way), way.partition(" ")[0]
             if first in own:
-                yield licence_of_own(role, first, own[first]["reference"], own[first]["licence"])
+                one = own[first]
+                yield licence_of_own(role, first, one["reference"], one["licence"], one.get("sha256", ""))
             else:
                 yield licence_of(role, name) if name else elsewhere(role, way or "unknown")
         fronts = known.front_roles if known and is_known else ()

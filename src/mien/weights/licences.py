@@ -26,6 +26,7 @@ class WeightLicence:
         licence: of the weights; ``unknown`` for external features.
         non_commercial: whether the licence forbids commercial use; ``None`` when it is unknown.
         file, sha256: its largest file and that file's hash; empty when it is made locally or unknown.
+        fingerprint: of a backbone of one's own, by which a model recognises it (``mien.weights.own``).
     """
 
     role: str
@@ -37,6 +38,7 @@ class WeightLicence:
     non_commercial: bool | None
     file: str = ""
     sha256: str = ""
+    fingerprint: str = ""
 
 
 def licence_of(role: str, name: str) -> WeightLicence:
@@ -54,7 +56,7 @@ def licence_of(role: str, name: str) -> WeightLicence:
     return WeightLicence(role, name, entry.what, entry.source, packaging, licence, forbids, file, sha256)
 
 
-def licence_of_own(role: str, name: str, reference: str, licence: str) -> WeightLicence:
+def licence_of_own(role: str, name: str, reference: str, licence: str, fingerprint: str = "") -> WeightLicence:
     """The terms of a backbone of one's own, as its ``README.md`` names them.
 
     >>> licence_of_own("text", "bert@12", "folder", "cc-by-nc-4.0").non_commercial
@@ -62,7 +64,8 @@ def licence_of_own(role: str, name: str, reference: str, licence: str) -> Weight
     """
     known = licence != UNKNOWN_LICENCE
     forbids = "nc" in licence.lower().replace("_", "-").split("-") if known else None
-    return WeightLicence(role, name, "backbone of one's own", reference, "", licence if known else UNKNOWN, forbids)
+    terms = licence if known else UNKNOWN
+    return WeightLicence(role, name, "backbone of one's own", reference, "", terms, forbids, fingerprint=fingerprint)
 
 
 def elsewhere(role: str, made: str) -> WeightLicence:
