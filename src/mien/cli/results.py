@@ -85,6 +85,8 @@ def print_estimate(estimate: "Estimate", plan: "Plan") -> None:
         f"{plan.title}: {plural(estimate.cells, 'cell')} along {', '.join(plan.axes)}; {estimate.done} done, "
         f"{plural(estimate.trainings, 'training')} to do"
     )  # fmt: skip
+    if estimate.trials:
+        console.print(f"before that, {plural(estimate.trials, 'trial')} on an inner split, the same for every cell")
     if estimate.damaged:
         console.print(f"{estimate.damaged} cells are damaged on disk and are computed again")
     if estimate.trainings:

@@ -12,7 +12,7 @@ Shapes: ``K`` models (seeds) per cell, ``N`` validation clips, ``E`` emotions.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.config import EncoderSource, Settings, SplitSettings
-from mien.data.splits import Split, split_clips
+from mien.data.splits import Split, clips_of, split_clips
 from mien.errors import Damaged, OutputError
 from mien.features.store import Store
 from mien.model.heads import HEADS
@@ -140,6 +140,11 @@ class StudyContext:
     def damaged(self, cells: Iterable[Cell]) -> int:
         """Number of results that are damaged."""
         return sum(folder.exists() and not is_complete(folder) for folder in map(self.folder, cells))
+
+
+def training_clips(manifest: Manifest) -> Manifest:
+    """The training clips only, so that a search or trials cannot use the others."""
+    return replace(manifest, clips=clips_of(manifest, "train"))
 
 
 def check_out(out: Path) -> None:

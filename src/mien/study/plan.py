@@ -15,6 +15,7 @@ grid: full                               # every combination; star: one axis at 
 rays:                                    # more axes, varied one at a time around the reference only
   modality dropout: {with: {}, without: {stage2.modality_dropout: 0.0}}
 reference: {regime: adapted}             # by default the first label of each axis
+tune: {trials: 4, space: {stage2.lr: [3.0e-4, 1.0e-3]}}      # as many trials for every cell (study/trials.py)
 """
 
 import itertools
@@ -27,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mien.config import Settings, read_settings, read_yaml, with_changes
 from mien.errors import SettingsError
+from mien.study.space import Tuning, ends
 from mien.subsets import all_subsets, subset_name
 
 Method = Literal["train", "ridge", "unimodal_mean"]
@@ -55,6 +57,8 @@ class StudyFile(BaseModel):
     """Axes that are varied one at a time around the reference, whatever the grid."""
     reference: dict[str, str] = Field(default_factory=dict)
     """The label of each axis with which everything is compared."""
+    tune: Tuning | None = None
+    """Trials of every cell before it is trained; none by default."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ class Plan:
         reference: the cell that the others are compared with.
         recipe: the file of the base settings; ``None`` for the defaults.
         changes: of the recipe, for all cells.
+        tuning: the trials of each cell, if there are any.
     """
 
     title: str
@@ -99,6 +104,7 @@ class Plan:
     reference: Cell
     recipe: Path | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
+    tuning: Tuning | None = None
 
 
 def read_study(file: Path) -> Plan:
@@ -123,7 +129,21 @@ def read_study(file: Path) -> Plan:
     cells = tuple(_cell(base, labels, axes, frozenset(r for r in rays if labels[r] == reference[r]), file)
                   for labels in chosen)  # fmt: skip
     center = next(cell for cell in cells if cell.labels == tuple(reference.items()))
-    return Plan(file.stem, study.question, tuple(axes), cells, center, recipe, study.settings)
+    _check_tuning(study, axes, base, file)
+    return Plan(file.stem, study.question, tuple(axes), cells, center, recipe, study.settings, study.tune)
+
+
+def _check_tuning(
+    study: StudyFile, axes: Mapping[str, Mapping[str, Mapping[str, Any]]], base: Settings, file: Path
+) -> None:
+    """Trials must not undo what an axis is about, and both ends of every range must be allowed."""
+    if study.tune is None:
+        return
+    varied = {name for labels in axes.values() for change in labels.values() for name in change}
+    if both := sorted(varied & set(study.tune.space)):
+        raise SettingsError(f"{file}: tune.space.{both[0]}: is what an axis varies")
+    for end in (0, -1):
+        with_changes(base, {name: ends(values)[end] for name, values in study.tune.space.items()}, str(file))
 
 
 def _chosen(

@@ -16,10 +16,11 @@ from mien.scale import Failed, run
 from mien.schema import Manifest
 from mien.storage.exclusive import exclusive_writer
 from mien.study.cells import CellBatch, EncoderJob, StudyContext, Work, check_out, parts, plan_work
-from mien.study.plan import Plan
+from mien.study.plan import Cell, Plan
 from mien.study.report import write_report
 from mien.study.results import Results, compare_cells
 from mien.study.reviewer_questions import review_questions
+from mien.study.trials import how_tuned, inner_context, trials_of, with_best_trials, write_trials
 from mien.study.tune import how_chosen
 from mien.study.worker import Workers
 from mien.training.adapt import adapted_modalities
@@ -48,6 +49,7 @@ class Estimate:
         seconds: rough estimate for this machine, from the operations of the trainings and its speed.
         damaged: cells whose stored results are damaged, so that they are computed again.
         backbones: trainings with backbones, one for each seed; their time is not in ``seconds``.
+        trials: of all cells, on an inner split; what is still to be trained of them is in the other numbers.
     """
 
     cells: int
@@ -57,21 +59,28 @@ class Estimate:
     seconds: float
     damaged: int = 0
     backbones: int = 0
+    trials: int = 0
 
 
 def estimate(plan: Plan, manifest: Manifest, features: Path, out: Path) -> Estimate:
     """Estimate the cost of a study without training anything."""
     context = StudyContext(manifest, features, out)
+    inner, trials = inner_context(context), trials_of(plan)
+    tried_encoders, tried = plan_work(inner, [trial.cell for trial in trials]) if trials else ([], [])
+    if not tried:
+        plan = with_best_trials(plan, trials, inner)
     encoders, batches = plan_work(context, plan.cells)
-    store = Store(features)
-    costs = [_operations(context, store, work) for work in (*encoders, *batches)]
     pending = sum(len(batch.cells) for batch in batches)
-    models = tuple(_models(work) for work in (*encoders, *batches))
-    cells = [cell for batch in batches for cell in batch.cells]
+    works = [(context, work) for work in (*encoders, *batches)]
+    works += [(inner, work) for work in (*tried_encoders, *tried)]
+    store = Store(features)
+    costs = [_operations(where, store, work) for where, work in works]
+    models = tuple(_models(work) for _, work in works)
+    cells = [cell for batch in (*batches, *tried) for cell in batch.cells]
     backbones = sum(len(cell.settings.seeds) for cell in cells if adapted_modalities(cell.settings))
     return Estimate(
         len(plan.cells), len(plan.cells) - pending, len(models), models, sum(costs) / _speed() if costs else 0.0,
-        context.damaged(plan.cells), backbones,
+        context.damaged(plan.cells), backbones, len(trials),
     )  # fmt: skip
 
 
@@ -113,19 +122,30 @@ def _run_study(
     compute = plan.reference.settings.compute
     threads = choose_threads(compute, workers) if workers or compute.threads else 0
     context = StudyContext(manifest, features, out)
-    encoders, batches = plan_work(context, plan.cells)
     reasons: list[str] = []
-    for work, failed in progress(
-        _all(Workers(context, threads), encoders, batches, workers), len(encoders) + len(batches)
-    ):
-        reasons += [f"{_name(work)}: {failed.reason}"] if isinstance(failed, Failed) else failed
+    if trials := trials_of(plan):
+        inner = inner_context(context)
+        reasons += _compute(Workers(inner, threads), [trial.cell for trial in trials], workers, progress)
+        write_trials(out / "trials.csv", trials, inner)
+        plan = with_best_trials(plan, trials, inner)
+    reasons += _compute(Workers(context, threads), plan.cells, workers, progress)
     results, split = compare_cells(plan, context), context.split(plan.reference.settings)
     write_split(out, split, Store(features))
     return (
         results,
         tuple(reasons),
-        write_report(results, review_questions(results, split, how_chosen(plan.recipe)), out),
+        write_report(results, review_questions(results, split, how_chosen(plan.recipe) + how_tuned(plan)), out),
     )
+
+
+def _compute(make_worker: Workers, cells: Sequence[Cell], workers: int, progress: Progress) -> list[str]:
+    """Compute the cells that are missing; returns why cells failed."""
+    encoders, batches = plan_work(make_worker.context, cells)
+    reasons: list[str] = []
+    done = _all(make_worker, encoders, batches, workers)
+    for work, failed in progress(done, len(encoders) + len(batches)):
+        reasons += [f"{_name(work)}: {failed.reason}"] if isinstance(failed, Failed) else failed
+    return reasons
 
 
 def _all(make_worker: Workers, encoders: list[EncoderJob], batches: list[CellBatch], workers: int) -> Iterator[Done]:

@@ -10,16 +10,15 @@ once.
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mien.config import Settings, SplitSettings, read_settings, read_yaml, with_changes
-from mien.data.splits import clips_of
 from mien.errors import Damaged, DataError, DependencyMissing, SettingsError
 from mien.features.source_files import check_unchanged
 from mien.features.store import Store
@@ -27,8 +26,9 @@ from mien.schema import Manifest
 from mien.spreadsheet import escaped_row
 from mien.storage.exclusive import exclusive_writer
 from mien.storage.files import MALFORMED, as_written, atomic_file, key_of, open_regular, read_json, write_json
-from mien.study.cells import CellBatch, StudyContext, check_out
+from mien.study.cells import CellBatch, StudyContext, check_out, training_clips
 from mien.study.plan import Cell
+from mien.study.space import Choice, Range, ends
 from mien.study.worker import Worker
 from mien.wording import plural
 
@@ -39,25 +39,6 @@ LARGEST_LOG = 100_000_000
 
 TUNING = "tuning.json"
 """Record of the search, beside the tuned recipe."""
-
-Choice = str | int | float | bool
-
-
-class Range(BaseModel):
-    """Numbers from ``low`` to ``high``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    low: float
-    high: float
-    log: bool = False
-    whole: bool = False
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "Range":
-        if not self.low < self.high or (self.log and self.low <= 0):
-            raise ValueError("a range has low < high, and with log a low above 0")
-        return self
 
 
 class SpaceFile(BaseModel):
@@ -126,7 +107,7 @@ class Search:
         study = _open_study(self.space, self.manifest, self.out)
         self.done = [_as_trial(trial) for trial in study.trials if trial.state.is_finished()]
         yield from self.done
-        context = StudyContext(_inner(self.manifest), self.features, self.out)
+        context = StudyContext(training_clips(self.manifest), self.features, self.out)
         work = Worker(context).do
         while len(self.done) < self.space.file.trials:
             proposed = study.ask()
@@ -201,7 +182,7 @@ def read_space(file: Path) -> Space:
     inner = {"split.kind": "kfold", "split.folds": read.folds, "split.fold": 0, "seeds": list(range(read.seeds))}
     space = Space(read, with_changes(base, inner, str(file)), file, base.split)
     for end in (0, -1):  # both ends of every range must be valid
-        space.settings({name: _ends(values)[end] for name, values in read.space.items()})
+        space.settings({name: ends(values)[end] for name, values in read.space.items()})
     return space
 
 
@@ -219,11 +200,6 @@ def how_chosen(recipe: Path | None) -> str:
             f"{made['seeds']} seeds each) over {', '.join(made['space'])}, by r on one of {made['folds']} "
             "folds of the training clips; the validation clips were not used."
         )
-
-
-def _inner(manifest: Manifest) -> Manifest:
-    """The training clips only, so that a search cannot use the others."""
-    return replace(manifest, clips=clips_of(manifest, "train"))
 
 
 def _open_study(space: Space, manifest: Manifest, out: Path) -> Any:
@@ -278,12 +254,6 @@ def _suggest(trial: Any, name: str, values: Range | list[Choice]) -> Choice:
     if values.whole:
         return trial.suggest_int(name, int(values.low), int(values.high), log=values.log)
     return trial.suggest_float(name, values.low, values.high, log=values.log)
-
-
-def _ends(values: Range | list[Choice]) -> tuple[Choice, Choice]:
-    if isinstance(values, list):
-        return values[0], values[-1]
-    return (int(values.low), int(values.high)) if values.whole else (values.low, values.high)
 
 
 def _failed() -> Any:
