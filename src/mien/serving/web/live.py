@@ -41,7 +41,7 @@ ENDINGS = {
 }  # fmt: skip
 """Kinds of streams that can be decoded while they come, and the endings of their files."""
 MOST_MARKS = 1000
-FINISH_SECONDS = 120.0
+FINISH_SECONDS = 60.0
 """Time for what has come to be scored, once the client has stopped."""
 
 

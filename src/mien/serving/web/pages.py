@@ -29,7 +29,7 @@ from mien.reporting import scores as reports
 from mien.reporting.player import Player, player_of, scale_of
 from mien.reporting.videos import Video, Videos
 from mien.scores.document import ScoresDocument, read_document
-from mien.serving.web.access import COOKIE, Principal, Server, Shared, holder, principal
+from mien.serving.web.access import COOKIE, SCOPES, Principal, Server, Shared, holder, principal
 from mien.serving.web.forms import Form, discard, receive_form
 from mien.serving.web.jobs import JobRequest, enqueue, job_of, list_jobs, new_job
 from mien.serving.web.problems import Problem
@@ -116,6 +116,8 @@ def home(request: Request, server: Shared, token: str = "") -> Response:
     if token:
         return _signed_in(request, server, token)
     if (who := _visitor(request)) is None:
+        if _visitor(request, "live") is not None:
+            return RedirectResponse("/live", 303, HEAD)
         return _page(request, "signin.html", 401, why="how")
     return _page(request, "home.html", limits=server.limits, jobs=list_jobs(server, who, limit=20)["jobs"])
 
@@ -125,9 +127,20 @@ async def sign_in(request: Request, server: Shared) -> Response:
     """Sign a browser in with a key, which a form sends."""
     given = parse_qs((await request.body()).decode("utf-8", "replace"))
     who = await run_in_threadpool(holder, server, given.get("key", [""])[0].strip())
-    if who is None or not {"score", "admin"} & set(who.scopes):
+    if who is None or not set(SCOPES) & set(who.scopes):
         return _page(request, "signin.html", 401, why="wrong")
     return _welcome(request, server.sign_in(who))
+
+
+@router.get("/live")
+async def live(request: Request, server: Shared) -> Response:
+    """Live scores of the camera; a process that scores is made ready meanwhile."""
+    if await run_in_threadpool(_visitor, request, "live") is None:
+        return _page(request, "signin.html", 401, why="how")
+    server.scorers.prepare()
+    limits = server.limits
+    hours, minutes = round(limits.media_seconds / 3600), f"{limits.live_seconds / 60:g}"
+    return _page(request, "live.html", hours=hours, minutes=minutes)
 
 
 @router.post("/clips")
@@ -240,14 +253,14 @@ def _downloads(made: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, made["links"][name]) for name in DOWNLOADS if name in made["links"] and asked.get(name, True)]
 
 
-def _visitor(request: Request) -> Principal | None:
+def _visitor(request: Request, scope: str = "score") -> Principal | None:
     try:
         who = principal(request)
     except Problem as problem:
         if problem.status != 401:
             raise
         return None
-    return who if {"score", "admin"} & set(who.scopes) else None
+    return who if {scope, "admin"} & set(who.scopes) else None
 
 
 def _scores(server: Server, made: Mapping[str, Any]) -> ScoresDocument | None:

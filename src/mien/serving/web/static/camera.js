@@ -1,22 +1,17 @@
 // Record a clip with the camera, after consent. Nothing leaves the browser before the recording is used.
 
+import { clock, obstacle, openCamera, recorderOf, show as play } from "./capture.js";
 import { one } from "./elements.js";
 import { say, t } from "./texts.js";
 
 const LONGEST = 120; // seconds
-const KINDS = ["video/webm;codecs=vp8,opus", "video/webm", "video/mp4;codecs=avc1.42E01E,mp4a.40.2", "video/mp4"];
-const WISH = {
-  video: { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 }, facingMode: "user" },
-  audio: true,
-};
 const preview = one("preview");
 let stream = null, recorder = null, made = null, url = "", timer = 0;
 
 // `use(file)` is called with a recording that is to be scored.
 export function useCamera(use) {
   one("camera").hidden = false;
-  if (!isSecureContext) return unusable(t("insecure"));
-  if (!navigator.mediaDevices?.getUserMedia || typeof MediaRecorder === "undefined") return unusable(t("no_recorder"));
+  if (obstacle()) return unusable(obstacle());
   one("consent").addEventListener("change", (event) => {
     one("camera-on").disabled = !event.target.checked;
     if (!event.target.checked) off();
@@ -42,10 +37,9 @@ function unusable(text) {
 async function on() {
   complain("");
   try {
-    stream = await navigator.mediaDevices.getUserMedia(WISH);
+    stream = await openCamera(1280, 720);
   } catch (error) {
-    const known = { NotAllowedError: "camera_denied", NotFoundError: "camera_none" }[error.name];
-    return complain(t(known || "camera_busy", { reason: error.message }));
+    return complain(error.message);
   }
   live();
   show("record", "camera-off");
@@ -55,14 +49,12 @@ async function on() {
 
 function live() {
   forget();
-  Object.assign(preview, { srcObject: stream, muted: true, controls: false, hidden: false });
-  preview.classList.add("mirrored");
-  preview.play().catch(() => {}); // it plays as soon as the browser allows
+  play(preview, stream);
 }
 
 function record() {
-  const parts = [], kind = KINDS.find((each) => MediaRecorder.isTypeSupported(each)) || "";
-  recorder = new MediaRecorder(stream, kind ? { mimeType: kind } : {});
+  const parts = [];
+  recorder = recorderOf(stream);
   recorder.addEventListener("dataavailable", (event) => { if (event.data.size) parts.push(event.data); });
   recorder.addEventListener("stop", () => stopped(new Blob(parts, { type: recorder.mimeType })), { once: true });
   recorder.start(1000);
@@ -70,7 +62,7 @@ function record() {
   one("recording").hidden = false;
   const tick = () => {
     const seconds = Math.floor((performance.now() - began) / 1000);
-    one("elapsed").textContent = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")} · ${t("longest", { minutes: LONGEST / 60 })}`;
+    one("elapsed").textContent = `${clock(seconds)} · ${t("longest", { minutes: LONGEST / 60 })}`;
     if (seconds >= LONGEST && recorder.state === "recording") recorder.stop();
   };
   tick();

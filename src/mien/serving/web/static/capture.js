@@ -1,0 +1,37 @@
+// The camera and the microphone, and how this browser records them.
+
+import { t } from "./texts.js";
+
+const KINDS = ["video/webm;codecs=vp8,opus", "video/webm", "video/mp4;codecs=avc1.42E01E,mp4a.40.2", "video/mp4"];
+
+// Why this page cannot record; empty if it can.
+export function obstacle() {
+  if (!isSecureContext) return t("insecure");
+  if (!navigator.mediaDevices?.getUserMedia || typeof MediaRecorder === "undefined") return t("no_recorder");
+  return "";
+}
+
+export async function openCamera(width, height) {
+  const video = { width: { ideal: width }, height: { ideal: height }, frameRate: { ideal: 30 }, facingMode: "user" };
+  try {
+    return await navigator.mediaDevices.getUserMedia({ video, audio: true });
+  } catch (error) {
+    const known = { NotAllowedError: "camera_denied", NotFoundError: "camera_none" }[error.name];
+    throw new Error(t(known || "camera_busy", { reason: error.message }));
+  }
+}
+
+export function recorderOf(stream) {
+  const kind = KINDS.find((each) => MediaRecorder.isTypeSupported(each)) || "";
+  return new MediaRecorder(stream, kind ? { mimeType: kind } : {});
+}
+
+export function show(preview, stream) {
+  Object.assign(preview, { srcObject: stream, muted: true, controls: false, hidden: false });
+  preview.classList.add("mirrored");
+  preview.play().catch(() => {}); // it plays as soon as the browser allows
+}
+
+export function clock(seconds) {
+  return `${Math.floor(seconds / 60)}:${String(Math.floor(seconds) % 60).padStart(2, "0")}`;
+}

@@ -1,0 +1,216 @@
+// Live scores: slices of the recording go to /v1/live while it is made, and come back as scores.
+
+import { clock, obstacle, openCamera, recorderOf, show as play } from "./capture.js";
+import { make, one } from "./elements.js";
+import { Levels } from "./levels.js";
+import { say, t } from "./texts.js";
+
+const SLICE = 250; // milliseconds
+const MOST_WAITING = 8e6; // bytes that the connection has not taken yet
+const WORDS = 24;
+const preview = one("preview");
+let stream = null, recorder = null, socket = null, levels = null, began = 0, timer = 0, over = true;
+
+if (obstacle()) {
+  complain(obstacle());
+  one("camera-use").hidden = true;
+} else {
+  one("consent").addEventListener("change", (event) => {
+    one("camera-on").disabled = !event.target.checked;
+    if (!event.target.checked) off();
+  });
+  one("camera-on").addEventListener("click", on);
+  one("start").addEventListener("click", start);
+  one("stop").addEventListener("click", stop);
+  one("camera-off").addEventListener("click", off);
+  one("marks").addEventListener("submit", mark);
+  addEventListener("pagehide", off);
+}
+
+async function on() {
+  complain("");
+  try {
+    stream = await openCamera(640, 480);
+  } catch (error) {
+    return complain(error.message);
+  }
+  play(preview, stream);
+  buttons("start", "camera-off");
+  one("start").focus();
+  say(t("camera_ready"));
+}
+
+function start() {
+  complain("");
+  for (const name of ["ended", "lost-windows", "level-note", "absent", "heard", "lag", "done-marks"]) clear(one(name));
+  levels = null;
+  over = false;
+  recorder = recorderOf(stream);
+  recorder.addEventListener("dataavailable", send);
+  socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/v1/live`);
+  socket.addEventListener("open", () => tell({
+    type: "start", mime: recorder.mimeType || "video/webm", keep: one("forget").checked ? "none" : "media",
+  }));
+  socket.addEventListener("message", (event) => hear(JSON.parse(event.data)));
+  socket.addEventListener("close", () => lost());
+  buttons("stop", "camera-off");
+  one("forget").disabled = true;
+  state(t("live_loading"));
+  one("stop").focus();
+}
+
+function hear(event) {
+  if (event.type === "ready") record();
+  else if (event.type === "started") {
+    levels = new Levels(one("levels"), event);
+    one("before").hidden = true;
+    state(t("live_runs"));
+  } else if (event.type === "window") scored(event);
+  else if (event.type === "word") words(event);
+  else if (event.type === "behind") {
+    one("lost-windows").textContent = t("live_behind", { n: event.total });
+    one("lost-windows").hidden = false;
+  } else if (event.type === "warning") note(event.text);
+  else if (event.type === "error") complain(event.text);
+  else if (event.type === "stopped") stopped(event);
+}
+
+function record() {
+  if (over || recorder.state !== "inactive") return;
+  recorder.start(SLICE);
+  began = performance.now();
+  one("recording").hidden = false;
+  one("marks").hidden = false;
+  const tick = () => { one("elapsed").textContent = clock(elapsed()); };
+  tick();
+  timer = setInterval(tick, 250);
+  state(t("live_waits"));
+  say(t("recording_starts"));
+}
+
+const elapsed = () => (performance.now() - began) / 1000;
+
+function send(event) {
+  if (socket.readyState !== WebSocket.OPEN || !event.data.size) return;
+  if (socket.bufferedAmount > MOST_WAITING) {
+    complain(t("live_slow"));
+    return stop();
+  }
+  socket.send(event.data);
+}
+
+function tell(message) {
+  if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
+}
+
+function scored(event) {
+  levels.add(event);
+  const kind = t(event.state === "final" ? "live_final" : "live_provisional");
+  one("lag").textContent = t("live_lag", { seconds: event.lag.toFixed(1), start: event.start.toFixed(0), end: event.end.toFixed(0), kind });
+  one("lag").hidden = false;
+  const missing = Object.entries(event.absent).filter(([name]) => name !== "text" || event.state === "final");
+  one("absent").replaceChildren(...missing.map(([name, reason]) => make("li", {}, without(name, reason))));
+  one("absent").hidden = !missing.length;
+}
+
+function without(name, reason) {
+  const known = { text: "absent_text", audio: "absent_audio", vision: "absent_vision", motion: "absent_motion" }[name];
+  return known ? t(known) : reason;
+}
+
+function words(event) {
+  const said = one("heard");
+  said.append(make("span", { class: event.doubtful ? "doubtful" : false }, event.text), " ");
+  while (said.children.length > WORDS) { said.firstChild.remove(); said.firstChild.remove(); }
+  said.hidden = false;
+}
+
+function note(text) {
+  one("level-note").append(make("li", { lang: "en" }, text));
+  one("level-note").hidden = false;
+}
+
+function mark(event) {
+  event.preventDefault();
+  const label = one("label").value.trim();
+  if (!label || recorder?.state !== "recording") return;
+  const seconds = elapsed();
+  tell({ type: "mark", label, seconds });
+  one("done-marks").append(make("li", {}, make("time", {}, clock(seconds)), " ", label));
+  one("done-marks").hidden = false;
+  say(t("live_marked", { label, time: clock(seconds) }));
+  one("label").value = "";
+  one("label").focus();
+}
+
+function stop() {
+  const finish = () => tell({ type: "stop" });
+  if (recorder.state === "recording") {
+    recorder.addEventListener("stop", finish, { once: true }); // after the last slice
+    recorder.stop();
+  } else finish();
+  resting();
+  buttons();
+  state(t("live_finishing"));
+}
+
+function stopped(event) {
+  over = true;
+  resting();
+  if (recorder.state === "recording") recorder.stop();
+  const place = one("ended");
+  place.replaceChildren(t("live_stopped", { n: event.windows, seconds: event.seconds.toFixed(1) }), " ",
+    event.job ? make("a", { href: `/jobs/${event.job}`, id: "result" }, t("live_job")) : t("live_no_job"));
+  place.hidden = false;
+  state("");
+  one("forget").disabled = false;
+  if (stream) buttons("start", "camera-off");
+  else buttons("camera-on");
+  (one("result") || one("start")).focus();
+  say(place.textContent);
+}
+
+function lost() {
+  if (over) return;
+  complain(t(levels || began ? "live_lost" : "live_refused"));
+  over = true;
+  resting();
+  if (recorder.state === "recording") recorder.stop();
+  state("");
+  one("forget").disabled = false;
+  buttons(...stream ? ["start", "camera-off"] : ["camera-on"]);
+}
+
+function off() {
+  if (!over && socket?.readyState === WebSocket.OPEN) stop();
+  for (const track of stream?.getTracks() || []) track.stop();
+  stream = null;
+  Object.assign(preview, { srcObject: null, hidden: true });
+  buttons("camera-on");
+}
+
+function resting() {
+  clearInterval(timer);
+  one("recording").hidden = true;
+  one("marks").hidden = true;
+  began = 0;
+}
+
+function buttons(...names) {
+  for (const name of ["camera-on", "start", "stop", "camera-off"]) one(name).hidden = !names.includes(name);
+}
+
+function state(text) {
+  one("state").textContent = text;
+  one("state").hidden = !text;
+}
+
+function clear(element) {
+  element.replaceChildren();
+  element.hidden = true;
+}
+
+function complain(text) {
+  one("camera-problem").textContent = text;
+  one("camera-problem").hidden = !text;
+}
