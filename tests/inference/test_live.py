@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -266,3 +267,66 @@ def test_lab_streaming_layer_reads_scores_intervals_and_words(tmp_path: Path) ->
         timeout=60,
     )  # fmt: skip
     assert "read back" in done.stdout, done.stderr
+
+
+def paced(content: bytes, ours: int, seconds: float, dies: Callable[[], None]) -> None:
+    """Send a stream in so many seconds; after a half the decoder dies."""
+    count = 40
+    for number in range(count):
+        if number == count // 2:
+            dies()
+        os.write(ours, content[len(content) * number // count : len(content) * (number + 1) // count])
+        time.sleep(seconds / count)
+    os.close(ours)
+
+
+@pytest.mark.parametrize(("ending", "modalities"), [("mkv", ("audio", "vision")), ("ts", ("audio",))])
+def test_a_decoder_that_dies_is_replaced_and_times_go_on(
+    ending: str, modalities: tuple[str, ...], small_weights: dict[str, Weights], tmp_path: Path
+) -> None:
+    """Each window is scored or counted, and those that are scored are those of the stream decoded in one go."""
+    file = make_clip(tmp_path / f"a.{ending}", seconds=4.0, size=(64, 48), sound_rate=48_000, layout="mono",
+                     options={"g": "12"})  # fmt: skip
+    theirs, ours = os.pipe()
+    with model_of(*modalities) as model, LiveSession(model, Windows(1, 0.5)) as session:
+        whole = run(session, file)
+        decoder = session._extractor.engines.senses.decoder
+
+        def kill() -> None:
+            assert decoder._process is not None
+            decoder._process.kill()
+
+        sender = threading.Thread(target=paced, args=(file.read_bytes(), ours, 2.0, kill))
+        with StreamSource(theirs, "camera") as source:
+            sender.start()
+            events = list(session.events(source))
+        sender.join()
+    (warned,) = [event.text for event in events if isinstance(event, Warned) and "died" in event.text]
+    assert "SIGKILL" in warned and "another one goes on" in warned
+    assert isinstance(whole[-1], Stopped) and isinstance(events[-1], Stopped) and events[-1].reason == "ended"
+    assert events[-1].seconds == pytest.approx(whole[-1].seconds, abs=0.05)
+    assert events[-1].windows + events[-1].skipped == whole[-1].windows
+    expected = {one.window.start: one.window for one in finals(whole)}
+    assert finals(events)
+    for one in finals(events):
+        window = expected[one.window.start]
+        assert one.window.end == pytest.approx(window.end, abs=0.05)
+        if one.window.present == window.present:
+            assert one.window.scores == pytest.approx(window.scores, abs=0.05)
+
+
+def test_a_stream_that_kills_every_decoder_ends_with_its_reason(tones: Path) -> None:
+    with model_of("audio") as model, LiveSession(model, Windows(1, 1)) as session:
+        decoder = session._extractor.engines.senses.decoder
+        begin = decoder.start
+
+        def dying() -> subprocess.Popen[bytes]:
+            process = begin()
+            process.kill()
+            return process
+
+        decoder.start = dying  # type: ignore[method-assign]
+        events = run(session, tones)
+    assert [type(event) for event in events] == [Warned, Warned, Failed, Stopped] or isinstance(events[0], Failed)
+    failed = next(event for event in events if isinstance(event, Failed))
+    assert "died" in failed.text or "did not start" in failed.text

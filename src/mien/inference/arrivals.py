@@ -21,6 +21,7 @@ class Arrivals(threading.Thread):
 
     Attributes:
         newest: seconds of the stream that came.
+        samples: number of samples that came.
     """
 
     def __init__(self, reader: RemoteReader, most_seconds: float) -> None:
@@ -28,9 +29,19 @@ class Arrivals(threading.Thread):
         self.newest = 0.0
         self._reader, self._most = reader, most_seconds
         self._items: queue.SimpleQueue[tuple[float, Frame | Samples] | MienError | None] = queue.SimpleQueue()
-        self._taken = self._heard = 0.0
+        self.samples = 0
+        self._taken = 0.0
+        self._seen = -1.0  # time of the last frame
         self._zero: float | None = None  # when second 0 came, or would have come, by time.monotonic
+        self._zero_before: int | None = None
         self._closed = threading.Event()
+
+    def continued(self, reader: RemoteReader) -> "Arrivals":
+        """The same for another reader of the stream, which goes on where this one ended."""
+        made = Arrivals(reader, self._most)
+        made.newest, made.samples, made._taken = self.newest, self.samples, self._taken
+        made._seen, made._zero, made._zero_before = self._seen, self._zero, self.zero
+        return made
 
     def run(self) -> None:
         """Read until the end."""
@@ -59,6 +70,11 @@ class Arrivals(threading.Thread):
         self._taken = item[0]
         return item[1]
 
+    @property
+    def zero(self) -> int | None:
+        """Time zero of the stream in ticks of its container, once a part has come."""
+        return self._reader.zero if self._reader.zero is not None else self._zero_before
+
     def lag(self, seconds: float) -> float:
         """How long ago a moment of the stream came; 0 if it came faster than it was recorded."""
         return 0.0 if self._zero is None else max(0.0, time.monotonic() - self._zero - seconds)
@@ -69,8 +85,12 @@ class Arrivals(threading.Thread):
 
     def _put(self, part: Frame | Samples) -> None:
         if isinstance(part, Samples):
-            self._heard += len(part.values) / SAMPLE_RATE
-        at = part.seconds if isinstance(part, Frame) else self._heard
+            self.samples += len(part.values)
+            at = self.samples / SAMPLE_RATE
+        elif part.seconds <= self._seen:  # decoded again, by another decoder
+            return
+        else:
+            at = self._seen = part.seconds
         self.newest = max(self.newest, at)
         zero = time.monotonic() - at
         self._zero = zero if self._zero is None else min(self._zero, zero)

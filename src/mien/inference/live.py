@@ -14,7 +14,7 @@ The trade-off: the scores of a live window differ a little from those of the rec
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from typing import Any, Self
 
@@ -31,7 +31,7 @@ from mien.inference.score import as_read
 from mien.inference.sources import settings_for
 from mien.inference.windows import score_windows, windows_as_read
 from mien.media.decode import Frame
-from mien.media.decoder import RemoteReader
+from mien.media.decoder import DecoderDied, RemoteReader
 from mien.media.stream import StreamSource
 from mien.modalities import get_modalities
 from mien.sandbox import offline
@@ -41,6 +41,11 @@ MOST_HOPS = 2
 
 WAITING_HOPS = 4
 """Hops of the stream that wait in memory."""
+
+MOST_DEATHS = 3
+"""Decoder processes that may die without ``STEADY_SECONDS`` of the stream in between."""
+
+STEADY_SECONDS = 10.0
 
 PATIENCE_SECONDS = 1.0
 """If video or audio is this far ahead of the other, the other is not waited for."""
@@ -102,31 +107,59 @@ class LiveSession:
         scorer = _Scorer(self._model, windows, features, may_skip=not source.waits)
         decoder, seconds, failure = self._extractor.engines.senses.decoder, 0.0, ""
         decoder.begin(None, self._settings.media.longest_seconds + 60)
-        senses = {modality.sense for modality in get_modalities(self._model.modalities)}
-        rates = {"vision": self._settings.media.vision_fps, "motion": self._settings.media.motion_fps}
-        rates = {name: rate for name, rate in rates.items() if name in senses}
         try:
-            hears = bool(senses & {"audio", "text"})
-            with decoder.open_stream(source.name, source.file, rates=rates, audio=hears) as reader:
-                yield from scorer.begin(reader, bool(rates), hears)
-                yield from self._read(reader, scorer, source, WAITING_HOPS * windows.hop)
-            seconds = reader.seconds
-            yield from (Warned(escape_control(note)) for note in reader.notes)
+            seconds = yield from self._decode(source, scorer, WAITING_HOPS * windows.hop)
         except MienError as error:
             decoder.kill()
             failure = "" if source.stopped_early else escape_control(str(error))
+        early = source.stopped_early
         if failure:
+            source.stop()
             yield Failed(failure)
         try:
             yield from self._call(scorer.finish, seconds)
         finally:
             features.close()
-        reason = "failed" if failure else "stopped" if source.stopped_early else "ended"
+        reason = "failed" if failure else "stopped" if early else "ended"
         yield Stopped(reason, round(max(seconds, scorer.done), 3), scorer.scored, scorer.skipped)
 
-    def _read(self, reader: RemoteReader, scorer: "_Scorer", source: StreamSource, most: float) -> Iterator[Event]:
-        """Score while the stream comes, of which at most so many seconds wait in memory."""
-        arrivals, problem = Arrivals(reader, most), ""
+    def _decode(self, source: StreamSource, scorer: "_Scorer", most: float) -> Generator[Event, None, float]:
+        """Score while the stream comes, of which at most ``most`` seconds wait in memory; its length.
+
+        If the decoder process dies, another one goes on: with the last seconds, and if that dies of them, without.
+
+        Raises:
+            MediaError: it cannot be decoded any more.
+        """
+        senses = {modality.sense for modality in get_modalities(self._model.modalities)}
+        rates = {"vision": self._settings.media.vision_fps, "motion": self._settings.media.motion_fps}
+        rates, hears = {name: rate for name, rate in rates.items() if name in senses}, bool(senses & {"audio", "text"})
+        decoder, file, arrivals = self._extractor.engines.senses.decoder, source.file, None
+        resume, deaths, reached = None, 0, 0.0
+        while True:
+            try:
+                with decoder.open_stream(source.name, file, rates=rates, audio=hears, resume=resume) as reader:
+                    if arrivals is None:
+                        yield from scorer.begin(reader, bool(rates), hears)
+                        arrivals = Arrivals(reader, most)
+                    else:
+                        arrivals = arrivals.continued(reader)
+                    yield from self._read(arrivals, scorer, source)
+                yield from (Warned(escape_control(note)) for note in reader.notes)
+                return reader.seconds
+            except DecoderDied as error:
+                newest = 0.0 if arrivals is None else arrivals.newest
+                deaths, reached = 1 if newest > reached + STEADY_SECONDS else deaths + 1, max(reached, newest)
+                another = source.reopen(skip=deaths > 1) if deaths < MOST_DEATHS else None
+                if another is None:
+                    raise
+                file = another
+                resume = None if arrivals is None or arrivals.zero is None else (arrivals.zero, arrivals.samples)
+                yield Warned(escape_control(f"{error}; another one goes on after {newest:.1f} s"))
+
+    def _read(self, arrivals: Arrivals, scorer: "_Scorer", source: StreamSource) -> Iterator[Event]:
+        """Score while the stream comes."""
+        problem = source.problem
         arrivals.start()
         try:
             while (events := self._call(scorer.step, arrivals)) is not None:

@@ -28,7 +28,7 @@ from av.video.stream import VideoStream
 
 from mien.config import MediaSettings
 from mien.errors import MediaError
-from mien.media.audio_track import TOLERANCE, AudioTrack
+from mien.media.audio_track import SAMPLE, TOLERANCE, AudioTrack
 from mien.media.container import (
     as_media_error,
     audio_stream,
@@ -95,6 +95,8 @@ class MediaReader:
         file: the same file, if it is already open for reading; ``close`` closes it.
         live: ``file`` is a stream that is decoded while it comes, by ``parts()``: its audio is not collected, and it
             may end anywhere. It is read from its start to its end, and not sought.
+        resume: of such a stream that begins with a later part: its time zero in ticks, and the number of samples that
+            were returned of it before; ``parts()`` continues the times and the audio.
 
     Attributes:
         width, height: of the frames as stored, before they are rotated and scaled; 0 without video.
@@ -122,6 +124,7 @@ class MediaReader:
         channel: int | None = None,
         file: BinaryIO | None = None,
         live: bool = False,
+        resume: tuple[int, int] | None = None,
     ) -> None:
         if (start or 0) < 0 or (end is not None and end <= (start or 0)):
             raise MediaError(f"{path.name}: no such part: start {start}, end {end} seconds")
@@ -135,7 +138,9 @@ class MediaReader:
         self._longest = ticks(settings.longest_seconds)
         self._start = ticks(start or 0)
         self._length = None if end is None else ticks(end) - self._start
-        self._zero: int | None = None
+        self._zero = None if resume is None else resume[0]
+        self._heard = 0 if resume is None else resume[1] * SAMPLE
+        self._resumed = resume is not None
         self._waveform: npt.NDArray[np.float32] | None = None
         self._read_error = ""
         self._skip_frames = self._read_all = False
@@ -181,6 +186,11 @@ class MediaReader:
         """Close the file."""
         self._container.close()
         self._file.close()
+
+    @property
+    def zero(self) -> int | None:
+        """Time zero in ticks of the container; known with the first part."""
+        return self._zero
 
     @property
     def has_video(self) -> bool:
@@ -248,9 +258,13 @@ class MediaReader:
         if not self._live or track is None or track.first is None:
             return
         late = self._zero is None and (track.last or 0) - track.first > NO_FRAME
-        if self._video_stream is None or late:  # audio leads
+        if not self._resumed and (self._video_stream is None or late):  # audio leads
             self._zero = track.first
-        if self._zero is not None and (values := track.take(self._zero, least)) is not None and len(values):
+        if (
+            self._zero is not None
+            and (values := track.take(self._zero + self._heard, least)) is not None
+            and len(values)
+        ):
             yield Samples(values)
 
     def _packets(self) -> Iterator[Packet]:
@@ -336,7 +350,12 @@ class MediaReader:
     def _finish(self) -> None:
         """After the last packet: determine the length, the audio and the notes."""
         self._read_all = True
-        if self._audio_track and not self._start and (self._video_stream is None or self._zero is None):
+        if (
+            self._audio_track
+            and not self._start
+            and not self._resumed
+            and (self._video_stream is None or self._zero is None)
+        ):
             self._zero = self._audio_track.first  # audio that leads starts at its first sample
         reached = self._reached()
         if reached is not None and reached <= self._origin:

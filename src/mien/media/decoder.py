@@ -71,6 +71,10 @@ def seconds_for(path: Path | None, compute: ComputeSettings) -> float:
         return BASE_SECONDS
 
 
+class DecoderDied(MediaError):
+    """The decoder process died, or what it sends makes no sense; another one may go on."""
+
+
 class DecoderClient:
     """Starts and queries the process that decodes one file after another.
 
@@ -140,7 +144,15 @@ class DecoderClient:
         arguments = {"rates": dict(rates), "audio": audio, "start": start, "end": end}
         return RemoteReader(self._request("media", path, open_file(path), arguments))
 
-    def open_stream(self, name: str, file: BinaryIO, *, rates: Mapping[str, float], audio: bool) -> "RemoteReader":
+    def open_stream(
+        self,
+        name: str,
+        file: BinaryIO,
+        *,
+        rates: Mapping[str, float],
+        audio: bool,
+        resume: tuple[int, int] | None = None,
+    ) -> "RemoteReader":
         """Decode a stream while it comes; ``parts()`` of the reader waits for it.
 
         ``begin`` sets how long it may last.
@@ -150,12 +162,14 @@ class DecoderClient:
             file: its bytes, e.g. the end of a pipe; closed here.
             rates: frames per second to return, by name.
             audio: whether the audio is decoded.
+            resume: ``file`` is a later part: ``zero`` of the reader before, and the number of samples that it gave.
 
         Raises:
-            MediaError: also while it is read: it is not such a stream, took too long or too much memory, or the process
-                died.
+            MediaError: also while it is read: it is not such a stream, or took too long.
+            DecoderDied: while it is read: the process died, or took too much memory.
         """
-        return RemoteReader(self._request("live", Path(name), file, {"rates": dict(rates), "audio": audio}))
+        arguments = {"rates": dict(rates), "audio": audio, "resume": resume}
+        return RemoteReader(self._request("live", Path(name), file, arguments))
 
     def read_audio(self, path: Path) -> npt.NDArray[np.float32]:
         """All audio of a file, ``(N,)`` float32 in [-1, 1] at 16 kHz mono.
@@ -236,9 +250,11 @@ class RemoteReader:
         seconds: length of the clip; known when ``frames()`` is exhausted.
         notes: irregularities of the file; complete when ``frames()`` is exhausted.
         no_audio_reason: why ``audio()`` returns ``None``, else empty; known when ``frames()`` is exhausted.
+        zero: of a stream, its time zero in ticks; known with its first part.
     """
 
     def __init__(self, reply: "_Reply") -> None:
+        self.zero: int | None = None
         self.seconds = 0.0
         self.notes: list[str] = []
         self.no_audio_reason = ""
@@ -263,6 +279,8 @@ class RemoteReader:
             head, payload = self._reply.next()
             if "length" in head:
                 self._finish(head, payload)
+            elif "zero" in head:
+                self.zero = int(head["zero"])
             elif "samples" in head:
                 yield Samples(payload.view(np.float32))
             else:
@@ -345,14 +363,14 @@ class _Reply:
             view = view[got:]
         return values
 
-    def _failure(self, what: str) -> MediaError:
+    def _failure(self, what: str) -> DecoderDied:
         """Kill the process, and return the error to raise."""
         if what == "died":
             code = self._process.wait()
             name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
             what = f"died ({name}), with at most {self._decoder.gigabytes:g} GB of memory"
         self._decoder.kill()
-        return MediaError(f"{self._path.name}: the decoder process {what}")
+        return DecoderDied(f"{self._path.name}: the decoder process {what}")
 
 
 def _end(process: subprocess.Popen[bytes], requests: socket.socket) -> None:

@@ -100,10 +100,12 @@ def _media(path: Path, file: BinaryIO, settings: MediaSettings, request: Mapping
 
 
 def _live(path: Path, file: BinaryIO, settings: MediaSettings, request: Mapping[str, Any]) -> Iterator[Reply]:
-    arguments = {name: request[name] for name in ("rates", "audio")}
+    arguments = {name: request[name] for name in ("rates", "audio", "resume")}
     with MediaReader(path, settings, **arguments, file=file, live=True) as reader:
         yield {"has_video": reader.has_video, "has_audio": reader.has_audio}, None
-        for part in reader.parts():
+        for number, part in enumerate(reader.parts()):
+            if not number:
+                yield {"zero": reader.zero}, None
             yield _frame(part) if isinstance(part, Frame) else ({"samples": len(part.values)}, part.values)
         yield {"length": reader.seconds, "notes": reader.notes, "no_audio_reason": STREAMED}, None
 

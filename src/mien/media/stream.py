@@ -6,17 +6,21 @@
     source.stop()                      # from anywhere: the decoder sees the end of the stream
 
 Nothing of the bytes is interpreted here. The trade-off: they pass through one more pipe, so that the stream can be
-ended and kept without the decoder.
+ended and kept without the decoder, and given to another one if it dies (``reopen``).
 """
 
 import os
 import select
 import stat
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import BinaryIO, Self
 
 from mien.errors import MediaError
+from mien.media.replay import Replay
 
 BLOCK = 1 << 16
 LOOK_SECONDS = 0.1
@@ -81,7 +85,12 @@ class StreamSource:
             raise MediaError(f"{keep}: cannot be written ({error.strerror})") from error
         theirs, self._ours = os.pipe()
         self.file = os.fdopen(theirs, "rb", buffering=0)
-        self._thread = threading.Thread(target=self._copy, name="mien-stream", daemon=True)
+        self._replay = Replay()
+        self._next: tuple[int, bytes] | None = None  # the pipe to another decoder, and what it needs first
+        self._over = False
+        self._change = threading.Condition()
+        self._thread = _thread(self._copy)
+        self._last: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -92,6 +101,8 @@ class StreamSource:
             self._close()
         else:
             self._thread.join()
+        if self._last is not None:
+            self._last.join()
         self.file.close()
 
     def line(self, most: int = LINE_BYTES) -> bytes | None:
@@ -116,6 +127,27 @@ class StreamSource:
         """End the stream for the decoder; returns at once."""
         self._stopped.set()
 
+    def reopen(self, skip: bool = False) -> BinaryIO | None:
+        """The stream for another decoder: its header, its last seconds, and what comes.
+
+        Args:
+            skip: leave out the last seconds, in which something may kill decoders.
+
+        Returns:
+            ``None`` if it cannot be decoded from its middle.
+        """
+        with self._change:
+            if self._stopped.is_set() or (needed := self._replay.restart(skip)) is None:
+                return None
+            theirs, ours = os.pipe()
+            if self._over:
+                self._last = _thread(lambda: self._send_rest(ours, needed))
+                self._last.start()
+            else:
+                self._next = ours, needed
+                self._change.notify_all()
+        return os.fdopen(theirs, "rb", buffering=0)
+
     @property
     def stopped_early(self) -> bool:
         """Whether ``stop`` was called before the stream ended by itself."""
@@ -130,13 +162,49 @@ class StreamSource:
                     self._finished = True
                     break
                 self._write(block)
-                view = memoryview(block)
-                while view.nbytes:
-                    view = view[os.write(self._ours, view) :]
-        except OSError:  # the decoder has gone: it says why
+                with self._change:
+                    needed = self._switch() if self._next is not None else b""
+                    block = self._replay.add(block, monotonic())
+                self._deliver(needed + block)
+        except OSError:  # the source is broken, or stopped without a decoder
             pass
         finally:
+            with self._change:
+                self._over = True
+                needed = self._switch() if self._next is not None else b""
+            with suppress(OSError):
+                _write_all(self._ours, needed)
             self._close()
+
+    def _deliver(self, data: bytes) -> None:
+        """Write to the decoder; if it has died, wait for the next one, and write what that needs, which includes it."""
+        while True:
+            try:
+                return _write_all(self._ours, data)
+            except BrokenPipeError:
+                with self._change:
+                    while self._next is None:
+                        if self._stopped.is_set():
+                            raise
+                        self._change.wait(LOOK_SECONDS)
+                    data = self._switch()
+
+    def _switch(self) -> bytes:
+        """Take the pipe to the next decoder; what it needs first."""
+        assert self._next is not None
+        os.close(self._ours)
+        (self._ours, needed), self._next = self._next, None
+        return needed
+
+    @staticmethod
+    def _send_rest(ours: int, needed: bytes) -> None:
+        """The end of the stream once more, for a decoder that began after it."""
+        try:
+            _write_all(ours, needed)
+        except OSError:
+            pass
+        finally:
+            os.close(ours)
 
     def _close(self) -> None:
         os.close(self._ours)
@@ -159,3 +227,13 @@ class StreamSource:
             self.kept += self._kept.write(block)
         except OSError as error:
             self.problem = f"{self._keep}: the recording ends after {self.kept} bytes ({error.strerror})"
+
+
+def _thread(target: Callable[[], None]) -> threading.Thread:
+    return threading.Thread(target=target, name="mien-stream", daemon=True)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view.nbytes:
+        view = view[os.write(descriptor, view) :]
