@@ -61,6 +61,7 @@ def browser(small_weights: dict[str, Weights], tmp_path_factory: pytest.TempPath
         served(root / "model", root / "data", limits=("live_sessions=1",)) as one,
         sync_playwright() as playwright,
     ):
+        one.ready()
         made = Browser(playwright, playwright.chromium.launch(executable_path=chromium, args=arguments), one)
         page = made.opened(f"?token={one.token}")
         made.state = page.context.storage_state()
