@@ -1,4 +1,4 @@
-"""Trains ``words-en``: low-rank additions to MiniLM, then an encoder and a head, on three corpora of rated texts.
+"""Trains ``words-en``: low-rank additions to MiniLM, then encoders with heads, on three corpora of rated texts.
 
     python recipes/words_en/train.py DATA --out OUT            OUT/words-en is the model, OUT/report.json its figures
     python recipes/words_en/train.py DATA --out OUT --seed 1   another one, to see how far seeds differ
@@ -7,7 +7,7 @@ DATA has a folder for each corpus (``corpora.SOURCES``); ``mien data NAME`` says
 downloaded. One seed takes half an hour on one core of a machine with bfloat16 instructions.
 
 The additions are trained on all 28 labels of GoEmotions, five of BRIGHTER and two of Empathic Reactions at once, each
-text with the labels that its corpus has, under a head that is left behind; then an encoder and a head on what the
+text with the labels that its corpus has, under a head that is left behind; then five encoders with heads on what the
 backbone makes of the texts, for the scores alone (``SCORES``), as ``mien train`` trains them.
 """
 
@@ -61,6 +61,8 @@ SETTINGS = (
     "adapt.dropout=0.1",
     "adapt.epochs=2",
 )
+ENCODERS = 5
+"""Encoders with their heads above the one backbone; scores are their mean."""
 BANNER = (
     "trained on words alone: written comments and essays, rated by readers or their writers; it has seen no speech and "
     "no face, and Empathic Pain is the writers' own empathy and distress"
@@ -114,7 +116,8 @@ def main() -> None:
     given.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     options = given.parse_args()
     torch.set_num_threads(1)  # sums in another order would grow into other weights
-    settings = read_settings(overrides=[*SETTINGS, f"seeds=[{options.seed}]", *options.overrides])
+    seeds = [options.seed + 10 * n for n in range(ENCODERS)]
+    settings = read_settings(overrides=[*SETTINGS, f"seeds={seeds}", *options.overrides])
     make(read_texts(options.data, check=not options.any_bytes), settings, options.out)
 
 
@@ -127,7 +130,7 @@ def make(texts: Texts, settings: Settings, out: Path) -> None:
         changes = train_backbone(texts, settings, encoded_by(base), out).changes()
         save_adapted(file, "text", "lora", base, {name: tensor.numpy() for name, tensor in changes.items()})
     adapted = encoded_by(resolve_reference("text", str(file)))
-    module = train_encoder(texts, settings, adapted)
+    module = train_encoders(texts, settings, adapted)
     bundle = bundle_of(module, with_weights(settings, {"text": str(file)}), file, texts, adapted, out)
     save_bundle(bundle, out / "words-en")
 
@@ -155,7 +158,7 @@ def train_backbone(texts: Texts, settings: Settings, encoded: Encoded, out: Path
     pool = encoded.training.pool(encoded.weights.path)
     backbone = TrainableBackbone(blocks, pool, settings.stage1.longest_steps)
     backbone.add_low_rank(settings.adapt, settings.seeds[0])
-    models = variants(settings, settings.adapt)
+    models = variants(settings, settings.adapt)[:1]
     width = training.modalities["text"].values.shape[1]
     module = Unimodal("text", width, len(texts.targets), settings.stage1, models)
     start_at_means(module, training.labels)
@@ -175,16 +178,17 @@ def train_backbone(texts: Texts, settings: Settings, encoded: Encoded, out: Path
     return backbone
 
 
-def train_encoder(texts: Texts, settings: Settings, adapted: Encoded) -> Unimodal:
-    """Train the encoder and the head on the sentence vectors of the trained backbone, for the scores alone."""
+def train_encoders(texts: Texts, settings: Settings, adapted: Encoded) -> Unimodal:
+    """Train encoders and heads on the sentence vectors of the trained backbone, for the scores alone."""
     training, choosing = (_for_scores(texts, part, adapted) for part in ("fit", "calibrate"))
     models = variants(settings, settings.stage1)
     module = Unimodal("text", training.modalities["text"].values.shape[1], len(SCORES), settings.stage1, models)
     stage = settings.stage1
     job = TrainingJob("words-en", module, module.groups(), models, training, choosing, stage, stage.epochs)
-    best = max(fit(job), key=lambda epoch: epoch.mean_r[0])
-    r = ", ".join(f"{name} {value:.3f}" for name, value in zip(SCORES, best.r[0], strict=True))
-    print(f"encoder, epoch {best.number}: {r}", flush=True)
+    for epoch in fit(job):
+        if epoch.best.any():
+            r = ", ".join(f"{name} {value:.3f}" for name, value in zip(SCORES, np.nanmean(epoch.r, 0), strict=True))
+            print(f"encoders, epoch {epoch.number}: {r}", flush=True)
     return module.requires_grad_(False)
 
 
