@@ -31,6 +31,7 @@ SECTIONS = (
     "inputs",
     "scaling",
     "serving",
+    "live",
     "store",
     "training",
 )

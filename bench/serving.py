@@ -29,9 +29,9 @@ POLLS_PER_SECOND = 10
 
 def measure(quick: bool) -> Section:
     count = 4 if quick else 12
-    clips, model = _clips(count), _model(12)
+    clips, model = _clips(count), trained_model(12)
     alone, length = _delay_of_a_call(model, clips[0], 2 if quick else 5)
-    with _served(model) as server:
+    with served(model) as server:
         server.score(clips[:2])  # every worker loads its engines
         server.score(clips[:WORKERS])
         delays = [server.score(clips[:1]) for _ in range(2 if quick else 5)]
@@ -64,13 +64,13 @@ def measure(quick: bool) -> Section:
 class _Server:
     """A client of a server that runs."""
 
-    def __init__(self, port: int, key: str) -> None:
-        self._port, self._key = port, key
+    def __init__(self, port: int, key: str, pid: int) -> None:
+        self.port, self.key, self.pid = port, key, pid
 
     def send(self, method: str, path: str, body: bytes | None = None) -> Any:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=600)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
         try:
-            headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+            headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
             said = json.loads(answer.read())
@@ -111,13 +111,13 @@ class _Server:
 
 
 @contextmanager
-def _served(model: Path) -> Iterator[_Server]:
+def served(model: Path, *more: str) -> Iterator[_Server]:
     data = SCRATCH / "served"
     shutil.rmtree(data, ignore_errors=True)
     options = [word for limit in LIMITS for word in ("--limit", limit)]
     command = [
         sys.executable, "-m", "mien.cli", "serve", str(model), "--data", str(data), "--port", "0",
-        "--workers", str(WORKERS), *options,
+        "--workers", str(WORKERS), *options, *more,
     ]  # fmt: skip
     log = (SCRATCH / "served.log").open("w")
     with log, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as child:
@@ -125,7 +125,7 @@ def _served(model: Path) -> Iterator[_Server]:
             assert child.stdout is not None
             found = re.search(r":(\d+)/", child.stdout.readline())
             assert found is not None
-            yield _Server(int(found[1]), (data / "key").read_text().strip())
+            yield _Server(int(found[1]), (data / "key").read_text().strip(), child.pid)
         finally:
             child.send_signal(signal.SIGTERM)
             child.wait(120)
@@ -135,7 +135,7 @@ def _clips(count: int) -> list[Path]:
     return [clip.path for clip in mien.read_manifest(corpus(count)).clips][:count]
 
 
-def _model(clips: int) -> Path:
+def trained_model(clips: int) -> Path:
     """A model of all modalities with the weights ``small``; of a training that is as short as possible."""
     home = SCRATCH / "model-of-the-server"
     if not (home / "run" / "model").exists():

@@ -1,13 +1,17 @@
 """``WS /v1/live``: real processes, and streams of real bytes."""
 
+import importlib.util
 import json
 import re
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -20,6 +24,7 @@ from tests.media.clips import make_clip
 from tests.serving.live import Served, served
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "live.md"
+BENCH = Path(__file__).resolve().parents[2] / "bench"
 IDLE = 4.0
 SLICE = 8_000
 START = {"type": "start", "windows": 2, "mime": "audio/x-matroska; codecs=opus"}
@@ -229,6 +234,43 @@ def test_a_sender_that_is_faster_than_the_scores_waits_and_fills_no_memory(live:
         assert web.memory_info().rss - before < 30_000_000
     psutil.wait_procs([scorer], 10)
     assert not scorer.is_running()
+    emptied(live)
+
+
+@pytest.mark.parametrize("seconds", [7.0, pytest.param(600.0, marks=pytest.mark.soak)])
+def test_scores_come_soon_and_memory_stays_flat(live: Served, tones: bytes, tmp_path: Path, seconds: float) -> None:
+    """A stream in real time, five seconds again and again; the long one is also about descriptors and memory."""
+    spec = importlib.util.spec_from_file_location("live_stream", BENCH / "live_stream.py")
+    assert spec is not None and spec.loader is not None
+    sys.modules["live_stream"] = stream = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(stream)
+    (tmp_path / "tones.mka").write_bytes(tones)
+    sizes: list[tuple[int, int, int, int]] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        web = psutil.Process(live.process.pid)
+        while not over.wait(seconds / 20):
+            with suppress(psutil.Error, IndexError):
+                child = scorers(live)[0]
+                sizes.append((web.memory_info().rss, child.memory_info().rss, web.num_fds(), child.num_fds()))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    played = stream.play(live.port, live.key, tmp_path / "tones.mka", seconds, windows=2)
+    over.set()
+    watching.join()
+    skipped = played.stopped["skipped"]
+    assert played.stopped["windows"] + skipped == pytest.approx(seconds - 1, abs=1.01)
+    assert len(played.final) >= played.stopped["windows"] - 2  # the ends of the last ones may be sent with the stop
+    assert 0 < float(np.median(played.final)) < 5
+    if seconds > 60:
+        print(f"live, {seconds:g} s: lag p50 {np.quantile(played.final, 0.5):.2f} s, p95 "
+              f"{np.quantile(played.final, 0.95):.2f} s, {skipped} windows left out")  # fmt: skip
+        assert np.quantile(played.final, 0.95) <= 1.5
+        early, late = sizes[len(sizes) // 3], sizes[-2]
+        assert late[0] - early[0] < 20e6 and late[1] - early[1] < 60e6
+        assert late[2] - early[2] <= 2 and late[3] - early[3] <= 2
     emptied(live)
 
 
