@@ -188,6 +188,7 @@ class _Scorer:
         self._model, self._windows, self._features = model, windows, features
         self._next = 0  # number of the next window
         self._left_out_until = 0.0
+        self._shown = False  # a window, since something was left out
         self._may_skip = may_skip
         self._pending: list[tuple[WindowSpan, Scored]] = []
         self._noted: set[str] = set()
@@ -221,7 +222,7 @@ class _Scorer:
         events: list[Event] = []
         while self._has_come(end := self._next_end()):
             late = min(arrivals.lag(end), arrivals.newest - end)
-            if self._may_skip and self._left_out_until < end and late > MOST_HOPS * self._windows.hop:
+            if self._may_leave_out(end) and late > MOST_HOPS * self._windows.hop:
                 events.append(self._leave_out(end, arrivals.newest))
             if self._left_out_until > self.done:
                 if not self._has_come(self._left_out_until):
@@ -264,8 +265,15 @@ class _Scorer:
         reached = [*[video] * self._video, *[audio] * self._audio]
         return bool(reached) and (min(reached) >= end or max(reached) >= end + PATIENCE_SECONDS)
 
+    def _may_leave_out(self, end: float) -> bool:
+        """Whether what comes before ``end`` may be left out: not within the first window since the last time, so that
+        a machine that is always too slow shows one window after the other, instead of none."""
+        begun = self.done > self._left_out_until and not self._shown
+        return self._may_skip and self._left_out_until < end and not begun
+
     def _leave_out(self, end: float, newest: float) -> Behind:
         """Leave out what waits, up to the last hop."""
+        self._shown = False
         hop = self._windows.hop
         until = round(float(end) + hop * math.floor((newest - end) / hop - 1), 6)
         following = math.ceil(until / hop - _ROUNDING)
@@ -282,6 +290,7 @@ class _Scorer:
         if until is None and end < start + self._windows.seconds - _ROUNDING:
             return []
         self._next += 1
+        self._shown = True
         span = WindowSpan(start, end, end if until is None else until)
         state = "final" if self._features.words_until >= end else "provisional"
         scored = self._scored(span, state, lag)
