@@ -20,7 +20,7 @@ def strict(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
     limits = (
         "file_bytes=200000", "body_bytes=2000", "job_files=2", "job_bytes=300000", "queued_jobs=3",
         "queued_jobs_per_key=2", "header_seconds=0.6", "body_seconds=0.6", "body_progress_bytes=50000",
-        "posts_per_second=1000", "gets_per_second=1000", "data_bytes=3000000",
+        "posts_per_second=1000", "gets_per_second=1000", "data_bytes=3000000", "live_sessions=0",
     )  # fmt: skip
     data = tmp_path_factory.mktemp("strict") / "data"
     with served(model, data, "--workers", "0", limits=limits) as one:
@@ -339,3 +339,10 @@ def test_metrics_and_health(server: Served, clips: list[Path]) -> None:
                  'http_request_duration_seconds_count{method="GET",route="/v1/jobs/{job}",status="200"}'):  # fmt: skip
         assert line in text
     assert server.send("GET", "/v1/model").json["targets"] == ["Joy", "Awe"]
+
+
+def test_live_sessions_can_be_turned_off(strict: Served) -> None:
+    handshake = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
+                 "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}  # fmt: skip
+    assert "turned off" in refused(strict.send("GET", "/v1/live", **handshake), 403)
+    assert b"/live" not in strict.send("GET", "/").body

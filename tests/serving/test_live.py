@@ -25,7 +25,7 @@ from tests.serving.live import Served, served
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "live.md"
 BENCH = Path(__file__).resolve().parents[2] / "bench"
-IDLE = 4.0
+IDLE = 3.0
 SLICE = 8_000
 START = {"type": "start", "windows": 2, "mime": "audio/x-matroska; codecs=opus"}
 

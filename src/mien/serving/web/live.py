@@ -93,6 +93,8 @@ async def live(socket: WebSocket) -> None:
     server: Server = socket.app.state.server
     try:
         who = await run_in_threadpool(socket_principal, socket, "live")
+        if not server.limits.live_sessions:
+            raise Problem(403, "live sessions are turned off here (live_sessions=0)")
         if server.scorers.full:
             at_once = server.limits.live_sessions
             raise Problem(503, f"{at_once} live sessions run already; try again later", {"Retry-After": "30"})
