@@ -1,7 +1,7 @@
 # make demo   set up, then run the main job end to end and show its result
 # make serve  serve the demo's model over HTTP (after make demo)
 # make test   set up, then run all checks and tests
-# make soak   set up, then run the long tests of damaged and hostile input
+# make soak   set up, then run the long tests: damaged and hostile input, killed processes, an hour of load
 # make bench  set up, then measure what has no result yet and write bench.md (about 40 minutes on two quiet cores)
 # make docs   build the pages of docs/ and the reference as a site, in site/
 # make setup  only make .venv; further targets: check (linters), clean
@@ -11,6 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 CLIPS ?= 160
+SOAK_SECONDS ?= 3600
 
 .PHONY: setup demo serve test soak bench check docs clean
 
@@ -44,6 +45,7 @@ test: check
 soak: setup
 	$(BIN)/mien weights fetch small
 	$(BIN)/pytest -m soak -s
+	MIEN_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s tests/serving/test_steady.py
 
 bench: setup
 	$(BIN)/mien weights fetch small
