@@ -33,7 +33,8 @@ from mien.serving.queue import Claim, ClipDone, ClipStage, Queue
 from mien.serving.settings import ServeSettings
 from mien.wording import plural
 
-IDLE_SECONDS = 0.5
+IDLE_SECONDS = 0.1
+"""Time between two looks into an empty queue, which write nothing."""
 RETRY_SECONDS = 1.0
 STAGE_SECONDS = 0.25
 """Time between two looks at what is being done; shorter stages are not shown."""

@@ -25,7 +25,9 @@ from mien.serving.webhooks import LONGEST_URL, check_url
 from mien.storage.files import in_bytes
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
-POLL_SECONDS = 0.25
+EVENT_SECONDS = 0.25
+POLL_SECONDS, LATE_POLL_SECONDS, SOON_SECONDS = 0.1, 0.5, 5.0
+"""A job is looked at so often while somebody waits for it: at first for a short clip, then for a long one."""
 RETRY = {"Retry-After": "30"}
 
 
@@ -118,7 +120,8 @@ async def show(
         made = await run_in_threadpool(job_of, server, who, job)
         if made["state"] in ENDED or monotonic() >= end:
             return made
-        await asyncio.sleep(POLL_SECONDS)
+        late = monotonic() > end - wait + SOON_SECONDS
+        await asyncio.sleep(LATE_POLL_SECONDS if late else POLL_SECONDS)
 
 
 @router.get("/{job}/events", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
@@ -299,7 +302,7 @@ async def _events(server: Server, job: str, last: int) -> AsyncIterator[str]:
         if monotonic() - quiet > 15:
             yield ": still there\n\n"
             quiet = monotonic()
-        await asyncio.sleep(POLL_SECONDS)
+        await asyncio.sleep(EVENT_SECONDS)
 
 
 def _events_after(server: Server, job: str, last: int) -> tuple[Any, bool]:
