@@ -54,7 +54,7 @@ class Browser:
         page.on("filechooser", lambda _: None)  # from now on, none opens a window of the system
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         page.goto(self.home.replace(str(self.served.port), str(port or self.served.port)) + path)
-        if path == "" and options.get("java_script_enabled", True):
+        if page.query_selector("#send") and options.get("java_script_enabled", True):
             page.wait_for_selector("body[data-ready]")  # until then, the form is that of a page without scripts
         return page
 
