@@ -9,29 +9,26 @@ scored waits, and whoever does not read is disconnected.
 """
 
 import asyncio
-import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from time import monotonic
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy.exc import DBAPIError
 from starlette.concurrency import run_in_threadpool
 
 from mien import terminal
 from mien.errors import MienError, escape_control
 from mien.serving.live import Scorer
-from mien.serving.queue import new_id
 from mien.serving.web.access import Principal, Server, socket_principal
 from mien.serving.web.jobs import JobRequest, enqueue, new_job
 from mien.serving.web.problems import Problem, problem_response
-from mien.serving.web.uploads import CHECK_BYTES, check_room, insert
-from mien.storage.files import in_bytes, writing
+from mien.serving.web.recording import Recording, reason_of
+from mien.serving.web.uploads import check_room
 
 router = APIRouter()
 
@@ -116,7 +113,7 @@ class _Session:
 
     def __init__(self, socket: WebSocket, server: Server, who: Principal) -> None:
         self._socket, self._server, self._who, self._limits = socket, server, who, server.limits
-        self._recording: _Recording | None = None
+        self._recording: Recording | None = None
         self._marks: list[dict[str, Any]] = []
         self._deadline = monotonic() + self._limits.live_seconds
         self._began: float | None = None  # when the first slice came
@@ -159,9 +156,9 @@ class _Session:
                 asked.keep = "none"
             if asked.keep != "none":
                 await run_in_threadpool(check_room, self._server, 0)
-                self._recording = _Recording(self._server, self._who, ENDINGS[asked.kind])
+                self._recording = Recording(self._server, self._who, ENDINGS[asked.kind])
         except (ValueError, Problem, MienError) as error:
-            await self._tell("error", text=f"start: {_reason(error)}")
+            await self._tell("error", text=f"start: {reason_of(error)}")
             await self._end("failed", None)
             return None
         return asked
@@ -212,7 +209,7 @@ class _Session:
                 if self._told(message.get("text") or ""):
                     return "stopped"
             except ValueError as error:
-                await self._tell("error", text=_reason(error))
+                await self._tell("error", text=reason_of(error))
                 return "failed"
 
     def _told(self, text: str) -> bool:
@@ -265,7 +262,7 @@ class _Session:
             return await run_in_threadpool(enqueue, self._server, new), ""
         except (Problem, MienError, DBAPIError) as error:
             hours = self._limits.upload_seconds / 3600
-            why = _reason(error)
+            why = reason_of(error)
             return None, f"the recording could not be queued ({why}); it is the upload {upload} for {hours:g} h"
 
     async def _end(self, reason: str, job: str | None) -> None:
@@ -292,68 +289,3 @@ class _Session:
 
     async def _send(self, event: Mapping[str, Any]) -> None:
         await asyncio.wait_for(self._socket.send_text(json.dumps(event)), self._limits.live_idle_seconds)
-
-
-class _Recording:
-    """The slices as an upload."""
-
-    def __init__(self, server: Server, who: Principal, ending: str) -> None:
-        """An empty file."""
-        self._server, self._who = server, who
-        self._id, self._name = new_id("file"), f"live-{datetime.now(UTC):%Y-%m-%d-%H%M%S}.{ending}"
-        self._path = server.disk.upload(self._id)
-        self._digest, self._size, self._checked = hashlib.sha256(), 0, 0
-        with writing(self._path):
-            self._file: BinaryIO | None = self._path.open("xb")
-        server.receiving[self._id] = 0
-
-    async def add(self, data: bytes) -> str:
-        """Write a slice; why the recording ends before it, the first time that it does."""
-        if self._file is None:
-            return ""
-        try:
-            if self._size + len(data) > self._server.limits.file_bytes:
-                raise Problem(413, f"at most {in_bytes(self._server.limits.file_bytes)} a file are accepted")
-            if self._size > self._checked + CHECK_BYTES:
-                self._checked = self._size
-                await run_in_threadpool(check_room, self._server, 0)
-            with writing(self._path):
-                self._file.write(data)
-        except (Problem, MienError) as error:
-            self._close()
-            return _reason(error)
-        self._digest.update(data)
-        self._size = self._server.receiving[self._id] = self._size + len(data)
-        return ""
-
-    async def finish(self) -> str | None:
-        """Enter it as a complete upload; its id, or ``None`` if nothing came, or it cannot be stored."""
-        self._close()
-        try:
-            if not self._size:
-                return None
-            row = {"id": self._id, "owner": self._who.id, "name": self._name, "bytes": self._size,
-                   "sha256": self._digest.hexdigest()}  # fmt: skip
-            await run_in_threadpool(insert, self._server, row)
-            return self._id
-        except DBAPIError:
-            self._size = 0
-            return None
-        finally:
-            del self._server.receiving[self._id]
-            if not self._size:
-                self._path.unlink(missing_ok=True)
-
-    def _close(self) -> None:
-        with suppress(OSError):
-            if self._file is not None:
-                self._file.close()
-        self._file = None
-
-
-def _reason(error: Exception) -> str:
-    """What is wrong with a message, in one line."""
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return escape_control(f"{'.'.join(map(str, first['loc'])) or 'message'}: {first['msg']}"[:300])
-    return escape_control(str(error)[:300])
