@@ -135,7 +135,7 @@ def make(texts: Texts, settings: Settings, out: Path) -> None:
     save_bundle(bundle, out / "words-en")
 
     def score(lines: Sequence[str]) -> npt.NDArray[np.float32]:
-        return bundle.score_each(adapted.sentences(lines)).mean(0)
+        return bundle.bounded(bundle.score_each(adapted.sentences(lines)).mean(0))
 
     record = json.dumps(figures(texts, score, bundle), indent=1)
     (out / "report.json").write_text(record + "\n", encoding="utf-8")
