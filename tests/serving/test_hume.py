@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.serving.hume_sdk import VERSIONS, python_with
+from tests.serving.clients import HUME, python_with
 from tests.serving.live import Answer, Served, served
 
 PROGRAM = Path(__file__).with_name("hume_program.py")
@@ -24,7 +24,7 @@ JOBS = "/v0/batch/jobs"
 PROSODY = b'{"models": {"prosody": {}}}'
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", HUME)
 def test_a_program_for_the_service_runs_with_its_own_client(
     version: str, server: Served, clips: list[Path], tmp_path: Path
 ) -> None:
