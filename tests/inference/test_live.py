@@ -329,6 +329,7 @@ def test_a_stream_that_kills_every_decoder_ends_with_its_reason(tones: Path) -> 
 
         decoder.start = dying  # type: ignore[method-assign]
         events = run(session, tones)
-    assert [type(event) for event in events] == [Warned, Warned, Failed, Stopped] or isinstance(events[0], Failed)
-    failed = next(event for event in events if isinstance(event, Failed))
+    *warned, failed, stopped = events  # a decoder may also die before it is asked for anything
+    assert len(warned) <= 2 and all(isinstance(event, Warned) for event in warned)
+    assert isinstance(failed, Failed) and isinstance(stopped, Stopped)
     assert "died" in failed.text or "did not start" in failed.text

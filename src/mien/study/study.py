@@ -65,14 +65,17 @@ class Estimate:
 def estimate(plan: Plan, manifest: Manifest, features: Path, out: Path) -> Estimate:
     """Estimate the cost of a study without training anything."""
     context = StudyContext(manifest, features, out)
-    inner, trials = inner_context(context), trials_of(plan)
-    tried_encoders, tried = plan_work(inner, [trial.cell for trial in trials]) if trials else ([], [])
-    if not tried:
-        plan = with_best_trials(plan, trials, inner)
+    works: list[tuple[StudyContext, Work]] = []
+    tried: list[CellBatch] = []
+    if trials := trials_of(plan):
+        inner = inner_context(context)
+        tried_encoders, tried = plan_work(inner, [trial.cell for trial in trials])
+        works += [(inner, work) for work in (*tried_encoders, *tried)]
+        if not tried:
+            plan = with_best_trials(plan, trials, inner)
     encoders, batches = plan_work(context, plan.cells)
     pending = sum(len(batch.cells) for batch in batches)
-    works = [(context, work) for work in (*encoders, *batches)]
-    works += [(inner, work) for work in (*tried_encoders, *tried)]
+    works += [(context, work) for work in (*encoders, *batches)]
     store = Store(features)
     costs = [_operations(where, store, work) for where, work in works]
     models = tuple(_models(work) for _, work in works)
