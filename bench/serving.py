@@ -62,11 +62,11 @@ def measure(quick: bool) -> Section:
     ]
     delay, call = statistics.median(delays), statistics.median(alone)
     text = (
-        f"{few} stand-in videos of {min(lengths):.0f} to {max(lengths):.0f} s, weights `small`, all modalities, one job "
-        f"of each clip, both ways without the time of loading, in turns, {rounds} times. While the workers were busy, a "
-        f"client asked for a job {len(answers)} times: median {1000 * statistics.median(answers):.0f} ms, 99th "
-        f"percentile {1000 * p99:.0f} ms. One clip of {length:.0f} s on the idle server took {delay:.2f} s from the end "
-        f"of its upload to its scores (median of {len(delays)}), and {call:.2f} s in a loaded model in Python."
+        f"{few} stand-in videos of {min(lengths):.0f} to {max(lengths):.0f} s, weights `small`, all modalities, one "
+        f"job of each clip, both ways without the time of loading, in turns, {rounds} times. While the workers were "
+        f"busy, a client asked for a job {len(answers)} times: median {1000 * statistics.median(answers):.0f} ms, 99th "
+        f"percentile {1000 * p99:.0f} ms. One clip of {length:.0f} s on the idle server took {delay:.2f} s from the "
+        f"end of its upload to its scores (median of {len(delays)}), and {call:.2f} s in a loaded model in Python."
     )
     targets: list[Target] = [
         at_least("clips per second of the server, beside `mien predict`", 0.95,
