@@ -282,6 +282,22 @@ def test_every_trained_map_of_every_architecture_has_a_gradient(architecture: st
     assert len(backbone.changes()) >= 2 * len(list(backbone.linear_maps()))
 
 
+def test_an_addition_is_the_same_to_who_calls_the_map_and_who_reads_its_weight() -> None:
+    backbone = UpperBlocks(pretrained("AutoModel", resolve("tiny")["text"].path, CPU), 0)
+    made = TrainableBackbone(backbone, lambda states, _: states, 100)
+    before = {name: linear.weight.detach().clone() for name, linear in made.linear_maps()}
+    made.add_low_rank(settings().adapt, seed=0)
+    for name, linear in made.linear_maps():
+        torch.testing.assert_close(linear.weight, before[name])  # nothing is added at first
+        torch.nn.init.normal_(linear.up)
+        x = torch.randn(3, linear.in_features)
+        torch.testing.assert_close(
+            linear(x), torch.nn.functional.linear(x, linear.weight, linear.bias), atol=1e-4, rtol=1e-4
+        )
+        linear(x).sum().backward()
+        assert linear.original.grad is None and linear.up.grad is not None and linear.down.grad is not None
+
+
 def test_a_map_that_attention_bypasses_is_an_error_and_not_silently_left(tmp_path: Path) -> None:
     """As additions to the output of a layer would be in WavLM's attention, which reads the weights of its layers."""
     backbone, states = trainable(make_own(tmp_path, "wavlm"), MODALITIES["audio"])
