@@ -15,6 +15,9 @@ from mien.config import read_settings
 from tests.media.clips import make_clip, tone
 from tests.serving.live import Served, served
 
+collect_ignore_glob = ["*_program.py"]
+"""Programs for the clients of others, which run in environments of their own."""
+
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
