@@ -16,7 +16,7 @@ WORDS = "the words of a window are known half a second after a pause, or after 1
 def measure(quick: bool) -> Section:
     seconds = 25 if quick else 600
     model, file = trained_model(12), long_video(60)
-    with served(model, "--workers", "0") as server:
+    with served(model, workers=0) as server:
         watched = _Watched(server.pid)
         watched.start()
         played = play(server.port, server.key, file, seconds)

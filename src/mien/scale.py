@@ -85,6 +85,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def share_of_cores(workers: int) -> int:
+    """Cores for each of so many processes, at least one; 0 processes are this one."""
+    return max(1, cores() // max(1, workers))
+
+
 def run(
     make: WorkerFactory[Result],
     items: Iterable[Item],

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mien.serving import supervisor
+from mien.cli.options import set_overrides
+from mien.config import read_local
+from mien.serving import run, supervisor
 from tests.serving.live import served
 
 SHORT = ("--limit", "lease_seconds=1")
@@ -83,3 +85,14 @@ def test_a_password_among_the_arguments_is_refused(command: str, address: str, t
     assert done.stderr.startswith("mien: --database: other users of this machine can read a password")
     assert "MIEN_DATABASE" in done.stderr and "geheim" not in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_workers_share_the_cores_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("mien.scale.cores", lambda: 6)
+    assert [run.share_of_cores(workers) for workers in (0, 1, 2, 7)] == [6, 6, 3, 1]
+    given = [*run._share(2), "--set", "compute.threads=5"]
+    assert read_local(set_overrides(given[1::2])).compute.threads == 5
+    assert read_local(set_overrides(given[1:2])).compute.threads == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert run._share(2) == []

@@ -9,7 +9,7 @@ import torch
 
 from mien.config import ComputeSettings
 from mien.errors import DependencyMissing, SettingsError
-from mien.scale import cores
+from mien.scale import share_of_cores
 
 Engine = Literal["torch", "openvino"]
 
@@ -114,7 +114,7 @@ def choose_threads(compute: ComputeSettings, workers: int = 0) -> int:
     """
     threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # the others are for nested threads
     if compute.threads or not threads:
-        return compute.threads or max(1, cores() // max(1, workers))
+        return compute.threads or share_of_cores(workers)
     if not threads.isdecimal() or int(threads) < 1:
         raise SettingsError(
             f"OMP_NUM_THREADS = {threads!r}, expected a whole number from 1 on; unset it, or set compute.threads"

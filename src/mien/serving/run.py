@@ -11,6 +11,7 @@ import uvicorn
 
 from mien import terminal
 from mien.errors import MienError, SettingsError
+from mien.scale import share_of_cores
 from mien.serving.database import open_database
 from mien.serving.disk import Disk
 from mien.serving.live import Scorers
@@ -68,7 +69,7 @@ def serve(
                 f"--host {host}: other machines could reach the server, but it has no key; make one with --new-key NAME"
             )
         environment = {"MIEN_DATABASE": database} if database else {}
-        arguments = [str(model), "--data", str(data), *settings, *limit_options]
+        arguments = [str(model), "--data", str(data), *_share(workers), *settings, *limit_options]
         supervisor = Supervisor(workers, arguments, environment, limits.lease_seconds)
         queue = Queue(engine, limits.lease_seconds)
         scorers = Scorers([str(model), "-", *settings], limits=limits)
@@ -88,6 +89,16 @@ def serve(
             supervisor.stop(STOP_SECONDS)
     if supervisor.gave_up:
         raise MienError(f"no worker could load the model, so the server ended: {supervisor.trouble}")
+
+
+def _share(workers: int) -> list[str]:
+    """The option that shares the cores among the workers, as those of ``mien predict --workers`` share them.
+
+    It stands before the settings that are given, which replace it; ``OMP_NUM_THREADS`` goes first too.
+    """
+    if os.environ.get("OMP_NUM_THREADS"):
+        return []
+    return ["--set", f"compute.threads={share_of_cores(workers)}"]
 
 
 def bound(host: str, port: int) -> socket.socket:
