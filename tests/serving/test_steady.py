@@ -1,7 +1,7 @@
 """A mixed load leaves memory and descriptors flat.
 
 Uploads, whole and by tus, jobs, polls, events, cancels, deletes, downloads, bad clips. ``MIEN_SOAK_SECONDS`` is the
-length: 20 by default, an hour in ``make soak``. Flat means: over the time after the warm-up (two fifths, 15 minutes at
+length: 12 by default, an hour in ``make soak``. Flat means: over the time after the warm-up (two fifths, 15 minutes at
 most), the slope by Theil and Sen, which peaks do not move, is a growth of at most ``NOISE_BYTES`` and
 ``BYTES_PER_HOUR`` together, and of ``DESCRIPTORS``. A leak of a kilobyte per request is 100 MB in an hour, one of a
 descriptor is thousands.

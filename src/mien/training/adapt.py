@@ -14,44 +14,32 @@ pretrained backbones, and the fused model is kept with them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from mien.compute.device import Compute
 from mien.compute.processes import together
-from mien.config import AdaptSettings, Settings, with_changes, with_weights
+from mien.config import Settings, with_changes, with_weights
 from mien.errors import DataError, SettingsError
-from mien.features.block_inputs import BlockInputs, block_inputs, check_inputs
 from mien.features.extract import extract
 from mien.features.kept_inputs import KeptInputs
 from mien.features.store import Store
 from mien.modalities import find_modality
-from mien.modalities.base import Modality, pretrained
-from mien.modalities.blocks import UpperBlocks
-from mien.model.adaptation import Adapted, TrainableBackbone, check_gradients
-from mien.model.inputs import ClipDataset, PackedSteps, autocast, load_dataset
+from mien.model.adaptation import Adapted, check_gradients
+from mien.model.inputs import ClipDataset, autocast
 from mien.model.network import ModelSpec, Multimodal, ParamGroup, Unimodal, variants
 from mien.scale import cores, follows, launched
 from mien.storage.checksums import read_tensors, write_tensors
-from mien.training.cost import BlockCost, describe_cost, sequence_lengths
+from mien.training.backbone_part import BackbonePart, inputs_of, load_part
+from mien.training.cost import describe_cost
 from mien.training.fit import fit
 from mien.training.parameters import describe_groups
 from mien.training.run_folder import EpochLog
 from mien.training.run_state import RunState, log_and_call, remove
 from mien.training.schedule import History
-from mien.training.split_data import Side
 from mien.training.state import TrainingJob
-from mien.weights import Weights, resolve_backbones
 from mien.weights.adapted import save_adapted
-from mien.weights.architecture import read_architecture
-
-ALL_STEPS = 1 << 30
-"""No clip has more steps than this: what enters a block is never averaged over time."""
-
-
-SIDES: tuple[Side, ...] = ("fit", "select")
 
 RAREST = 1e-3
 """A mean rating that a head of log odds starts from is at least so far from 0 and 1."""
@@ -68,27 +56,6 @@ def adapted_modalities(settings: Settings) -> tuple[str, ...]:
     return tuple(name for name in settings.modalities if settings.backbone.adapts(name))
 
 
-@dataclass(frozen=True)
-class _Part:
-    """The backbone of a modality, and what enters its trained blocks, by side."""
-
-    modality: Modality
-    method: str
-    base: Weights
-    backbone: TrainableBackbone
-    inputs: dict[Side, PackedSteps]
-
-    def cost(self, settings: AdaptSettings) -> BlockCost:
-        """What its training costs."""
-        upper = self.backbone.upper
-        trained = sum(group.size for group in self.backbone.groups(self.modality.name, self.method, settings))
-        steps = self.inputs["fit"]
-        lengths = sequence_lengths(steps.has.cpu().numpy(), self.backbone.tokens)
-        parameters = sum(parameter.numel() for parameter in upper.parameters())
-        width = steps.values.shape[1]
-        return BlockCost(parameters, trained, len(upper.blocks), width, lengths, self.method, settings.checkpoints)
-
-
 def adapt(run: RunState, modality: str) -> Path:
     """Train the backbone of a modality, unless that is done.
 
@@ -102,18 +69,18 @@ def adapt(run: RunState, modality: str) -> Path:
         WeightsError, WeightsMissing: it cannot be loaded.
     """
     if not _file(run, modality).exists():
-        part, settings = _load(run, modality), run.settings.adapt
+        part, settings = load_part(run, modality), run.settings.adapt
         models = variants(run.settings, settings)[:1]
         width, targets = run.data.widths[modality], len(run.manifest.targets)
         model = Unimodal(modality, width, targets, run.settings.stage1, models)
         module = Adapted({modality: part.backbone}, model).to(run.data.device)
         groups = module.groups({modality: part.method}, settings, model.groups())
-        clips = _clips(run, [part], "fit")
+        clips = inputs_of(run, [part], "fit")
         clips = clips.only(torch.nonzero(clips.present(modality)).flatten())
         if settings.objective == "cross_entropy":
             start_at_means(model, clips.labels)
         _log_cost(run, [part])
-        _fit(run, f"adapt {modality}", module, groups, models, clips, _clips(run, [part], "select"))
+        _fit(run, f"adapt {modality}", module, groups, models, clips, inputs_of(run, [part], "select"))
         if not follows():
             _save(run, module, part)
     return _file(run, modality)
@@ -153,7 +120,7 @@ def adapt_jointly(run: RunState, names: Sequence[str]) -> None:
         )
     if joint_file(run).exists():
         return
-    parts, settings = [_load(run, name) for name in names], run.settings.adapt
+    parts, settings = [load_part(run, name) for name in names], run.settings.adapt
     spec = variants(run.settings, run.settings.stage2)[0]
     models = (replace(spec, lr=settings.lr, weight_decay=settings.weight_decay, dropout=settings.dropout),)
     model = Multimodal(run.data.widths, len(run.manifest.targets), run.settings, models, run.data.layers)
@@ -162,7 +129,9 @@ def adapt_jointly(run: RunState, names: Sequence[str]) -> None:
         {part.modality.name: part.method for part in parts}, settings, model.groups(run.settings.stage2)
     )
     _log_cost(run, parts)
-    history = _fit(run, "adapt joint", module, groups, models, _clips(run, parts, "fit"), _clips(run, parts, "select"))
+    history = _fit(
+        run, "adapt joint", module, groups, models, inputs_of(run, parts, "fit"), inputs_of(run, parts, "select")
+    )
     if follows():
         return
     for part in parts:
@@ -192,57 +161,12 @@ def _file(run: RunState, modality: str) -> Path:
     return run.folder / "adapted" / modality / f"{modality}.adapted.safetensors"
 
 
-def _load(run: RunState, name: str) -> _Part:
-    """The backbone of a modality, and what enters its trained blocks of the clips that train and choose the epoch."""
-    modality, settings = find_modality(name), run.settings.adapt
-    assert modality.training is not None
-    role = modality.backbone_role or ""
-    base = resolve_backbones(run.settings.backbones, [role])[role]
-    method: str = getattr(run.settings.backbone, name)
-    depth = read_architecture(base.path).depth
-    first = depth - settings.top_k if method == "top_k" else 0
-    if first < 0:
-        raise SettingsError(f"adapt.top_k: no {settings.top_k} blocks in a backbone of {depth}")
-    run.log(f"backbone {name}: {method}, blocks {first + 1} to {depth} of {base.name}")
-    for side in SIDES:
-        check_inputs(run.store, run.data.side(side), modality)
-    frozen = Compute(run.data.device, torch.float32)
-    made: dict[Side, BlockInputs] = {
-        side: block_inputs(run.store, run.data.side(side), modality, base.path, frozen, first, settings.longest_seconds)
-        for side in SIDES
-    }
-    width = {name: max(one.packed.width for one in made.values())}
-    inputs: dict[Side, PackedSteps] = {
-        side: load_dataset({name: one.packed}, run.data.labels(side), width, ALL_STEPS, run.data.precision,
-                           run.data.device).modalities[name]
-        for side, one in made.items()
-    }  # fmt: skip
-    upper = UpperBlocks(pretrained("AutoModel", base.path, frozen), first)
-    upper.checkpoints = settings.checkpoints
-    tokens = max(one.tokens for one in made.values())
-    longest = run.settings.stage1.longest_steps
-    backbone = TrainableBackbone(upper, modality.training.pool(base.path), longest, tokens)
-    if method == "lora":
-        backbone.add_low_rank(settings, run.settings.seeds[0])
-    return _Part(modality, method, base, backbone, inputs)
-
-
-def _log_cost(run: RunState, parts: Sequence[_Part]) -> None:
+def _log_cost(run: RunState, parts: Sequence[BackbonePart]) -> None:
     """Say what a training costs before it starts."""
     settings = run.settings.adapt
     costs = {part.modality.name: part.cost(settings) for part in parts}
     for line in describe_cost(costs, settings.epochs, settings.batch_size):
         run.log(line)
-
-
-def _clips(run: RunState, parts: Sequence[_Part], side: Side) -> ClipDataset:
-    """The clips of a side: what enters trained blocks, and in a joint training the features of the other modalities."""
-    trained = {part.modality.name: part.inputs[side] for part in parts}
-    is_joint = run.settings.stage2.adaptation == "joint"
-    others = tuple(name for name in run.modalities if name not in trained) if is_joint else ()
-    known = run.data.clips(side, others)
-    names = run.modalities if is_joint else tuple(trained)
-    return ClipDataset({n: trained.get(n) or known.modalities[n] for n in names}, known.labels, known.precision)
 
 
 def _fit(
@@ -298,7 +222,7 @@ def _check_gradients(module: Adapted, groups: Sequence[ParamGroup], clips: ClipD
         check_gradients(module.backbone(name), made.square().sum())
 
 
-def _save(run: RunState, module: Adapted, part: _Part) -> None:
+def _save(run: RunState, module: Adapted, part: BackbonePart) -> None:
     """Write what training changed in a backbone."""
     changes = module.backbone(part.modality.name).changes()
     arrays = {name: tensor.float().cpu().numpy() for name, tensor in changes.items()}
