@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import subprocess
 import sys
 import threading
 import time
@@ -204,6 +205,115 @@ def test_a_scorer_that_dies_ends_the_session_and_its_recording_stays(live: Serve
     assert ended["reason"] == "failed"
     assert live.ended(ended["job"])["state"] == "completed"
     emptied(live)
+
+
+def jobs_of(server: Served, key: str = "") -> list[dict[str, Any]]:
+    """The jobs of a key, as soon as there is one."""
+    limit = time.monotonic() + 30
+    while not (found := server.send("GET", "/v1/jobs", key=key).json["jobs"]):
+        assert time.monotonic() < limit
+        time.sleep(0.1)
+    return found
+
+
+def recorded(server: Served, size: int) -> None:
+    """Wait until so many bytes of a session are in its file."""
+    limit = time.monotonic() + 30
+    while [file.stat().st_size for file in (server.data / "uploads").iterdir()] != [size]:
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+def test_what_was_recorded_when_the_server_was_killed_becomes_a_job_when_it_starts_again(
+    folder: Path, tones: bytes, tmp_path: Path
+) -> None:
+    """Also of the same key, with the windows and marks of the session; the kill may cut a cluster in two."""
+    marks = [{"label": "begin", "seconds": 0.5}, {"label": "end", "seconds": 3.5}]
+    some = tones[: len(tones) * 4 // 5]
+    with served(folder, tmp_path / "data", "--workers", "0") as one:
+        lab = one.send("POST", "/v1/keys", {"name": "lab", "scopes": ["score", "live"]}).json["key"]
+        with opened(one, lab) as socket:
+            send(socket, {**START, "hop": 0.5}, *slices(some), *({"type": "mark", **mark} for mark in marks))
+            recorded(one, len(some))
+            time.sleep(0.2)  # the marks come after it
+            one.kill()
+    with served(folder, tmp_path / "data") as one:
+        [job] = jobs_of(one, lab)
+        assert job == one.send("GET", "/v1/jobs").json["jobs"][0]
+        assert (job["request"]["windows"], job["request"]["hop"], job["request"]["marks"]) == (2.0, 0.5, marks)
+        assert one.send("GET", f"{job['links']['self']}/media/0", key=lab).body == some
+        assert not list((one.data / "uploads").iterdir())
+        job = one.ended(job["id"])
+        assert job["state"] == "completed"
+        windows = one.send("GET", job["links"]["scores.json"], key=lab).json["clips"][0]["windows"]
+        assert len(windows) >= 4 and all(window["scores"] for window in windows)
+        assert len(one.send("GET", "/v1/jobs").json["jobs"]) == 1
+    log = (tmp_path / "data.log").read_text()
+    assert log.count(f"a live session had been cut off; its recording is the job {job['id']}") == 1
+
+
+def test_a_session_ends_at_its_limit_and_its_recording_waits_for_room_in_the_queue(
+    folder: Path, tones: bytes, tmp_path: Path
+) -> None:
+    limits = ("live_seconds=4", "queued_jobs=1", f"file_bytes={2 * SLICE}", f"data_bytes={3 * SLICE - 1}")
+    with served(folder, tmp_path / "data", "--workers", "0", limits=limits) as one:
+        first = one.job([one.put_bytes(tones[:SLICE], "a.mka")])["links"]["self"]
+        with opened(one) as socket:
+            send(socket, START, *slices(tones))
+            events = read(socket)
+        assert {event["text"] for event in events if event["type"] == "warning"} == {
+            "the recording ends here: at most 16000 B a file are accepted",
+            "the model was trained on random weights; its scores are meaningless",
+            "a session takes 0.0667 min at most; this one ends",
+            "the recording waits to become a job (1 jobs wait already; try again later); this is tried for 24 h",
+        }
+        assert (events[-1]["reason"], events[-1]["job"]) == ("ended", None)
+        assert events[-1]["windows"] == 4  # what has come is scored, also what is not recorded
+        with opened(one) as socket:
+            send(socket, START)
+            assert read(socket)[0]["text"].startswith("start: the server has no room for more media")
+        one.send("DELETE", first)
+        [job] = jobs_of(one)
+        assert one.send("GET", f"{job['links']['self']}/media/0").body == tones[: 2 * SLICE]
+        one.send("DELETE", job["links"]["self"])
+        time.sleep(1.2)  # two sweeps
+        assert not one.send("GET", "/v1/jobs").json["jobs"] and not list((one.data / "uploads").iterdir())
+
+
+def test_a_full_disk_ends_the_recording_and_neither_the_scores_nor_what_was_recorded(
+    folder: Path, tones: bytes, tmp_path: Path
+) -> None:
+    (data := tmp_path / "data").mkdir(mode=0o700)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(data)], capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        with served(folder, data, "--workers", "0") as one, opened(one) as socket:
+            send(socket, START)
+            recorded(one, 0)
+            fill(data / "filler", free=2 * SLICE)
+            send(socket, *slices(tones), {"type": "stop"})
+            events = read(socket)
+            said = [event["text"] for event in events if event["type"] == "warning"]
+            assert said[0] == "the recording ends here: the server's disk is full or cannot be written"
+            assert not any(str(tmp_path) in text for text in said)
+            assert (events[-1]["reason"], events[-1]["windows"]) == ("stopped", 4)
+            (data / "filler").unlink()
+            [job] = jobs_of(one)
+            media = one.send("GET", f"{job['links']['self']}/media/0").body
+            assert media == tones[: len(media)] and len(media) in (SLICE, 2 * SLICE)
+            assert [file["bytes"] for file in job["files"]] == [len(media)]
+    finally:
+        subprocess.run(["umount", "--lazy", data], check=True)
+
+
+def fill(file: Path, free: int) -> None:
+    """Write zeros until the disk is full, and then give some bytes back."""
+    with file.open("wb", buffering=0) as full:
+        for size in (65_536, 1):
+            with suppress(OSError):
+                while True:
+                    full.write(b"0" * size)
+        full.truncate(full.tell() - free)
 
 
 def test_nothing_is_kept_if_so_asked_and_silence_ends_a_session(live: Served, tones: bytes) -> None:

@@ -55,6 +55,16 @@ uploads = sa.Table(
 )  # fmt: skip
 """``bytes`` is the announced size; ``sha256`` is set when all bytes are there; ``job`` when a job uses it."""
 
+recordings = sa.Table(
+    "recordings", metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("owner", sa.String(40), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("request", sa.JSON, nullable=False),
+)  # fmt: skip
+"""Recordings of live sessions that are not a job yet: of sessions that run, or that were running when the server was
+killed. ``id`` is of the upload that it becomes, ``request`` the windows and the marks of its job."""
+
 jobs = sa.Table(
     "jobs", metadata,
     sa.Column("id", sa.String(40), primary_key=True),

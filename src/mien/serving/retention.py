@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from mien import terminal
 from mien.serving import clock
-from mien.serving.database import clips, events, hooks, jobs, now, uploads
+from mien.serving.database import clips, events, hooks, jobs, now, recordings, uploads
 from mien.serving.disk import ORPHAN_SECONDS, Disk
 from mien.serving.settings import ServeSettings
 
@@ -73,7 +73,7 @@ def sweep(engine: sa.Engine, disk: Disk, limits: ServeSettings, orphan_seconds: 
     _media(engine, disk, limits)
     _results(engine, disk, limits)
     with engine.execution_options(reads=True).begin() as db:
-        kept = set(db.scalars(sa.select(uploads.c.id).where(uploads.c.job.is_(None))))
+        kept = set(db.scalars(sa.select(uploads.c.id).where(uploads.c.job.is_(None)).union(sa.select(recordings.c.id))))
         known = set(db.scalars(sa.select(jobs.c.id).where(jobs.c.state != "expired")))
     for path in disk.orphans(kept, known, orphan_seconds):
         disk.discard(path)

@@ -22,6 +22,7 @@ from mien.serving.web.access import Server
 from mien.serving.web.guard import Guard
 from mien.serving.web.metrics import Metrics
 from mien.serving.web.problems import RESPONSES, ProblemDetails, add_handlers
+from mien.serving.web.recording import recover
 from mien.serving.webhooks import Body, WebhookSender
 
 ANSWERS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
@@ -91,6 +92,7 @@ async def _sweep(server: Server, ages: Ages, orphan_seconds: float) -> None:
         doubtful = await run_in_threadpool(ages.keep)
         oldest = math.inf if doubtful else orphan_seconds
         await run_in_threadpool(sweep, server.engine, server.disk, server.limits, oldest)
+        await run_in_threadpool(recover, server)
     except (DBAPIError, OSError) as error:  # a locked database, a damaged disk
         terminal.warn(f"sweep of old files failed, and is repeated ({type(error).__name__})")
 

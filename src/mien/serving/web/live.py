@@ -3,16 +3,15 @@
     client   start, then slices of the recording (binary), mark …, stop
     server   ready, started, (window | word | behind | warning)*, [error], stopped
 
-Slices go to a process that scores (``serving.live``) and, unless ``keep`` is ``none``, to an upload, which becomes a
-job at the end, also when the connection is lost. Nothing waits in memory but one message: whoever sends faster than is
-scored waits, and whoever does not read is disconnected.
+Slices go to a process that scores (``serving.live``) and, unless ``keep`` is ``none``, to a file, which becomes a job
+at the end, also when the connection is lost, or the server is killed (``recording``). Nothing waits in memory but one
+message: whoever sends faster than is scored waits, and whoever does not read is disconnected.
 """
 
 import asyncio
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from time import monotonic
 from typing import Annotated, Any, Literal
 
@@ -25,7 +24,6 @@ from mien import terminal
 from mien.errors import MienError, escape_control
 from mien.serving.live import Scorer
 from mien.serving.web.access import Principal, Server, socket_principal
-from mien.serving.web.jobs import JobRequest, enqueue, new_job
 from mien.serving.web.problems import Problem, problem_response
 from mien.serving.web.recording import Recording, reason_of
 from mien.serving.web.uploads import check_room
@@ -59,13 +57,16 @@ class Start(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> "Start":
-        if self.hop is None:
-            self.hop = min(1.0, self.windows)
-        if self.hop > self.windows:
+        if self.hop_seconds > self.windows:
             raise ValueError("hop: as long as a window at most")
         if self.kind not in ENDINGS:
             raise ValueError(f"mime: expected one of {', '.join(ENDINGS)}")
         return self
+
+    @property
+    def hop_seconds(self) -> float:
+        """Seconds from one window to the next."""
+        return min(1.0, self.windows) if self.hop is None else self.hop
 
     @property
     def kind(self) -> str:
@@ -123,18 +124,18 @@ class _Session:
     async def run(self) -> None:
         """From the first message to the last."""
         asked = await self._started()
-        if asked is None or asked.hop is None:
+        if asked is None:
             return
         scorer = await self._server.scorers.take()
         reason = "lost"
         try:
-            reason = await self._exchange(scorer, asked.windows, asked.hop)
+            reason = await self._exchange(scorer, asked.windows, asked.hop_seconds)
         finally:
             scorer.kill()
             said = await scorer.ended()
             if self._stopped is None and reason != "lost":
                 terminal.warn(f"live: a scoring process has ended: {said}")
-            job, note = await self._finish(asked)
+            job, note = (None, "") if self._recording is None else await self._recording.finish(self._marks)
         if reason == "lost":
             return
         if self._stopped is None:
@@ -156,8 +157,9 @@ class _Session:
                 asked.keep = "none"
             if asked.keep != "none":
                 await run_in_threadpool(check_room, self._server, 0)
-                self._recording = Recording(self._server, self._who, ENDINGS[asked.kind])
-        except (ValueError, Problem, MienError) as error:
+                given = (ENDINGS[asked.kind], asked.windows, asked.hop_seconds)
+                self._recording = await run_in_threadpool(Recording, self._server, self._who, *given)
+        except (ValueError, Problem, MienError, DBAPIError) as error:
             await self._tell("error", text=f"start: {reason_of(error)}")
             await self._end("failed", None)
             return None
@@ -194,7 +196,7 @@ class _Session:
             if message is None:
                 if monotonic() >= self._deadline:
                     minutes = self._limits.live_seconds / 60
-                    await self._tell("warning", text=f"a session takes {minutes:g} min at most; this one ends")
+                    await self._tell("warning", text=f"a session takes {minutes:.3g} min at most; this one ends")
                     return "ended"
                 await self._tell("error", text=f"nothing came for {self._limits.live_idle_seconds:g} s")
                 return "failed"
@@ -208,6 +210,8 @@ class _Session:
             try:
                 if self._told(message.get("text") or ""):
                     return "stopped"
+                if self._recording is not None:
+                    await self._recording.mark(self._marks)
             except ValueError as error:
                 await self._tell("error", text=reason_of(error))
                 return "failed"
@@ -247,23 +251,6 @@ class _Session:
                 self._stopped = event
                 return
             await self._send(event)
-
-    async def _finish(self, asked: Start) -> tuple[str | None, str]:
-        """Make the recording a job; its id, and what the client is told about that."""
-        if self._recording is None or asked.hop is None:
-            return None, ""
-        upload = await self._recording.finish()
-        if upload is None:
-            return None, ""
-        request = JobRequest(files=[upload], windows=asked.windows, hop=asked.hop)
-        new = new_job(request, self._who, None)
-        new = replace(new, request={**new.request, "marks": self._marks})
-        try:
-            return await run_in_threadpool(enqueue, self._server, new), ""
-        except (Problem, MienError, DBAPIError) as error:
-            hours = self._limits.upload_seconds / 3600
-            why = reason_of(error)
-            return None, f"the recording could not be queued ({why}); it is the upload {upload} for {hours:g} h"
 
     async def _end(self, reason: str, job: str | None) -> None:
         """The last message, then the connection is closed."""

@@ -160,7 +160,7 @@ function stopped(event) {
   if (recorder.state === "recording") recorder.stop();
   const place = one("ended");
   place.replaceChildren(t("live_stopped", { n: event.windows, seconds: event.seconds.toFixed(1) }), " ",
-    event.job ? make("a", { href: `/jobs/${event.job}`, id: "result" }, t("live_job")) : t("live_no_job"));
+    event.job ? make("a", { href: `/jobs/${event.job}`, id: "result" }, t("live_job")) : t(one("forget").checked ? "live_no_job" : "live_job_waits"));
   place.hidden = false;
   state("");
   one("forget").disabled = false;
