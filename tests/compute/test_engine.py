@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from mien.modalities.base import Prepared
 from mien.schema import SAMPLE_RATE, Clip, Transcript
 from mien.storage.files import sha256_of
 from mien.weights import Weights, resolve
+from tests.weights.own import MODELS, ROLES, make_own
 
 BACKBONES = [name for name, modality in MODALITIES.items() if modality.backbone_role]
 PLAIN = resolve_compute(ComputeSettings(device="cpu", engine="torch", precision="float32"))
@@ -29,6 +31,11 @@ openvino = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None or importlib.util.find_spec("nncf") is None,
     reason="openvino and nncf are not installed: pip install 'mien[openvino]'",
 )
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("own")
 
 
 def inputs(name: str, size: int) -> Prepared:
@@ -62,6 +69,31 @@ def cosines(name: str, folder: Path, compute: ComputeSettings, size: int) -> np.
 def test_in_float32_openvino_gives_the_steps_of_pytorch_at_any_length(name: str, size: int) -> None:
     folder = resolve("tiny", [name])[name].path
     assert cosines(name, folder, ComputeSettings(engine="openvino", precision="float32"), size).min() > 0.99999
+
+
+@openvino
+@pytest.mark.parametrize(
+    ("architecture", "precision", "least"),
+    [
+        *((name, "float32", 0.99999) for name in MODELS),
+        *((name, *rest) for name in ("xlm-roberta", "wavlm", "vit") for rest in (("bfloat16", 0.999), ("int8", 0.98))),
+    ],
+)
+def test_every_architecture_gives_the_steps_and_layers_of_pytorch(
+    own: Path, architecture: str, precision: Literal["float32", "bfloat16", "int8"], least: float
+) -> None:
+    role, folder = ROLES[architecture], own / architecture
+    folder = next(folder.glob("my *")) if folder.exists() else make_own(folder, architecture)
+    load = MODALITIES[role].load_layers
+    assert load is not None
+    settings = ComputeSettings(engine="openvino", precision=precision)
+    prepared = inputs(role, 7)
+    ours, plain = (load(folder, on, (0, 1, 2))(prepared) for on in (resolve_compute(settings), PLAIN))
+    for name, output in plain.items():
+        found, expected = (one.values.astype(np.float32) for one in (ours[name], output))
+        assert found.shape == expected.shape
+        cosine = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
+        assert cosine.min() > least, name
 
 
 @openvino

@@ -16,6 +16,8 @@ SPEECH = SIZES | {"conv_dim": [8] * 7, "num_conv_pos_embeddings": 16, "num_conv_
 MODELS = {
     "bert": ("BertModel", "BertConfig", SIZES | {"max_position_embeddings": 64}),
     "roberta": ("RobertaModel", "RobertaConfig", SIZES | {"max_position_embeddings": 66, "pad_token_id": 1}),
+    "xlm-roberta": ("XLMRobertaModel", "XLMRobertaConfig",
+                    SIZES | {"max_position_embeddings": 66, "pad_token_id": 1}),
     "mpnet": ("MPNetModel", "MPNetConfig", SIZES | {"max_position_embeddings": 66, "pad_token_id": 1}),
     "gte": ("GteModel", "GteConfig", SIZES | {"max_position_embeddings": 64}),
     "wav2vec2": ("Wav2Vec2Model", "Wav2Vec2Config", SPEECH),
@@ -27,7 +29,7 @@ MODELS = {
     "dinov2": ("", "", {}),
     "vit": ("ViTModel", "ViTConfig", SIZES | {"image_size": 64, "patch_size": 16}),
 }  # fmt: skip
-ROLES = {name: "text" if name in ("bert", "roberta", "mpnet", "gte") else "vision" for name in MODELS}
+ROLES = {name: "text" if name in ("bert", "roberta", "xlm-roberta", "mpnet", "gte") else "vision" for name in MODELS}
 ROLES |= {name: "audio" for name in MODELS if name.startswith(("wav", "hubert", "whisper"))}
 
 
