@@ -1,8 +1,10 @@
 """From the command line to the results: real processes, and the same scores as ``mien predict``."""
 
+import asyncio
 import csv
 import io
 import json
+import random
 import subprocess
 import sys
 import time
@@ -16,6 +18,7 @@ import pytest
 import mien
 from mien.schema import Clip, Manifest
 from mien.scores.exports import write_scores
+from mien.serving.web.results import OpenFileResponse
 from tests.media.clips import make_clip, tone
 from tests.serving.live import Served, served
 
@@ -212,3 +215,27 @@ def test_a_model_that_ships_with_mien_is_served_by_its_name(tmp_path: Path) -> N
     command = [sys.executable, "-m", "mien.cli", "serve", "words-fr", "--data", str(tmp_path / "other")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "ships with mien: words-en" in done.stderr
+
+
+@pytest.mark.parametrize("sent", ["", "bytes=100000-199999"])
+def test_a_file_that_is_deleted_while_it_is_sent_is_sent_whole(tmp_path: Path, sent: str) -> None:
+    file = tmp_path / "a.mp4"
+    content = random.Random(0).randbytes(300_000)
+    file.write_bytes(content)
+    answer = OpenFileResponse(file, "video/mp4", {})
+    file.unlink()
+    got: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        got.append(message)
+
+    async def receive() -> Any:
+        await asyncio.sleep(60)
+
+    scope = {"type": "http", "method": "GET", "headers": [(b"range", sent.encode())] if sent else []}
+    asyncio.run(answer({**scope, "asgi": {"spec_version": "2.3"}}, receive, send))
+    assert got[0]["status"] == (206 if sent else 200)
+    body = b"".join(message["body"] for message in got[1:])
+    assert body == (content[100_000:200_000] if sent else content)
+    with pytest.raises(FileNotFoundError):
+        OpenFileResponse(file, "video/mp4", {})
