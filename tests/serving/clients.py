@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-HUME, TUS = ("hume==0.13.13", "hume==0.12.1"), "tuspy==1.1.0"
+HUME, TUS, WEBHOOKS = ("hume==0.13.13", "hume==0.12.1"), "tuspy==1.1.0", "standardwebhooks==1.0.0"
 
 
 def python_with(client: str) -> Path:
@@ -38,7 +38,7 @@ def python_with(client: str) -> Path:
 
 
 if __name__ == "__main__":
-    for wanted in (*HUME, TUS):
+    for wanted in (*HUME, TUS, WEBHOOKS):
         try:
             print(python_with(wanted))
         except RuntimeError as failed:

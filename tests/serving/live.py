@@ -140,11 +140,11 @@ def served(
     *options: str,
     limits: Sequence[str] = (),
     said: Path | None = None,
-    file_bytes: int | None = None,
+    before: Sequence[str] = (),
     **environment: str,
 ) -> Iterator[Served]:
     """Start ``mien serve``, and wait for its address."""
-    one = start(model, data, *options, limits=limits, said=said, file_bytes=file_bytes, **environment)
+    one = start(model, data, *options, limits=limits, said=said, before=before, **environment)
     try:
         yield one
     finally:
@@ -158,15 +158,15 @@ def start(
     *options: str,
     limits: Sequence[str] = (),
     said: Path | None = None,
-    file_bytes: int | None = None,
+    before: Sequence[str] = (),
     **environment: str,
 ) -> Served:
-    """Start ``mien serve``; the caller stops it."""
+    """Start ``mien serve``, by a command that stands before it; the caller stops it."""
     given = [word for limit in (*QUICK, *limits) for word in ("--limit", limit)]
     port = () if "--port" in options else ("--port", "0")
-    command = [sys.executable, "-m", "mien.cli", "serve", str(model), "--data", str(data), *port, *given, *options]
-    if file_bytes is not None:
-        command = ["prlimit", f"--fsize={file_bytes}", *command]
+    command = [
+        *before, sys.executable, "-m", "mien.cli", "serve", str(model), "--data", str(data), *port, *given, *options,
+    ]  # fmt: skip
     with (said or data.with_suffix(".log")).open("a") as log:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **environment}

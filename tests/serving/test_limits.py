@@ -307,7 +307,7 @@ def test_too_many_requests_of_a_key_are_slowed(model: Path, tmp_path: Path) -> N
 def test_a_full_disk_is_507_and_leaves_nothing(model: Path, tmp_path: Path) -> None:
     if shutil.which("prlimit") is None:
         pytest.skip("prlimit is not installed (util-linux)")
-    with served(model, tmp_path / "data", "--workers", "0", file_bytes=3_000_000) as one:
+    with served(model, tmp_path / "data", "--workers", "0", before=("prlimit", "--fsize=3000000")) as one:
         refused(one.send("PUT", "/v1/files?name=a.mp4", bytes(4_000_000)), 507)
         assert not list((one.data / "uploads").iterdir())
         assert one.send("PUT", "/v1/files?name=a.mp4", bytes(1_000_000)).status == 201

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from mien.errors import DataError
 from mien.serving import webhooks
 from mien.serving.database import hooks, open_database
 from mien.serving.webhooks import PAUSES, WebhookSender, check_url, is_public, public_address, send, sign
+from tests.serving.clients import WEBHOOKS, python_with
 from tests.serving.live import Served
 
 
@@ -239,6 +241,41 @@ def test_the_end_of_a_job_is_posted(server: Served, clips: list[Path], receiver:
     said = json.loads(body)
     assert said["type"] == "job.completed"
     assert said["data"] == server.send("GET", job["links"]["self"]).json
+
+
+VERIFY = """
+import json, sys
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+given = json.load(sys.stdin)
+try:
+    print(json.dumps(Webhook(given["secret"]).verify(given["body"], given["headers"])))
+except WebhookVerificationError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_the_verifier_of_the_standard_takes_our_signature_and_no_other(
+    server: Served, clips: list[Path], receiver: Receiver
+) -> None:
+    try:
+        python = python_with(WEBHOOKS)
+    except RuntimeError as reason:
+        pytest.skip(str(reason))
+    job = server.job([server.put(clips[0], "a.mp4")], webhook=f"http://127.0.0.1:{receiver.port}/done")
+    limit = time.monotonic() + 30
+    while not receiver.got:
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    ((headers, body),) = receiver.got
+    given = {"secret": server.send("GET", "/v1/webhooks/secret").json["secret"], "headers": headers}
+    ours, other = (
+        subprocess.run(
+            [python, "-c", VERIFY], input=json.dumps({**given, "body": sent}), capture_output=True, text=True
+        )
+        for sent in (body.decode(), body.decode().replace("completed", "cancelled"))
+    )
+    assert json.loads(ours.stdout)["data"]["id"] == job["id"], ours.stderr
+    assert other.returncode == 1 and "No matching signature" in other.stderr
 
 
 def test_a_webhook_into_the_network_is_refused_at_once(server: Served, clips: list[Path]) -> None:
