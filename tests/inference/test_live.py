@@ -21,6 +21,7 @@ from mien.features.stream import StreamFeatures
 from mien.inference.live import LiveSession
 from mien.inference.live_events import Behind, Event, Failed, Scored, Spoken, Started, Stopped, Warned
 from mien.inference.predict import Model
+from mien.media.capture import Capture
 from mien.media.stream import StreamSource, open_source
 from mien.model.bundle import Bundle, save_bundle
 from mien.model.description import make_module
@@ -118,6 +119,28 @@ def test_with_audio_they_are_close_and_closer_the_more_its_encoder_hears(
 def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_clip(tmp_path_factory.mktemp("tones") / "tones.mkv", codec=None, seconds=6.0, sound="libopus",
                      sound_rate=48_000)  # fmt: skip
+
+
+def test_a_microphone_is_scored_while_it_records(tmp_path: Path) -> None:
+    """A generated tone stands for it; its recording has the scores of the session, up to what an encoder hears."""
+    kept = tmp_path / "kept.mkv"
+    with (
+        model_of("audio") as model,
+        LiveSession(model, Windows(1, 0.5)) as session,
+        Capture(("lavfi", "testsrc2=size=320x240:rate=15,realtime"), ("lavfi", "sine=440,arealtime")) as camera,
+        StreamSource(camera.descriptor, "camera", kept) as source,
+    ):
+        session.warm()
+        camera.start()
+        live = []
+        for event in session.events(source, Windows(1, 0.5)):
+            live += [event] if isinstance(event, Scored) else []
+            if len(live) == 4:
+                source.stop()
+        (recorded,) = model.predictions([kept], windows=1, hop=0.5)
+    assert [one.window.start for one in live][:4] == [0.0, 0.5, 1.0, 1.5]
+    assert max(one.lag for one in live) < 10
+    assert len(recorded.windows) >= 4 and recorded.error is None
 
 
 @pytest.mark.parametrize("seconds", [0.4, 0.9])

@@ -92,12 +92,12 @@ def test_what_is_no_stream_is_one_line(content: bytes, reason: str, decoder: Dec
     assert "\n" not in str(error.value)
 
 
-def test_a_recording_overwrites_nothing_and_a_device_is_refused_with_the_way(tmp_path: Path) -> None:
+def test_a_recording_overwrites_nothing(tmp_path: Path) -> None:
     (tmp_path / "old.mkv").write_bytes(b"precious")
     with pytest.raises(MediaError, match="exists already"):
         StreamSource(os.open(os.devnull, os.O_RDONLY), "x", tmp_path / "old.mkv")
     assert (tmp_path / "old.mkv").read_bytes() == b"precious"
-    with pytest.raises(MediaError, match=r"a device; .* ffmpeg -f v4l2"):
+    with pytest.raises(MediaError, match="not a file"):
         open_source(Path("/dev/null"))
 
 

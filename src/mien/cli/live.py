@@ -2,7 +2,7 @@
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -34,9 +34,19 @@ def live(
         Path,
         typer.Argument(
             metavar="STREAM",
-            help="- for standard input, or a file or named pipe: Matroska, WebM, MPEG-TS, fragmented MP4.",
+            help="- for standard input, a camera (/dev/video0), or a file or named pipe: Matroska, WebM, MPEG-TS, "
+            "fragmented MP4.",
         ),
     ],
+    microphone: Annotated[
+        str | None,
+        typer.Option(
+            "--microphone",
+            metavar="NAME",
+            help="With a camera: the sound card, in the words of ALSA (arecord -l lists them), or none. By default "
+            "plughw:0, the first.",
+        ),
+    ] = None,
     window: Annotated[
         float | None,
         typer.Option(
@@ -79,16 +89,16 @@ def live(
     from mien.inference.live_events import Failed
     from mien.inference.lsl import Outlets
     from mien.inference.predict import load
-    from mien.media.stream import StreamSource, open_source
+    from mien.media.stream import StreamSource
 
     windows = windows_of(window or WINDOW_SECONDS, hop or min(HOP_SECONDS, window or HOP_SECONDS))
     assert windows is not None
     outlets = Outlets() if lsl else None
-    descriptor = open_source(stream)
-    loaded = load(model, read_local(set_overrides(overrides)))
     name = "standard input" if str(stream) == "-" else stream.name
     failure = ""
     with (
+        _opened(stream, microphone) as (descriptor, begin),
+        load(model, read_local(set_overrides(overrides))) as loaded,
         StreamSource(descriptor, name, keep) as source,
         LiveSession(loaded, windows, CONTEXT_SECONDS if context is None else context) as session,
         _Display(jsonl) as display,
@@ -100,6 +110,7 @@ def live(
                 return
             asked = json.loads(line)
             windows = windows_of(asked["windows"], asked["hop"]) or windows
+        begin()
         for event in session.events(source, windows):
             display.show(event)
             if outlets is not None:
@@ -111,6 +122,22 @@ def live(
         terminal.note(f"{keep}: {source.kept} bytes recorded; its exact scores: {again}")
     if failure:
         raise MediaError(failure)
+
+
+@contextmanager
+def _opened(stream: Path, microphone: str | None) -> Iterator[tuple[int, Callable[[], None]]]:
+    """The descriptor of a stream, and what begins it once everything is loaded."""
+    from mien.errors import SettingsError
+    from mien.media.capture import MICROPHONE, Capture, is_device
+    from mien.media.stream import open_source
+
+    if is_device(stream):
+        with Capture(stream, None if microphone == "none" else microphone or MICROPHONE) as camera:
+            yield camera.descriptor, camera.start
+    elif microphone is not None:
+        raise SettingsError("--microphone: goes with a camera, such as /dev/video0; other streams bring their sound")
+    else:
+        yield open_source(stream), lambda: None
 
 
 @contextmanager
@@ -223,6 +250,6 @@ COMMANDS = [
     (
         live,
         "Example: ffmpeg -i rtsp://camera/stream -c copy -f matroska - | mien live runs/first - --keep session.mkv; "
-        "mien live runs/first clip.mkv --jsonl. Ctrl-C ends the session after what has come is scored.",
+        "mien live runs/first /dev/video0 --microphone plughw:1; mien live runs/first clip.mkv --jsonl. Ctrl-C ends the session after what has come is scored.",
     )
 ]

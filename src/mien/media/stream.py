@@ -26,14 +26,12 @@ BLOCK = 1 << 16
 LOOK_SECONDS = 0.1
 LINE_BYTES = 1000
 
-CAMERA = "ffmpeg -f v4l2 -i {path} -c:v libx264 -tune zerolatency -f matroska - | mien live MODEL -"
-
 
 def open_source(path: Path) -> int:
     """A descriptor of a file or a named pipe; of standard input for ``-``.
 
     Raises:
-        MediaError: it cannot be opened, or is a device.
+        MediaError: it cannot be opened, or is neither.
     """
     if str(path) == "-":
         if os.isatty(0):
@@ -44,8 +42,6 @@ def open_source(path: Path) -> int:
         return os.dup(0)
     try:
         kind = path.stat().st_mode
-        if stat.S_ISCHR(kind):
-            raise MediaError(f"{path}: a device; record it with a program that can: {CAMERA.format(path=path)}")
         if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind)):
             raise MediaError(f"{path}: not a file, expected a video stream, or - for standard input")
         return os.open(path, os.O_RDONLY)
