@@ -250,6 +250,7 @@ COMMANDS = [
     (
         live,
         "Example: ffmpeg -i rtsp://camera/stream -c copy -f matroska - | mien live runs/first - --keep session.mkv; "
-        "mien live runs/first /dev/video0 --microphone plughw:1; mien live runs/first clip.mkv --jsonl. Ctrl-C ends the session after what has come is scored.",
+        "mien live runs/first /dev/video0 --microphone plughw:1; mien live runs/first clip.mkv --jsonl. "
+        "Ctrl-C ends the session after what has come is scored.",
     )
 ]
