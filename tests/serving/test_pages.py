@@ -11,12 +11,14 @@ import re
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from mien.serving.web import pages
@@ -377,6 +379,59 @@ def test_the_page_speaks_german_and_remembers_the_choice(site: Browser) -> None:
     page.locator(".settings a").click()
     page.reload()
     assert page.locator("h1").inner_text() == "Score clips"
+
+
+def test_the_stage_at_hand_is_said_in_german_and_the_servers_own_words_are_marked_as_english(
+    site: Browser, videos: list[Path], clips: list[Path], tmp_path: Path
+) -> None:
+    """So a screen reader pronounces both. The worker is stopped while it works, so that the stage stays."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    [worker] = site.served.workers()
+    old = make_clip(tmp_path / "old.mp4", codec="mpeg4")
+    files = [old, *videos, clips[3], videos[1], videos[1]]
+    open_job = site.served.job([site.served.put(file, f"{n}.mp4") for n, file in enumerate(files)], windows=1.0)["id"]
+    try:
+        stage = stopped_at_a_stage(site.served, worker, open_job)
+        text = f"von 6 Clips: {pages.say('de', f'stage_{stage}')}"
+        for path, place in (("", ".job .progress"), (f"jobs/{open_job}", "#progress-text")):
+            page = site.opened(path, locale="de")
+            expect(page.locator(place)).to_contain_text(text)
+        expect(page.locator("#files .badge.running")).to_have_text("Wird ausgewertet")
+    finally:
+        worker.resume()
+    failed = site.served.job([site.served.put(clips[3])])["id"]
+    for job in (open_job, failed):
+        site.served.ended(job)
+    reason = site.served.send("GET", f"/v1/jobs/{failed}").json["reason"]
+    for path, place in (("", ".job .problem"), (f"jobs/{failed}", "#job-problem")):
+        page = site.opened(path, locale="de", bypass_csp=True)
+        expect(page.locator(f"{place}[lang=en]")).to_have_text(reason)
+        assert [one["id"] for one in axe.run(page).response["violations"]] == []
+    assert page.locator("main section").count() == 0  # nothing was scored, so there are no tables and no downloads
+    page.goto(f"{site.home}jobs/{open_job}")
+    expect(page.locator(".no-video")).to_have_text("This browser shows no pictures of 0.mp4; it plays the sound.")
+    (site.served.data / "gone").write_bytes(b"0" * 2000)
+    page.goto(site.home)
+    expect(page.locator(".job .clips > .soft")).to_have_text("und 2 weitere")  # of the five that were scored
+    page.locator("#chosen").set_input_files(site.served.data / "gone")
+    expect(page.locator("#uploads .sent")).to_have_count(1)
+    for file in (site.served.data / "uploads").glob("*.part"):
+        file.unlink()
+    page.locator("#score").click()
+    expect(page.locator("#send-problem[lang=en]")).to_contain_text("or another job uses it already")
+    site.faults[:] = [fault for fault in site.faults if "status of 422" not in fault]
+
+
+def stopped_at_a_stage(served: Served, worker: psutil.Process, job: str) -> str:
+    """Suspend the worker while it works on a clip; the stage."""
+    limit = time.monotonic() + 120
+    while True:
+        if served.send("GET", f"/v1/jobs/{job}").json["progress"]["stage"]:
+            worker.suspend()
+            if stage := served.send("GET", f"/v1/jobs/{job}").json["progress"]["stage"]:
+                return stage
+            worker.resume()
+        assert time.monotonic() < limit
 
 
 def test_nothing_is_shown_without_the_cookie_and_the_address_works_once(browser: Browser) -> None:

@@ -190,7 +190,8 @@ def summary(job: str, request: Request, server: Shared) -> JSONResponse:
     scored = _scores(server, made)
     if scored is None:
         raise Problem(409, "the job has no scores")
-    first = [clip for clip in scored.clips if clip.error is None][:SUMMARY_CLIPS]
+    good = [clip for clip in scored.clips if clip.error is None]
+    first = good[:SUMMARY_CLIPS]
     players = [player_of(clip, scored) for clip in first]
     low, high = scale_of(players)
     scale = min(low, 0.0), max(high, 1.0)
@@ -199,7 +200,7 @@ def summary(job: str, request: Request, server: Shared) -> JSONResponse:
             "targets": scored.targets,
             "zero": sparklines.height(0.0, scale),
             "clips": [_outlined(player, scored.targets, scale) for player in players],
-            "more": len(scored.clips) - len(first),
+            "more": len(good) - len(first),
         },
         headers={"Cache-Control": "no-store"},
     )
@@ -266,7 +267,7 @@ def _visitor(request: Request, scope: str = "score") -> Principal | None:
 def _scores(server: Server, made: Mapping[str, Any]) -> ScoresDocument | None:
     file = server.disk.scores(made["id"])
     try:
-        return read_document(file) if file.is_file() and made["state"] in ("completed", "failed") else None
+        return read_document(file) if file.is_file() and made["state"] == "completed" else None
     except DataError:  # deleted in this moment
         return None
 
@@ -305,7 +306,14 @@ def _page(request: Request, template: str, status: int = 200, **values: Any) -> 
     made = (
         _templates()
         .get_template(template)
-        .render(t=text, language=language, languages=LANGUAGES, here=request.url.path, **values)
+        .render(
+            t=text,
+            texts=texts(language),
+            language=language,
+            languages=LANGUAGES,
+            here=request.url.path,
+            **values,
+        )
     )
     return HTMLResponse(made, status, HEAD)
 

@@ -284,6 +284,13 @@
     if (!video.paused && !still.matches) requestAnimationFrame(follow);
   }
   for (const name of ["play", "seeked", "timeupdate"]) video.addEventListener(name, () => video.readyState && follow());
+  video.addEventListener("loadedmetadata", () => { // of a file whose pictures it cannot decode, it plays the sound alone
+    const source = videos.find((each) => each.id === shown.clip.video);
+    if (!source?.media.startsWith("video/") || video.videoWidth) return;
+    video.classList.add("sound");
+    one(".no-video").hidden = false;
+    one(".no-video").textContent = `This browser shows no pictures of ${source.name}; it plays the sound.`;
+  });
   video.addEventListener("error", () => {
     if (!video.hasAttribute("src")) return;
     const source = videos.find((each) => each.id === shown.clip.video);

@@ -1,7 +1,7 @@
 // Record a clip with the camera, after consent. Nothing leaves the browser before the recording is used.
 
 import { clock, obstacle, openCamera, recorderOf, show as play } from "./capture.js";
-import { one } from "./elements.js";
+import { notice, one } from "./elements.js";
 import { say, t } from "./texts.js";
 
 const LONGEST = 120; // seconds
@@ -118,6 +118,5 @@ function show(...names) {
 }
 
 function complain(text) {
-  one("camera-problem").textContent = text;
-  one("camera-problem").hidden = !text;
+  notice(one("camera-problem"), text);
 }

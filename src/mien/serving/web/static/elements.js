@@ -4,6 +4,15 @@ const SVG = "http://www.w3.org/2000/svg";
 
 export const one = (id) => document.getElementById(id);
 
+// A message in an element that is hidden without one: a text, or an error. What the server says is in English.
+export function notice(element, message) {
+  const text = message?.message ?? message ?? "";
+  element.textContent = text;
+  element.hidden = !text;
+  if (message?.english) element.lang = "en";
+  else element.removeAttribute("lang");
+}
+
 export function make(tag, attributes = {}, ...children) {
   return filled(document.createElement(tag), attributes, children);
 }

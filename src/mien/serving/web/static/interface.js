@@ -3,9 +3,10 @@
 import { t } from "./texts.js";
 
 export class Problem extends Error {
-  constructor(status, detail) {
+  constructor(status, detail, english = false) {
     super(detail);
     this.status = status; // 0: the server could not be reached
+    this.english = english; // the server's words
   }
 }
 
@@ -31,5 +32,5 @@ export function problem(status, text) {
   try {
     detail = JSON.parse(text).detail;
   } catch { /* not from the server, but from something before it */ }
-  return new Problem(status, detail || t("error_unknown", { status }));
+  return detail ? new Problem(status, detail, true) : new Problem(status, t("error_unknown", { status }));
 }

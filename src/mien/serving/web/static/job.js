@@ -1,9 +1,9 @@
 // The page of a job: progress while it is open, then its scores; cancel and delete.
 
 import { confirmed } from "./confirm.js";
-import { one } from "./elements.js";
+import { notice, one } from "./elements.js";
 import { call } from "./interface.js";
-import { ago, t } from "./texts.js";
+import { ago, doing, t } from "./texts.js";
 import { isOpen, watch } from "./watch.js";
 
 const { job: id, state } = one("job").dataset;
@@ -29,16 +29,16 @@ function show(job) {
   one("state").textContent = t(`state_${job.state}`);
   one("state").className = `badge ${job.state}`;
   one("progress").value = job.progress.done;
-  one("progress-text").textContent = t("progress_of", { done: job.progress.done, n: job.progress.total });
+  one("progress-text").textContent = t("progress_of", { done: job.progress.done, n: job.progress.total }) + doing(job);
   job.files.forEach((file, at) => {
     const badge = one("files")?.children[at]?.querySelector(".badge");
     if (!badge) return;
-    badge.textContent = t(`state_${file.state}`);
-    badge.className = `badge ${file.state}`;
+    const now = file.stage ? "running" : file.state;
+    badge.textContent = t(`state_${now}`);
+    badge.className = `badge ${now}`;
   });
 }
 
 function complain(error) {
-  one("job-problem").textContent = error.message;
-  one("job-problem").hidden = false;
+  notice(one("job-problem"), error);
 }

@@ -1,13 +1,12 @@
 // The list of jobs: state and progress while they are open; then words, and a sparkline per emotion.
 
 import { confirmed } from "./confirm.js";
-import { drawn, make, one } from "./elements.js";
+import { drawn, make, notice, one } from "./elements.js";
 import { call } from "./interface.js";
-import { ago, say, t } from "./texts.js";
+import { ago, doing, say, t } from "./texts.js";
 import { isOpen, watch } from "./watch.js";
 
 const PAGE = 20;
-const STAGES = ["decoding", "speech", "text", "audio", "vision", "motion", "scores"];
 const jobs = new Map(); // by id: what the server said last, and the row
 let round = () => {};
 
@@ -51,8 +50,7 @@ function open() {
 }
 
 function lost(error) {
-  one("offline").hidden = !error;
-  if (error) one("offline").textContent = error.status ? error.message : t("offline");
+  notice(one("offline"), error && !error.status ? t("offline") : error);
 }
 
 async function older() {
@@ -97,17 +95,12 @@ function body(job) {
       make("progress", { max: total, value: job.state === "queued" && !done ? 0 : done, "aria-label": t("progress") }),
       make("span", { class: "soft" }, t("progress_of", { done, n: total }) + doing(job))));
   }
-  if (job.reason) made.push(make("p", { class: "problem" }, job.reason));
+  if (job.reason) made.push(make("p", { class: "problem", lang: "en" }, job.reason));
   else if (failed) {
     const first = job.files.find((file) => file.reason);
-    made.push(make("p", { class: "problem" }, `${t("failed_n", { n: failed })}: ${first?.reason ?? ""}`));
+    made.push(make("p", { class: "problem" }, `${t("failed_n", { n: failed })}: `, make("span", { lang: "en" }, first?.reason)));
   }
   return made;
-}
-
-// What is being done with the clip at hand; a stage that no text knows is not shown.
-function doing({ progress }) {
-  return STAGES.includes(progress.stage) ? `: ${t(`stage_${progress.stage}`)}` : "";
 }
 
 async function fill(row, job) {
@@ -125,7 +118,7 @@ function shown(clip, summary, many) {
   return make("div", { class: "clip" },
     make("p", { class: "words-of" },
       many && make("strong", {}, clip.clip),
-      clip.words ? make("q", {}, clip.words) : make("span", { class: "soft" }, clip.silent || t("no_words"))),
+      clip.words ? make("q", {}, clip.words) : make("span", { class: "soft", lang: clip.silent ? "en" : false }, clip.silent || t("no_words"))),
     make("ul", { class: "sparks" }, ...summary.targets.map((name, at) => make("li", {},
       make("span", { class: "name" }, name),
       make("span", { class: "score" }, clip.scores[at] === null ? "–" : clip.scores[at].toFixed(2)),

@@ -1,7 +1,7 @@
 // Live scores: slices of the recording go to /v1/live while it is made, and come back as scores.
 
 import { clock, obstacle, openCamera, recorderOf, show as play } from "./capture.js";
-import { make, one } from "./elements.js";
+import { make, notice, one } from "./elements.js";
 import { Levels } from "./levels.js";
 import { say, t } from "./texts.js";
 
@@ -43,6 +43,7 @@ async function on() {
 function start() {
   complain("");
   for (const name of ["ended", "lost-windows", "level-note", "absent", "heard", "lag", "done-marks"]) clear(one(name));
+  one("before").hidden = true;
   levels = null;
   over = false;
   recorder = recorderOf(stream);
@@ -63,7 +64,6 @@ function hear(event) {
   if (event.type === "ready") record();
   else if (event.type === "started") {
     levels = new Levels(one("levels"), event);
-    one("before").hidden = true;
     state(t("live_runs"));
   } else if (event.type === "window") scored(event);
   else if (event.type === "word") words(event);
@@ -71,7 +71,7 @@ function hear(event) {
     one("lost-windows").textContent = t("live_behind", { n: event.total });
     one("lost-windows").hidden = false;
   } else if (event.type === "warning") note(event.text);
-  else if (event.type === "error") complain(event.text);
+  else if (event.type === "error") complain({ message: event.text, english: true });
   else if (event.type === "stopped") stopped(event);
 }
 
@@ -109,13 +109,13 @@ function scored(event) {
   one("lag").textContent = t("live_lag", { seconds: event.lag.toFixed(1), start: event.start.toFixed(0), end: event.end.toFixed(0), kind });
   one("lag").hidden = false;
   const missing = Object.entries(event.absent).filter(([name]) => name !== "text" || event.state === "final");
-  one("absent").replaceChildren(...missing.map(([name, reason]) => make("li", {}, without(name, reason))));
+  one("absent").replaceChildren(...missing.map(([name, reason]) => without(name, reason)));
   one("absent").hidden = !missing.length;
 }
 
 function without(name, reason) {
   const known = { text: "absent_text", audio: "absent_audio", vision: "absent_vision", motion: "absent_motion" }[name];
-  return known ? t(known) : reason;
+  return known ? make("li", {}, t(known)) : make("li", { lang: "en" }, reason);
 }
 
 function words(event) {
@@ -210,7 +210,6 @@ function clear(element) {
   element.hidden = true;
 }
 
-function complain(text) {
-  one("camera-problem").textContent = text;
-  one("camera-problem").hidden = !text;
+function complain(message) {
+  notice(one("camera-problem"), message);
 }

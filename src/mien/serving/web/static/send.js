@@ -1,6 +1,6 @@
 // The form: files are dropped, chosen or pasted, sent at once, and scored when asked for.
 
-import { make, one } from "./elements.js";
+import { make, notice, one } from "./elements.js";
 import { call } from "./interface.js";
 import { say, t } from "./texts.js";
 import { upload } from "./upload.js";
@@ -89,7 +89,7 @@ async function begin(entry) {
     entry.id = await upload(entry.file, (share, cut) => {
       const percent = Math.floor(100 * share);
       entry.bar.value = share;
-      entry.state.textContent = t(cut ? "retrying" : "sending", { percent });
+      notice(entry.state, t(cut ? "retrying" : "sending", { percent }));
     }, entry.stop.signal);
     entry.bar.value = 1;
     entry.row.classList.add("sent");
@@ -110,9 +110,9 @@ function failed(entry, error) {
     entry.row.classList.remove("failed");
     begin(entry);
   });
-  entry.state.textContent = error.message;
+  notice(entry.state, error);
   entry.state.after(again);
-  say(error.message);
+  say(error);
 }
 
 async function submit(added) {
@@ -135,7 +135,7 @@ async function submit(added) {
     added(job);
     say(`${t("score_n", { n: sent.length })}: ${t(`state_${job.state}`)}`);
   } catch (error) {
-    complain(error.message);
+    complain(error);
   }
   scoring = false;
   score.removeAttribute("aria-disabled");
@@ -157,7 +157,6 @@ function asked(sent) {
   };
 }
 
-function complain(text) {
-  one("send-problem").textContent = text;
-  one("send-problem").hidden = !text;
+function complain(message) {
+  notice(one("send-problem"), message);
 }

@@ -19,7 +19,15 @@ export function ago(time) {
   return minutes < 60 * 12 ? relative.format(-Math.round(minutes / 60), "hour") : absolute.format(new Date(time));
 }
 
-// Tell assistive tools what happened.
-export function say(text) {
-  document.getElementById("said").textContent = text;
+// What is being done with the clip at hand; a stage that no text knows is not shown.
+export function doing({ progress }) {
+  const key = `stage_${progress.stage}`;
+  return texts[key] ? `: ${t(key)}` : "";
+}
+
+// Tell assistive tools what happened: a text, or an error.
+export function say(message) {
+  const said = document.getElementById("said");
+  said.lang = message.english ? "en" : language;
+  said.textContent = message.message ?? message;
 }
