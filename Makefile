@@ -13,7 +13,7 @@ DEMO := demo
 CLIPS ?= 160
 SOAK_SECONDS ?= 3600
 
-.PHONY: setup demo serve test soak bench check docs clean
+.PHONY: setup demo serve test suite soak bench check docs clean
 
 setup: $(VENV)/.ready
 
@@ -38,8 +38,11 @@ check: setup
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-test: check
+test: setup
 	$(BIN)/mien weights fetch small
+	@$(MAKE) --no-print-directory -j 2 check suite
+
+suite:
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadscope --durations 40
 
 soak: setup

@@ -108,7 +108,7 @@ PREDICT = ("predict", "run", "new", "--out", "scores.json", "--quiet")
 COMMANDS = {
     "predict": PREDICT,
     "predict, workers": (*PREDICT, "--workers", "2", "--why", "--windows", "1"),
-    "extract, workers": ("extract", "spoken", "--out", "small", "--quiet", "--workers", "2", "--weights", "small"),
+    "extract, a worker": ("extract", "spoken", "--out", "small", "--quiet", "--workers", "1", "--weights", "small"),
     "extract, 8 bits": ("extract", "new", "--out", "int8", "--quiet", "--workers", "0", "--weights", "tiny",
                         "--set", "compute.precision=int8"),
     "train": ("train", "clips.csv", "--features", "features", "--out", "another", "--quiet", "--set", "weights=tiny",

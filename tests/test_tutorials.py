@@ -59,15 +59,20 @@ def test_twenty_rated_clips_start_from_words_en(small_weights: object, tmp_path:
     assert len(table) == 1 + 20
 
 
-@pytest.fixture
-def clone(tmp_path: Path) -> Path:
-    """A copy of the package and the contract tests, so that the tutorial can edit the table."""
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the package and the contract tests, in which the tutorial has added its modality and tested it.
+
+    This is the part of the page that needs no corpus.
+    """
+    folder = tmp_path_factory.mktemp("clone")
     for part in ("src", "examples", "tests/modalities"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     for part in ("pyproject.toml", "tests/__init__.py", "tests/conftest.py", "tests/tutorials.py"):
-        shutil.copy(ROOT / part, tmp_path / part)
-    shutil.copytree(PAGES, tmp_path / "docs" / "tutorials")
-    return tmp_path
+        shutil.copy(ROOT / part, folder / part)
+    shutil.copytree(PAGES, folder / "docs" / "tutorials")
+    run_tutorial(folder, "own-encoder", "--without-mien")
+    return folder
 
 
 def run_tutorial(folder: Path, *words: str) -> str:
@@ -80,8 +85,6 @@ def run_tutorial(folder: Path, *words: str) -> str:
 
 
 def test_the_modality_of_the_tutorial_is_registered_and_passes_the_contract_tests(clone: Path) -> None:
-    """The part of the page that needs no corpus."""
-    run_tutorial(clone, "own-encoder", "--without-mien")
     code = "from mien.modalities import MODALITIES as table; print(*table, table['prosody'].prepare.__module__)"
     environment = os.environ | {"PYTHONPATH": str(clone / "src")}
     shown = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
@@ -93,7 +96,7 @@ def test_the_modality_of_the_tutorial_is_registered_and_passes_the_contract_test
 def test_a_custom_modality_is_one_file_and_one_table_entry(story: Path, clone: Path) -> None:
     shutil.copytree(story / "stand-in", clone / "stand-in")
     shutil.copy(story / "quick.yaml", clone)
-    run_tutorial(clone, "own-encoder")
+    run_tutorial(clone, "own-encoder", "--only-mien")
     assert (clone / "runs" / "voice" / "stage1" / "prosody" / "model" / "model.safetensors").is_file()
     refused = mien("predict", clone / "runs" / "voice", story / "stand-in" / "raw" / "00000.mp4", cwd=story)
     assert refused.returncode == 2 and "no modality 'prosody'; known are text, audio" in refused.stderr

@@ -47,10 +47,10 @@ SLEEPER = """
 import sys, time
 from dataclasses import dataclass
 import mien.deadline
-mien.deadline.LONGEST_GAP = 1.5
+mien.deadline.LONGEST_GAP = 1.0
 from mien.scale import run
 from tests.test_workers import Sleep
-for item, result in run(Sleep(), [4.0, 99.0], workers=2, seconds_each=lambda _: 7.0):
+for item, result in run(Sleep(), [1.5, 99.0], workers=2, seconds_each=lambda _: 4.0):
     print(item, result, flush=True)
 """
 
@@ -153,9 +153,9 @@ def test_suspended_time_does_not_count_towards_the_limit_of_an_item(
     )
     assert process.stdout is not None
     assert [process.stdout.readline() for _ in range(2)] == ["working\n"] * 2
-    time.sleep(1)
+    time.sleep(0.5)
     os.killpg(process.pid, signal.SIGSTOP)
-    time.sleep(8)  # longer than an item may take
+    time.sleep(5)  # longer than an item may take
     os.killpg(process.pid, signal.SIGCONT)
     said = process.communicate(timeout=60)[0].splitlines()
-    assert said == ["4.0 done", "99.0 Failed(reason='gave up after 7 s')"]
+    assert said == ["1.5 done", "99.0 Failed(reason='gave up after 4 s')"]

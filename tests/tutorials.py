@@ -5,6 +5,7 @@ run by ``sh``. A block below a line ``*Not run by the tests: why.*`` is not run;
 
     python -m tests.tutorials PAGE                    in the working folder of the tutorial
     python -m tests.tutorials PAGE --without-mien     only the blocks without a mien command
+    python -m tests.tutorials PAGE --only-mien        only those with one
 """
 
 import contextlib
@@ -110,6 +111,7 @@ def _sh(text: str, place: str) -> None:
 
 
 if __name__ == "__main__":
+    left_out = {"--without-mien": True, "--only-mien": False}.get(sys.argv[-1])
     for one in blocks_of(PAGES / f"{sys.argv[1]}.md"):
-        if not one.why and not ("--without-mien" in sys.argv and commands_of(one)):
+        if not one.why and bool(commands_of(one)) is not left_out:
             run_block(one)

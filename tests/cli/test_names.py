@@ -162,6 +162,8 @@ def test_nothing_that_is_shown_in_a_pipe_is_a_command(said: dict[str, str]) -> N
 def test_nothing_that_is_shown_in_a_terminal_is_a_command(said: dict[str, str], corpus: Corpus) -> None:
     assert said
     for what, (status, words) in COMMANDS.items():
+        if what.startswith("report"):  # one line, which is the same in a pipe
+            continue
         shown = corpus.run(*words, in_terminal=True, status=status)
         assert not HARMFUL.search(STYLES.sub("", shown)), f"{what}: {shown!r}"
 

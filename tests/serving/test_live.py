@@ -255,7 +255,7 @@ def test_what_was_recorded_when_the_server_was_killed_becomes_a_job_when_it_star
 def test_a_session_ends_at_its_limit_and_its_recording_waits_for_room_in_the_queue(
     folder: Path, tones: bytes, tmp_path: Path
 ) -> None:
-    limits = ("live_seconds=4", "queued_jobs=1", f"file_bytes={2 * SLICE}", f"data_bytes={3 * SLICE - 1}")
+    limits = ("live_seconds=2", "queued_jobs=1", f"file_bytes={2 * SLICE}", f"data_bytes={3 * SLICE - 1}")
     with served(folder, tmp_path / "data", "--workers", "0", limits=limits) as one:
         first = one.job([one.put_bytes(tones[:SLICE], "a.mka")])["links"]["self"]
         with opened(one) as socket:
@@ -264,7 +264,7 @@ def test_a_session_ends_at_its_limit_and_its_recording_waits_for_room_in_the_que
         assert {event["text"] for event in events if event["type"] == "warning"} == {
             "the recording ends here: at most 16000 B a file are accepted",
             "the model was trained on random weights; its scores are meaningless",
-            "a session takes 0.0667 min at most; this one ends",
+            "a session takes 0.0333 min at most; this one ends",
             "the recording waits to become a job (1 jobs wait already; try again later); this is tried for 24 h",
         }
         assert (events[-1]["reason"], events[-1]["job"]) == ("ended", None)

@@ -67,7 +67,7 @@ class Supervisor:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _keep(self) -> None:
-        pause, failures = FIRST_PAUSE, 0
+        pause, failures = 0.0, 0
         while not self._stop.is_set():
             began = time.monotonic()
             status, ready = self._run()
@@ -77,7 +77,8 @@ class Supervisor:
             if self._is_hopeless(failures):
                 self.gave_up = True
                 return
-            pause = FIRST_PAUSE if time.monotonic() - began > STEADY_SECONDS else min(2 * pause, LONGEST_PAUSE)
+            first = not pause or time.monotonic() - began > STEADY_SECONDS
+            pause = min(FIRST_PAUSE if first else 2 * pause, LONGEST_PAUSE)
             terminal.warn(f"a worker ended with status {status}; another starts in {pause:.0f} s")
             self._stop.wait(pause)
 
