@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 import sqlalchemy as sa
+from websockets.exceptions import InvalidStatus
 
 from mien.serving.database import events, jobs, open_database
 from mien.serving.disk import Disk
@@ -26,6 +27,7 @@ from mien.serving.settings import read_serve_settings
 from tests.media.clips import make_clip, tone
 from tests.serving.conftest import PostgreSQL, make_model, new_database
 from tests.serving.live import Served, served, start
+from tests.serving.test_live import opened
 
 BROKEN_OFF = (OSError, http.client.HTTPException, KeyError, json.JSONDecodeError)
 
@@ -208,9 +210,12 @@ def test_a_database_that_is_killed_costs_nothing(
         limit = time.monotonic() + 90
         while one.send("GET", f"/v1/jobs/{job['id']}").json["progress"]["done"] == 0:
             assert time.monotonic() < limit
+        lab = one.send("POST", "/v1/keys", {"name": "lab", "scopes": ["live"]}).json["key"]
         postgresql.stop()
         broken = one.send("GET", f"/v1/jobs/{job['id']}")
         assert (broken.status, broken.headers["content-type"]) == (503, "application/problem+json")
+        with pytest.raises(InvalidStatus, match="503"):
+            opened(one, lab)
         time.sleep(1)
         postgresql.start()
         done = one.ended(job["id"], 180)

@@ -24,7 +24,7 @@ from mien import terminal
 from mien.errors import MienError, escape_control
 from mien.serving.live import Scorer
 from mien.serving.web.access import Principal, Server, socket_principal
-from mien.serving.web.problems import Problem, problem_response
+from mien.serving.web.problems import NO_DATABASE, Problem, problem_response
 from mien.serving.web.recording import Recording, reason_of
 from mien.serving.web.uploads import check_room
 
@@ -98,6 +98,8 @@ async def live(socket: WebSocket) -> None:
             raise Problem(503, f"{at_once} live sessions run already; try again later", {"Retry-After": "30"})
     except Problem as problem:
         return await socket.send_denial_response(problem_response(problem.status, problem.detail, problem.headers))
+    except DBAPIError:
+        return await socket.send_denial_response(problem_response(*NO_DATABASE))
     server.scorers.sessions += 1
     try:
         await socket.accept()

@@ -50,6 +50,10 @@ def problem_response(status: int, detail: str, headers: Mapping[str, str] | None
     return JSONResponse(body, status, dict(headers or {}), "application/problem+json")
 
 
+NO_DATABASE = 503, "the database is busy or not available; try again", {"Retry-After": "5"}
+"""Status, reason and headers of the answer when the database fails."""
+
+
 def add_handlers(app: FastAPI) -> None:
     """Turn every error of an application into problem details."""
 
@@ -67,7 +71,7 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(DBAPIError)
     def _(_request: Request, _error: DBAPIError) -> JSONResponse:
-        return problem_response(503, "the database is busy or not available; try again", {"Retry-After": "5"})
+        return problem_response(*NO_DATABASE)
 
     @app.exception_handler(OutputError)
     def _(_request: Request, _error: OutputError) -> JSONResponse:
