@@ -95,7 +95,6 @@ def test_one_job_of_bad_files_completes_with_a_reason_for_each(server: Served, s
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(3600)
 @pytest.mark.weights
 @pytest.mark.timeout(3600)
 def test_jobs_of_all_bad_files_complete(suite: Suite, small_weights: dict[str, Weights], tmp_path: Path) -> None:

@@ -181,7 +181,6 @@ def test_the_script_that_installs_refuses_what_it_does_not_know(tmp_path: Path) 
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(3600)
 def test_the_script_installs_a_server_that_starts(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHON": sys.executable}
     environment.pop("PYTHONPATH", None)

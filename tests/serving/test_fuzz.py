@@ -41,7 +41,6 @@ def test_no_request_is_a_fault_of_the_server(server: Served, clips: list[Path], 
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(3600)
 def test_no_sequence_of_requests_is_a_fault_of_the_server(server: Served, clips: list[Path], tmp_path: Path) -> None:
     said = fuzzed(server, clips, tmp_path, "--phases", "coverage,fuzzing,stateful", "-n", "200")
     print(said[said.index("API Operations:", said.index("SUMMARY")) :])

@@ -230,7 +230,6 @@ def scores(storm: Storm, job: dict[str, Any]) -> Any:
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(3600)
 def test_two_hundred_jobs_with_random_kills_end_once_each(model: Path, clips: list[Path], tmp_path: Path) -> None:
     random.seed(1)
     storm = Storm(model, tmp_path / "data", workers=2)
