@@ -21,3 +21,10 @@ def small_weights() -> dict[str, Weights]:
             pytest.skip(f"MIEN_NO_NETWORK is set and {missing}")
     fetch(["small"])
     return resolve("small", SETS["small"])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests have an hour, unless they say otherwise."""
+    for item in items:
+        if item.get_closest_marker("soak") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(3600))
