@@ -12,7 +12,7 @@ step() {
     printf '\n%s\n' "$1"
 }
 
-echo "$clips clips: about 5 minutes on two cores, and the download, less on more. After Ctrl-C, run it again: it continues."
+echo "$clips clips: about 7 minutes on two cores, and the download, less on more. After Ctrl-C, run it again: it continues."
 step "1/7 Pretrained weights: 0.3 GB, downloaded once"
 $mien weights fetch small
 step "2/7 Synthetic videos with planted labels, in $folder/corpus"
