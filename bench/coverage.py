@@ -18,9 +18,9 @@ from mien.data.splits import labels_of
 from mien.evaluation.evaluate import coverage_by_level
 from mien.evaluation.results import LevelCoverage
 from mien.features.store import Store
-from mien.model.bundle import load_bundle
 from mien.model.conformal import conformal_quantile, half_widths_of
 from mien.model.half_widths import HalfWidths
+from mien.model.model_folder import load_bundle
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from mien.data.manifest import read_manifest
 from mien.evaluation.evaluate import evaluate
 from mien.features.extract import extract
 from mien.features.store import Store
-from mien.model.bundle import load_bundle
+from mien.model.model_folder import load_bundle
 from mien.schema import Manifest
 from mien.training import train
 

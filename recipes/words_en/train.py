@@ -35,10 +35,11 @@ from mien.modalities.base import Prepared, Training, pretrained
 from mien.modalities.blocks import UpperBlocks
 from mien.modalities.text import TEXT
 from mien.model.adaptation import Adapted, TrainableBackbone
-from mien.model.bundle import Bundle, save_bundle
+from mien.model.bundle import Bundle
 from mien.model.calibration import fit as fit_maps
 from mien.model.conformal import calibrate
 from mien.model.inputs import ClipDataset, load_dataset
+from mien.model.model_folder import save_bundle
 from mien.model.network import Unimodal, variants
 from mien.schema import Clip, Manifest, Transcript
 from mien.training.adapt import start_at_means

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from mien.cli import app
 from mien.errors import DataError
 from mien.inference.provenance import describe_model
-from mien.model.bundle import load_bundle, resolve_model_dir
+from mien.model.model_folder import load_bundle, resolve_model_dir
 from mien.schema import EMOTIONS
 from mien.scores.provenance import training_data
 from tests.training.planted import planted

@@ -19,7 +19,7 @@ from mien.evaluation.seen_clips import run_split, select_clips
 from mien.features.source_files import SourceFile, contents_of
 from mien.features.store import Store
 from mien.features.writer import StoreWriter
-from mien.model.bundle import load_bundle
+from mien.model.model_folder import load_bundle
 from mien.schema import Clip, ClipFeatures, Feature, Manifest
 from mien.study.tune import Search, read_space
 from mien.training.train import train

@@ -10,7 +10,8 @@ from mien.data.manifest import read_manifest
 from mien.errors import DataError
 from mien.evaluation.submission import check_submission, write_submission
 from mien.features.store import Store
-from mien.model.bundle import Bundle, load_bundle
+from mien.model.bundle import Bundle
+from mien.model.model_folder import load_bundle
 from mien.schema import EMOTIONS, Manifest
 from mien.training import train
 from tests.training.planted import planted

@@ -16,7 +16,7 @@ from mien.features.extraction_summary import ExtractionSummary
 from mien.features.layers import gather, inputs_of
 from mien.features.store import Store
 from mien.features.writer import StoreWriter
-from mien.model.bundle import load_bundle
+from mien.model.model_folder import load_bundle
 from mien.storage.checksums import SUMS, read_tensors
 from mien.study.cells import StudyContext, plan_work
 from mien.study.study import estimate

@@ -26,8 +26,9 @@ from mien.features.layers import gather, inputs_of
 from mien.features.source_files import check_unchanged
 from mien.features.store import Store
 from mien.features.writer import StoreWriter
-from mien.model.bundle import Bundle, load_bundle
+from mien.model.bundle import Bundle
 from mien.model.licences import licences_of
+from mien.model.model_folder import load_bundle
 from mien.reporting import run as run_page
 from mien.reporting.rundata import read_run
 from mien.schema import Clip
@@ -390,7 +391,7 @@ def test_the_licences_of_a_model_that_names_no_weights_are_one_line(model: Path,
     config["settings"]["weights"] = "none such"
     write_json(model / "config.json", config)
     sealed(model)
-    from mien.model.bundle import read_config
+    from mien.model.model_folder import read_config
 
     assert "settings.weights" in told(lambda: licences_of(read_config(model)))
     count()

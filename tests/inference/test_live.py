@@ -23,8 +23,9 @@ from mien.inference.live_events import Behind, Event, Failed, Scored, Spoken, St
 from mien.inference.predict import Model
 from mien.media.capture import Capture
 from mien.media.stream import StreamSource, open_source
-from mien.model.bundle import Bundle, save_bundle
+from mien.model.bundle import Bundle
 from mien.model.description import make_module
+from mien.model.model_folder import save_bundle
 from mien.model.network import variants
 from mien.schema import MOTION_WIDTH
 from mien.weights import Weights

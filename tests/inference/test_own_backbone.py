@@ -16,7 +16,7 @@ from mien.errors import ModelError, WeightsMissing
 from mien.evaluation.evaluate import evaluate
 from mien.features.extract import extract
 from mien.features.store import Store
-from mien.model.bundle import load_bundle
+from mien.model.model_folder import load_bundle
 from mien.training import train
 from tests.weights.own import make_own
 

@@ -22,7 +22,7 @@ from mien.features.store import Packed
 from mien.features.worker import ClipOutcome
 from mien.inference.score import pack
 from mien.modalities import get_modalities
-from mien.model.bundle import save_bundle
+from mien.model.model_folder import save_bundle
 from mien.schema import Clip, ClipFeatures, Faces, Feature
 from mien.scores.document import read_document
 from mien.scores.exports import write_scores

@@ -20,7 +20,7 @@ from mien.features.worker import plan
 from mien.inference.score import as_read, score_features
 from mien.modalities import MODALITIES
 from mien.modalities.base import Prepared
-from mien.model.bundle import load_bundle
+from mien.model.model_folder import load_bundle
 from mien.schema import ClipFeatures, Feature, Manifest
 from mien.training import train
 from mien.weights.tiny import WIDTH

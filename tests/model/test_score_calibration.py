@@ -15,10 +15,11 @@ from mien.inference.partial import _model_key
 from mien.inference.score import score_features
 from mien.inference.windows import score_windows
 from mien.metrics import pearson
-from mien.model.bundle import Bundle, load_bundle, save_bundle
+from mien.model.bundle import Bundle
 from mien.model.calibration import FEWEST_CLIPS, PRIOR_CLIPS, fit, left_out_errors, shrunken_line
 from mien.model.conformal import calibrate
 from mien.model.embeddings import subset_scores
+from mien.model.model_folder import load_bundle, save_bundle
 from mien.storage.checksums import write_sums
 from mien.subsets import all_subsets, subset_name
 from tests.inference.test_explain import TARGETS, WIDTHS, bundle, clip, total

@@ -17,7 +17,7 @@ from mien.data.manifest import read_manifest
 from mien.errors import ModelError, SettingsError, WeightsError
 from mien.features.extract import extract
 from mien.features.store import Store
-from mien.model.bundle import load_bundle, resolve_model_dir
+from mien.model.model_folder import load_bundle, resolve_model_dir
 from mien.starters import NAMES, starter
 from mien.training import train
 from mien.weights import resolve_backbones

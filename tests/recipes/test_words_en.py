@@ -13,7 +13,7 @@ import pytest
 
 import mien
 from mien.data.corpora.goemotions import LABELS
-from mien.model.bundle import load_bundle
+from mien.model.model_folder import load_bundle
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "words_en"
 JOYFUL, PLAIN = ("so happy today!!", "what a joy :)", "I'm glad, really glad"), ("the bus is late", "it's 5 pm", "No.")

@@ -11,7 +11,7 @@ from mien.config import read_settings
 from mien.evaluation.evaluate import evaluate
 from mien.evaluation.record import write_evaluation
 from mien.features.store import Store
-from mien.model.bundle import load_bundle
+from mien.model.model_folder import load_bundle
 from mien.reporting.study_files import write_study_files
 from mien.schema import Manifest
 from mien.study import run_study

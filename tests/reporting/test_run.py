@@ -17,7 +17,7 @@ from mien.errors import DataError, ModelError
 from mien.evaluation.evaluate import evaluate, evaluate_targets
 from mien.evaluation.record import read_evaluation, splits_of, write_evaluation
 from mien.evaluation.results import Evaluation
-from mien.model.bundle import load_bundle
+from mien.model.model_folder import load_bundle
 from mien.reporting.blocks import Facts, Figure, Notice, Page, Prose, Table, TableCell
 from mien.reporting.evaluation_blocks import agreement, missing, result_table, worst
 from mien.reporting.run import page, settings_table

@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 import mien
-from mien.model.bundle import save_bundle
+from mien.model.model_folder import save_bundle
 from tests.inference.test_live import model_of
 from tests.media.clips import make_clip
 from tests.serving.live import Served, served

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from mien.model.bundle import save_bundle
+from mien.model.model_folder import save_bundle
 from mien.weights import Weights
 from tests.inference.test_live import model_of
 from tests.media.clips import SHARED

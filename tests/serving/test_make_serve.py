@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mien.model.bundle import resolve_model_dir
+from mien.model.model_folder import resolve_model_dir
 from tests.media.clips import make_clip, tone
 from tests.serving.live import QUICK
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mien.model.bundle import save_bundle
+from mien.model.model_folder import save_bundle
 from mien.storage.files import cache_folder
 from tests.inference.test_live import model_of
 from tests.media.clips import make_clip

@@ -22,7 +22,7 @@ from mien.evaluation.evaluate import evaluate_targets
 from mien.features.store import Packed, Store
 from mien.features.writer import StoreWriter
 from mien.metrics import mean_defined, pearson
-from mien.model.bundle import load_bundle
+from mien.model.model_folder import load_bundle
 from mien.schema import EMOTIONS, Clip, ClipFeatures, Feature, Manifest
 from mien.training import train
 from mien.training.cross_validation import cross_validate

@@ -24,8 +24,8 @@ from mien.modalities.base import Prepared, pretrained
 from mien.modalities.blocks import UpperBlocks
 from mien.modalities.encoder import Steps
 from mien.model.adaptation import TrainableBackbone, averaged_steps, check_gradients
-from mien.model.bundle import load_bundle
 from mien.model.inputs import averaged
+from mien.model.model_folder import load_bundle
 from mien.model.network import Unimodal, variants
 from mien.sandbox import network_guard
 from mien.storage.checksums import read_tensors, write_tensors

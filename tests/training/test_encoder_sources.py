@@ -15,8 +15,8 @@ from mien.errors import DataError, ModelError, SettingsError
 from mien.evaluation.evaluate import evaluate
 from mien.evaluation.seen_clips import select_clips
 from mien.features.store import Store
-from mien.model.bundle import load_bundle
 from mien.model.licences import licences_of
+from mien.model.model_folder import load_bundle
 from mien.model.network import Multimodal, Unimodal
 from mien.schema import Manifest
 from mien.storage.checksums import read_sums, write_sums

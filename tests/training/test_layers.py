@@ -20,8 +20,8 @@ from mien.inference.explain import explain
 from mien.inference.score import as_read, score_features
 from mien.inference.windows import score_windows
 from mien.modalities.encoder import Steps
-from mien.model.bundle import load_bundle
 from mien.model.heads import HEADS
+from mien.model.model_folder import load_bundle
 from mien.model.network import Multimodal, learned_layers, variants
 from mien.reporting.run import layers_table
 from mien.reporting.rundata import read_run

@@ -16,7 +16,8 @@ from mien.errors import DataError, SettingsError
 from mien.evaluation.evaluate import evaluate
 from mien.evaluation.seen_clips import run_split
 from mien.features.store import Store
-from mien.model.bundle import Bundle, load_bundle
+from mien.model.bundle import Bundle
+from mien.model.model_folder import load_bundle
 from mien.reporting.blocks import Notice, Prose
 from mien.reporting.run import page
 from mien.reporting.rundata import read_run

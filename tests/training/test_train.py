@@ -17,10 +17,10 @@ from mien.evaluation.comparison import compare
 from mien.evaluation.evaluate import evaluate
 from mien.features.store import Packed, Store
 from mien.metrics import mean_defined, pearson
-from mien.model.bundle import load_bundle, save_bundle
 from mien.model.conformal import calibrate
 from mien.model.heads.late import Mean
 from mien.model.inputs import predict_all
+from mien.model.model_folder import load_bundle, save_bundle
 from mien.model.network import Multimodal, Unimodal
 from mien.schema import Manifest
 from mien.subsets import all_subsets

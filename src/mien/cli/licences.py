@@ -20,8 +20,8 @@ def licences(
     from rich.table import Table
 
     from mien.cli.printing import console
-    from mien.model.bundle import read_config, read_provenance, resolve_model_dir
     from mien.model.licences import licences_of
+    from mien.model.model_folder import read_config, read_provenance, resolve_model_dir
 
     folder = resolve_model_dir(model)
     found = licences_of(read_config(folder), read_provenance(folder))

@@ -166,7 +166,7 @@ def evaluate(
     from mien.evaluation.evaluate import evaluate as evaluate_bundle
     from mien.evaluation.record import write_evaluation
     from mien.features.store import Store
-    from mien.model.bundle import load_bundle
+    from mien.model.model_folder import load_bundle
     from mien.scores.tables import check_suffix, write_table
 
     if out is not None:
@@ -202,7 +202,7 @@ def compare(
     from mien.cli.results import print_comparison
     from mien.evaluation.comparison import compare as compare_bundles
     from mien.features.store import Store
-    from mien.model.bundle import load_bundle
+    from mien.model.model_folder import load_bundle
 
     manifest = read_data(data, targets, label_scale)
     stores = (Store(features), Store(other_features or features))
@@ -235,7 +235,7 @@ def submit(
     """Write a challenge submission, or check one: header, order, rows and range as the challenge requires."""
     from mien.evaluation.submission import check_submission, write_submission
     from mien.features.store import Store
-    from mien.model.bundle import load_bundle
+    from mien.model.model_folder import load_bundle
 
     if len(given) != (1 if check else 2) or (features is None and check is None):
         raise typer.BadParameter("write mien submit MODEL DATA --features STORE, or mien submit --check FILE DATA")

@@ -116,7 +116,7 @@ def _scores(
 def _evaluate(folder: Path, manifest: "Manifest", features: Path, split: str | None) -> "Evaluation":
     from mien.evaluation.evaluate import evaluate
     from mien.features.store import Store
-    from mien.model.bundle import load_bundle
+    from mien.model.model_folder import load_bundle
 
     return evaluate(load_bundle(folder), manifest, Store(features), split)
 

@@ -31,7 +31,8 @@ from mien.inference.score import as_read, score_packed
 from mien.inference.session import Session
 from mien.inference.sources import settings_for, source_notes
 from mien.inference.windows import pack_with_windows, score_windows, windows_as_read
-from mien.model.bundle import Bundle, load_bundle, weights_file
+from mien.model.bundle import Bundle
+from mien.model.model_folder import load_bundle, weights_file
 from mien.progress import counted
 from mien.schema import Clip, Manifest, Prediction
 from mien.scores.document import ScoresDocument, document

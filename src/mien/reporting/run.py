@@ -9,8 +9,8 @@ from mien.config import read_settings
 from mien.evaluation.results import Evaluation
 from mien.inference.provenance import SYNTHETIC
 from mien.metrics import mean_defined
-from mien.model.bundle import weights_file
 from mien.model.encoder_origin import origin_text, origins_in
+from mien.model.model_folder import weights_file
 from mien.reporting.blocks import Column, Facts, Notice, Page, Prose, Section, Table, TableCell
 from mien.reporting.evaluation_blocks import (
     COUNTS,

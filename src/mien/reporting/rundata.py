@@ -20,7 +20,7 @@ from mien.evaluation.record import read_evaluation, splits_of
 from mien.evaluation.results import Evaluation
 from mien.evaluation.subgroups import interval_notes
 from mien.metrics import mean_defined
-from mien.model.bundle import read_config
+from mien.model.model_folder import read_config
 from mien.storage.bounded import read_parquet
 from mien.storage.files import as_written, read_bytes_checked, read_json
 

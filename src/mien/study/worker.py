@@ -17,9 +17,9 @@ from mien.features.store import Store
 from mien.metrics import mean_defined, pearson
 from mien.modalities import MODALITIES
 from mien.modalities.encoder import Encoder
-from mien.model.bundle import load_bundle
 from mien.model.embeddings import subset_scores
 from mien.model.inputs import predict_all
+from mien.model.model_folder import load_bundle
 from mien.model.network import ModelSpec, Unimodal, variants
 from mien.storage.bounded import LARGEST_WEIGHTS, read_npy, read_safetensors
 from mien.storage.checksums import write_sums

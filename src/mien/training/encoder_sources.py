@@ -23,10 +23,11 @@ from mien.evaluation.seen_clips import SourceClips, run_split, seen_by
 from mien.features.store import Store, made_alike
 from mien.modalities import find_modality
 from mien.modalities.encoder import Encoder
-from mien.model.bundle import Bundle, load_bundle, read_config, resolve_model_dir, weights_file
+from mien.model.bundle import Bundle
 from mien.model.description import read_layers
 from mien.model.encoder_origin import EncoderOrigin, origins_in
 from mien.model.licences import licences_of
+from mien.model.model_folder import load_bundle, read_config, resolve_model_dir, weights_file
 from mien.model.network import Unimodal
 from mien.schema import Clip, Manifest
 from mien.starters import NAMES, starter

@@ -28,7 +28,7 @@ from mien.evaluation.seen_clips import run_split
 from mien.evaluation.subgroups import interval_notes, participants_of
 from mien.features.store import Store
 from mien.metrics import Interval, mean_defined, pearson
-from mien.model.bundle import load_bundle
+from mien.model.model_folder import load_bundle
 from mien.schema import Clip, Manifest
 from mien.scores.tables import write_table
 from mien.storage.bounded import read_parquet

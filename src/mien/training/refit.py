@@ -8,7 +8,8 @@ to ratings are those of the model before, which was trained on fewer clips
 from pathlib import Path
 
 from mien.errors import ModelError
-from mien.model.bundle import Bundle, load_bundle, save_bundle
+from mien.model.bundle import Bundle
+from mien.model.model_folder import load_bundle, save_bundle
 from mien.model.network import Multimodal, Unimodal
 from mien.training.run_folder import EpochLog, refitted
 from mien.training.run_state import RunState, bundle_of, log_and_call, read_encoders, remove

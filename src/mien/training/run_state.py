@@ -14,8 +14,9 @@ from mien.data.splits import Split
 from mien.features.extract import backbones_of
 from mien.features.store import Store
 from mien.modalities.encoder import Encoder
-from mien.model.bundle import Bundle, load_bundle
+from mien.model.bundle import Bundle
 from mien.model.inputs import ClipDataset
+from mien.model.model_folder import load_bundle
 from mien.model.network import Multimodal, Unimodal, variants
 from mien.schema import Manifest
 from mien.training.encoder_sources import Source

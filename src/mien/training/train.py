@@ -25,11 +25,12 @@ from mien.features.layers import with_read_layers
 from mien.features.source_files import check_unchanged
 from mien.features.store import Store
 from mien.metrics import mean_defined, pearson
-from mien.model.bundle import Bundle, load_bundle, save_bundle
+from mien.model.bundle import Bundle
 from mien.model.calibration import fit
 from mien.model.conformal import calibrate
 from mien.model.encoder_origin import origin_text
 from mien.model.inputs import ClipDataset
+from mien.model.model_folder import load_bundle, save_bundle
 from mien.model.network import Multimodal, variants
 from mien.scale import follows, launched
 from mien.schema import RATING_SCALE, Manifest
