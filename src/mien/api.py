@@ -8,14 +8,17 @@ from pathlib import Path
 
 from mien.config import Settings, read_settings
 from mien.data.manifest import read_manifest
+from mien.errors import SettingsError
 from mien.evaluation.evaluate import evaluate as evaluate_bundle
 from mien.evaluation.results import Evaluation
 from mien.features.extract import extract as extract_outcomes
 from mien.features.extraction_summary import ExtractionSummary
+from mien.features.parts import part_of
 from mien.features.store import Store
 from mien.inference.predict import Model, load
 from mien.progress import counted
 from mien.schema import Manifest
+from mien.storage.parts import Part
 from mien.training.cross_validation import cross_validate as run_folds
 from mien.training.pooled import CrossValidation
 from mien.training.progress import EpochBar
@@ -46,6 +49,7 @@ def extract(
     progress: bool = True,
     keep_inputs: bool = False,
     inputs: str | Path | None = None,
+    shard: str | None = None,
 ) -> ExtractionSummary:
     """Compute the features of every clip into a feature store; the same call continues an interrupted one.
 
@@ -58,6 +62,7 @@ def extract(
         keep_inputs: keep what is decoded of each clip (transcript, waveform, face crops, motion) in the store, so that
             other backbones decode nothing; ``mien.features.input_size.estimate`` says how much that is.
         inputs: another store whose kept inputs are used; by default those of ``out``, if it has any.
+        shard: only one part of the clips, e.g. ``3/16``, into ``out.parts/``; ``mien merge`` joins the parts.
 
     Returns:
         Numbers of computed and reused clips, missing modalities with reasons, and failed clips.
@@ -67,12 +72,18 @@ def extract(
         WeightsMissing: the weights are not in the cache; the message names the command that downloads them.
         InUse: another process writes to the store.
         OutputError: the store cannot be written.
-        SettingsError: both ``keep_inputs`` and ``inputs``.
+        SettingsError: ``keep_inputs`` with ``inputs`` or ``shard``, or a part that differs from the others.
         StoreError: the folder is not a feature store, or one of another version, or ``inputs`` has no kept inputs.
     """
-    manifest, summary = as_manifest(data), ExtractionSummary()
+    manifest, store, settings, summary = as_manifest(data), Path(out), as_settings(settings), ExtractionSummary()
+    if shard is not None:
+        if keep_inputs:
+            raise SettingsError(
+                "--keep-inputs does not go with --shard; keep them in one extraction, read them by --inputs"
+            )
+        manifest, store = part_of(manifest, store, settings, Part.parse(shard))
     outcomes = extract_outcomes(
-        manifest, Path(out), as_settings(settings), workers=workers, keep_inputs=keep_inputs,
+        manifest, store, settings, workers=workers, keep_inputs=keep_inputs,
         inputs=None if inputs is None else Path(inputs),
     )  # fmt: skip
     for outcome in counted(outcomes, "extracting", len(manifest.clips), progress):

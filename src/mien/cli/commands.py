@@ -10,7 +10,21 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mien import terminal
-from mien.cli import about, corpora, data, licences, live, models, reporting, scoring, serving, summary, tables, weights
+from mien.cli import (
+    about,
+    corpora,
+    data,
+    licences,
+    live,
+    merging,
+    models,
+    reporting,
+    scoring,
+    serving,
+    summary,
+    tables,
+    weights,
+)  # fmt: skip
 from mien.errors import Interrupted, MienError, SettingsError, escape_control
 from mien.sandbox import deny_network
 from mien.scale import launched
@@ -19,7 +33,7 @@ from mien.storage.files import cache_folder
 ONLINE = ("weights", "serve", "work")
 """Commands with network access: to download, to be reached, and to reach a database (``work`` denies it otherwise)."""
 
-CONTINUE = ("extract", "synth", "train", "cross-validate", "study", "tune", "weights", "serve", "work")
+CONTINUE = ("extract", "merge", "synth", "train", "cross-validate", "study", "tune", "weights", "serve", "work")
 """Commands that continue an interrupted one. ``predict`` reports itself how much it stored."""
 
 
@@ -63,7 +77,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(weights.app, name="weights")
-for module in (data, corpora, models, scoring, live, serving, tables, summary, reporting, licences, about):
+for module in (data, corpora, models, scoring, merging, live, serving, tables, summary, reporting, licences, about):
     for command, epilog in module.COMMANDS:
         app.command(epilog=epilog, cls=Command)(command)
 

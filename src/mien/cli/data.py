@@ -13,6 +13,7 @@ from mien.cli.options import (
     LabelScaleOption,
     QuietOption,
     SetOption,
+    ShardOption,
     TargetsOption,
     WeightsOption,
     WorkersOption,
@@ -33,6 +34,7 @@ def extract(
         str | None, typer.Option("--modalities", metavar="A,B,…", help="Of text, audio, vision, motion.")
     ] = None,
     workers: WorkersOption = -1,
+    shard: ShardOption = None,
     clip_seconds: ClipSecondsOption = None,
     keep_inputs: Annotated[
         bool,
@@ -71,6 +73,8 @@ def extract(
         "--modalities": ("modalities", modalities and [name.strip() for name in modalities.split(",")]),
         "--clip-seconds": ("compute.clip_seconds", clip_seconds),
     }
+    if shard is not None and prune_inputs:
+        raise typer.BadParameter("--prune-inputs does not go with --shard")
     settings = settings_from(config, overrides, options)
     manifest = read_data(data, targets, label_scale)
     for line in describe_references(settings.backbones):
@@ -81,13 +85,14 @@ def extract(
         terminal.note(str(layers))
     processes = worker_count(workers, len(manifest.clips))
     extracted = api.extract(
-        manifest, out, settings, workers=processes, progress=not quiet, keep_inputs=keep_inputs, inputs=inputs
-    )
+        manifest, out, settings, workers=processes, progress=not quiet, keep_inputs=keep_inputs, inputs=inputs,
+        shard=shard,
+    )  # fmt: skip
     print_extraction(extracted, out)
     if prune_inputs:
         count, size = prune(out, [clip.id for clip in manifest.clips])
         terminal.say(f"{out}: {count} kept inputs removed ({in_bytes(size)})")
-    leave(len(extracted.failed), len(manifest.clips))
+    leave(len(extracted.failed), extracted.made + extracted.reused + len(extracted.failed))
 
 
 def synth(

@@ -34,6 +34,14 @@ WeightsOption = Annotated[str | None, typer.Option("--weights", metavar="SET", h
 WorkersOption = Annotated[
     int, typer.Option("--workers", min=-1, help="Worker processes; 0 runs in this process, -1 starts one per core.")
 ]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="NUMBER/COUNT",
+        help="Only this part of the clips, e.g. 3/16 (from 1 on), into OUT.parts/; then: mien merge OUT.",
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 TargetsOption = Annotated[
     str | None, typer.Option("--targets", metavar="A,B,…", help="Label columns; by default all columns of ratings.")

@@ -13,6 +13,7 @@ from mien.cli.options import (
     LocalSetOption,
     QuietOption,
     RawCellsOption,
+    ShardOption,
     WindowsOption,
     WorkersOption,
     leave,
@@ -51,6 +52,7 @@ def predict(
     faces: Annotated[str | None, typer.Option("--faces", metavar="SOURCE", help=SOURCE_HELP)] = None,
     sound: Annotated[str | None, typer.Option("--sound", metavar="SOURCE", help=SOURCE_HELP)] = None,
     raw: RawOption = False,
+    shard: ShardOption = None,
     overrides: LocalSetOption = None,
     raw_cells: RawCellsOption = False,
     quiet: QuietOption = False,
@@ -60,14 +62,22 @@ def predict(
     from mien.config import read_local
     from mien.features.spans import windows_of
     from mien.inference.partial import PartialScores
+    from mien.inference.parts import part_of
     from mien.inference.predict import load, manifest_of_paths
     from mien.inference.provenance import media_notes
     from mien.inference.windows import window_notes
     from mien.scores.exports import check_form
+    from mien.storage.parts import Part
 
     windows_of(windows, hop)
+    if shard is not None and out is None:
+        raise typer.BadParameter("--shard goes with --out")
     form = "" if out is None else check_form(out, form)
     loaded, manifest = load(model, read_local(set_overrides(overrides))), manifest_of_paths(clips)
+    if shard is not None and out is not None:
+        options = {"windows": windows, "hop": hop, "why": why, "faces": faces, "sound": sound, "raw": raw}
+        manifest, out = part_of(loaded, manifest, out, Part.parse(shard), options)
+        form = check_form(out)
     for note in manifest.notes:
         terminal.note(note)
     kept = None if out is None else PartialScores(out)
@@ -85,7 +95,7 @@ def predict(
     of_windows = window_notes(made) if windows is not None else ()
     for note in (*_warnings(scored), *sources, *of_windows, *loaded.clipping_notes(made), *media_notes(made)):
         terminal.note(note)
-    files = {} if out is None else _write(scored, out, form, windows is not None, raw_cells)
+    files = {} if out is None else write_files(scored, out, form, raw_cells)
     if kept is not None:
         kept.remove()
     _show(scored, made, why, windows is not None and out is None)
@@ -119,12 +129,12 @@ def _interrupted(kept: "PartialScores | None", clips: int) -> str:
     return f"interrupted; {kept.stored} of {clips} clips are scored and stored, the same command continues from there"
 
 
-def _write(scored: "ScoresDocument", out: Path, form: str, windows: bool, raw_cells: bool) -> dict[Path, str]:
+def write_files(scored: "ScoresDocument", out: Path, form: str, raw_cells: bool) -> dict[Path, str]:
     """Write the files, before printing, which may fail; returns the files and their formats."""
     from mien.scores.exports import write_scores
 
     files = {out: form}
-    if windows and form == "wide":
+    if scored.provenance and scored.provenance.windows and form == "wide":
         files[out.with_suffix(f".windows{out.suffix}")] = "windows"
     for file, kind in files.items():
         for note in write_scores(scored, file, kind, raw_cells=raw_cells):

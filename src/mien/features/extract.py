@@ -21,7 +21,7 @@ from mien.errors import DataError, SettingsError, StoreError
 from mien.features.kept_inputs import KeptFile, KeptInputs, find_kept
 from mien.features.load_inputs import InputPlan
 from mien.features.source_files import SourceFile
-from mien.features.worker import ClipJob, ClipOutcome, outcomes, plan
+from mien.features.worker import ClipJob, ClipOutcome, Extraction, outcomes, plan
 from mien.features.writer import StoreWriter
 from mien.schema import Clip, Manifest
 from mien.storage.checksums import read_checksummed, write_checksummed
@@ -72,11 +72,7 @@ def extract(
     extraction = replace(plan(settings, workers), inputs=planned)
     kept: dict[str, tuple[KeptFile, ...]] = {}
     with StoreWriter(store, [clip.id for clip in manifest.clips]) as writer:
-        write_checksummed(
-            store / SETTINGS,
-            {name: getattr(settings, name).model_dump(mode="json") for name in SECTIONS}
-            | _weights_record(settings, dict(extraction.weights)),
-        )
+        write_checksummed(store / SETTINGS, extraction_record(settings, extraction))
         jobs = (_job(clip, writer) for clip in manifest.clips)
         try:
             for job, result in outcomes(extraction, jobs, workers):
@@ -139,6 +135,12 @@ def _input_plan(store: Path, keep: bool, inputs: Path | None) -> InputPlan | Non
         find_kept(inputs)
         return InputPlan(inputs, keep=False)
     return InputPlan(store, keep) if keep or KeptInputs(store).exist() else None
+
+
+def extraction_record(settings: Settings, extraction: Extraction) -> dict[str, Any]:
+    """What ``SETTINGS`` records: the sections on the preparation of clips, and the weights."""
+    sections = {name: getattr(settings, name).model_dump(mode="json") for name in SECTIONS}
+    return sections | _weights_record(settings, dict(extraction.weights))
 
 
 def _weights_record(settings: Settings, weights: Mapping[str, Weights]) -> dict[str, Any]:
