@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 import pytest
 
-from mien.serving.web import pages
+from mien.serving.web import pages, rendering
 from tests.media.clips import make_clip, tone
 from tests.serving.live import Served, served
 
@@ -392,7 +392,7 @@ def test_the_stage_at_hand_is_said_in_german_and_the_servers_own_words_are_marke
     open_job = site.served.job([site.served.put(file, f"{n}.mp4") for n, file in enumerate(files)], windows=1.0)["id"]
     try:
         stage = stopped_at_a_stage(site.served, worker, open_job)
-        text = f"von 6 Clips: {pages.say('de', f'stage_{stage}')}"
+        text = f"von 6 Clips: {rendering.say('de', f'stage_{stage}')}"
         for path, place in (("", ".job .progress"), (f"jobs/{open_job}", "#progress-text")):
             page = site.opened(path, locale="de")
             expect(page.locator(place)).to_contain_text(text)
@@ -480,7 +480,7 @@ def test_nothing_but_the_pages_files_is_served_and_they_are_cached(browser: Brow
 
 
 def test_every_text_is_in_every_language_with_the_same_values() -> None:
-    maps = {language: pages.texts(language) for language in pages.LANGUAGES}
+    maps = {language: rendering.texts(language) for language in rendering.LANGUAGES}
     first = maps["en"]
     for texts in maps.values():
         assert list(texts) == list(first)
@@ -490,10 +490,10 @@ def test_every_text_is_in_every_language_with_the_same_values() -> None:
 
 
 def test_every_text_is_used_and_every_one_used_exists() -> None:
-    files = [*(pages.HERE / "static").glob("*.js"), *(pages.HERE / "templates").glob("*.html")]
+    files = [*(rendering.HERE / "static").glob("*.js"), *(rendering.HERE / "templates").glob("*.html")]
     code = "\n".join(file.read_text(encoding="utf-8") for file in files)
     used = set(re.findall(r"""\bt\(["'](\w+)["']""", code))
-    texts = pages.texts("en")
+    texts = rendering.texts("en")
     assert {key for key in used if not key.endswith("_")} <= set(texts)
     unused = [key for key in texts if key not in used and not re.search(rf"""["'`]{re.escape(key)}["'`]""", code)]
     composed = re.compile("(state|stage|download|about)_|(cancel|delete)_of$")
@@ -505,11 +505,11 @@ def test_every_text_is_used_and_every_one_used_exists() -> None:
 
 def test_scripts_and_templates_hold_nothing_inline_and_ask_nobody_else() -> None:
     """So the policy needs no exception, and the page works without another site."""
-    for file in [*(pages.HERE / "static").glob("*.*s"), *(pages.HERE / "templates").glob("*.html")]:
+    for file in [*(rendering.HERE / "static").glob("*.*s"), *(rendering.HERE / "templates").glob("*.html")]:
         text = file.read_text(encoding="utf-8")
         assert not re.search(r"""\sstyle=|\son\w+="|innerHTML|insertAdjacentHTML|\beval\(|new Function""", text), file
         assert set(re.findall(r"https?://[^\"' ]+", text)) <= {"http://www.w3.org/2000/svg"}, file
-    assert json.dumps(sorted(pages.assets()))
+    assert json.dumps(sorted(rendering.assets()))
 
 
 def _values(text: Any) -> set[str]:

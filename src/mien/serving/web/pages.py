@@ -1,31 +1,23 @@
 """The pages for people: ``/`` to send clips and see their scores, ``/jobs/{id}`` with the player of the report.
 
-HTML comes from ``templates``, its scripts and styles from ``static`` and from the report, whose player, tables and
-sparklines are used as they are: a clip looks the same here and in a report. What changes while one looks is fetched
-from the interface under ``/v1``; only sparklines, which Python draws, have an address of their own,
-``/jobs/{id}/summary``.
-
-Nothing is inline, so the content security policy allows only what this server serves. Texts are in one file per
-language, ``static/texts.LANGUAGE.json``, for templates and scripts alike.
+The player, tables and sparklines are those of the report: a clip looks the same here and there. What changes while one
+looks is fetched from the interface under ``/v1``; only sparklines, which Python draws, have an address of their own,
+``/jobs/{id}/summary``. ``rendering.py`` makes the HTML.
 """
 
-import functools
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from mien.errors import DataError
 from mien.media.browser_support import media_type
-from mien.reporting import render, sparklines
 from mien.reporting import scores as reports
+from mien.reporting import sparklines
 from mien.reporting.player import Player, player_of, scale_of
 from mien.reporting.videos import Video, Videos
 from mien.scores.document import ScoresDocument, read_document
@@ -33,29 +25,10 @@ from mien.serving.web.access import COOKIE, SCOPES, Principal, Server, Shared, h
 from mien.serving.web.forms import Form, discard, receive_form
 from mien.serving.web.jobs import JobRequest, enqueue, job_of, list_jobs, new_job
 from mien.serving.web.problems import Problem
+from mien.serving.web.rendering import HEAD, LANGUAGE_COOKIE, LANGUAGES, assets, page
 
 router = APIRouter(include_in_schema=False)
 
-HERE = Path(__file__).parent
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; media-src 'self' blob:; "
-    "img-src 'self' data: blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
-)
-HEAD = {
-    "Content-Security-Policy": POLICY,
-    "Permissions-Policy": "camera=(self), microphone=(self)",
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
-}
-LANGUAGES = {"en": "English", "de": "Deutsch"}
-LANGUAGE_COOKIE = "language"
-SUFFIXES = {
-    ".js": "text/javascript; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".json": "application/json",
-}
-OF_THE_REPORT = ("report.css", "report.js", "blocks/player.css", "blocks/player.js", "blocks/sparklines.css")
 DOWNLOADS = (
     "scores.csv", "windows.csv", "words.csv", "long.csv", "why.csv", "report.html", "eaf", "TextGrid", "hume.json",
     "scores.json", "all.zip",
@@ -65,43 +38,10 @@ SUMMARY_CLIPS = 3
 """Clips of a job whose sparklines are shown in the list."""
 
 
-@dataclass(frozen=True)
-class Asset:
-    """A script, style or text of the pages."""
-
-    content: bytes
-    kind: str
-    tag: str
-
-
-def assets() -> Mapping[str, Asset]:
-    """What is served under ``/static``, by name."""
-    files = [*(HERE / "static").iterdir(), *(render.TEMPLATES / name for name in OF_THE_REPORT)]
-    return {file.name: _asset(file) for file in files if file.suffix in SUFFIXES}
-
-
-@functools.cache
-def texts(language: str) -> Mapping[str, Any]:
-    """The texts of a language by key; a pair is singular and plural."""
-    return json.loads((HERE / "static" / f"texts.{language}.json").read_text(encoding="utf-8"))
-
-
-def say(language: str, key: str, **values: object) -> str:
-    """A text with its values filled in; ``n`` chooses between singular and plural.
-
-    >>> say("en", "clips", n=1), say("en", "clips", n=3)
-    ('1 clip', '3 clips')
-    """
-    text = texts(language)[key]
-    if isinstance(text, list):
-        text = text[0 if values.get("n") == 1 else 1]
-    return text.format(**values)
-
-
 @router.get("/static/{name}")
 def static(name: str, request: Request) -> Response:
     """A script, a style or the texts of a language; no secret is in them, so no key is asked for."""
-    asset = _assets().get(name)
+    asset = assets().get(name)
     if asset is None:
         raise Problem(404, "no such file")
     head = {"ETag": asset.tag, "Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
@@ -118,8 +58,8 @@ def home(request: Request, server: Shared, token: str = "") -> Response:
     if (who := _visitor(request)) is None:
         if _visitor(request, "live") is not None:
             return RedirectResponse("/live", 303, HEAD)
-        return _page(request, "signin.html", 401, why="how")
-    return _page(request, "home.html", limits=server.limits, jobs=list_jobs(server, who, limit=20)["jobs"])
+        return page(request, "signin.html", 401, why="how")
+    return page(request, "home.html", limits=server.limits, jobs=list_jobs(server, who, limit=20)["jobs"])
 
 
 @router.post("/signin")
@@ -128,7 +68,7 @@ async def sign_in(request: Request, server: Shared) -> Response:
     given = parse_qs((await request.body()).decode("utf-8", "replace"))
     who = await run_in_threadpool(holder, server, given.get("key", [""])[0].strip())
     if who is None or not set(SCOPES) & set(who.scopes):
-        return _page(request, "signin.html", 401, why="wrong")
+        return page(request, "signin.html", 401, why="wrong")
     return _welcome(request, server.sign_in(who))
 
 
@@ -136,18 +76,18 @@ async def sign_in(request: Request, server: Shared) -> Response:
 async def live(request: Request, server: Shared) -> Response:
     """Live scores of the camera; a process that scores is made ready meanwhile."""
     if await run_in_threadpool(_visitor, request, "live") is None:
-        return _page(request, "signin.html", 401, why="how")
+        return page(request, "signin.html", 401, why="how")
     server.scorers.prepare()
     limits = server.limits
     hours, minutes = round(limits.media_seconds / 3600), f"{limits.live_seconds / 60:g}"
-    return _page(request, "live.html", hours=hours, minutes=minutes)
+    return page(request, "live.html", hours=hours, minutes=minutes)
 
 
 @router.post("/clips")
 async def send(request: Request, server: Shared) -> Response:
     """Score the files of the form, which browsers without JavaScript send."""
     if (who := await run_in_threadpool(_visitor, request)) is None:
-        return _page(request, "signin.html", 401, why="how")
+        return page(request, "signin.html", 401, why="how")
     try:
         form = await receive_form(request, server, who.id, ("windows", "why", "forget"))
         try:
@@ -155,7 +95,7 @@ async def send(request: Request, server: Shared) -> Response:
         finally:
             await run_in_threadpool(discard, server, form.files)
     except Problem as problem:
-        return _page(request, "refused.html", problem.status, why=problem.detail)
+        return page(request, "refused.html", problem.status, why=problem.detail)
     return RedirectResponse(f"/jobs/{job}", 303, HEAD)
 
 
@@ -173,14 +113,14 @@ def choose_language(language: str, back: str = "/") -> Response:
 def show(job: str, request: Request, server: Shared) -> Response:
     """A job: its progress, or its scores in the player, its downloads."""
     if (who := _visitor(request)) is None:
-        return _page(request, "signin.html", 401, why="how")
+        return page(request, "signin.html", 401, why="how")
     try:
         made = job_of(server, who, job)
     except Problem as problem:
-        return _page(request, "missing.html", problem.status)
-    page = _report(server, made)
-    downloads = [] if page is None else _downloads(made)
-    return _page(request, "job.html", job=made, page=page, downloads=downloads)
+        return page(request, "missing.html", problem.status)
+    report = _report(server, made)
+    downloads = [] if report is None else _downloads(made)
+    return page(request, "job.html", job=made, page=report, downloads=downloads)
 
 
 @router.get("/jobs/{job}/summary")
@@ -239,7 +179,7 @@ def _signed_in(request: Request, server: Server, token: str) -> Response:
         return _welcome(request, cookie)
     if _visitor(request) is not None:  # the address again, in the browser that it was used in
         return RedirectResponse("/", 303, HEAD)
-    return _page(request, "signin.html", 401, why="used")
+    return page(request, "signin.html", 401, why="used")
 
 
 def _welcome(request: Request, cookie: str) -> Response:
@@ -298,47 +238,3 @@ def _videos(server: Server, made: Mapping[str, Any], scored: ScoresDocument) -> 
         found.append(Video(f"video-{n}", name, kind, f"/v1/jobs/{made['id']}/media/{n}"))
         of[clip.clip] = f"video-{n}"
     return Videos(tuple(found), of, tuple(missing), without="The recording is no longer stored.")
-
-
-def _page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
-    language = _language(request)
-    text = functools.partial(say, language)
-    made = (
-        _templates()
-        .get_template(template)
-        .render(
-            t=text,
-            texts=texts(language),
-            language=language,
-            languages=LANGUAGES,
-            here=request.url.path,
-            **values,
-        )
-    )
-    return HTMLResponse(made, status, HEAD)
-
-
-def _language(request: Request) -> str:
-    """The language of the cookie, else the first known one of ``Accept-Language``."""
-    chosen = request.cookies.get(LANGUAGE_COOKIE, "")
-    wished = [part.partition(";")[0].strip().lower()[:2] for part in _wishes(request)]
-    return next((name for name in (chosen, *wished) if name in LANGUAGES), "en")
-
-
-def _wishes(request: Request) -> list[str]:
-    return request.headers.get("accept-language", "")[:500].split(",")
-
-
-@functools.cache
-def _assets() -> Mapping[str, Asset]:
-    return assets()
-
-
-@functools.cache
-def _templates() -> Any:
-    return render.environment(HERE / "templates")
-
-
-def _asset(file: Path) -> Asset:
-    content = file.read_bytes()
-    return Asset(content, SUFFIXES[file.suffix], f'"{hashlib.sha256(content).hexdigest()[:20]}"')
