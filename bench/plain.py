@@ -2,6 +2,8 @@
 and one frame at a time, one process, float32. The same weights and rates as mien.
 
     python bench/plain.py VIDEOS OUT
+
+It uses MediaPipe itself, so it is run in an environment that has it; ``extraction.py`` makes one (``environments.py``).
 """
 
 import sys

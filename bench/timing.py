@@ -35,11 +35,12 @@ def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Ran:
-    """A finished process: wall and processor seconds, and what it printed."""
+    """A finished process: wall and processor seconds, what it printed, and its largest memory, or a child's, in MB."""
 
     seconds: float
     cpu: float
     printed: str
+    peak: float
 
 
 def process(*arguments: str, **environment: str) -> Ran:
@@ -56,7 +57,7 @@ def process(*arguments: str, **environment: str) -> Ran:
         child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise subprocess.CalledProcessError(child.returncode, arguments, printed)
-    return Ran(time.perf_counter() - begin, used.ru_utime + used.ru_stime, printed)
+    return Ran(time.perf_counter() - begin, used.ru_utime + used.ru_stime, printed, used.ru_maxrss / 1024)
 
 
 def python(*arguments: str, **environment: str) -> Ran:

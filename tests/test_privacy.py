@@ -146,9 +146,22 @@ def test_a_program_using_the_library_keeps_its_network_unused_by_mien(workspace:
     assert seen.home == []
 
 
-def test_the_trace_sees_a_socket_without_the_sandbox(workspace: Workspace) -> None:
-    """MediaPipe opens one with its first image; with the sandbox there is none."""
-    assert any("AF_INET" in line for line in workspace.run(*PREDICT, sandbox="off").network)
+FACES = """
+import sys
+from pathlib import Path
+from mien.media.face_detection import FaceFinder
+from tests.media.test_face_tracks import drawn_face
+assert FaceFinder(*map(Path, sys.argv[1:])).find(drawn_face())
+"""
+
+
+def test_finding_faces_opens_no_connection_even_without_the_sandbox(workspace: Workspace, small_weights) -> None:
+    files = [str(small_weights[role].path) for role in ("landmarker", "full_range")]
+    seen = workspace.run(*files, sandbox="off", program=("-c", FACES))
+    assert seen.network == []
+    assert seen.started == set()
+    assert seen.written == set()
+    assert seen.home == []
 
 
 def test_the_patterns_recognise_telemetry(workspace: Workspace) -> None:

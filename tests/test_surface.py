@@ -12,7 +12,7 @@ PUBLIC = {
     "EMOTIONS", "Clip", "Manifest", "MienError", "Model", "Settings", "Store", "cross_validate", "evaluate", "extract",
     "load", "read_manifest", "read_settings", "synth", "train",
 }  # fmt: skip
-HEAVY = ("torch", "transformers", "av", "mediapipe", "faster_whisper", "pyarrow", "scipy", "matplotlib")
+HEAVY = ("torch", "transformers", "av", "ai_edge_litert", "faster_whisper", "pyarrow", "scipy", "matplotlib")
 
 
 def test_the_public_names_are_these_and_no_others() -> None:
@@ -38,7 +38,7 @@ def test_importing_loads_nothing() -> None:
 
 def test_the_layers_below_modalities_run_without_torch() -> None:
     below = "import mien.data.manifest, mien.media.load_media, mien.metrics, mien.config, mien.scale, mien.weights"
-    assert not loaded_by(below) & {"torch", "transformers", "mediapipe", "faster_whisper", "matplotlib"}
+    assert not loaded_by(below) & {"torch", "transformers", "ai_edge_litert", "faster_whisper", "matplotlib"}
 
 
 def test_extraction_is_planned_without_the_model_classes_of_transformers() -> None:

@@ -1,6 +1,5 @@
 """Checks this machine for everything that mien uses; findings are plain data, to be printed or tested."""
 
-import ctypes
 import importlib.metadata
 import importlib.util
 import os
@@ -31,7 +30,8 @@ class Finding:
 EXTRAS = {
     "faster_whisper": ("faster-whisper", "speech", "speech recognition"),
     "onnxruntime": ("onnxruntime", "speech", "voice activity"),
-    "mediapipe": ("mediapipe", "faces", "face landmarks"),
+    "ai_edge_litert": ("ai-edge-litert", "faces", "face landmarks"),
+    "cv2": ("opencv-python-headless", "faces", "face crops and the full-range detector"),
     "onnx": ("onnx", "small", "conversion of the small vision weights"),
     "openvino": ("openvino", "openvino", "backbones twice as fast on a CPU"),
     "nncf": ("nncf", "openvino", "backbones in 8 bits"),
@@ -45,14 +45,8 @@ EXTRAS = {
     "optuna": ("optuna", "study", "mien tune"),
     "tensorboard": ("tensorboard", "train", "curves of a training"),
     "espeakng_loader": ("espeakng-loader", "synth", "voices of the stand-in corpus"),
-    "cv2": ("opencv-contrib-python", "synth", "drawing of the stand-in corpus"),
 }
 """By module: its package, the extra that installs it, and its purpose."""
-
-EGL = {"EGL": "libEGL.so.1", "GLESv2": "libGLESv2.so.2"}
-"""System libraries of mediapipe on Linux."""
-
-EGL_REMEDY = "apt install libegl1 libgles2 (Debian, Ubuntu), or dnf install libglvnd-egl libglvnd-gles (Fedora)"
 
 ENCODERS = {"libx264", "aac", "libmp3lame"}
 """Encoders that the stand-in corpus and the conversion of videos for reports need."""
@@ -123,18 +117,6 @@ def _extras() -> Iterator[Finding]:
         except importlib.metadata.PackageNotFoundError:
             found = "another build"
         yield Finding(package, bool(found), found or f"not installed ({purpose})", f"pip install 'mien[{extra}]'")
-    for name, file in EGL.items() if platform.system() == "Linux" else ():
-        found = _loads(file)
-        yield Finding(f"lib{name}", found, file if found else f"{file} missing (mediapipe needs it)", EGL_REMEDY)
-
-
-def _loads(library: str) -> bool:
-    """Whether the system's linker finds a shared library, as it must for mediapipe."""
-    try:
-        ctypes.CDLL(library)
-    except OSError:
-        return False
-    return True
 
 
 def _weights() -> Iterator[Finding]:

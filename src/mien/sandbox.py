@@ -4,7 +4,7 @@
     offline()             calls functions without network, in a process that otherwise keeps it
     deny_files()          this process cannot open files any more; it works on descriptors that it was passed
 
-The kernel enforces this, because native libraries with telemetry (onnxruntime, MediaPipe) bypass Python. seccomp
+The kernel enforces this, because native libraries with telemetry (onnxruntime) bypass Python. seccomp
 refuses ``socket`` for every family but netlink, which is local; unix sockets are refused too, because name services and
 proxies listen on them, and io_uring, which would bypass the filter. Existing descriptors, pipes and socket pairs still
 work. Landlock restricts the file system.

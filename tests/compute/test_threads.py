@@ -20,6 +20,7 @@ import cv2, numpy, torch
 from mien.config import read_settings
 from mien.features.worker import plan
 from mien.compute.engine import compile_backbone
+from mien.media.face_networks import open_networks
 
 settings = read_settings(overrides=sys.argv[1:])
 extraction = plan(settings)
@@ -33,6 +34,10 @@ senses.finder
 opencv_with_faces = cv2.getNumThreads()
 cv2.setNumThreads(9)
 senses.read_image
+landmarker = dict(extraction.weights)["landmarker"].path
+before = len(os.listdir("/proc/self/task"))
+networks = open_networks(landmarker, extraction.threads)
+face_threads = len(os.listdir("/proc/self/task")) - before
 before = len(os.listdir("/proc/self/task"))
 senses.transcriber._recognise(numpy.random.default_rng(0).normal(0, 0.1, 48_000).astype(numpy.float32), [(0.0, 3.0)])
 print(json.dumps({
@@ -42,6 +47,7 @@ print(json.dumps({
     "opencv with faces": opencv_with_faces,
     "opencv with images": cv2.getNumThreads(),
     "voice activity": senses.transcriber._vad.get_session_options().intra_op_num_threads,
+    "threads that the face networks start": face_threads,
     "threads that the recogniser starts": len(os.listdir("/proc/self/task")) - before,
 }))
 """
@@ -83,6 +89,13 @@ def test_the_recogniser_starts_as_many_threads_as_set(small_weights: dict[str, W
     """CTranslate2 does not report its number of threads; those that it starts are counted."""
     many, one = (reported(*case)["threads that the recogniser starts"] for case in ((0, str(OTHER)), (1, str(OTHER))))
     assert many - one == 2 * (OTHER - 1)  # for the thread that loads and for the one that computes
+
+
+@pytest.mark.weights
+def test_the_landmark_network_starts_as_many_threads_as_set(small_weights: dict[str, Weights]) -> None:
+    """LiteRT does not report its number of threads; those that it starts beside the calling one are counted."""
+    many, one = (reported(*case)["threads that the face networks start"] for case in ((0, str(OTHER)), (1, str(OTHER))))
+    assert many - one == OTHER - 1
 
 
 def test_threads_come_from_the_setting_else_the_variable_else_a_share_of_the_cores(

@@ -5,20 +5,25 @@ With random weights, which need no network; real weights and clips are in ``test
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import mien
 from mien.config import Settings, read_settings
 from mien.data.manifest import read_manifest
 from mien.errors import InUse
+from mien.features import keys
 from mien.features.extract import extract
 from mien.features.extraction_summary import ExtractionSummary
 from mien.features.store import Store
 from mien.features.worker import ClipOutcome, Extraction, Extractor
 from mien.features.writer import StoreWriter
+from mien.modalities import MODALITIES
 from mien.schema import Clip, Manifest
+from mien.weights import Weights
 from tests.media.clips import make_clip, tone
 from tests.workers import decoders
 
@@ -117,6 +122,27 @@ def test_a_setting_recomputes_what_it_touches_and_nothing_else(folder: Path, tmp
     other = [*overrides[:3], "compute.precision=bfloat16"]
     everything = {(clip, name) for clip in ("a", "b", "süß c") for name in ("text", "tokens", "audio")}
     assert changed(folder, tmp_path, read_settings(overrides=other)) == everything
+
+
+@pytest.mark.weights
+def test_features_and_kept_inputs_of_an_earlier_version_are_made_again_and_no_others(
+    tmp_path: Path, small_weights: dict[str, Weights], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips, store = tmp_path / "clips", tmp_path / "store"
+    clips.mkdir()
+    make_clip(clips / "a.mp4", seconds=0.6)
+    settings = read_settings(overrides=["weights=tiny", "modalities=[audio, motion]", "compute.precision=float32"])
+    with monkeypatch.context() as earlier:
+        earlier.setitem(MODALITIES, "motion", replace(MODALITIES["motion"], version=2))
+        earlier.setitem(keys.INPUT_VERSIONS, "motion", 1)
+        mien.extract(clips, store, settings, progress=False, keep_inputs=True)
+        (before,) = (store / "inputs" / "motion").rglob("*.*")
+    done = mien.extract(clips, store, settings, progress=False, keep_inputs=True)
+    assert done.made == 1
+    kept = [file.stem for file in (store / "inputs" / "motion").rglob("*.*")]
+    assert len(set(kept) - {before.stem}) == 1
+    assert changed(clips, store, settings) == set()
+    assert len(list((store / "inputs" / "audio").rglob("*.*"))) == 1
 
 
 def test_another_content_under_the_same_name_is_computed_again(folder: Path, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_the_container_is_pinned_without_root_and_secrets_and_says_whether_it_is
         ("COPY src src", "ADD https://example.org/src.tar.gz /", "ADD "),
         ("HEALTHCHECK ", "LABEL health=", "no HEALTHCHECK"),
         ("ENV PATH", "ENV MIEN_DATABASE=postgresql://mien:secret@db/mien PATH", "secret: "),
-        ("--no-install-recommends ", "", "apt-get "),
+        ("USER 10001:10001\n", "RUN apt-get install -y curl\nUSER 10001:10001\n", "apt-get "),
         ('CMD ["serve", "/model", "--data", "/data", "--host", "0.0.0.0"]', "CMD serve /model", "CMD in a shell"),
     ],
 )
@@ -191,7 +191,7 @@ def test_the_script_installs_a_server_that_starts(tmp_path: Path) -> None:
         pytest.skip(f"packages cannot be fetched here ({done.stderr.strip().splitlines()[-1]})")
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip() == str(tmp_path / "mien" / "bin" / "mien")
-    words = ["-c", "import mien.serving.web.app, multipart, faster_whisper, mediapipe; print(mien.__file__)"]
+    words = ["-c", "import mien.serving.web.app, multipart, faster_whisper, ai_edge_litert, cv2; print(mien.__file__)"]
     shown = subprocess.run([tmp_path / "mien" / "bin" / "python", *words], capture_output=True, text=True,
                            env=environment, cwd=tmp_path)  # fmt: skip
     assert shown.returncode == 0, shown.stderr

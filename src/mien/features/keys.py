@@ -21,8 +21,9 @@ from mien.schema import Clip
 from mien.storage.files import key_of
 from mien.weights import Weights
 
-INPUT_VERSION = 1
-"""Raised whenever the same clip and settings give another input (``Media``); kept inputs are then made again."""
+INPUT_VERSIONS: Mapping[InputKind, int] = {"text": 1, "audio": 1, "vision": 2, "motion": 2}
+"""By kind of input, raised whenever the same clip and settings give another one (``Media``); kept inputs of that kind
+are then made again."""
 
 INPUT_SETTINGS: Mapping[InputKind, tuple[str, ...]] = {
     "text": ("speech",),
@@ -95,7 +96,7 @@ class Keys:
         roles = () if given else INPUT_WEIGHTS[kind]
         return key_of(
             "input",
-            INPUT_VERSION,
+            INPUT_VERSIONS[kind],
             kind,
             self._clip.transcript if given else origin and origin.content,
             None if given else (self._clip.start, self._clip.end),

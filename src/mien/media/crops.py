@@ -27,17 +27,17 @@ IN_MEMORY_BYTES = 64 * 2**20
 
 
 def open_cv() -> ModuleType:
-    """OpenCV, a dependency of mediapipe.
+    """OpenCV.
 
     Raises:
-        DependencyMissing: it or one of its system libraries is not installed.
+        DependencyMissing: it is not installed, or did not load.
     """
     try:
         import cv2  # noqa: PLC0415
     except ImportError as error:
         raise DependencyMissing(
-            f"faces need OpenCV, which did not load ({error}); pip install 'mien[faces]', and where a system library "
-            "is missing: apt install libegl1 libgles2 libgl1"
+            f"faces need OpenCV, which did not load ({error}); pip install 'mien[faces]', and if another build of "
+            "OpenCV is installed beside it, uninstall that one"
         ) from error
     return cv2
 
@@ -159,3 +159,27 @@ def resize(square: Image, size: int) -> Image:
     cv2 = open_cv()
     way = cv2.INTER_AREA if square.shape[0] > size else cv2.INTER_LINEAR
     return cv2.resize(np.ascontiguousarray(square), (size, size), interpolation=way)
+
+
+def warp(image: Image, matrix: npt.NDArray[np.float64], side: int, border: int | None = None) -> Image:
+    """The ``(side, side, 3)`` image whose pixel ``(u, v)`` is at ``matrix @ (u, v, 1)`` in ``image``, interpolated.
+
+    Positions are rounded to 1/32 pixel: MediaPipe's graphs do so, and their networks give the same numbers only then.
+
+    Args:
+        image: ``(H, W, 3)``.
+        matrix: ``(2, 3)``, x and y in pixels.
+        side: of the result, pixels.
+        border: the value of all that is outside the image; ``None`` repeats the border's pixels.
+
+    >>> ramp = np.repeat(np.arange(0, 80, 10, dtype=np.uint8)[None, :, None], 3, axis=2)
+    >>> warp(ramp, np.array([[1, 0, 2.5], [0, 1, 0]]), 2)[:, :, 0].tolist()
+    [[25, 35], [25, 35]]
+    """
+    cv2 = open_cv()
+    steps = np.arange(side)
+    x, y = (np.rint(32 * (a * steps + (b * steps + c)[:, None])).astype(np.int32) for a, b, c in matrix.tolist())
+    whole = np.stack([x >> 5, y >> 5], axis=-1).astype(np.int16)
+    parts = ((y & 31) * 32 + (x & 31)).astype(np.uint16)
+    mode = cv2.BORDER_REPLICATE if border is None else cv2.BORDER_CONSTANT
+    return cv2.remap(image, whole, parts, cv2.INTER_LINEAR, borderMode=mode, borderValue=[border or 0] * 3)

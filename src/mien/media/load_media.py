@@ -74,9 +74,7 @@ class MediaEngines:
         return Transcriber(self._weights["vad"], self._weights.get("asr"), self._settings.speech, threads=self._threads)
 
     def close(self) -> None:
-        """Close the face finder, if it was loaded, and end the decoder process."""
-        if "finder" in vars(self):
-            self.finder.close()
+        """End the decoder process."""
         self.decoder.kill()
 
 
