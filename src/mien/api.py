@@ -30,7 +30,7 @@ Source = str | Path | Manifest
 
 def as_manifest(data: Source) -> Manifest:
     """The clips of a data set: a folder, a table, or a manifest."""
-    return data if isinstance(data, Manifest) else read_manifest(Path(data))
+    return data if isinstance(data, Manifest) else read_manifest(data)
 
 
 def as_settings(settings: Settings | str | Path | None, overrides: Sequence[str] = ()) -> Settings:
@@ -54,7 +54,8 @@ def extract(
     """Compute the features of every clip into a feature store; the same call continues an interrupted one.
 
     Args:
-        data: the challenge folder, a folder of videos, a CSV or Parquet table, or a ``Manifest``.
+        data: the challenge folder, a folder of videos, a CSV or Parquet table, or a ``Manifest``; a folder or a table
+            may be in object storage (text such as ``s3://bucket/clips.csv``).
         out: folder of the feature store.
         settings: ``Settings``, a YAML file, or ``None`` for the defaults.
         workers: worker processes; 0 runs in this process. Files are always decoded in a separate process.

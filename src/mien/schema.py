@@ -60,6 +60,8 @@ class Clip:
         sound: an audio file to use instead of the video's own track.
         crops: a folder of face crops to use instead of faces detected in the video.
         openface: an OpenFace 2 CSV to take motion from instead of the video.
+        address: where its file is in object storage (``s3://…``); it is fetched when the clip is worked on, and
+            ``path`` is then the copy, else ``None``.
     """
 
     id: str
@@ -74,6 +76,12 @@ class Clip:
     sound: Path | None = None
     crops: Path | None = None
     openface: Path | None = None
+    address: str | None = None
+
+    @property
+    def has_file(self) -> bool:
+        """Whether it has a video or audio file, here or in object storage."""
+        return self.path is not None or self.address is not None
 
     @property
     def file_name(self) -> str:
@@ -82,7 +90,9 @@ class Clip:
         >>> Clip("00042", Path("raw/00042.mp4")).file_name, Clip("tweet 7", transcript="so proud").file_name
         ('00042.mp4', 'tweet 7')
         """
-        return self.id if self.path is None else self.path.name
+        if self.path is None:
+            return self.id if self.address is None else self.address.rpartition("/")[2]
+        return self.path.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +105,7 @@ class Manifest:
         clips: unique by ``id``.
         notes: conversions, ignored and missing entries, one line each with a count and the first example.
         label_scale: that the ratings were divided by.
+        fetch_from: addresses that the user named; clips in object storage are fetched from these and from no others.
     """
 
     source: Path
@@ -102,6 +113,7 @@ class Manifest:
     clips: tuple[Clip, ...]
     notes: tuple[str, ...] = ()
     label_scale: float = 1.0
+    fetch_from: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +372,7 @@ class Prediction:
         notes: remarks on the file (damage, guessed times, several audio tracks), one line each.
         clipped: targets with a score outside the rating scale, which was clipped to its nearest end.
         faces: the number of faces in view, when the video was searched for faces.
+        address: its file in object storage.
     """
 
     clip: str
@@ -378,3 +391,4 @@ class Prediction:
     notes: tuple[str, ...] = ()
     clipped: tuple[str, ...] = ()
     faces: Faces | None = None
+    address: str | None = None

@@ -26,12 +26,17 @@ from mien.cli import (
     weights,
 )  # fmt: skip
 from mien.errors import Interrupted, MienError, SettingsError, escape_control
-from mien.sandbox import deny_network
+from mien.sandbox import NO_LOOKUPS, NO_REPORTS, deny_network
 from mien.scale import launched
 from mien.storage.files import cache_folder
+from mien.storage.remote import mentions_address
 
 ONLINE = ("weights", "serve", "work")
 """Commands with network access: to download, to be reached, and to reach a database (``work`` denies it otherwise)."""
+
+FETCHING = ("extract", "predict")
+"""Commands that read from and write to object storage, and have network access if an address is named to them; what
+opens clips has none (``features/fetch.py``)."""
 
 CONTINUE = ("extract", "merge", "synth", "train", "cross-validate", "study", "tune", "weights", "serve", "work")
 """Commands that continue an interrupted one. ``predict`` reports itself how much it stored."""
@@ -96,7 +101,10 @@ def run() -> int:
         raise MienError("the current directory was deleted; change to one that exists (cd), and run it again") from None
     exchanges_gradients = sys.argv[1:2] == ["train"] and launched() > 1
     sends_scores = sys.argv[1:2] == ["live"] and "--lsl" in sys.argv  # what handles the stream has no network
-    if sys.argv[1:2] not in ([name] for name in ONLINE) and not exchanges_gradients and not sends_scores:
+    fetches = sys.argv[1:2] in ([name] for name in FETCHING) and any(map(mentions_address, sys.argv[2:]))
+    if fetches:
+        os.environ.update(NO_REPORTS | NO_LOOKUPS)
+    elif sys.argv[1:2] not in ([name] for name in ONLINE) and not exchanges_gradients and not sends_scores:
         deny_network()  # before anything native is imported
     os.environ.setdefault(
         "MPLCONFIGDIR", str(cache_folder() / "matplotlib")

@@ -10,6 +10,7 @@ from mien.cli.options import (
     ClipSecondsOption,
     ConfigOption,
     DataArgument,
+    FetchFromOption,
     LabelScaleOption,
     QuietOption,
     SetOption,
@@ -36,6 +37,7 @@ def extract(
     workers: WorkersOption = -1,
     shard: ShardOption = None,
     clip_seconds: ClipSecondsOption = None,
+    fetch_from: FetchFromOption = None,
     keep_inputs: Annotated[
         bool,
         typer.Option(
@@ -60,6 +62,7 @@ def extract(
     """Compute the features of every clip, once. The same command continues after an interruption."""
     from mien import api
     from mien.cli.printing import print_extraction
+    from mien.data.manifest import fetch_also_from
     from mien.features.extract import prune
     from mien.features.input_size import estimate
     from mien.features.layers_size import estimate_layers
@@ -76,7 +79,7 @@ def extract(
     if shard is not None and prune_inputs:
         raise typer.BadParameter("--prune-inputs does not go with --shard")
     settings = settings_from(config, overrides, options)
-    manifest = read_data(data, targets, label_scale)
+    manifest = fetch_also_from(read_data(data, targets, label_scale), fetch_from or ())
     for line in describe_references(settings.backbones):
         terminal.note(line)
     if keep_inputs:

@@ -255,7 +255,7 @@ def import_features(
     from mien.data.manifest import read_manifest
     from mien.features.challenge import import_provided
 
-    imported = import_provided(data, read_manifest(data), out)
+    imported = import_provided(Path(data), read_manifest(data), out)
     for (modality, reason), (count, first) in imported.absent.items():
         terminal.say(f"  {modality}: {reason} for {plural(count, 'clip')}, first {first}")
     terminal.say(

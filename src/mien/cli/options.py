@@ -12,10 +12,19 @@ if TYPE_CHECKING:
     from mien.schema import Manifest
 
 DataArgument = Annotated[
-    Path,
+    str,
     typer.Argument(
         metavar="DATA",
-        help="The challenge's folder, a folder of videos, or a CSV, TSV or Parquet table (of paths or of words).",
+        help="The challenge's folder, a folder of videos, or a CSV, TSV or Parquet table (of paths or of words); a "
+        "folder or table may be in object storage (s3://bucket/…).",
+    ),
+]
+FetchFromOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fetch-from",
+        metavar="ADDRESS",
+        help="Also fetch clips that a table on this disk names below this address, e.g. s3://bucket/clips; repeatable.",
     ),
 ]
 ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="YAML", help="Settings file.")]
@@ -134,7 +143,7 @@ def worker_count(workers: int, items: int) -> int:
     return 0 if items <= 1 else min(wanted, items)
 
 
-def read_data(data: Path, targets: str | None, label_scale: float) -> "Manifest":
+def read_data(data: str | Path, targets: str | None, label_scale: float) -> "Manifest":
     """Read the data and print its notes."""
     from mien import terminal
     from mien.data.manifest import read_manifest

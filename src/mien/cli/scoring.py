@@ -8,6 +8,7 @@ import typer
 from mien import terminal
 from mien.cli.options import (
     ClipSecondsOption,
+    FetchFromOption,
     FormatOption,
     HopOption,
     LocalSetOption,
@@ -36,11 +37,17 @@ RawOption = Annotated[bool, typer.Option("--raw", help="The model's own numbers,
 
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, or a run folder with one.")],
-    clips: Annotated[list[Path], typer.Argument(metavar="CLIP…", help="Videos, folders, or a table of clips.")],
+    clips: Annotated[
+        list[str],
+        typer.Argument(metavar="CLIP…", help="Videos, folders, or a table of clips; also in object storage (s3://…)."),
+    ],
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            "--out", "-o", help="Also write the scores: a table (.csv, .tsv, .parquet), or everything (.json)."
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="Also write the scores: a table (.csv, .tsv, .parquet), or everything (.json); also to s3://…",
         ),
     ] = None,
     form: FormatOption = None,
@@ -51,6 +58,7 @@ def predict(
     clip_seconds: ClipSecondsOption = None,
     faces: Annotated[str | None, typer.Option("--faces", metavar="SOURCE", help=SOURCE_HELP)] = None,
     sound: Annotated[str | None, typer.Option("--sound", metavar="SOURCE", help=SOURCE_HELP)] = None,
+    fetch_from: FetchFromOption = None,
     raw: RawOption = False,
     shard: ShardOption = None,
     overrides: LocalSetOption = None,
@@ -60,6 +68,7 @@ def predict(
     """Score clips: how strongly each emotion shows, from the modalities that a clip has."""
     from mien.cli.options import set_overrides
     from mien.config import read_local
+    from mien.data.manifest import fetch_also_from
     from mien.features.spans import windows_of
     from mien.inference.partial import PartialScores
     from mien.inference.parts import part_of
@@ -67,20 +76,26 @@ def predict(
     from mien.inference.provenance import media_notes
     from mien.inference.windows import window_notes
     from mien.scores.exports import check_form
+    from mien.storage.outgoing import local_file
     from mien.storage.parts import Part
+    from mien.storage.remote import is_address
 
     windows_of(windows, hop)
     if shard is not None and out is None:
         raise typer.BadParameter("--shard goes with --out")
-    form = "" if out is None else check_form(out, form)
-    loaded, manifest = load(model, read_local(set_overrides(overrides))), manifest_of_paths(clips)
-    if shard is not None and out is not None:
+    if shard is not None and is_address(out):
+        raise typer.BadParameter("--shard writes parts on this disk, and --out is an address in object storage")
+    form = "" if out is None else check_form(Path(out), form)
+    loaded = load(model, read_local(set_overrides(overrides)))
+    manifest = fetch_also_from(manifest_of_paths(clips), fetch_from or ())
+    here = None if out is None else local_file(out)
+    if shard is not None and here is not None:
         options = {"windows": windows, "hop": hop, "why": why, "faces": faces, "sound": sound, "raw": raw}
-        manifest, out = part_of(loaded, manifest, out, Part.parse(shard), options)
-        form = check_form(out)
+        manifest, here = part_of(loaded, manifest, here, Part.parse(shard), options)
+        form = check_form(here)
     for note in manifest.notes:
         terminal.note(note)
-    kept = None if out is None else PartialScores(out)
+    kept = None if here is None else PartialScores(here)
     try:
         made = loaded.predictions(
             manifest, windows=windows, hop=hop, why=why, workers=worker_count(workers, len(manifest.clips)),
@@ -95,12 +110,13 @@ def predict(
     of_windows = window_notes(made) if windows is not None else ()
     for note in (*_warnings(scored), *sources, *of_windows, *loaded.clipping_notes(made), *media_notes(made)):
         terminal.note(note)
-    files = {} if out is None else write_files(scored, out, form, raw_cells)
+    files = [] if here is None else write_files(scored, here, form, raw_cells)
+    written = _publish(files, out) if out and is_address(out) else [str(file) for file in files]
     if kept is not None:
         kept.remove()
     _show(scored, made, why, windows is not None and out is None)
-    for file in files:
-        terminal.say(f"{file}: written")
+    for name in written:
+        terminal.say(f"{name}: written")
     leave(sum(one.error is not None for one in made), len(made))
 
 
@@ -129,8 +145,8 @@ def _interrupted(kept: "PartialScores | None", clips: int) -> str:
     return f"interrupted; {kept.stored} of {clips} clips are scored and stored, the same command continues from there"
 
 
-def write_files(scored: "ScoresDocument", out: Path, form: str, raw_cells: bool) -> dict[Path, str]:
-    """Write the files, before printing, which may fail; returns the files and their formats."""
+def write_files(scored: "ScoresDocument", out: Path, form: str, raw_cells: bool) -> list[Path]:
+    """Write the files, before printing, which may fail; returns the files."""
     from mien.scores.exports import write_scores
 
     files = {out: form}
@@ -139,14 +155,26 @@ def write_files(scored: "ScoresDocument", out: Path, form: str, raw_cells: bool)
     for file, kind in files.items():
         for note in write_scores(scored, file, kind, raw_cells=raw_cells):
             terminal.note(note)
-    return files
+    return list(files)
+
+
+def _publish(files: list[Path], out: str) -> list[str]:
+    """Store the files beside ``out``; returns their addresses."""
+    from mien.storage.outgoing import publish
+    from mien.storage.remote import join, parent
+
+    addresses = [join(parent(out), file.name) for file in files]
+    for file, address in zip(files, addresses, strict=True):
+        publish(file, address)
+    return addresses
 
 
 COMMANDS = [
     (
         predict,
         "Example: mien predict runs/first clip.mp4 more-clips/ --out scores.csv; "
-        "mien predict runs/first clip.mp4 --windows 4s --hop 1s --why --out scores.json. "
+        "mien predict runs/first clip.mp4 --windows 4s --hop 1s --why --out scores.json; "
+        "mien predict runs/first s3://bucket/clips --out s3://bucket/scores.parquet. "
         "Exit status: 0 all clips scored, 3 some, 1 none.",
     )
 ]

@@ -25,7 +25,7 @@ def write_clips(manifest: Manifest, out: Path, *, raw_cells: bool = False) -> No
     here = out.absolute().parent
 
     def path(clip: Clip) -> str | None:
-        return Path(os.path.relpath(clip.path.absolute(), here)).as_posix() if clip.path else None
+        return Path(os.path.relpath(clip.path.absolute(), here)).as_posix() if clip.path else clip.address
 
     cells: dict[str, Callable[[Clip], object]] = {
         "id": lambda clip: clip.id,

@@ -50,7 +50,7 @@ def read_folder(root: Path) -> Manifest:
         if paths
     ]
     transcripts = Transcripts(root / "text")
-    names = _names(root, media)
+    names = clip_names(root, media)
     shared = [path for path in media if names[path].endswith(path.suffix) and path.suffix]
     if shared:
         first = shared[0].relative_to(root)
@@ -94,7 +94,7 @@ def _walk(root: Path) -> tuple[list[Path], dict[tuple[str, str], list[Path]]]:
     return sorted(files), reasons
 
 
-def _names(root: Path, media: list[Path]) -> dict[Path, str]:
+def clip_names(root: Path, media: list[Path]) -> dict[Path, str]:
     """A name for each file."""
     of_stem: dict[Path, list[Path]] = defaultdict(list)
     for path in media:

@@ -18,10 +18,12 @@ from mien.data.folder import AUDIO_SUFFIXES as AUDIO_SUFFIXES
 from mien.data.folder import VIDEO_SUFFIXES as VIDEO_SUFFIXES
 from mien.data.folder import read_folder
 from mien.data.labels import read_labels, read_number
+from mien.data.remote import in_words, local_copies, read_remote_folder
 from mien.data.rows import Table, check_unique, read_table
 from mien.data.sidecars import Transcripts, locate
 from mien.errors import DataError, escape_control
 from mien.schema import Clip, Manifest
+from mien.storage.remote import bucket_of, is_address, join, lies_in, name_of, parent
 from mien.wording import plural
 
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
@@ -30,8 +32,13 @@ _KNOWN_COLUMNS = (
     "id", "path", "start", "end", "split", "participant", "group", "transcript", "sound", "crops", "openface"
 )  # fmt: skip
 
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
+
 _CONTENT_COLUMNS = ("path", "sound", "transcript", "crops", "openface")
 """The columns that may hold what is scored; a table has at least one of them."""
+
+_FILE_COLUMNS = ("sound", "crops", "openface")
+"""The columns of files beside the clip's own."""
 
 
 def read_manifest(source: str | Path, *, targets: Sequence[str] | None = None, label_scale: float = 1.0) -> Manifest:
@@ -42,7 +49,8 @@ def read_manifest(source: str | Path, *, targets: Sequence[str] | None = None, l
             and audio file below it), a video file, or a CSV, TSV or Parquet table with a column ``path`` (or ``sound``,
             or ``transcript``) and optionally ``id``, ``start``, ``end`` (seconds), ``split``, ``participant``,
             ``group``, ``crops``, ``openface``. Paths are relative to the table. A row without ``path`` needs an
-            ``id``; its ``sound`` is its file, or it has no file at all, only words or provided faces.
+            ``id``; its ``sound`` is its file, or it has no file at all, only words or provided faces. A table, a
+            folder or a file may also be in object storage (``s3://…``); so may a ``path`` in a table.
         targets: the label columns, in order; by default every other column of numbers that look like ratings.
         label_scale: the highest possible rating; labels are divided by it.
 
@@ -54,12 +62,14 @@ def read_manifest(source: str | Path, *, targets: Sequence[str] | None = None, l
         DataError: there is no such file or no clip in it, the table has no header, an id is not unique, it is unclear
             which columns are labels, or a label is not a number in [0, 1] after scaling.
     """
+    if isinstance(source, str) and is_address(source):
+        return replace(_read_remote(source, targets, label_scale), label_scale=float(label_scale))
     source = Path(source)
     if not source.exists():
         raise DataError(f"{source}: no such file or folder")
     if source.is_dir():
         manifest = read_challenge(source, targets, label_scale) if is_challenge(source) else read_folder(source)
-    elif source.suffix.lower() in (".csv", ".tsv", ".txt", ".parquet"):
+    elif source.suffix.lower() in TABLE_SUFFIXES:
         manifest = _from_table(source, targets, label_scale)
     else:
         manifest = Manifest(source, (), (Clip(escape_control(source.stem), source),))
@@ -74,7 +84,23 @@ def read_manifest(source: str | Path, *, targets: Sequence[str] | None = None, l
     return replace(manifest, label_scale=float(label_scale))
 
 
-def clips_of(paths: Iterable[Path]) -> Manifest:
+def _read_remote(address: str, targets: Sequence[str] | None, label_scale: float) -> Manifest:
+    """The clips of a table, of a folder, or of one file in object storage."""
+    suffix = Path(name_of(address)).suffix.lower()
+    if suffix in VIDEO_SUFFIXES | AUDIO_SUFFIXES:
+        clip = Clip(escape_control(Path(name_of(address)).stem), address=address)
+        return Manifest(Path(address), (), (clip,), fetch_from=(address,))
+    if suffix not in TABLE_SUFFIXES:
+        return read_remote_folder(address)
+    with local_copies(address) as table:
+        made = _from_table(table, targets, label_scale, parent(address))
+    if not made.clips:
+        raise DataError(f"{address}: no clips found; expected a table with a column 'path' and a line per clip")
+    notes = tuple(in_words(note, table.parent, parent(address)) for note in made.notes)
+    return replace(made, source=Path(address), notes=notes, fetch_from=(bucket_of(address),))
+
+
+def clips_of(paths: Iterable[str | Path]) -> Manifest:
     """The clips in several files and folders, for scoring; labels are not read.
 
     A clip that was named twice counts once, with a note; different clips with one name get their path in front.
@@ -93,19 +119,34 @@ def clips_of(paths: Iterable[Path]) -> Manifest:
     counts = Counter(clip.id for clip, _ in clips)
     named = [replace(clip, id=_long_name(clip, source)) if counts[clip.id] > 1 else clip for clip, source in clips]
     check_unique((str(clip.path or source), clip.id) for clip, (_, source) in zip(named, clips, strict=True))
-    return Manifest(manifests[0].source, manifests[0].targets, tuple(named), tuple(notes))
+    places = tuple(dict.fromkeys(place for manifest in manifests for place in manifest.fetch_from))
+    return Manifest(manifests[0].source, manifests[0].targets, tuple(named), tuple(notes), fetch_from=places)
+
+
+def fetch_also_from(manifest: Manifest, places: Iterable[str]) -> Manifest:
+    """A manifest whose clips may also be fetched from these addresses.
+
+    Raises:
+        DataError: one is not an address, or no clip lies there.
+    """
+    for place in places:
+        bucket_of(place)
+        if not any(clip.address and lies_in(clip.address, place) for clip in manifest.clips):
+            raise DataError(f"{place}: no clip of {manifest.source} lies there")
+    return replace(manifest, fetch_from=(*manifest.fetch_from, *places))
 
 
 def _identity(clip: Clip, source: Path) -> tuple[Any, ...]:
     """Equal for the same clip named twice; clips without a file are of their table."""
-    return clip.id, (clip.path or source).absolute(), clip.start, clip.end
+    return clip.id, clip.address or (clip.path or source).absolute(), clip.start, clip.end
 
 
 def _long_name(clip: Clip, source: Path) -> str:
-    return escape_control(str(clip.path) if clip.path else f"{source}:{clip.id}")
+    return escape_control(clip.address or (str(clip.path) if clip.path else f"{source}:{clip.id}"))
 
 
-def _from_table(file: Path, targets: Sequence[str] | None, label_scale: float) -> Manifest:
+def _from_table(file: Path, targets: Sequence[str] | None, label_scale: float, folder: str | None = None) -> Manifest:
+    """The clips of a table; ``folder`` is the address that its paths are relative to, if it is a copy."""
     table = read_table(file)
     if table.columns and not set(_CONTENT_COLUMNS) & set(table.columns):
         raise DataError(
@@ -118,7 +159,7 @@ def _from_table(file: Path, targets: Sequence[str] | None, label_scale: float) -
     transcripts = Transcripts(file.parent / "text")
     has_paths = any(row.get("path") for _, row in table.rows)
     clips = [
-        _table_clip(table, line, row, values, transcripts, has_paths)
+        _table_clip(table, line, row, values, transcripts, has_paths, folder)
         for (line, row), values in zip(table.rows, labels, strict=True)
     ]
     check_unique([(f"{file}:{line}", clip.id) for (line, _), clip in zip(table.rows, clips, strict=True)])
@@ -133,7 +174,7 @@ def _from_table(file: Path, targets: Sequence[str] | None, label_scale: float) -
 
 def _notes_on_files(file: Path, clips: Sequence[Clip]) -> Iterator[str]:
     """Notes on the clips without a file of their own."""
-    wordless = [clip.id for clip in clips if clip.path is None]
+    wordless = [clip.id for clip in clips if not clip.has_file]
     sounds = [clip.id for clip in clips if clip.path is not None and clip.path == clip.sound]
     if wordless:
         yield f"{file}: {plural(len(wordless), 'clip')} without a video or audio file (first: {wordless[0]})"
@@ -149,8 +190,9 @@ def _table_clip(
     labels: tuple[float, ...] | None,
     transcripts: Transcripts,
     has_paths: bool,
+    folder: str | None,
 ) -> Clip:
-    """The clip of a row; ``has_paths`` is whether any row of the table names a file."""
+    """The clip of a row; ``has_paths`` is whether any row of the table names a file, ``folder`` its address."""
     file = table.file
     written = row.get("path") or row.get("sound") or ""
     if not written:
@@ -160,11 +202,12 @@ def _table_clip(
             raise DataError(f"{file}:{line}: column 'id' is empty; a clip without a path needs an id")
     elif not Path(written).name:
         raise DataError(f"{file}:{line}: path = {written!r} names no file")
-    path = locate(file.parent, written) if written else None
+    address = _address(table, line, row, folder)
+    path = locate(file.parent, written) if written and not address else None
     start, end = (read_number(file, line, column, row.get(column, "")) for column in ("start", "end"))
     if start is not None and end is not None and end <= start:
         raise DataError(f"{file}:{line}: end = {end} s is not after start = {start} s")
-    name = row.get("id") or (_name(written, path) if path else "")
+    name = row.get("id") or (_name(written.rpartition("://")[2], path) if written else "")
     sound, crops, openface = (
         locate(file.parent, value) if (value := row.get(column)) else None for column in ("sound", "crops", "openface")
     )
@@ -176,20 +219,36 @@ def _table_clip(
         split=row.get("split") or None,
         participant=row.get("participant") or None,
         group=row.get("group") or None,
-        transcript=_words(row, name, path, transcripts),
+        transcript=_words(row, name, bool(written), transcripts),
         labels=labels,
         sound=sound,
         crops=crops,
         openface=openface,
+        address=address,
     )
 
 
-def _words(row: Mapping[str, str], name: str, path: Path | None, transcripts: Transcripts) -> str | None:
+def _address(table: Table, line: int, row: Mapping[str, str], folder: str | None) -> str | None:
+    """The address of a row's file; only ``path`` may hold one, or be relative to one."""
+    for column in _FILE_COLUMNS:
+        if is_address(row.get(column)) or (folder and row.get(column)):
+            raise DataError(
+                f"{table.file}:{line}: {column} = {row[column]!r} is in object storage; only 'path' is fetched from "
+                "there, so leave the column out, or copy the data here"
+            )
+    written = row.get("path")
+    if written and is_address(written):
+        bucket_of(written)
+        return written
+    return join(folder, written.replace("\\", "/")) if written and folder else None
+
+
+def _words(row: Mapping[str, str], name: str, has_file: bool, transcripts: Transcripts) -> str | None:
     """The transcript in the table or beside it; without a file to recognise speech in, an empty cell is silence."""
     given = row.get("transcript") or transcripts.read(name)
-    return "" if given is None and path is None and "transcript" in row else given
+    return "" if given is None and not has_file and "transcript" in row else given
 
 
-def _name(written: str, path: Path) -> str:
+def _name(written: str, path: Path | None) -> str:
     """A clip's name: its path as written, without suffix; with slashes, unless the file's name has backslashes."""
-    return str(Path(written if "\\" in path.name else written.replace("\\", "/")).with_suffix(""))
+    return str(Path(written if path and "\\" in path.name else written.replace("\\", "/")).with_suffix(""))

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from mien.config import Settings, with_local_limits
 from mien.errors import DataError, SettingsError, StoreError
+from mien.features.fetch import fetched
 from mien.features.kept_inputs import KeptFile, KeptInputs, find_kept
 from mien.features.load_inputs import InputPlan
 from mien.features.source_files import SourceFile
@@ -75,7 +76,9 @@ def extract(
         write_checksummed(store / SETTINGS, extraction_record(settings, extraction))
         jobs = (_job(clip, writer) for clip in manifest.clips)
         try:
-            for job, result in outcomes(extraction, jobs, workers):
+            for job, result in fetched(
+                extraction, jobs, manifest.fetch_from, lambda here: outcomes(extraction, here, workers)
+            ):
                 outcome = _without_repeated_failure(
                     job, replace(result, recompute_reason=_recompute_reason(job, result, writer))
                 )

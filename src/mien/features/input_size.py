@@ -71,7 +71,9 @@ def estimate(manifest: Manifest, settings: Settings, store: Path) -> InputSize:
     """
     known = _known_lengths(store)
     lengths = [_length(clip, known) for clip in manifest.clips]
-    measured = [length for clip, length in zip(manifest.clips, lengths, strict=True) if clip.path and length == length]
+    measured = [
+        length for clip, length in zip(manifest.clips, lengths, strict=True) if clip.has_file and length == length
+    ]
     assumed = sum(measured) / len(measured) if measured else ASSUMED_SECONDS
     kinds: set[InputKind] = {modality.sense for modality in get_modalities(settings.modalities)}
     total = 0.0
@@ -80,7 +82,7 @@ def estimate(manifest: Manifest, settings: Settings, store: Path) -> InputSize:
         seconds = assumed if math.isnan(length) else length
         total += sum(rates[kind] * seconds + FILE_BYTES for kind in kinds)
     of_video = _rates(Clip("", Path()), settings)
-    filmed = any(clip.path for clip in manifest.clips)
+    filmed = any(clip.has_file for clip in manifest.clips)
     shown: dict[InputKind, float] = {kind: rate for kind, rate in of_video.items() if kind in kinds and filmed}
     unknown = sum(math.isnan(length) for length in lengths)
     existing = next(folder for folder in (store, *store.absolute().parents) if folder.is_dir())
@@ -91,19 +93,19 @@ def _rates(clip: Clip, settings: Settings) -> dict[InputKind, float]:
     """Bytes per second of a clip, by kind of input."""
     settings = settled(settings, clip)
     crop = CROP_BYTES * (settings.faces.crop_size / CROP_SIDE) ** 2
-    seen = clip.path is not None or clip.crops is not None
+    seen = clip.has_file or clip.crops is not None
     return {
         "text": 0.0,
-        "audio": 4.0 * SAMPLE_RATE if clip.path is not None or clip.sound is not None else 0.0,
+        "audio": 4.0 * SAMPLE_RATE if clip.has_file or clip.sound is not None else 0.0,
         "vision": settings.media.vision_fps * crop if seen else 0.0,
-        "motion": settings.media.motion_fps * (MOTION_WIDTH + 1) * 4.0 if clip.path is not None else 0.0,
+        "motion": settings.media.motion_fps * (MOTION_WIDTH + 1) * 4.0 if clip.has_file else 0.0,
     }
 
 
 def _length(clip: Clip, known: dict[str, float]) -> float:
     if clip.start is not None and clip.end is not None:
         return clip.end - clip.start
-    if clip.path is None and clip.crops is None:
+    if not clip.has_file and clip.crops is None:
         return 0.0
     return known.get(clip.id, math.nan)
 

@@ -160,7 +160,7 @@ def outcomes(extraction: Extraction, jobs: Iterable[ClipJob], workers: int) -> I
 
     for job, result in run(extraction, jobs, workers=workers, seconds_each=seconds):
         if isinstance(result, Failed):
-            result = _failed(job, extraction.stored_features, f"{job.clip.file_name}: {result.reason}")
+            result = failed(job, extraction.stored_features, f"{job.clip.file_name}: {result.reason}")
         yield job, result
 
 
@@ -225,11 +225,11 @@ class Extractor:
         except OutputError as error:
             if self._inputs is not None:  # a full disk stops the extraction
                 raise
-            return _failed(job, self._stored_features, str(error))
+            return failed(job, self._stored_features, str(error))
         except (MienError, OSError) as error:
-            return _failed(job, self._stored_features, str(error))
+            return failed(job, self._stored_features, str(error))
         except Exception as error:  # noqa: BLE001 - an error in one clip must not stop the others
-            return _failed(job, self._stored_features, f"{job.clip.file_name}: {type(error).__name__}: {error}")
+            return failed(job, self._stored_features, f"{job.clip.file_name}: {type(error).__name__}: {error}")
 
     def _extract(self, job: ClipJob, trusted: bool = True) -> ClipOutcome:
         """The outcome of a clip; kept inputs are read unless they are not ``trusted``."""
@@ -242,7 +242,7 @@ class Extractor:
         inputs = ClipInputs(job.clip, clip_keys, self._settings, self._inputs, trusted)
         keys, unreadable = self._keys(clip_keys, job)
         if not keys:
-            return _failed(job, [name for name in self._stored_features if name not in job.known], unreadable[0].reason)
+            return failed(job, [name for name in self._stored_features if name not in job.known], unreadable[0].reason)
         missing = {name for name, key in keys.items() if not _is_known(job, name, key)}
         incomplete = [m for m in self._modalities if missing & set(m.stored_features(self._settings.backbone))]
         reused = tuple(m.name for m in self._modalities if m.name in keys and m not in incomplete)
@@ -258,7 +258,7 @@ class Extractor:
         try:
             media = inputs.load(senses, engines.senses)
         except MediaError as error:
-            return _failed(job, [name for name in self._stored_features if name in missing], str(error))
+            return failed(job, [name for name in self._stored_features if name in missing], str(error))
         clip_keys.check_unchanged()
         taken = {"media": perf_counter() - began}
         features: list[Feature] = []
@@ -284,7 +284,7 @@ class Extractor:
             try:
                 keys |= {name: clip_keys.of(modality, name) for name in names}
             except (DataError, MediaError) as error:
-                unreadable += _failed(job, names, str(error)).made.features
+                unreadable += failed(job, names, str(error)).made.features
         return keys, unreadable
 
     def features(self, modality: Modality, media: Media, keys: Mapping[str, str] | None = None) -> list[Feature]:
@@ -339,7 +339,7 @@ def _is_known(job: ClipJob, feature: str, key: str) -> bool:
     return known is not None and known[0] == key and known[1] != "failed"
 
 
-def _failed(job: ClipJob, features: Iterable[str], reason: str) -> ClipOutcome:
+def failed(job: ClipJob, features: Iterable[str], reason: str) -> ClipOutcome:
     """The outcome of a clip that could not be read: every requested feature failed, with the same reason."""
     reason = escape_control(" ".join(reason.split()))
     failed = tuple(Feature(name, "", "", status="failed", reason=reason) for name in features)

@@ -21,6 +21,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from mien.compute.device import resolve_compute
+from mien.features.fetch import version_of
 from mien.features.worker import Extraction
 from mien.model.bundle import Bundle
 from mien.schema import Clip, Prediction
@@ -30,7 +31,7 @@ _LINES = 2
 """Version of the lines."""
 
 _PREDICTIONS = TypeAdapter(Prediction)
-_CLIP_FIELDS = {"clip", "path", "participant", "start"}
+_CLIP_FIELDS = {"clip", "path", "participant", "start", "address"}
 """Fields that come from the clip and are not stored: names may hold bytes that JSON cannot."""
 
 
@@ -46,11 +47,15 @@ class PartialScores:
         """Predictions for the file ``out``; nothing is read yet."""
         self._out, self._file = out, out.with_name(f".{out.name}.partial")
         self._key = ""
+        self._fetch_from: Sequence[str] = ()
         self._known: dict[str, Any] = {}
         self.reused = self.stored = 0
 
-    def begin(self, bundle: Bundle, extraction: Extraction, why: bool, raw: bool = False) -> None:
-        """Read what is stored for the same model and the same options."""
+    def begin(
+        self, bundle: Bundle, extraction: Extraction, why: bool, raw: bool = False, fetch_from: Sequence[str] = ()
+    ) -> None:
+        """Read what is stored for the same model and the same options; ``fetch_from`` as for ``Model.score``."""
+        self._fetch_from = fetch_from
         self._key = key_of(_LINES, _model_key(bundle), _extraction_key(extraction), why, raw)
         self._known = dict(self._read())
 
@@ -117,11 +122,20 @@ class PartialScores:
             made = _PREDICTIONS.validate_python({**fields, "clip": ""})
         except ValidationError:  # written by a development version with other fields
             return None
-        return replace(made, clip=clip.id, path=clip.path, participant=clip.participant, start=clip.start or 0.0)
+        return replace(
+            made,
+            clip=clip.id,
+            path=clip.path,
+            participant=clip.participant,
+            start=clip.start or 0.0,
+            address=clip.address,
+        )
 
     def _key_of(self, clip: Clip) -> str:
         files = [clip.path, clip.sound, clip.crops, clip.openface]
         known = [clip.id, clip.start, clip.end, clip.transcript, *map(_state, files)]
+        if clip.address is not None:
+            known.append(version_of(clip.address, self._fetch_from))
         return key_of(self._key, known)
 
 

@@ -22,6 +22,7 @@ import pyarrow as pa
 from mien.config import Settings, with_changes
 from mien.data.manifest import clips_of
 from mien.errors import escape_control
+from mien.features.fetch import fetched
 from mien.features.spans import Windows, windows_of
 from mien.features.worker import ClipJob, ClipOutcome, outcomes, plan
 from mien.inference.explain import explain
@@ -40,7 +41,9 @@ from mien.scores.exports.tabular import wide
 from mien.storage.files import sha256_of
 
 Source = str | Path | Manifest | Iterable[str | Path]
-"""A video file, a folder, a table of clips (see ``mien.read_manifest``), several of them, or a manifest."""
+"""A video file, a folder, a table of clips (see ``mien.read_manifest``), several of them, or a manifest.
+
+Text that begins with ``s3://``, ``gs://`` or ``abfs://`` is an address in object storage."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -198,7 +201,7 @@ class Model:
         spans, manifest = windows_of(windows, hop), manifest_of_paths(clips)
         made = self.score(
             manifest.clips, windows=spans, why=why, workers=workers, clip_seconds=clip_seconds, faces=faces,
-            sound=sound, raw=raw, kept=kept,
+            sound=sound, raw=raw, kept=kept, fetch_from=manifest.fetch_from,
         )  # fmt: skip
         by_clip = {one.clip: one for one in counted(made, "scoring", len(manifest.clips), progress)}
         return [by_clip[clip.id] for clip in manifest.clips]
@@ -215,21 +218,28 @@ class Model:
         sound: str | None = None,
         raw: bool = False,
         kept: PartialScores | None = None,
+        fetch_from: Sequence[str] = (),
     ) -> Iterator[Prediction]:
-        """Score clips one by one: stored ones first, then in order of completion."""
+        """Score clips one by one: stored ones first, then in order of completion.
+
+        Clips in object storage are fetched from the addresses ``fetch_from`` only.
+        """
         settings = settings_for(self.bundle.settings, faces, sound)
         if clip_seconds is not None:
             settings = with_changes(settings, {"compute.clip_seconds": float(clip_seconds)}, "clip_seconds")
         extraction = plan(settings, workers, windows)
         check_backbones(self.bundle, dict(extraction.weights))
         if kept is not None:
-            kept.begin(self.bundle, extraction, why, raw)
+            kept.begin(self.bundle, extraction, why, raw, fetch_from)
             known = list(kept.take(clips))
             clips = [clip for clip, made in known if made is None]
             yield from (made for _, made in known if made is not None)
         jobs = (ClipJob(clip) for clip in clips)
-        extracted = outcomes(extraction, jobs, workers) if workers else self._session.outcomes(extraction, jobs)
-        for job, outcome in extracted:
+
+        def extracted(here: Iterable[ClipJob]) -> Iterator[tuple[ClipJob, ClipOutcome]]:
+            return outcomes(extraction, here, workers) if workers else self._session.outcomes(extraction, here)
+
+        for job, outcome in fetched(extraction, jobs, fetch_from, extracted):
             self._session.stage = "scores"
             made = self._prediction(outcome, why, raw)
             if kept is not None:
@@ -280,7 +290,9 @@ class Model:
     def _unscored(self, clip: Clip) -> Prediction:
         missing = dict.fromkeys(self.targets, math.nan)
         start = clip.start or 0.0
-        return Prediction(clip.id, missing, path=clip.path, participant=clip.participant, start=start)
+        return Prediction(
+            clip.id, missing, path=clip.path, participant=clip.participant, start=start, address=clip.address
+        )
 
 
 def load(folder: str | Path, local: Settings | None = None) -> Model:
@@ -306,5 +318,4 @@ def manifest_of_paths(clips: Source) -> Manifest:
     """
     if isinstance(clips, Manifest):
         return clips
-    named = [clips] if isinstance(clips, str | Path) else clips
-    return clips_of(Path(name) for name in named)
+    return clips_of([clips] if isinstance(clips, str | Path) else clips)

@@ -237,7 +237,7 @@ def _clip(made: Prediction) -> ClipNote:
     transcript = made.transcript
     return ClipNote(
         clip=made.clip,
-        path=None if made.path is None else escape_control(str(made.path)),
+        path=_place(made),
         participant=made.participant,
         seconds=plain(made.seconds),
         scores=_scores(made.scores),
@@ -265,6 +265,13 @@ def _clip(made: Prediction) -> ClipNote:
         faces=None if made.faces is None else FacesNote(**asdict(made.faces)),
         doubtful_words=transcript is not None and transcript.doubtful,
     )
+
+
+def _place(made: Prediction) -> str | None:
+    """The path of a clip's file, or its address in object storage."""
+    if made.address is not None:
+        return escape_control(made.address)
+    return None if made.path is None else escape_control(str(made.path))
 
 
 def _why(made: Prediction) -> WhyNote | None:

@@ -20,6 +20,7 @@ from mien.scores.document import ClipNote, ScoresDocument
 from mien.scores.exports.format import FolderFormat
 from mien.scores.exports.tiers import Tier, TierInterval, tiers
 from mien.scores.provenance import provenance_line
+from mien.storage.remote import is_address
 
 SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
@@ -51,7 +52,7 @@ def eaf(scored: ScoresDocument, clip: ClipNote, folder: Path) -> bytes:
          "xmlns:xsi": INSTANCE, "xsi:noNamespaceSchemaLocation": SCHEMA},
     )  # fmt: skip
     header = ElementTree.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
-    if clip.path is not None:
+    if clip.path is not None and not is_address(clip.path):
         ElementTree.SubElement(header, "MEDIA_DESCRIPTOR", _media(Path(clip.path), folder))
     ElementTree.SubElement(header, "PROPERTY", NAME="lastUsedAnnotationId").text = str(len(numbered))
     for name, text in (("mien", provenance_line(scored)), ("mien.notes", "; ".join(clip.notes))):

@@ -1,0 +1,182 @@
+"""Clips, tables and scores in object storage: as on the disk, and fetched only from where the user said."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mien
+from mien.config import read_settings
+from mien.data.manifest import fetch_also_from, read_manifest
+from mien.errors import DataError
+from mien.features.store import Store
+from mien.schema import Clip
+from mien.storage.files import cache_folder
+from mien.storage.outgoing import local_file
+from mien.storage.remote import download
+from tests.features.test_extract import TEXT_AUDIO, audio_clip, run
+from tests.object_storage import Bucket, requests_of
+
+SETTINGS = read_settings(
+    overrides=["weights=tiny", "modalities=[text, audio]", "seeds=[0]", "stage1.epochs=1", "stage2.epochs=1",
+               "compute.precision=float32"]
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of eight rated clips with their words, a clip that is none, and hidden and other files."""
+    root = tmp_path_factory.mktemp("clips")
+    for name in ("text", "sound", ".trash"):
+        (root / name).mkdir()
+    rows = ["id,path,split,Joy"]
+    for number in range(8):
+        audio_clip(root / "sound" / f"{number}.mkv", 0.4, 1 + number / 4)
+        (root / "text" / f"{number}.txt").write_text("so proud " * (number + 1))
+        rows.append(f"{number},sound/{number}.mkv,{'valid' if number % 2 else 'train'},{number / 8}")
+    (root / "bad.mp4").write_bytes(b"nothing")
+    (root / "notes.pdf").write_bytes(b"%PDF")
+    shutil.copy(root / "sound" / "0.mkv", root / ".trash" / "0.mkv")
+    (root / "clips.csv").write_text("\n".join(rows))
+    return root
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a model."""
+    home = tmp_path_factory.mktemp("home")
+    mien.extract(folder / "clips.csv", home / "features", SETTINGS, progress=False)
+    mien.train(folder / "clips.csv", home / "features", home / "run", SETTINGS, progress=False)
+    return home / "run"
+
+
+def command(*words: str | Path, home: Path) -> subprocess.CompletedProcess[str]:
+    (home / "weights").symlink_to(cache_folder() / "weights")
+    line = [sys.executable, "-m", "mien.cli", *map(str, words)]
+    return subprocess.run(line, capture_output=True, text=True, timeout=120, env=os.environ | {"MIEN_CACHE": str(home)})
+
+
+def test_a_table_in_object_storage_gives_the_features_and_keys_of_the_local_one(
+    s3: tuple[str, Path], bucket: Bucket, folder: Path, tmp_path: Path
+) -> None:
+    address = bucket.put_folder(folder, "data")
+    here, there = read_manifest(folder / "clips.csv"), read_manifest(f"{address}/clips.csv")
+    assert [(clip.id, clip.labels, clip.transcript) for clip in there.clips] == [
+        (clip.id, clip.labels, clip.transcript) for clip in here.clips
+    ]
+    run(here, tmp_path / "here", TEXT_AUDIO)
+    summary, _ = run(there, tmp_path / "there", TEXT_AUDIO, workers=1)
+    assert (summary.made, summary.failed) == (8, [])
+    stores = Store(tmp_path / "here"), Store(tmp_path / "there")
+    assert stores[0].fingerprint() == stores[1].fingerprint()
+    for pair in stores[0].rows:
+        assert np.array_equal(stores[0].array(*pair), stores[1].array(*pair))
+    fetched = requests_of(s3[1], "GET", f"{bucket.name}/data/sound/")
+    summary, _ = run(there, tmp_path / "there", TEXT_AUDIO)
+    assert (summary.made, requests_of(s3[1], "GET", f"{bucket.name}/data/sound/")) == (0, fetched)
+    bucket.put("data/sound/3.mkv", folder / "sound" / "5.mkv")
+    summary, _ = run(there, tmp_path / "there", TEXT_AUDIO)
+    assert summary.made == 1
+
+
+def test_a_folder_has_the_clips_of_the_local_one(bucket: Bucket, folder: Path) -> None:
+    there, here = read_manifest(bucket.put_folder(folder, "a b")), read_manifest(folder)
+    assert [(clip.id, clip.transcript, clip.file_name) for clip in there.clips] == [
+        (clip.id, clip.transcript, clip.file_name) for clip in here.clips
+    ]
+    assert there.notes == (
+        f"{bucket.address}/a b: 1 hidden file left out (first: .trash/0.mkv)",
+        f"{bucket.address}/a b: 2 files without video or audio left out (first: clips.csv)",
+    )
+
+
+def test_the_command_scores_a_bucket_into_a_bucket(bucket: Bucket, folder: Path, model: Path, tmp_path: Path) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    address = bucket.put_folder(folder, "data")
+    ended = command("predict", model, address, "--out", f"{bucket.address}/out/scores.parquet", "-q", home=tmp_path)
+    assert ended.returncode == 3, ended.stderr
+    assert f"{bucket.address}/out/scores.parquet: written" in ended.stdout
+    assert list(bucket.sizes("out/")) == ["out/scores.parquet"]
+    download(f"{bucket.address}/out/scores.parquet", tmp_path / "scores.parquet")
+    read = duckdb.sql(f"select clip, Joy, error from '{tmp_path / 'scores.parquet'}' order by clip").fetchall()
+    assert [row[0] for row in read] == ["bad", *(f"sound/{number}" for number in range(8))]
+    assert "bad.mp4: not a video" in read[0][2]
+    here = mien.load(model).predict(folder, progress=False)
+    assert [row[1] for row in read[1:]] == pytest.approx(here["Joy"].to_pylist()[1:], abs=1e-6)
+    assert not [path for path in (tmp_path / "outgoing").rglob("*") if path.is_file()]
+
+
+def test_a_local_table_fetches_nothing_unless_the_user_names_the_place(
+    s3: tuple[str, Path], bucket: Bucket, folder: Path, model: Path, tmp_path: Path
+) -> None:
+    bucket.put_folder(folder, "data")
+    (tmp_path / "clips.csv").write_text(f"path\n{bucket.address}/data/sound/0.mkv\n")
+    manifest = read_manifest(tmp_path / "clips.csv")
+    assert manifest.clips == (Clip(f"{bucket.name}/data/sound/0", address=f"{bucket.address}/data/sound/0.mkv"),)
+    (made,) = mien.load(model).predictions(manifest)
+    assert made.error is not None and "only a table names it" in made.error and "--fetch-from" in made.error
+    assert not requests_of(s3[1], "GET", f"{bucket.name}/data") + requests_of(s3[1], "HEAD", f"{bucket.name}/data")
+    (made,) = mien.load(model).predictions(fetch_also_from(manifest, [f"{bucket.address}/data"]))
+    assert made.error is None and made.scores["Joy"] == made.scores["Joy"]
+    with pytest.raises(DataError, match=r"s3://other: no clip of .* lies there"):
+        fetch_also_from(manifest, ["s3://other"])
+
+
+def test_a_table_in_a_bucket_fetches_from_no_other_bucket(bucket: Bucket, model: Path) -> None:
+    address = bucket.put("clips.csv", b"id,path\na,s3://other/secret.mp4\nb,gone.mp4\n")
+    other, gone = mien.load(model).predictions(address)
+    assert other.error is not None and "s3://other/secret.mp4: not fetched" in other.error
+    assert gone.error == f"{bucket.address}/gone.mp4: no such file"
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (b"id,path,sound\na,a.mp4,a.wav\n", "clips.csv:2: sound = 'a.wav' is in object storage; only 'path'"),
+        (b"id,path\na,../../a.mp4\n", "does not lie in its bucket"),
+        (b"id,path\na,s3://user:pw@host/a.mp4\n", "not an address"),
+        (b"id,path\na,a.mp4\na,b.mp4\n", "clips.csv:3: "),
+    ],
+)
+def test_errors_name_the_address_of_the_table(bucket: Bucket, table: bytes, message: str) -> None:
+    address = bucket.put("x/clips.csv", table)
+    with pytest.raises(DataError) as error:
+        read_manifest(address)
+    assert message in str(error.value)
+    assert "/tmp" not in str(error.value)
+
+
+def test_a_folder_named_like_a_scheme_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive of a stranger may hold ``s3:/bucket/clip.mp4``; nothing of it is an address."""
+    (tmp_path / "s3:" / "bucket").mkdir(parents=True)
+    audio_clip(tmp_path / "s3:" / "bucket" / "a.mkv", 0.2)
+    monkeypatch.chdir(tmp_path)
+    (clip,) = read_manifest(Path()).clips
+    assert (clip.path, clip.address) == (Path("s3:/bucket/a.mkv"), None)
+
+
+def test_an_output_that_is_no_address_is_refused_before_the_work() -> None:
+    with pytest.raises(DataError, match="not an address"):
+        local_file("s3://user:pw@host/scores.csv")
+
+
+def test_predict_reads_its_clips_without_network(bucket: Bucket, folder: Path, model: Path) -> None:
+    """What opens a clip has no network, though the process that fetches it has: a socket is refused there."""
+    address = bucket.put("a.mkv", folder / "sound" / "0.mkv")
+    code = (
+        "import mien, socket\n"
+        "from mien.features.worker import Extractor\n"
+        "old = Extractor.__call__\n"
+        "def call(self, job):\n"
+        "    try: socket.socket()\n"
+        "    except PermissionError: print('no socket')\n"
+        "    return old(self, job)\n"
+        "Extractor.__call__ = call\n"
+        f"print(mien.load({str(model)!r}).predictions({address!r})[0].error)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert ended.stdout.split("\n")[:2] == ["no socket", "None"], ended.stderr
