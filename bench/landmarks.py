@@ -21,7 +21,7 @@ from mien.config import MediaSettings
 from mien.errors import MediaError
 from mien.media.crops import Box, Image, cut
 from mien.media.decode import MediaReader
-from mien.media.face_detection import CLOSE_UP_MARGIN, Face, FaceFinder, box_of
+from mien.media.face_detection import CLOSE_UP_MARGIN, Face, FaceFinder
 from mien.media.face_geometry import head_pose
 from mien.weights import locate
 
@@ -55,9 +55,11 @@ class MediaPipe:
             return None
         meshes = [np.array([(m.x, m.y) for m in marks]) * square.shape[0] for marks in found.face_landmarks]
         best = min(range(len(meshes)), key=lambda n: np.abs(meshes[n].mean(0) - square.shape[0] / 2).max())
+        marks = meshes[best] + corner
         shapes = np.array([shape.score for shape in found.face_blendshapes[best]], np.float32)
         pose = head_pose(found.facial_transformation_matrixes[best])
-        return Face(box_of(meshes[best], corner), (meshes[best] + corner).astype(np.float32), shapes, pose)
+        left, top, right, bottom = (*marks.min(axis=0).tolist(), *marks.max(axis=0).tolist())
+        return Face((left, top, right, bottom), marks.astype(np.float32), shapes, pose)
 
 
 def frames(folder: Path) -> Iterator[Image]:

@@ -59,7 +59,8 @@ def finder(small_weights) -> FaceFinder:
 def test_landmarks_blendshapes_and_pose_are_those_of_mediapipe(name: str, finder: FaceFinder) -> None:
     """Up to rounding: what is left comes from pixels that lie halfway between two positions of the warp."""
     expected = RECORDED[name]
-    (face,) = finder.find(picture(name), previous_boxes=[tuple(expected["box"])], detect_new=False)
+    face = finder.close_up(picture(name), tuple(expected["box"]))
+    assert face is not None
     np.testing.assert_allclose(face.landmarks[LANDMARKS], expected["landmarks"], atol=0.4)
     np.testing.assert_allclose(face.blendshapes, expected["blendshapes"], atol=0.02)
     np.testing.assert_allclose(face.pose[:3], expected["angles"], atol=0.2)

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -103,15 +104,15 @@ class Planted(FaceFinder):
 
     def __init__(self, boxes: Sequence[Sequence[Box]]) -> None:
         self.boxes = list(boxes)
-        self.asked: list[tuple[list[Box], bool, bool]] = []
+        self.asked: list[tuple[list[Face], bool, bool]] = []
 
     def find(
-        self, image: Image, previous_boxes: Sequence[Box] = (), *, detect_new: bool = True, use_full_range: bool = True
+        self, image: Image, previous: Sequence[Face] = (), *, detect_new: bool = True, use_full_range: bool = True
     ) -> list[Face]:
         del image
         if len(self.asked) == len(self.boxes):  # a frame without a face, turned upside down
             return []
-        self.asked.append((list(previous_boxes), detect_new, use_full_range))
+        self.asked.append((list(previous), detect_new, use_full_range))
         marks, shapes = np.zeros((478, 2), np.float32), np.zeros(52, np.float32)
         found = self.boxes[len(self.asked) - 1]
         return [Face(box, marks, shapes, np.full(6, box[0], np.float32)) for box in found]
@@ -359,7 +360,7 @@ def test_a_far_face_is_found_by_the_full_range_detector_and_only_by_it(finder: F
     expected = np.array(close.box) / 4 + (900, 100, 900, 100)
     np.testing.assert_allclose(found.box, expected, atol=4)
     np.testing.assert_allclose(found.pose[:3], close.pose[:3], atol=5)
-    assert finder.find(far, previous_boxes=[found.box], use_full_range=False)[0].box == pytest.approx(found.box, abs=4)
+    assert finder.find(far, previous=[found], use_full_range=False)[0].box == pytest.approx(found.box, abs=4)
 
 
 @pytest.mark.weights
@@ -370,17 +371,50 @@ def test_nothing_is_detected_while_everybody_is_where_they_were(
     two = np.concatenate([image, np.ascontiguousarray(image[:, ::-1])], axis=1)
     left, right = sorted(finder.find(two), key=lambda face: face.box[0])
     detected = []
-    detect = finder._short_range
-    monkeypatch.setattr(finder, "_short_range", lambda image: detected.append(1) or detect(image))
-    found = finder.find(two, previous_boxes=[left.box, right.box], detect_new=False)
+    detect = finder._detector.find
+    monkeypatch.setattr(finder._detector, "find", lambda image: detected.append(image.shape) or detect(image))
+    found = finder.find(two, previous=[left, right], detect_new=False)
     assert sorted(face.box[0] for face in found) == pytest.approx([left.box[0], right.box[0]], abs=6)
     assert not detected
     # one of them is somewhere else: both are found all the same
-    assert len(finder.find(two, previous_boxes=[left.box, (0.0, 0.0, 20.0, 20.0)], detect_new=False)) == 2
+    elsewhere = replace(
+        right, box=(0.0, 0.0, 20.0, 20.0), landmarks=(right.landmarks - right.landmarks.min(axis=0)) / 8
+    )
+    assert len(finder.find(two, previous=[left, elsewhere], detect_new=False)) == 2
     # a newcomer beside somebody followed
-    assert len(finder.find(two, previous_boxes=[left.box], detect_new=False)) == 1
-    assert len(finder.find(two, previous_boxes=[left.box])) == 2
-    assert len(detected) == 2
+    assert len(finder.find(two, previous=[left], detect_new=False)) == 1
+    assert len(finder.find(two, previous=[left])) == 2
+    assert detected.count(two.shape) == 2
+
+
+@pytest.mark.weights
+def test_a_followed_face_trembles_less_than_one_that_is_detected_in_each_frame(finder: FaceFinder) -> None:
+    """The same face with other noise in each frame; only the region in which landmarks are looked for differs."""
+    image, draws = drawn_face(), np.random.default_rng(0)
+    frames = [np.clip(image + draws.normal(0, 4, image.shape), 0, 255).astype(np.uint8) for _ in range(12)]
+    last = finder.find(image)
+    rows: dict[str, list[np.ndarray]] = {"followed": [], "detected": []}
+    for frame in frames:
+        last = finder.find(frame, previous=last, detect_new=False)
+        rows["followed"].append(last[0].blendshapes)
+        rows["detected"].append(finder.find(frame)[0].blendshapes)
+    followed, detected = (np.std(part, axis=0).mean() for part in rows.values())
+    assert followed < 0.9 * detected
+
+
+@pytest.mark.weights
+def test_a_followed_face_is_found_where_it_has_moved_to(finder: FaceFinder) -> None:
+    image = drawn_face()
+    places = [(40 + 24 * at, 20 + 12 * at) for at in range(6)]  # a seventh of the face's 175 pixels per frame
+    last = finder.find(on_canvas(image, 480, 640, *places[0]))
+    for place in places[1:]:
+        canvas = on_canvas(image, 480, 640, *place)
+        (expected,), last = finder.find(canvas), finder.find(canvas, previous=last, detect_new=False)
+        assert len(last) == 1
+        np.testing.assert_allclose(last[0].box, expected.box, atol=4)
+        np.testing.assert_allclose(last[0].pose[:3], expected.pose[:3], atol=3)
+        assert np.abs(last[0].blendshapes - expected.blendshapes).mean() < 0.03
+    assert finder.find(np.full((480, 640, 3), 110, np.uint8), previous=last, detect_new=False) == []
 
 
 @pytest.mark.weights

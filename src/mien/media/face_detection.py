@@ -1,20 +1,20 @@
 """Detects the faces in one image, with their blendshapes and head pose.
 
-There are two steps. A detector finds faces: a short-range one, which scales the image to 128 pixels and so misses a
-face much smaller than a fifth of the image, and, when that finds none, a full-range one (CenterFace). Then the
-landmarker is run on a close-up of each face, in which the face is centred and always of about the same size; a face
-counts only if the landmarker confirms it. Close-ups take a quarter more time than running the landmarker on the whole
-image, and make its output independent of the position and size of the face: moving an image by 400 pixels changed yaw
-by 12 degrees without them, and by less than 1 with them.
+There are two steps. A detector finds new faces: a short-range one, which scales the image to 128 pixels and so misses
+a face much smaller than a fifth of the image, and, when that finds none, a full-range one (CenterFace). Then the
+landmarker is run on a close-up of each of them, in which the face is centred and always of about the same size; a
+face counts only if the landmarker confirms it. Close-ups take a quarter more time than running the landmarker on the
+whole image, and make its output independent of the position and size of the face: moving an image by 400 pixels
+changed yaw by 12 degrees without them, and by less than 1 with them.
 
-The networks are MediaPipe's, and so are the numbers, up to rounding (``face_networks.py``). Each image is processed
-independently. Tracking (``face_tracks.py``) passes the last boxes, and the detector is skipped while there are faces
-in them.
+Faces of the frame before, which tracking (``face_tracks.py``) passes, are looked for in the region of their last
+landmarks, without a detector: that is faster, and their blendshapes tremble less. The networks are MediaPipe's, and
+so are the numbers of a close-up, up to rounding (``face_networks.py``).
 
 Shapes: ``H, W`` height and width of an image; 478 landmarks; 52 blendshapes; 6 numbers of head pose.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,9 @@ from mien.media.short_range import ShortRange
 
 MAX_FACES = 4
 """Largest number of faces per image."""
+
+MOVED = 0.02
+"""A followed face has moved when its region changes by more than this (``Region.change_to``). See decision 51."""
 
 MAX_IN_CLOSE_UP = 2
 """Largest number of detections per close-up that are looked at."""
@@ -81,67 +84,94 @@ class FaceFinder:
         self._full_range = None if full_range is None else FullRange(full_range)
 
     def find(
-        self, image: Image, previous_boxes: Sequence[Box] = (), *, detect_new: bool = True, use_full_range: bool = True
+        self, image: Image, previous: Sequence[Face] = (), *, detect_new: bool = True, use_full_range: bool = True
     ) -> list[Face]:
         """The faces in an image, widest first.
 
         Args:
             image: ``(H, W, 3)`` uint8 RGB.
-            previous_boxes: boxes of faces in the frame before; close-ups are taken there before the detector is run.
-            detect_new: run the detector even if a face is found in each of these boxes.
+            previous: faces of the frame before; they are looked for where they were before the detector is run.
+            detect_new: run the detector even if each of them is found again.
             use_full_range: run the full-range detector (about 60 ms) if no face was found otherwise.
         """
-        faces = self._confirmed(image, previous_boxes)
-        if detect_new or not faces or len(faces) < len(previous_boxes):
-            faces = self._confirmed(image, self._short_range(image), faces)
+        faces = self._distinct(self._follow(image, face) for face in _widest_first(previous)[:MAX_FACES])
+        if detect_new or not faces or len(faces) < len(previous):
+            faces = self._with_new(image, self._short_range(image), faces)
         if not faces and use_full_range and self._full_range is not None:
-            faces = self._confirmed(image, self._full_range.boxes(image))
+            faces = self._with_new(image, self._full_range.boxes(image), faces)
         return faces
 
     def _short_range(self, image: Image) -> list[Box]:
         return [face.box for face in self._detector.find(image)]
 
-    def _confirmed(self, image: Image, boxes: Sequence[Box], known: Sequence[Face] = ()) -> list[Face]:
+    def _with_new(self, image: Image, boxes: Sequence[Box], known: Sequence[Face]) -> list[Face]:
         """The known faces, and those that the landmarker finds in boxes that do not overlap with them."""
-        faces = list(known)
         new_boxes = [box for box in boxes if all(overlap(box, face.box) == 0 for face in known)]
-        for box in sorted(new_boxes, key=lambda box: box[0] - box[2])[: MAX_FACES - len(known)]:
-            face = self.close_up(image, box)
-            if face is not None and all(overlap(face.box, other.box) <= SAME_FACE for other in faces):
-                faces.append(face)
-        return sorted(faces, key=lambda face: face.box[0] - face.box[2])
+        widest = sorted(new_boxes, key=lambda box: box[0] - box[2])[: MAX_FACES - len(known)]
+        return self._distinct([*known, *(self.close_up(image, box) for box in widest)])
+
+    def _distinct(self, faces: Iterable[Face | None]) -> list[Face]:
+        """The faces that are not one of those before them, widest first."""
+        kept: list[Face] = []
+        for face in faces:
+            if face is not None and all(overlap(face.box, other.box) <= SAME_FACE for other in kept):
+                kept.append(face)
+        return _widest_first(kept)
+
+    def _follow(self, image: Image, last: Face) -> Face | None:
+        """A face whose last landmarks are known; ``None`` if it is not there any more.
+
+        Its region comes from those landmarks, so no detector is needed. If it has moved since, the landmarks are placed
+        in the region once more, from where it is now.
+        """
+        region = Region.of_landmarks(last.landmarks)
+        mesh = self._mesh.landmarks(image, region)
+        if mesh is not None and region.change_to(now := Region.of_landmarks(mesh)) > MOVED:
+            mesh = self._mesh.landmarks(image, now)
+        return self.close_up(image, last.box) if mesh is None else self._face(image, mesh)
 
     def close_up(self, image: Image, box: Box) -> Face | None:
         """The face that overlaps most with ``box`` in the close-up around it; ``None`` if the landmarker finds none."""
         square, corner = cut(image, box, CLOSE_UP_MARGIN)
         detected = self._detector.find(square)[:MAX_IN_CLOSE_UP]
         meshes = [self._mesh.landmarks(square, Region.around(face)) for face in detected]
-        found = [(box_of(mesh, corner), mesh) for mesh in meshes if mesh is not None]
-        if not found:
+        placed = [mesh + np.array([*corner, 0]) for mesh in meshes if mesh is not None]
+        if not placed:
             return None
-        where, mesh = max(found, key=lambda face: overlap(face[0], box))
-        landmarks = (mesh[:, :2] + corner).astype(np.float32)
-        return Face(where, landmarks, self._mesh.blendshapes(mesh), self._pose(mesh, square.shape[0], corner, image))
+        mesh = max(placed, key=lambda mesh: overlap(_box_of(mesh), box))
+        return self._face(image, mesh, (square.shape[0], *corner))
 
-    def _pose(
-        self, mesh: npt.NDArray[np.float64], side: int, corner: tuple[int, int], image: Image
-    ) -> npt.NDArray[np.float32]:
-        """Head pose, from landmarks in a close-up of ``side`` pixels at ``corner``, relative to the whole image.
+    def _face(
+        self, image: Image, mesh: npt.NDArray[np.floating], view: tuple[float, float, float] | None = None
+    ) -> Face:
+        """A face from its landmarks ``(478, 3)``; ``view`` is the side and the corner of its close-up.
 
-        The fit assumes that the close-up is the camera's whole view. So the head appears nearer by the ratio of the
-        heights, and centred on the close-up; both are corrected. The angles stay relative to the line of sight.
+        Head pose is fitted as if the close-up were the camera's whole view. So the head appears nearer by the ratio of
+        the heights, and centred on the close-up; both are corrected. The angles stay relative to the line of sight.
         """
+        box = _box_of(mesh)
+        side, x, y = view or _view(box)
         height, width = image.shape[:2]
-        pose = head_pose(head_matrix(mesh, side, self._head))
+        pose = head_pose(head_matrix(mesh - (x, y, 0), side, self._head))
         cm_per_pixel = -pose[5] * 2 * np.tan(np.radians(FIELD_OF_VIEW / 2)) / side
-        pose[3] += cm_per_pixel * (corner[0] + side / 2 - width / 2)
-        pose[4] -= cm_per_pixel * (corner[1] + side / 2 - height / 2)
+        pose[3] += cm_per_pixel * (x + side / 2 - width / 2)
+        pose[4] -= cm_per_pixel * (y + side / 2 - height / 2)
         pose[5] *= height / side
-        return pose
+        return Face(box, mesh[:, :2].astype(np.float32), self._mesh.blendshapes(mesh), pose)
 
 
-def box_of(mesh: npt.NDArray[np.floating], corner: tuple[int, int]) -> Box:
-    """The smallest upright rectangle around landmarks of a close-up at ``corner``, in the whole image."""
-    points = mesh[:, :2] + corner
-    left, top, right, bottom = (*points.min(axis=0).tolist(), *points.max(axis=0).tolist())
+def _widest_first(faces: Iterable[Face]) -> list[Face]:
+    return sorted(faces, key=lambda face: face.box[0] - face.box[2])
+
+
+def _box_of(mesh: npt.NDArray[np.floating]) -> Box:
+    """The smallest upright rectangle around landmarks."""
+    left, top, right, bottom = (*mesh[:, :2].min(axis=0).tolist(), *mesh[:, :2].max(axis=0).tolist())
     return left, top, right, bottom
+
+
+def _view(box: Box) -> tuple[float, float, float]:
+    """Side and corner of a close-up around a box."""
+    left, top, right, bottom = box
+    side = max(right - left, bottom - top) * (1 + 2 * CLOSE_UP_MARGIN)
+    return side, (left + right - side) / 2, (top + bottom - side) / 2

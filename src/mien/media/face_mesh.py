@@ -19,6 +19,12 @@ SIDE = 256
 REGION_SCALE = 1.5
 """Size of the region in which landmarks are looked for, in sizes of the detected box."""
 
+FOLLOWED_SCALE = 1.5
+"""The same, in the longer side of the box around the landmarks that a followed face had last."""
+
+OUTER_EYE_CORNERS = [33, 263]
+"""Landmarks of the outer eye corners, the left one in the image first."""
+
 # fmt: off
 BLENDSHAPE_LANDMARKS = np.array([
     0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65, 66, 67, 70, 78, 80, 81,
@@ -48,6 +54,19 @@ class Region:
         (left, top, right, bottom), ((x0, y0), (x1, y1)) = face.box, face.eyes
         size = ((right - left) * REGION_SCALE, (bottom - top) * REGION_SCALE)
         return cls((left + right) / 2, (top + bottom) / 2, *size, math.atan2(y1 - y0, x1 - x0))
+
+    @classmethod
+    def of_landmarks(cls, landmarks: npt.NDArray[np.floating]) -> "Region":
+        """The region in which a face is expected that had these landmarks ``(478, ≥ 2)`` a moment ago: a square."""
+        (left, top), (right, bottom) = landmarks[:, :2].min(axis=0).tolist(), landmarks[:, :2].max(axis=0).tolist()
+        side = max(right - left, bottom - top, 1.0) * FOLLOWED_SCALE
+        (x0, y0), (x1, y1) = landmarks[OUTER_EYE_CORNERS, :2].tolist()
+        return cls((left + right) / 2, (top + bottom) / 2, side, side, math.atan2(y1 - y0, x1 - x0))
+
+    def change_to(self, other: "Region") -> float:
+        """How far another region is moved, resized or turned: the largest, in widths, as a log ratio, in radians."""
+        moved = math.hypot(other.x - self.x, other.y - self.y) / self.width
+        return max(moved, abs(math.log(other.width / self.width)), abs(other.angle - self.angle))
 
     def matrix(self, side: int) -> npt.NDArray[np.float64]:
         """The ``(2, 3)`` map from a square of ``side`` pixels onto the region."""

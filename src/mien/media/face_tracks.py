@@ -50,12 +50,13 @@ class FaceTracklet:
     """A face tracked from frame to frame; crops are indices into the shared spool.
 
     Attributes:
+        face: the face when it was last found.
         presence: the face's side, summed over the frames in which it was found; ``found`` is their number.
     """
 
     first: float
     last: float
-    box: Box
+    face: Face
     smoothed_box: Box
     presence: float = 0.0
     found: int = 0
@@ -119,8 +120,8 @@ class FaceTracker:
         detect_new = frame.seconds >= self._next_detection
         if detect_new:
             self._next_detection = frame.seconds + DETECTION_SECONDS
-        previous_boxes = [person.box for person in recent]
-        faces = self._finder.find(frame.rgb, previous_boxes, detect_new=detect_new, use_full_range=use_full_range)
+        previous = [person.face for person in recent]
+        faces = self._finder.find(frame.rgb, previous, detect_new=detect_new, use_full_range=use_full_range)
         if use_full_range and not faces:
             self._next_full_range = frame.seconds + FULL_RANGE_SECONDS
         self._counts.add(frame.seconds, len(faces))
@@ -128,7 +129,7 @@ class FaceTracker:
             self._faceless.append(frame)
         for person, face in _match(recent, faces):
             if person is None:
-                person = FaceTracklet(frame.seconds, frame.seconds, face.box, face.box)
+                person = FaceTracklet(frame.seconds, frame.seconds, face, face.box)
                 self._tracklets.append(person)
             _record(person, face, frame, self._spool, self._settings)
 
@@ -193,7 +194,7 @@ def _record(
 ) -> None:
     weight = -math.expm1((person.last - frame.seconds) / SMOOTHING_SECONDS) if person.found else 1.0
     person.smoothed_box = _between(person.smoothed_box, face.box, weight)
-    person.box, person.last = face.box, frame.seconds
+    person.face, person.last = face, frame.seconds
     person.presence += _side(face.box)
     person.found += 1
     if "vision" in frame.wanted:
@@ -215,7 +216,7 @@ def _match(people: Sequence[FaceTracklet], faces: Sequence[Face]) -> list[tuple[
         (distance, who, which)
         for who, person in enumerate(people)
         for which, face in enumerate(faces)
-        if (distance := _distance(person.box, face.box)) <= 1
+        if (distance := _distance(person.face.box, face.box)) <= 1
     )
     matched: dict[int, int] = {}
     for _, who, which in pairs:
