@@ -3,7 +3,9 @@
 Long work shows its progress unless ``progress=False``.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from mien.config import Settings, read_settings
@@ -15,17 +17,23 @@ from mien.features.extract import extract as extract_outcomes
 from mien.features.extraction_summary import ExtractionSummary
 from mien.features.parts import part_of
 from mien.features.store import Store
+from mien.features.writer import SHARD_CLIPS
 from mien.inference.predict import Model, load
 from mien.progress import counted
 from mien.schema import Manifest
+from mien.storage.mirror import local_folder, mirror_of
 from mien.storage.parts import Part
 from mien.training.cross_validation import cross_validate as run_folds
+from mien.training.fit import Epoch
 from mien.training.pooled import CrossValidation
 from mien.training.progress import EpochBar
 from mien.training.train import RunSummary
 from mien.training.train import train as train_run
 
 Source = str | Path | Manifest
+
+PUSH_SECONDS = 60.0
+"""How often a run is stored that is written to object storage, at the end of an epoch."""
 
 
 def as_manifest(data: Source) -> Manifest:
@@ -56,7 +64,7 @@ def extract(
     Args:
         data: the challenge folder, a folder of videos, a CSV or Parquet table, or a ``Manifest``; a folder or a table
             may be in object storage (text such as ``s3://bucket/clips.csv``).
-        out: folder of the feature store.
+        out: folder of the feature store; also in object storage, to which a shard is added when it is complete.
         settings: ``Settings``, a YAML file, or ``None`` for the defaults.
         workers: worker processes; 0 runs in this process. Files are always decoded in a separate process.
         progress: show a progress bar.
@@ -76,7 +84,11 @@ def extract(
         SettingsError: ``keep_inputs`` with ``inputs`` or ``shard``, or a part that differs from the others.
         StoreError: the folder is not a feature store, or one of another version, or ``inputs`` has no kept inputs.
     """
-    manifest, store, settings, summary = as_manifest(data), Path(out), as_settings(settings), ExtractionSummary()
+    mirror = mirror_of(out)
+    if mirror and (shard or keep_inputs):
+        raise SettingsError("--shard and --keep-inputs write to this disk, and --out is an address in object storage")
+    manifest, settings, summary = as_manifest(data), as_settings(settings), ExtractionSummary()
+    store = mirror.pull() if mirror else Path(out)
     if shard is not None:
         if keep_inputs:
             raise SettingsError(
@@ -87,8 +99,12 @@ def extract(
         manifest, store, settings, workers=workers, keep_inputs=keep_inputs,
         inputs=None if inputs is None else Path(inputs),
     )  # fmt: skip
-    for outcome in counted(outcomes, "extracting", len(manifest.clips), progress):
+    for done, outcome in enumerate(counted(outcomes, "extracting", len(manifest.clips), progress), 1):
         summary.count(outcome)
+        if mirror and done % SHARD_CLIPS == 0:
+            mirror.push()
+    if mirror:
+        mirror.push()
     return summary
 
 
@@ -105,7 +121,7 @@ def train(
     Args:
         data: rated clips with a split; as for ``extract``.
         features: their feature store.
-        out: the run folder; the model is written to ``out/model``.
+        out: the run folder; the model is written to ``out/model``. Store and run may also be in object storage.
         settings: ``Settings``, a YAML file, or ``None`` for the defaults.
         progress: print the stages and the validation r of every epoch.
 
@@ -119,12 +135,42 @@ def train(
         OutputError: the folder cannot be written.
         StoreError: features are damaged.
     """
-    with EpochBar(progress) as bar:
-        return train_run(as_manifest(data), _open(features), as_settings(settings), Path(out), bar.log, bar.on_epoch)
+    with EpochBar(progress) as bar, _run_folder(out) as (folder, save):
+
+        def on_epoch(name: str, epoch: Epoch) -> None:
+            bar.on_epoch(name, epoch)
+            save()
+
+        return train_run(as_manifest(data), _open(features), as_settings(settings), folder, bar.log, on_epoch)
+
+
+@contextmanager
+def _run_folder(out: str | Path) -> Iterator[tuple[Path, Callable[[], None]]]:
+    """The folder of a run, and a function that stores it, at most every ``PUSH_SECONDS``; at the end it is stored too.
+
+    Both do nothing for a folder on this disk.
+    """
+    mirror = mirror_of(out)
+    if mirror is None:
+        yield Path(out), lambda: None
+        return
+    pushed = time.monotonic()
+
+    def save() -> None:
+        nonlocal pushed
+        if time.monotonic() - pushed > PUSH_SECONDS:
+            mirror.push()
+            pushed = time.monotonic()
+
+    folder = mirror.pull()
+    try:
+        yield folder, save
+    finally:
+        mirror.push()
 
 
 def _open(features: str | Path | Store) -> Store:
-    return features if isinstance(features, Store) else Store(Path(features))
+    return features if isinstance(features, Store) else Store(local_folder(features))
 
 
 def evaluate(

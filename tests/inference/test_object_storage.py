@@ -110,6 +110,21 @@ def test_the_command_scores_a_bucket_into_a_bucket(bucket: Bucket, folder: Path,
     assert not [path for path in (tmp_path / "outgoing").rglob("*") if path.is_file()]
 
 
+def test_a_store_and_a_run_in_a_bucket_give_the_model_of_local_ones(
+    bucket: Bucket, folder: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "weights").symlink_to(cache_folder() / "weights")
+    monkeypatch.setenv("MIEN_CACHE", str(tmp_path))
+    store, out = f"{bucket.address}/features", f"{bucket.address}/runs/first"
+    assert mien.extract(folder / "clips.csv", store, SETTINGS, progress=False).made == 8
+    summary = mien.train(folder / "clips.csv", store, out, SETTINGS, progress=False)
+    assert "runs/first/model/SHA256SUMS" in bucket.sizes()
+    assert not [key for key in bucket.sizes() if "lock" in key or "pending" in key]
+    shutil.rmtree(summary.folder)
+    clip = folder / "sound" / "3.mkv"
+    assert mien.load(out).predict(clip).drop_columns("notes") == mien.load(model).predict(clip).drop_columns("notes")
+
+
 def test_a_local_table_fetches_nothing_unless_the_user_names_the_place(
     s3: tuple[str, Path], bucket: Bucket, folder: Path, model: Path, tmp_path: Path
 ) -> None:

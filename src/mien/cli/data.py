@@ -27,7 +27,7 @@ from mien.cli.options import (
 
 def extract(
     data: DataArgument,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="STORE", help="Folder of the feature store.")],
+    out: Annotated[str, typer.Option("--out", "-o", metavar="STORE", help="Folder of the feature store; also s3://….")],
     weights: WeightsOption = None,
     faces: Annotated[str | None, typer.Option("--faces", help="provided: use the challenge's face_images/.")] = None,
     sound: Annotated[str | None, typer.Option("--sound", help="provided: use the challenge's audio/.")] = None,
@@ -83,8 +83,8 @@ def extract(
     for line in describe_references(settings.backbones):
         terminal.note(line)
     if keep_inputs:
-        terminal.note(str(estimate(manifest, settings, out)))
-    if layers := estimate_layers(manifest, settings, out):
+        terminal.note(str(estimate(manifest, settings, Path(out))))
+    if layers := estimate_layers(manifest, settings, Path(out)):
         terminal.note(str(layers))
     processes = worker_count(workers, len(manifest.clips))
     extracted = api.extract(
@@ -93,7 +93,7 @@ def extract(
     )  # fmt: skip
     print_extraction(extracted, out)
     if prune_inputs:
-        count, size = prune(out, [clip.id for clip in manifest.clips])
+        count, size = prune(Path(out), [clip.id for clip in manifest.clips])
         terminal.say(f"{out}: {count} kept inputs removed ({in_bytes(size)})")
     leave(len(extracted.failed), extracted.made + extracted.reused + len(extracted.failed))
 

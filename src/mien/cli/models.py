@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     pass
 
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, or a run folder with one.")]
-FeaturesOption = Annotated[Path, typer.Option("--features", "-f", metavar="STORE", help="The clips' features.")]
+FeaturesOption = Annotated[
+    str, typer.Option("--features", "-f", metavar="STORE", help="The clips' features; also s3://….")
+]
 SplitOption = Annotated[str, typer.Option("--split", help="train, valid, test, another name in the table, or all.")]
 EvaluatedSplitOption = Annotated[
     str | None,
@@ -40,7 +42,9 @@ ResamplesOption = Annotated[int, typer.Option("--resamples", min=100, help="Boot
 def train(
     data: DataArgument,
     features: FeaturesOption,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="Run folder; the model is in RUN/model.")],
+    out: Annotated[
+        str, typer.Option("--out", "-o", metavar="RUN", help="Run folder; the model is in RUN/model; also s3://….")
+    ],
     config: ConfigOption = None,
     overrides: SetOption = None,
     targets: TargetsOption = None,
@@ -110,15 +114,17 @@ def study(
     from mien.cli.results import print_estimate, print_study
     from mien.progress import counted
     from mien.reporting.study_files import write_study_files
+    from mien.storage.mirror import local_folder
     from mien.study.plan import read_study
     from mien.study.study import estimate, run_study
 
     variants, manifest = read_study(file), read_data(data, targets, label_scale)
-    print_estimate(estimate(variants, manifest, features, out), variants)
+    store = local_folder(features)
+    print_estimate(estimate(variants, manifest, store, out), variants)
     if plan:
         return
     results, failed, _ = run_study(
-        variants, manifest, features, out, worker_count(workers, len(variants.cells)),
+        variants, manifest, store, out, worker_count(workers, len(variants.cells)),
         lambda done, total: counted(done, "studying", total, not quiet, "trainings"),
     )  # fmt: skip
     print_study(results, failed, write_study_files(out))
@@ -137,10 +143,11 @@ def tune(
     """Search for good settings on an inner split of the training clips. Continues after an interruption."""
     from mien.cli.results import print_search
     from mien.progress import counted
+    from mien.storage.mirror import local_folder
     from mien.study.tune import Search, read_space
 
     space = read_space(file)
-    search = Search(space, read_data(data, targets, label_scale), features, out)
+    search = Search(space, read_data(data, targets, label_scale), local_folder(features), out)
     for trial in counted(search, "tuning", space.file.trials, not quiet, "trials"):
         if trial.reason:
             terminal.warn(f"trial {trial.number} failed: {trial.reason}")
@@ -148,7 +155,7 @@ def tune(
 
 
 def evaluate(
-    model: ModelArgument,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder, or a run folder with one.")],
     data: DataArgument,
     features: FeaturesOption,
     split: EvaluatedSplitOption = None,
@@ -168,14 +175,19 @@ def evaluate(
     from mien.features.store import Store
     from mien.model.model_folder import load_bundle
     from mien.scores.tables import check_suffix, write_table
+    from mien.storage.mirror import local_folder, mirror_of
 
     if out is not None:
         check_suffix(out)
     manifest = read_data(data, targets, label_scale)
-    result = evaluate_bundle(load_bundle(model), manifest, Store(features), split, resamples, subsets)
+    mirror, run = mirror_of(model), local_folder(model)
+    store = Store(local_folder(features))
+    result = evaluate_bundle(load_bundle(run), manifest, store, split, resamples, subsets)
     written = []
-    if (model / "run.json").is_file():
-        written.append(f"{write_evaluation(result, model, str(data))}: written, for mien report {model}")
+    if (run / "run.json").is_file():
+        written.append(f"{write_evaluation(result, run, str(data))}: written, for mien report {model}")
+    if mirror:
+        mirror.push()
     if out is not None:
         write_table(result.table, out, raw_cells=raw_cells)
         written.append(f"{out}: written")
@@ -203,9 +215,10 @@ def compare(
     from mien.evaluation.comparison import compare as compare_bundles
     from mien.features.store import Store
     from mien.model.model_folder import load_bundle
+    from mien.storage.mirror import local_folder
 
     manifest = read_data(data, targets, label_scale)
-    stores = (Store(features), Store(other_features or features))
+    stores = (Store(here := local_folder(features)), Store(other_features or here))
     compared = compare_bundles(load_bundle(first), load_bundle(second), manifest, stores, split, resamples)
     for note in compared.notes:
         terminal.note(note)

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -70,7 +69,7 @@ def score(value: float | None) -> str:
     return "–" if value is None or value != value else decimal(value, ".3f")
 
 
-def print_extraction(summary: "ExtractionSummary", store: Path) -> None:
+def print_extraction(summary: "ExtractionSummary", store: str) -> None:
     """Missing modalities, remarks and failures, each with a count and an example, then the totals."""
     for (modality, _), (count, first) in sorted(summary.absent.items()):
         console.print(f"  {modality} missing in {count} (first: {first})")

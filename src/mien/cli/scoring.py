@@ -36,7 +36,7 @@ RawOption = Annotated[bool, typer.Option("--raw", help="The model's own numbers,
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, or a run folder with one.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder, or a run folder with one.")],
     clips: Annotated[
         list[str],
         typer.Argument(metavar="CLIP…", help="Videos, folders, or a table of clips; also in object storage (s3://…)."),

@@ -39,6 +39,7 @@ from mien.schema import Clip, Manifest, Prediction
 from mien.scores.document import ScoresDocument, document
 from mien.scores.exports.tabular import wide
 from mien.storage.files import sha256_of
+from mien.storage.mirror import local_folder
 
 Source = str | Path | Manifest | Iterable[str | Path]
 """A video file, a folder, a table of clips (see ``mien.read_manifest``), several of them, or a manifest.
@@ -299,15 +300,15 @@ def load(folder: str | Path, local: Settings | None = None) -> Model:
     """Load a model from its folder, or from the run folder that holds it.
 
     Args:
-        folder: of the model or the run.
+        folder: of the model or the run; also in object storage.
         local: limits of this machine (device, threads, time, memory, length and size of a clip), which replace
             those of the model; by default those of ``Settings()``.
 
     Raises:
         ModelError: the folder holds no model, a damaged one, or one of a newer version.
     """
-    bundle = load_bundle(Path(folder), local=local)
-    return Model(bundle, Path(folder).resolve().name, sha256_of(weights_file(Path(folder))))
+    here = local_folder(folder)
+    return Model(load_bundle(here, local=local), here.resolve().name, sha256_of(weights_file(here)))
 
 
 def manifest_of_paths(clips: Source) -> Manifest:

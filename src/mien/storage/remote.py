@@ -186,20 +186,23 @@ def _blocks(address: str, size: int) -> Iterator[bytes]:
         raise DataError(f"{address}: was written to while it was read; run it again when that is done")
 
 
-def upload(file: Path, address: str) -> None:
+def upload(file: Path, address: str) -> RemoteFile:
     """Store a local file at an address, replacing what is there; it appears complete or not at all.
 
     A stream that an exception ends would store what it has got. So the file is written in one call, in a thread that
     Ctrl-C does not reach, from mapped memory; a killed process completes no upload.
 
+    Returns:
+        The file there.
+
     Raises:
         OutputError: its storage cannot be reached or refuses.
     """
     with ThreadPoolExecutor(1) as thread:
-        thread.submit(_upload, file, address).result()
+        return thread.submit(_upload, file, address).result()
 
 
-def _upload(file: Path, address: str) -> None:
+def _upload(file: Path, address: str) -> RemoteFile:
     import pyarrow as pa  # noqa: PLC0415
 
     size = file.stat().st_size
@@ -208,8 +211,10 @@ def _upload(file: Path, address: str) -> None:
         whole = pa.memory_map(str(file)).read_buffer() if size else pa.py_buffer(b"")
         with filesystem.open_output_stream(path) as stream:
             stream.write(whole)
-        if filesystem.get_file_info(path).size != size:
+        info = filesystem.get_file_info(path)
+        if info.size != size:
             raise OSError("it has another size afterwards")
+    return RemoteFile(address, size, info.mtime_ns)
 
 
 def remove(address: str) -> None:
