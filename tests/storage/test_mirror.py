@@ -92,6 +92,12 @@ def test_a_shard_without_its_checksums_is_no_part_of_the_store(bucket: Bucket, m
     assert {name for name, _ in store.rows} == {*CLIPS[:4], *CLIPS[8:]}
 
 
+def test_a_store_without_a_shard_yet_is_empty(bucket: Bucket, machine, tmp_path: Path) -> None:
+    write(tmp_path / "local", [])
+    bucket.put_folder(tmp_path / "local", "features")
+    assert Store(Mirror(f"{bucket.address}/features").pull()).rows == {}
+
+
 def test_what_the_disk_has_no_room_for_is_not_copied(
     bucket: Bucket, machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

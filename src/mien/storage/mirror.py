@@ -27,8 +27,8 @@ from mien.storage.exclusive import LOCK, locked
 from mien.storage.files import cache_folder, in_bytes, is_part, key_of
 from mien.storage.remote import RemoteFile, download, is_address, list_files, name_of, remove, upload
 
-SEALED = "shards"
-"""The folder of a store whose folders are sealed."""
+STORE, SEALED = "store.json", "shards"
+"""A file that every store has, and its folder whose folders are sealed."""
 
 LOCAL = ("pending", "inputs")
 """Folders of a store that stay here: unfinished clips, and kept inputs."""
@@ -68,6 +68,8 @@ class Mirror:
                     del known[name]
                 for file in wanted:
                     self._fetch(file, known)
+        if (self.folder / STORE).exists():
+            (self.folder / SEALED).mkdir(exist_ok=True)  # a store whose first shard is still missing has one, too
         for shard in sorted(self.folder.glob(f"{SEALED}/*")):
             if shard.is_dir() and not any(shard.iterdir()):
                 shard.rmdir()
