@@ -162,3 +162,6 @@ class ComputeSettings(Section):
     """A clip that takes longer fails; ``null`` allows 600 s, plus 1 s per 50 kB of its file."""
     decoder_gigabytes: Annotated[float, Field(ge=0.5)] = 4.0
     """Address space of the decoder process; a file that needs more fails."""
+    memory_gigabytes: Annotated[float, Field(gt=0)] | None = None
+    """Memory for the features of a training; the largest modalities, if they do not fit, are read from a temporary
+    file, batch by batch, with the same result. ``null`` holds all in memory."""

@@ -218,6 +218,10 @@ class Store:
                     target[:] = self.array(clip, modality)[:, kept]
         return Packed(values, offsets)
 
+    def release(self) -> None:
+        """Unmap all arrays; those that are read again are mapped again."""
+        self._arrays.clear()
+
     def _check_room(self, modality: str, rows: Sequence[Row | None]) -> None:
         """Check that rows claim no more steps than their shards have, before memory is allocated for them."""
         claimed: Counter[str] = Counter()

@@ -1,8 +1,8 @@
 """Features of many clips in memory, and batches from them: no file is read during training.
 
 A modality is packed, clip after clip, in half precision; a batch is gathered into a reused buffer (allocating costs
-several times the copy) and padded to its own longest clip. The trade-offs: all features must fit into memory, about
-1 GB for 8,000 clips of 60 steps of width 1,024; and a batch is overwritten by the next one.
+several times the copy) and padded to its own longest clip. The trade-offs: features take memory, about 1 GB for 8,000
+clips of 60 steps of width 1,024, unless they are in a file (``file_rows.py``); a batch is overwritten by the next one.
 
 Shapes: ``N`` clips, ``S`` steps of all clips, ``B`` batch, ``T`` steps of the longest clip in it, ``F`` feature width,
 ``E`` emotions.
@@ -20,6 +20,7 @@ from torch import Tensor
 from mien.errors import ModelError
 from mien.features.store import Packed
 from mien.modalities.encoder import NO_LAYERS, Steps
+from mien.model.file_rows import FileRows
 
 _NARROW = 256
 _BATCH_CLIPS = 512
@@ -31,10 +32,12 @@ _BATCH_NUMBERS = 32_000_000
 class PackedSteps:
     """One modality of all clips: ``values (S, F)``; clip ``i`` has ``has[i]`` steps from row ``begins[i]``.
 
+    They are in memory, or in a file.
+
     With ``layers``, ``F`` is so many layers side by side, each normalised.
     """
 
-    values: Tensor
+    values: Tensor | FileRows
     begins: Tensor
     has: Tensor
     layers: int = 0
@@ -46,21 +49,27 @@ class PackedSteps:
         place = torch.arange(max(1, int(has.max())), device=has.device)
         mask = place < has[:, None]  # (B, T)
         if not len(self.values):
-            return Steps(self.values.new_zeros((*mask.shape, self.values.shape[1]), dtype=precision), mask)
-        rows = torch.where(mask, begins[:, None] + place, 0).flatten()
+            empty = torch.zeros((*mask.shape, self.values.shape[1]), dtype=precision, device=has.device)
+            return Steps(empty, mask)
         kept = self.values.dtype
-        values = torch.index_select(self.values, 0, rows, out=self._buffer(len(rows), kept))
+        if isinstance(self.values, FileRows):
+            values = self._buffer(mask.numel(), kept, "cpu")
+            self.values.read(begins, has, values.view(*mask.shape, -1))
+            values = values.to(has.device)
+        else:
+            rows = torch.where(mask, begins[:, None] + place, 0).flatten()
+            values = torch.index_select(self.values, 0, rows, out=self._buffer(len(rows), kept, has.device))
         if kept not in (torch.float32, precision):
-            values = self._buffer(len(rows), precision).copy_(values)
+            values = self._buffer(len(values), precision, has.device).copy_(values)
         values.index_fill_(0, torch.nonzero(~mask.flatten()).flatten(), 0.0)
         return Steps(values.view(*mask.shape, -1), mask)
 
-    def _buffer(self, rows: int, dtype: torch.dtype) -> Tensor:
+    def _buffer(self, rows: int, dtype: torch.dtype, device: torch.device | str) -> Tensor:
         """A ``(rows, F)`` buffer that is reused between batches."""
         found = self.buffers.get(dtype)
         if found is None or len(found) < rows:
             with torch.inference_mode(False):  # else a buffer allocated in evaluation could not be used in training
-                found = self.values.new_empty((rows, self.values.shape[1]), dtype=dtype)
+                found = torch.empty((rows, self.values.shape[1]), dtype=dtype, device=device)
             self.buffers[dtype] = found
         return found[:rows]
 
@@ -206,11 +215,16 @@ def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == torch.bfloat16)
 
 
+def kept_dtype(width: int, precision: torch.dtype) -> torch.dtype:
+    """How features of a width are kept for batches of a precision."""
+    return torch.float32 if width < _NARROW else torch.bfloat16 if precision == torch.bfloat16 else torch.float16
+
+
 def _load(
     packed: Packed, width: int, longest: int, precision: torch.dtype, device: torch.device | str, layers: int
 ) -> PackedSteps:
     """Load clip by clip, normalising layers, averaging and converting each, so that no large array exists twice."""
-    kept = torch.float32 if width < _NARROW else torch.bfloat16 if precision == torch.bfloat16 else torch.float16
+    kept = kept_dtype(width, precision)
     has = np.minimum(packed.lengths, longest)
     begins = np.cumsum(has) - has
     values = torch.empty((int(has.sum()), width), dtype=kept, device=device)

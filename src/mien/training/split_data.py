@@ -1,4 +1,5 @@
-"""The clips of both sides of a split in memory, read from the store once for any number of trainings.
+"""The clips of both sides of a split, read from the store once for any number of trainings: into memory, or what does
+not fit there (``compute.memory_gigabytes``) into a temporary file.
 
 train ─┬─ fit      trains the weights           without an inner split: all of train
        └─ select   chooses the epochs           without an inner split: valid
@@ -20,10 +21,15 @@ from mien.errors import DataError
 from mien.features.layers import StoredInput, gather, inputs_of, is_without_layers
 from mien.features.store import Store
 from mien.modalities import get_modalities
-from mien.model.inputs import ClipDataset, PackedSteps, load_dataset
+from mien.model.file_rows import FileRows
+from mien.model.inputs import ClipDataset, PackedSteps, kept_dtype, load_dataset
 from mien.schema import Clip
+from mien.storage.files import in_bytes
 
 Side = Literal["train", "valid", "fit", "select", "all"]
+
+PART_CLIPS = 64
+"""Clips that are in memory at once while a modality is written to a file."""
 
 
 class SplitData:
@@ -39,6 +45,7 @@ class SplitData:
         notes: modalities missing from training clips, with counts, one line each.
         device: of all tensors.
         precision: of batches.
+        in_file: modalities that are in a file and not in memory.
     """
 
     def __init__(
@@ -76,6 +83,15 @@ class SplitData:
         self.device = choose_device(settings.compute)
         self.precision = choose_precision(settings.compute, self.device)
         self._stored: dict[tuple[Side, str], PackedSteps] = {}
+        gigabytes = None if whole is not None else settings.compute.memory_gigabytes
+        sizes = {name: self._bytes(name) for name in self.inputs}
+        self.in_file = () if gigabytes is None else _beyond(sizes, gigabytes * 1e9)
+        if self.in_file:
+            self.notes += (
+                f"{', '.join(self.in_file)}: {in_bytes(sum(sizes[name] for name in self.in_file))} of features read "
+                f"from a temporary file, because all take {in_bytes(sum(sizes.values()))} and "
+                f"compute.memory_gigabytes is {gigabytes:g}",
+            )
 
     def labels(self, side: Side) -> npt.NDArray[np.float32]:
         """``(N, E)`` labels of the clips of a side, ``nan`` where unrated."""
@@ -118,20 +134,57 @@ class SplitData:
         return PackedSteps(steps.values, steps.begins[places], steps.has[places], steps.layers)
 
     def _read(self, side: Side, name: str) -> PackedSteps:
-        packed = {name: gather(self.stores[name], self.inputs[name], name, [clip.id for clip in self.side(side)])}
-        width = {name: self.widths[name]}
-        read = load_dataset(packed, self.labels(side), width, self.longest, self.precision, self.device, self.layers)
+        clips = [clip.id for clip in self.side(side)]
+        if name not in self.in_file:
+            return self._load(clips, name, self.device)
+        values = FileRows(self.widths[name], kept_dtype(self.widths[name], self.precision), self.device)
+        lengths = []
+        for first in range(0, len(clips), PART_CLIPS):
+            part = self._load(clips[first : first + PART_CLIPS], name, torch.device("cpu"))
+            assert isinstance(part.values, torch.Tensor)
+            values.append(part.values)
+            lengths.append(part.has)
+            self.stores[name].release()
+        has = torch.cat(lengths).to(self.device)
+        return PackedSteps(values, has.cumsum(0) - has, has, self.layers.get(name, 0))
+
+    def _load(self, clips: Sequence[str], name: str, device: torch.device) -> PackedSteps:
+        """One modality of some clips, in memory."""
+        packed = {name: gather(self.stores[name], self.inputs[name], name, clips)}
+        labels, width = np.empty((len(clips), self.n_targets), np.float32), {name: self.widths[name]}
+        read = load_dataset(packed, labels, width, self.longest, self.precision, device, self.layers)
         return read.modalities[name]
+
+    def _bytes(self, name: str) -> int:
+        """What the features of training and validation clips take in memory."""
+        rows = (self.stores[name].row(clip.id, self.inputs[name].feature) for clip in self.side("all"))
+        steps = sum(min(row.steps, self.longest) for row in rows if row)
+        return steps * self.widths[name] * kept_dtype(self.widths[name], self.precision).itemsize
 
     def _joined(self, name: str) -> PackedSteps:
         """Training and validation clips in one tensor, of which both sides are then parts."""
         train, valid = self._steps("train", name), self._steps("valid", name)
         first = len(train.values)
-        values = torch.cat([train.values, valid.values])
+        if isinstance(train.values, FileRows):
+            assert isinstance(valid.values, FileRows)
+            values = train.values.joined(valid.values)
+        else:
+            assert isinstance(valid.values, torch.Tensor)
+            values = torch.cat([train.values, valid.values])
         self._stored["train", name] = PackedSteps(values[:first], train.begins, train.has, train.layers)
         self._stored["valid", name] = PackedSteps(values[first:], valid.begins, valid.has, train.layers)
         begins, has = torch.cat([train.begins, valid.begins + first]), torch.cat([train.has, valid.has])
         return PackedSteps(values, begins, has, train.layers)
+
+
+def _beyond(sizes: Mapping[str, int], most: float) -> tuple[str, ...]:
+    """The modalities that do not fit into so many bytes beside all smaller ones."""
+    taken, beyond = 0, []
+    for name in sorted(sizes, key=lambda name: sizes[name]):
+        taken += sizes[name]
+        if taken > most:
+            beyond.append(name)
+    return tuple(name for name in sizes if name in beyond)
 
 
 def feature_widths(
