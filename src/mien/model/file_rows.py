@@ -111,4 +111,4 @@ class _File:
 
 
 def _bytes_of(values: Tensor) -> memoryview:
-    return memoryview(values.view(torch.uint8).numpy()).cast("B")
+    return values.view(torch.uint8).numpy().data.cast("B")
