@@ -196,6 +196,7 @@ class FaceTrack:
         boxes: ``(T, 4)`` float32 face boxes of the crops in the source frame: left, top, right, bottom, in pixels.
         several_seconds: for how long more than one face was in view.
         upside_down: whether faces were found only in frames turned by 180 degrees.
+        speaks: whether this person was chosen because they speak, and not the one with the most face.
     """
 
     crops: Crops
@@ -208,6 +209,7 @@ class FaceTrack:
     boxes: npt.NDArray[np.float32]
     several_seconds: float = 0.0
     upside_down: bool = False
+    speaks: bool = False
 
 
 @dataclass(frozen=True, slots=True)

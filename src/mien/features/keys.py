@@ -21,7 +21,7 @@ from mien.schema import Clip
 from mien.storage.files import key_of
 from mien.weights import Weights
 
-INPUT_VERSIONS: Mapping[InputKind, int] = {"text": 1, "audio": 1, "vision": 3, "motion": 3}
+INPUT_VERSIONS: Mapping[InputKind, int] = {"text": 1, "audio": 1, "vision": 4, "motion": 4}
 """By kind of input, raised whenever the same clip and settings give another one (``Media``); kept inputs of that kind
 are then made again."""
 

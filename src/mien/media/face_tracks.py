@@ -1,18 +1,17 @@
 """Tracks one person's face through a clip: square crops for vision, descriptors for motion.
 
 The main person is known only at the end. So all people are tracked and all crops are kept (on disk), and the person
-with the most face, face size summed over frames, is chosen. Tracking uses position, not identity: a face continues the
-tracklet with the nearest recent face. A person who disappears for a while, or jumps at a cut, becomes a second
-tracklet, which is joined to the first only if the two never appear together and are of similar size. So a bystander is
-never confused with the main person, but two people shown alternately by cuts may be.
+with the most face, face size summed over frames, is chosen, unless another one clearly is who speaks
+(``speaker.py``). Tracking uses position, not identity: a face continues the tracklet with the nearest recent face,
+and tracklets are joined to people by time and size (``tracklets.py``). So a bystander is never confused with the main
+person, but two people shown alternately by cuts may be.
 
 Shapes: ``T`` vision frames with a face, ``U`` motion frames with a face, ``S`` side of a crop.
 """
 
 import math
-from bisect import bisect_left
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +19,9 @@ import numpy.typing as npt
 from mien.config import FaceSettings
 from mien.media.crops import Box, CropSelection, CropSpool, RecentCrops, cut, resize
 from mien.media.decode import Frame
-from mien.media.face_detection import Face, FaceFinder
+from mien.media.face_detection import MAX_FACES, Face, FaceFinder
+from mien.media.speaker import mouth_opening, speaker_of
+from mien.media.tracklets import FaceTracklet, main_person, mouth_of, people_of
 from mien.schema import MOTION_WIDTH, FaceTrack
 
 PATIENCE_SECONDS = 1.0
@@ -41,47 +42,24 @@ UPSIDE_DOWN_FRAMES = 3
 LONGEST_STEP_SECONDS = 1.0
 """Several faces in a frame count until the next frame, but no longer than this."""
 
-SIMILAR_SIZE = 2.0
-"""Tracklets with mean face sizes that differ by a larger factor are not joined."""
+SEVERAL_SECONDS = 0.5
+"""Several people are noted, and it is looked who of them speaks, when they are in view for this long: a single frame
+may be a false detection."""
+
+Hear = Callable[[], npt.NDArray[np.float32] | None]
+"""Gives the audio of a clip, ``(N,)`` at 16 kHz, or ``None`` if it has none."""
 
 
-@dataclass(eq=False)
-class FaceTracklet:
-    """A face tracked from frame to frame; crops are indices into the shared spool.
-
-    Attributes:
-        face: the face when it was last found.
-        presence: the face's side, summed over the frames in which it was found; ``found`` is their number.
-    """
-
-    first: float
-    last: float
-    face: Face
-    smoothed_box: Box
-    presence: float = 0.0
-    found: int = 0
-    crops: list[int] = field(default_factory=list)
-    crop_seconds: list[float] = field(default_factory=list)
-    boxes: list[Box] = field(default_factory=list)
-    motion: list[npt.NDArray[np.float32]] = field(default_factory=list)
-    motion_seconds: list[float] = field(default_factory=list)
-
-    def forget(self, before: float) -> list[int]:
-        """Free crops and motion of earlier frames; returns the crops' indices."""
-        seen, moved = bisect_left(self.crop_seconds, before), bisect_left(self.motion_seconds, before)
-        freed = self.crops[:seen]
-        del self.crops[:seen], self.crop_seconds[:seen], self.boxes[:seen]
-        del self.motion[:moved], self.motion_seconds[:moved]
-        return freed
-
-
-def track_faces(frames: Iterable[Frame], finder: FaceFinder, settings: FaceSettings) -> FaceTrack:
+def track_faces(
+    frames: Iterable[Frame], finder: FaceFinder, settings: FaceSettings, hear: Hear = lambda: None
+) -> FaceTrack:
     """The main person's face through a clip, in one pass and with bounded memory.
 
     Args:
         frames: in order of time.
         finder: the detectors.
         settings: crop size, margin, and whether to use the full-range detector.
+        hear: gives the clip's audio; called after the frames, if several people are in view.
 
     Returns:
         The track; ``boxes`` are the smoothed boxes, without margin, around which the crops were cut. Without a face in
@@ -90,7 +68,8 @@ def track_faces(frames: Iterable[Frame], finder: FaceFinder, settings: FaceSetti
     tracker = FaceTracker(finder, settings, CropSpool(settings.crop_size))
     for frame in frames:
         tracker.add(frame)
-    return replace(tracker.track(), upside_down=tracker.is_upside_down())
+    waveform = hear() if tracker.several_seconds >= SEVERAL_SECONDS else None
+    return replace(tracker.track(waveform), upside_down=tracker.is_upside_down())
 
 
 class FaceTracker:
@@ -135,11 +114,21 @@ class FaceTracker:
 
     def main_person(self) -> list[FaceTracklet]:
         """The tracklets of the person with the most face so far, in order of time."""
-        return _main_person(self._tracklets)
+        return main_person(self._tracklets)
 
-    def track(self) -> FaceTrack:
-        """The main person's face so far, without what was forgotten; whether it is upside down is not determined."""
-        main = self.main_person()
+    @property
+    def several_seconds(self) -> float:
+        """For how long more than one face was in view."""
+        return self._counts.several_seconds
+
+    def track(self, waveform: npt.NDArray[np.float32] | None = None) -> FaceTrack:
+        """The main person's face so far, without what was forgotten; whether it is upside down is not determined.
+
+        Without the audio, the main person is the one with the most face.
+        """
+        people = people_of(self._tracklets, most=1 if waveform is None else MAX_FACES)
+        speaker = None if waveform is None else speaker_of([mouth_of(person) for person in people], waveform)
+        main = people[speaker or 0] if people else []
         return FaceTrack(
             crops=CropSelection(self._spool, [index for person in main for index in person.crops]),
             crop_seconds=np.array([at for person in main for at in person.crop_seconds], np.float32),
@@ -149,7 +138,8 @@ class FaceTracker:
             motion_frames=self._frames["motion"],
             people=self._counts.most,
             boxes=np.array([box for person in main for box in person.boxes], np.float32).reshape(-1, 4),
-            several_seconds=self._counts.several_seconds,
+            several_seconds=self.several_seconds,
+            speaks=speaker is not None,
         )
 
     def forget(self, before: float) -> list[int]:
@@ -197,6 +187,8 @@ def _record(
     person.face, person.last = face, frame.seconds
     person.presence += _side(face.box)
     person.found += 1
+    person.seen.append(frame.seconds)
+    person.openings.append(mouth_opening(face.landmarks))
     if "vision" in frame.wanted:
         square, _ = cut(frame.rgb, person.smoothed_box, settings.margin)
         person.crops.append(spool.append(resize(square, settings.crop_size)))
@@ -223,21 +215,6 @@ def _match(people: Sequence[FaceTracklet], faces: Sequence[Face]) -> list[tuple[
         if which not in matched and who not in matched.values():
             matched[which] = who
     return [(people[matched[which]] if which in matched else None, face) for which, face in enumerate(faces)]
-
-
-def _main_person(tracklets: Sequence[FaceTracklet]) -> list[FaceTracklet]:
-    """The main person's tracklets, in order of time."""
-    chosen: list[FaceTracklet] = []
-    for person in sorted(tracklets, key=lambda person: -person.presence):
-        apart = all(person.last < other.first or other.last < person.first for other in chosen)
-        if apart and (not chosen or _similar(person, chosen[0])):
-            chosen.append(person)
-    return sorted(chosen, key=lambda person: person.first)
-
-
-def _similar(one: FaceTracklet, other: FaceTracklet) -> bool:
-    means = [person.presence / person.found for person in (one, other)]
-    return max(means) <= SIMILAR_SIZE * min(means)
 
 
 def _side(box: Box) -> float:

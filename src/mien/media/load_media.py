@@ -8,7 +8,7 @@ Only what is requested is done: without ``vision`` and ``motion`` no video is de
 
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from mien.errors import DataError, MediaError
 from mien.media.crops import Image, open_cv
 from mien.media.decoder import DecoderClient
 from mien.media.face_detection import FaceFinder
-from mien.media.face_tracks import track_faces
+from mien.media.face_tracks import SEVERAL_SECONDS, track_faces
 from mien.media.provided import provided_crops, read_openface, settled
 from mien.media.speech import Transcriber
 from mien.schema import MOTION_WIDTH, SAMPLE_RATE, Clip, Faces, FaceTrack, Media, Transcript
@@ -34,9 +34,6 @@ EMPTY_TRACK = FaceTrack(
     boxes=np.empty((0, 4), np.float32),
 )
 """A track without a face."""
-
-SEVERAL_SECONDS = 0.5
-"""Several people are noted when they are in view for this long: a single frame may be a false detection."""
 
 
 class MediaEngines:
@@ -154,11 +151,22 @@ def _decode(
     try:
         with engines.decoder.open(clip.path, rates=rates, audio=want_audio, start=clip.start, end=clip.end) as reader:
             has_video = rates and reader.has_video
-            track = track_faces(reader.frames(), engines.finder, settings.faces) if has_video else None
+            hear = reader.audio if want_audio else partial(_audio_of, clip, engines.decoder)
+            track = track_faces(reader.frames(), engines.finder, settings.faces, hear) if has_video else None
             waveform = reader.audio() if want_audio else None
             return _Decoded(reader.seconds, waveform, track, tuple(reader.notes), reader.no_audio_reason)
     except MediaError as error:
         return _Decoded(failure=str(error))
+
+
+def _audio_of(clip: Clip, decoder: DecoderClient) -> np.ndarray | None:
+    """The waveform of the clip's own file, if it has one that can be read."""
+    assert clip.path is not None
+    try:
+        with decoder.open(clip.path, rates={}, start=clip.start, end=clip.end) as reader:
+            return reader.audio()
+    except MediaError:
+        return None
 
 
 def _rates(clip: Clip, wanted: Set[str], settings: Settings) -> dict[str, float]:
@@ -223,9 +231,10 @@ def face_notes(track: FaceTrack | None) -> Iterator[str]:
     if track is not None and track.upside_down:
         yield "upside down: faces are found only when the video is turned by 180 degrees; turn it"
     if track is not None and track.several_seconds >= SEVERAL_SECONDS:
+        chosen = "who speaks" if track.speaks else "with the most face"
         yield (
             f"several people: up to {track.people} faces in one frame, more than one for "
-            f"{track.several_seconds:.1f} s; the person with the most face is scored"
+            f"{track.several_seconds:.1f} s; the person {chosen} is scored"
         )
 
 

@@ -147,6 +147,6 @@ VISION = Modality(
     load_layers=load,
     training=Training(enter, pool),
     steps_per_second=lambda media: media.vision_fps,
-    version=4,
+    version=5,
     source="DINOv2: Oquab et al. 2023, arXiv:2304.07193",
 )
