@@ -102,7 +102,8 @@ class FaceFinder:
         return faces
 
     def _short_range(self, image: Image) -> list[Box]:
-        return [face.box for face in self._detector.find(image)]
+        """Boxes of the detected faces; position and size are cut down to whole pixels, as MediaPipe's are."""
+        return [_whole(face.box) for face in self._detector.find(image)]
 
     def _with_new(self, image: Image, boxes: Sequence[Box], known: Sequence[Face]) -> list[Face]:
         """The known faces, and those that the landmarker finds in boxes that do not overlap with them."""
@@ -168,6 +169,12 @@ def _box_of(mesh: npt.NDArray[np.floating]) -> Box:
     """The smallest upright rectangle around landmarks."""
     left, top, right, bottom = (*mesh[:, :2].min(axis=0).tolist(), *mesh[:, :2].max(axis=0).tolist())
     return left, top, right, bottom
+
+
+def _whole(box: Box) -> Box:
+    left, top, right, bottom = box
+    x, y = int(left), int(top)
+    return float(x), float(y), float(x + int(right - left)), float(y + int(bottom - top))
 
 
 def _view(box: Box) -> tuple[float, float, float]:
