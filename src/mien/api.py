@@ -20,6 +20,7 @@ from mien.features.store import Store
 from mien.features.writer import SHARD_CLIPS
 from mien.inference.predict import Model, load
 from mien.progress import counted
+from mien.scale import Pool
 from mien.schema import Manifest
 from mien.storage.mirror import local_folder, mirror_of
 from mien.storage.parts import Part
@@ -53,7 +54,7 @@ def extract(
     out: str | Path,
     settings: Settings | str | Path | None = None,
     *,
-    workers: int = 0,
+    workers: Pool = 0,
     progress: bool = True,
     keep_inputs: bool = False,
     inputs: str | Path | None = None,
@@ -66,7 +67,8 @@ def extract(
             may be in object storage (text such as ``s3://bucket/clips.csv``).
         out: folder of the feature store; also in object storage, to which a shard is added when it is complete.
         settings: ``Settings``, a YAML file, or ``None`` for the defaults.
-        workers: worker processes; 0 runs in this process. Files are always decoded in a separate process.
+        workers: worker processes, or a ``mien.scale.Cluster``; 0 runs in this process. Files are always decoded in a
+            separate process.
         progress: show a progress bar.
         keep_inputs: keep what is decoded of each clip (transcript, waveform, face crops, motion) in the store, so that
             other backbones decode nothing; ``mien.features.input_size.estimate`` says how much that is.

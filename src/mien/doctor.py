@@ -7,10 +7,12 @@ import platform
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from mien.errors import WeightsMissing
 from mien.sandbox import file_guard, network_guard
-from mien.scale import cores
+from mien.scale import Cluster, cores
+from mien.scale.cluster import connected
 from mien.storage.files import cache_folder
 from mien.weights import SETS, locate
 from mien.weights.cache import cached_repositories, check, fetch_command, folder_of
@@ -45,8 +47,12 @@ EXTRAS = {
     "optuna": ("optuna", "study", "mien tune"),
     "tensorboard": ("tensorboard", "train", "curves of a training"),
     "espeakng_loader": ("espeakng-loader", "synth", "voices of the stand-in corpus"),
+    "ray": ("ray", "ray", "--cluster"),
 }
 """By module: its package, the extra that installs it, and its purpose."""
+
+NODE_SECONDS = 60.0
+"""How long a node of a cluster may take to answer."""
 
 ENCODERS = {"libx264", "aac", "libmp3lame"}
 """Encoders that the stand-in corpus and the conversion of videos for reports need."""
@@ -55,6 +61,46 @@ ENCODERS = {"libx264", "aac", "libmp3lame"}
 def examine() -> list[Finding]:
     """Check processor, disk, guards, libraries, optional packages and weights."""
     return [*_machine(), *_guards(), *_libraries(), *_extras(), *_weights(), *_own_weights()]
+
+
+def check_nodes(address: str | None) -> list[Finding]:
+    """A finding per node of a Ray cluster; a node with another version of mien than here cannot be used.
+
+    Raises:
+        DependencyMissing: Ray is not installed.
+        MienError: the cluster cannot be reached.
+    """
+    with connected(Cluster(address)) as ray:
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+        probe = ray.remote(num_cpus=0, max_retries=0)(describe_node)
+        asked = [
+            probe.options(scheduling_strategy=strategy(node["NodeID"], soft=False)).remote() for node in nodes
+        ]  # fmt: skip
+        return [_node(ray, node, answer) for node, answer in zip(nodes, asked, strict=True)]
+
+
+def describe_node() -> tuple[str, str, str]:
+    """What this machine has: the version of mien, its guards, and the sets of weights in its cache."""
+    missing = [
+        f"{what} guard off ({why})" for what, why in (("network", network_guard()), ("file", file_guard())) if why
+    ]
+    whole = [name for name, roles in SETS.items() if name != "tiny" and all(map(_is_cached, roles.values()))]
+    return importlib.metadata.version("mien"), f"weights {', '.join(whole) or 'none'}", "; ".join(missing)
+
+
+def _node(ray: Any, node: dict[str, Any], answer: Any) -> Finding:
+    """A node by what its probe answered, within ``NODE_SECONDS``."""
+    name, has = f"node {node['NodeManagerAddress']}", node["Resources"]
+    size = f"{has.get('CPU', 0):g} cores, {has.get('GPU', 0):g} GPUs"
+    try:
+        version, weights, guards = ray.get(answer, timeout=NODE_SECONDS)
+    except (ray.exceptions.RayError, TimeoutError) as error:
+        reason = str(error).strip().splitlines()[-1][:200] if str(error) else type(error).__name__
+        return Finding(name, False, f"{size}; mien cannot run: {reason}", "install mien[ray] on it, as here")
+    here = importlib.metadata.version("mien")
+    found = "; ".join(filter(None, (f"mien {version}", size, weights, guards)))
+    return Finding(name, version == here, found, f"install mien {here} on it, as here")
 
 
 def _machine() -> Iterator[Finding]:

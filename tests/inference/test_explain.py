@@ -17,6 +17,7 @@ from mien.features.windows import window_spans
 from mien.features.worker import ClipOutcome
 from mien.inference.explain import explain, shapley
 from mien.inference.predict import Model
+from mien.inference.prediction import predict_clip
 from mien.inference.score import pack, score_features
 from mien.inference.windows import score_windows, window_notes
 from mien.model.bundle import Bundle
@@ -184,7 +185,7 @@ def test_a_clip_is_packed_once_for_its_scores_windows_and_attribution() -> None:
 
     sys.setprofile(count)
     try:
-        prediction = model._prediction(outcome, why=True, raw=False)
+        prediction = predict_clip(model.bundle, outcome, why=True, raw=False)
     finally:
         sys.setprofile(None)
     assert entered == ["pack"]

@@ -20,6 +20,7 @@ from mien.errors import DataError, ModelError, SettingsError
 from mien.features.layers import gather, inputs_of
 from mien.features.store import Packed
 from mien.features.worker import ClipOutcome
+from mien.inference.prediction import predict_clip
 from mien.inference.score import pack
 from mien.modalities import get_modalities
 from mien.model.model_folder import save_bundle
@@ -269,8 +270,8 @@ def test_the_number_of_faces_reaches_the_prediction(model: mien.Model) -> None:
     absent = tuple(Feature(name, "", "", status="absent", reason="none") for name in read)
     clip = Clip("a", Path("a.mp4"))
     outcome = ClipOutcome(clip, ClipFeatures("a", 4.0, absent), faces=Faces(2, 1.5))
-    assert model._prediction(outcome, why=False, raw=False).faces == Faces(2, 1.5)
-    assert model._prediction(replace(outcome, faces=None), why=False, raw=False).faces is None
+    assert predict_clip(model.bundle, outcome, why=False, raw=False).faces == Faces(2, 1.5)
+    assert predict_clip(model.bundle, replace(outcome, faces=None), why=False, raw=False).faces is None
 
 
 def test_a_clip_keeps_its_name_whatever_else_lies_in_the_folder(model: mien.Model, data: Path, tmp_path: Path) -> None:

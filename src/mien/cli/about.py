@@ -7,18 +7,18 @@ from typing import Annotated
 import typer
 
 from mien import terminal
-from mien.cli.options import ConfigOption, SetOption
+from mien.cli.options import ClusterOption, ConfigOption, SetOption, address_of, leave
 
 
-def doctor() -> None:
-    """Check this machine: what is installed, what is missing, and which command installs it."""
+def doctor(cluster: ClusterOption = None) -> None:
+    """Check this machine, or the nodes of a cluster: what is installed, what is missing, and what to do about it."""
     from rich.table import Table
 
     from mien.cli.printing import console
-    from mien.doctor import examine
+    from mien.doctor import check_nodes, examine
 
     table = Table("", "what", "found", "what to do", title="mien doctor", title_justify="left", box=None)
-    findings = examine()
+    findings = examine() if cluster is None else check_nodes(address_of(cluster))
     for finding in findings:
         table.add_row(
             "ok" if finding.fine else "--", finding.what, finding.found, "" if finding.fine else finding.remedy
@@ -26,6 +26,8 @@ def doctor() -> None:
     console.print(table)
     missing = sum(not finding.fine for finding in findings)
     console.print(f"{missing} missing" if missing else "nothing missing")
+    if cluster is not None:
+        leave(missing, missing)
 
 
 def settings(
@@ -51,6 +53,9 @@ def settings(
 
 
 COMMANDS = [
-    (doctor, "Example: mien doctor"),
+    (
+        doctor,
+        "Example: mien doctor; mien doctor --cluster ray=10.0.0.1:6379 (exit status 1 if a node cannot be used).",
+    ),
     (settings, "Example: mien settings --set stage2.lr=1e-4 > mine.yaml; mien settings --schema"),
 ]

@@ -38,6 +38,9 @@ FETCHING = ("extract", "predict", "train", "cross-validate", "study", "tune", "e
 """Commands that read from and write to object storage, and have network access if an address is named to them; what
 opens clips has none (``features/fetch.py``)."""
 
+CLUSTER = ("extract", "predict", "study", "doctor")
+"""Commands with network access when ``--cluster`` is given: they talk to its head. Clips are handled without it."""
+
 CONTINUE = ("extract", "merge", "synth", "train", "cross-validate", "study", "tune", "weights", "serve", "work")
 """Commands that continue an interrupted one. ``predict`` reports itself how much it stored."""
 
@@ -101,10 +104,14 @@ def run() -> int:
         raise MienError("the current directory was deleted; change to one that exists (cd), and run it again") from None
     exchanges_gradients = sys.argv[1:2] == ["train"] and launched() > 1
     sends_scores = sys.argv[1:2] == ["live"] and "--lsl" in sys.argv  # what handles the stream has no network
+    uses_cluster = sys.argv[1:2] in ([name] for name in CLUSTER) and any(
+        word.partition("=")[0] == "--cluster" for word in sys.argv
+    )
     fetches = sys.argv[1:2] in ([name] for name in FETCHING) and any(map(mentions_address, sys.argv[2:]))
-    if fetches:
+    online = sys.argv[1:2] in ([name] for name in ONLINE)
+    if fetches or uses_cluster:
         os.environ.update(NO_REPORTS | NO_LOOKUPS)
-    elif sys.argv[1:2] not in ([name] for name in ONLINE) and not exchanges_gradients and not sends_scores:
+    elif not (online or exchanges_gradients or sends_scores):
         deny_network()  # before anything native is imported
     os.environ.setdefault(
         "MPLCONFIGDIR", str(cache_folder() / "matplotlib")

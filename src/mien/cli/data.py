@@ -8,6 +8,7 @@ import typer
 from mien import terminal
 from mien.cli.options import (
     ClipSecondsOption,
+    ClusterOption,
     ConfigOption,
     DataArgument,
     FetchFromOption,
@@ -19,6 +20,7 @@ from mien.cli.options import (
     WeightsOption,
     WorkersOption,
     leave,
+    pool_from,
     read_data,
     settings_from,
     worker_count,
@@ -35,6 +37,7 @@ def extract(
         str | None, typer.Option("--modalities", metavar="A,B,…", help="Of text, audio, vision, motion.")
     ] = None,
     workers: WorkersOption = -1,
+    cluster: ClusterOption = None,
     shard: ShardOption = None,
     clip_seconds: ClipSecondsOption = None,
     fetch_from: FetchFromOption = None,
@@ -86,9 +89,9 @@ def extract(
         terminal.note(str(estimate(manifest, settings, Path(out))))
     if layers := estimate_layers(manifest, settings, Path(out)):
         terminal.note(str(layers))
-    processes = worker_count(workers, len(manifest.clips))
+    pool = pool_from(workers, len(manifest.clips), cluster, settings.compute)
     extracted = api.extract(
-        manifest, out, settings, workers=processes, progress=not quiet, keep_inputs=keep_inputs, inputs=inputs,
+        manifest, out, settings, workers=pool, progress=not quiet, keep_inputs=keep_inputs, inputs=inputs,
         shard=shard,
     )  # fmt: skip
     print_extraction(extracted, out)

@@ -7,6 +7,7 @@ import typer
 
 from mien import terminal
 from mien.cli.options import (
+    ClusterOption,
     ConfigOption,
     DataArgument,
     LabelScaleOption,
@@ -16,6 +17,7 @@ from mien.cli.options import (
     TargetsOption,
     WorkersOption,
     leave,
+    pool_from,
     read_data,
     worker_count,
 )
@@ -106,6 +108,7 @@ def study(
         bool, typer.Option("--plan", help="Only print what would be trained, and how long it takes.")
     ] = False,
     workers: WorkersOption = 0,
+    cluster: ClusterOption = None,
     targets: TargetsOption = None,
     label_scale: LabelScaleOption = 1.0,
     quiet: QuietOption = False,
@@ -123,8 +126,9 @@ def study(
     print_estimate(estimate(variants, manifest, store, out), variants)
     if plan:
         return
+    pool = pool_from(workers, len(variants.cells), cluster, variants.reference.settings.compute)
     results, failed, _ = run_study(
-        variants, manifest, store, out, worker_count(workers, len(variants.cells)),
+        variants, manifest, store, out, pool,
         lambda done, total: counted(done, "studying", total, not quiet, "trainings"),
     )  # fmt: skip
     print_study(results, failed, write_study_files(out))

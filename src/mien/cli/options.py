@@ -8,7 +8,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mien.config import Override, Settings
+    from mien.config import ComputeSettings, Override, Settings
+    from mien.scale import Pool
     from mien.schema import Manifest
 
 DataArgument = Annotated[
@@ -42,6 +43,15 @@ LocalSetOption = Annotated[
 WeightsOption = Annotated[str | None, typer.Option("--weights", metavar="SET", help="Weights: small, paper or tiny.")]
 WorkersOption = Annotated[
     int, typer.Option("--workers", min=-1, help="Worker processes; 0 runs in this process, -1 starts one per core.")
+]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="ray[=ADDRESS]",
+        help="Workers on a Ray cluster, e.g. ray=10.0.0.1:6379; ray alone takes RAY_ADDRESS, or starts Ray on this "
+        "machine. Then --workers is the number of workers in the cluster, by default one per core (or GPU).",
+    ),
 ]
 ShardOption = Annotated[
     str | None,
@@ -141,6 +151,25 @@ def worker_count(workers: int, items: int) -> int:
 
     wanted = cores() if workers < 0 else workers
     return 0 if items <= 1 else min(wanted, items)
+
+
+def pool_from(workers: int, items: int, cluster: str | None, compute: "ComputeSettings") -> "Pool":
+    """Worker processes on this machine, or on a cluster: a worker has the threads of ``compute``, or a GPU."""
+    if cluster is None:
+        return worker_count(workers, items)
+    from mien.compute.device import choose_device
+    from mien.scale import Cluster
+
+    gpus = int(choose_device(compute).type == "cuda")
+    return Cluster(address_of(cluster), max(0, min(workers, items)), compute.threads or 1, gpus)
+
+
+def address_of(cluster: str) -> str | None:
+    """The address in ``ray=ADDRESS``; ``None`` for ``ray``."""
+    engine, given, address = cluster.partition("=")
+    if engine != "ray" or (given and not address):
+        raise typer.BadParameter(f"--cluster {cluster}: expected ray or ray=ADDRESS, e.g. ray=10.0.0.1:6379")
+    return address or None
 
 
 def read_data(data: str | Path, targets: str | None, label_scale: float) -> "Manifest":

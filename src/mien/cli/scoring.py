@@ -8,6 +8,7 @@ import typer
 from mien import terminal
 from mien.cli.options import (
     ClipSecondsOption,
+    ClusterOption,
     FetchFromOption,
     FormatOption,
     HopOption,
@@ -18,7 +19,7 @@ from mien.cli.options import (
     WindowsOption,
     WorkersOption,
     leave,
-    worker_count,
+    pool_from,
 )
 from mien.errors import Interrupted
 
@@ -55,6 +56,7 @@ def predict(
     hop: HopOption = None,
     why: WhyOption = False,
     workers: WorkersOption = 0,
+    cluster: ClusterOption = None,
     clip_seconds: ClipSecondsOption = None,
     faces: Annotated[str | None, typer.Option("--faces", metavar="SOURCE", help=SOURCE_HELP)] = None,
     sound: Annotated[str | None, typer.Option("--sound", metavar="SOURCE", help=SOURCE_HELP)] = None,
@@ -95,10 +97,11 @@ def predict(
         form = check_form(here)
     for note in manifest.notes:
         terminal.note(note)
+    pool = pool_from(workers, len(manifest.clips), cluster, loaded.bundle.settings.compute)
     kept = None if here is None else PartialScores(here)
     try:
         made = loaded.predictions(
-            manifest, windows=windows, hop=hop, why=why, workers=worker_count(workers, len(manifest.clips)),
+            manifest, windows=windows, hop=hop, why=why, workers=pool,
             clip_seconds=clip_seconds, faces=faces, sound=sound, raw=raw, progress=not quiet, kept=kept,
         )  # fmt: skip
     except KeyboardInterrupt:

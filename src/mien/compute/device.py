@@ -9,7 +9,7 @@ import torch
 
 from mien.config import ComputeSettings
 from mien.errors import DependencyMissing, SettingsError
-from mien.scale import share_of_cores
+from mien.scale import Cluster, Pool, share_of_cores
 
 Engine = Literal["torch", "openvino"]
 
@@ -106,14 +106,14 @@ def choose_engine(compute: ComputeSettings, device: torch.device) -> Engine:
     return "openvino" if requested or (compute.engine == "auto" and device.type == "cpu" and not missing) else "torch"
 
 
-def choose_threads(compute: ComputeSettings, workers: int = 0) -> int:
-    """Threads per process: the setting, else ``OMP_NUM_THREADS``, else a worker's share of the cores.
+def choose_threads(compute: ComputeSettings, workers: Pool = 0) -> int:
+    """Threads per process: the setting, else ``OMP_NUM_THREADS`` of this machine, else a worker's share of the cores.
 
     Raises:
         SettingsError: ``OMP_NUM_THREADS`` is not a positive whole number.
     """
     threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # the others are for nested threads
-    if compute.threads or not threads:
+    if compute.threads or not threads or isinstance(workers, Cluster):
         return compute.threads or share_of_cores(workers)
     if not threads.isdecimal() or int(threads) < 1:
         raise SettingsError(

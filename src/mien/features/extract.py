@@ -2,7 +2,8 @@
 
     for outcome in extract(manifest, store, settings, workers=2): ...
 
-The features of a clip (``worker.py``) are on the disk before its outcome is yielded.
+The features of a clip (``worker.py``) are on the disk before its outcome is yielded: its worker has written them
+(``storing.py``).
 
 A feature's key is a hash of everything it depends on: the bytes and the range of the clip, the settings, the weights,
 the version of the code, the engine and its number format. A feature whose key is already in the store is reused; one
@@ -22,8 +23,10 @@ from mien.features.fetch import fetched
 from mien.features.kept_inputs import KeptFile, KeptInputs, find_kept
 from mien.features.load_inputs import InputPlan
 from mien.features.source_files import SourceFile
+from mien.features.storing import StoringExtraction, without_repeated_failure
 from mien.features.worker import ClipJob, ClipOutcome, Extraction, outcomes, plan
 from mien.features.writer import StoreWriter
+from mien.scale import Pool
 from mien.schema import Clip, Manifest
 from mien.storage.checksums import read_checksummed, write_checksummed
 from mien.storage.exclusive import exclusive_writer
@@ -44,7 +47,7 @@ def extract(
     store: Path,
     settings: Settings,
     *,
-    workers: int = 0,
+    workers: Pool = 0,
     keep_inputs: bool = False,
     inputs: Path | None = None,
 ) -> Iterator[ClipOutcome]:
@@ -54,7 +57,8 @@ def extract(
         manifest: the clips; the store keeps their order.
         store: the folder of the feature store; created if needed.
         settings: weights, modalities, rates, limits.
-        workers: number of worker processes; 0 works in this one. Files are always decoded in other processes.
+        workers: number of worker processes, or a cluster whose nodes see clips and store under the same paths; 0 works
+            in this one. Files are always decoded in other processes.
         keep_inputs: keep what is decoded of each clip in the store (``kept_inputs.py``), also of clips whose features
             are all there. Kept inputs of the store are always read instead of decoding.
         inputs: another store whose kept inputs are read.
@@ -76,17 +80,17 @@ def extract(
         write_checksummed(store / SETTINGS, extraction_record(settings, extraction))
         jobs = (_job(clip, writer) for clip in manifest.clips)
         try:
+            storing = StoringExtraction(extraction, store)
             for job, result in fetched(
-                extraction, jobs, manifest.fetch_from, lambda here: outcomes(extraction, here, workers)
+                extraction, jobs, manifest.fetch_from, lambda here: outcomes(extraction, here, workers, storing)
             ):
-                outcome = _without_repeated_failure(
-                    job, replace(result, recompute_reason=_recompute_reason(job, result, writer))
-                )
+                outcome = replace(result, recompute_reason=_recompute_reason(job, result, writer))
                 kept[job.clip.id] = outcome.kept
-                if outcome.made.features:
+                if outcome.made.features and not outcome.stored:  # not fetched, or its worker died
+                    outcome = without_repeated_failure(job, outcome)
                     writer.add(outcome.made)
                 else:
-                    writer.mark_done(job.clip.id)
+                    writer.take(job.clip.id)
                 yield outcome
         finally:
             if keep_inputs and any(kept.values()):
@@ -186,13 +190,3 @@ def _recompute_reason(job: ClipJob, outcome: ClipOutcome, writer: StoreWriter) -
         if before and now and before.content != now.content:
             return REPLACED
     return DAMAGED if outcome.made.features and writer.is_damaged(job.clip.id) else ""
-
-
-def _without_repeated_failure(job: ClipJob, outcome: ClipOutcome) -> ClipOutcome:
-    """An outcome without failures that are already stored with the same reason."""
-    new = tuple(
-        feature
-        for feature in outcome.made.features
-        if feature.status != "failed" or job.known.get(feature.modality) != ("", "failed", feature.reason, "")
-    )
-    return replace(outcome, made=replace(outcome.made, features=new))

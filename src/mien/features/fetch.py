@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
+from typing import Any
 
 from mien.compute.device import resolve_compute
 from mien.errors import MienError
@@ -43,15 +44,15 @@ def fetched(
     extraction: Extraction,
     jobs: Iterable[ClipJob],
     places: Sequence[str],
-    work: Callable[[Iterable[ClipJob]], Outcomes],
-) -> Outcomes:
+    work: Callable[[Iterable[ClipJob]], Iterator[tuple[ClipJob, Any]]],
+) -> Iterator[tuple[ClipJob, Any]]:
     """The outcome of each clip, in order of completion; one that cannot be fetched fails like any other.
 
     Args:
         extraction: what ``work`` does with them.
         jobs: the clips; those with an address are fetched.
         places: addresses from which clips may be fetched.
-        work: jobs → outcomes. The jobs that it gets are of copies.
+        work: jobs → outcomes, or other records of a ``clip``. The jobs that it gets are of copies.
     """
     done: deque[tuple[ClipJob, ClipOutcome]] = deque()
     of_copy: dict[str, ClipJob] = {}

@@ -33,7 +33,7 @@ from mien.modalities import get_modalities
 from mien.modalities.affect import affect_head
 from mien.modalities.base import Absent, Backbone, InputKind, Modality
 from mien.modalities.text import TEXT, cut_transcript
-from mien.scale import Failed, run
+from mien.scale import Cluster, Failed, Pool, WorkerFactory, run
 from mien.schema import Clip, ClipFeatures, Faces, Feature, Media
 from mien.weights import Weights, resolve_backbones
 
@@ -62,6 +62,7 @@ class ClipOutcome:
         faces: the number of faces in view, when the video was searched for faces.
         kept: its kept inputs, as far as they were needed.
         remarks: notes on the extraction that do not belong to the clip.
+        stored: whether the features were written by the worker; ``made`` has no arrays then.
     """
 
     clip: Clip
@@ -74,6 +75,7 @@ class ClipOutcome:
     faces: Faces | None = None
     kept: tuple[KeptFile, ...] = ()
     remarks: tuple[str, ...] = ()
+    stored: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,11 +121,16 @@ class Extraction:
         usual = {"faces.source": "video", "speech.source": "video", "compute.clip_seconds": None}
         return replace(self, settings=with_changes(self.settings, usual, "loading"), windows=None, inputs=None)
 
+    def seconds_for(self, job: ClipJob) -> float:
+        """Time limit of a clip in a worker."""
+        return seconds_for(job.clip.path, self.settings.compute) + GRACE_SECONDS
 
-def plan(settings: Settings, workers: int = 0, windows: Windows | None = None) -> Extraction:
+
+def plan(settings: Settings, workers: Pool = 0, windows: Windows | None = None) -> Extraction:
     """An extraction: weights are located (not loaded) and threads are shared among the workers.
 
-    With ``windows``, outcomes also contain the windows of each clip.
+    With ``windows``, outcomes also contain the windows of each clip. On a cluster, device, engine and precision are
+    those of this machine: nodes on which ``auto`` would differ compute the same features, or report what they lack.
 
     Raises:
         SettingsError: a modality does not exist, an engine is not installed, the number of threads is invalid, or a
@@ -131,7 +138,9 @@ def plan(settings: Settings, workers: int = 0, windows: Windows | None = None) -
         WeightsMissing: weights are not in the cache; the message names the command that downloads them.
         WeightsError: a backbone of one's own cannot be loaded safely, or has no head of affect.
     """
-    resolve_compute(settings.compute)  # fails before any worker is started
+    compute = resolve_compute(settings.compute)  # fails before any worker is started
+    if isinstance(workers, Cluster):
+        settings = with_arithmetic(settings, compute)
     roles = {
         role
         for modality in get_modalities(settings.modalities)
@@ -148,20 +157,37 @@ def plan(settings: Settings, workers: int = 0, windows: Windows | None = None) -
     return Extraction(settings, tuple(sorted(weights.items())), threads, windows)
 
 
-def outcomes(extraction: Extraction, jobs: Iterable[ClipJob], workers: int) -> Iterator[tuple[ClipJob, ClipOutcome]]:
+def with_arithmetic(settings: Settings, compute: Compute) -> Settings:
+    """Settings whose device, engine and precision are those of ``compute`` where they were ``auto``."""
+    chosen = {"device": compute.device.type, "engine": compute.engine, "precision": compute.precision}
+    automatic = {name: value for name, value in chosen.items() if getattr(settings.compute, name) == "auto"}
+    return with_changes(settings, {f"compute.{name}": value for name, value in automatic.items()}, "--cluster")
+
+
+def outcomes(
+    extraction: Extraction,
+    jobs: Iterable[ClipJob],
+    workers: Pool,
+    make: WorkerFactory[ClipOutcome] | None = None,
+) -> Iterator[tuple[ClipJob, ClipOutcome]]:
     """The outcome of each clip, in order of completion; a clip whose worker dies fails like any other.
 
     Without workers, the time limit of a clip applies to hashing and decoding only, which run in another process. With
     workers, it applies to everything; they get a little more, so that the decoder's own error comes first.
+
+    Args:
+        extraction: what is computed.
+        jobs: the clips; consumed lazily.
+        workers: as for ``scale.run``.
+        make: makes the function of the workers, if it is not the extractor itself.
     """
+    for job, result in run(make or extraction, jobs, workers=workers, seconds_each=extraction.seconds_for):
+        yield job, failed_outcome(extraction, job, result) if isinstance(result, Failed) else result
 
-    def seconds(job: ClipJob) -> float:
-        return seconds_for(job.clip.path, extraction.settings.compute) + GRACE_SECONDS
 
-    for job, result in run(extraction, jobs, workers=workers, seconds_each=seconds):
-        if isinstance(result, Failed):
-            result = failed(job, extraction.stored_features, f"{job.clip.file_name}: {result.reason}")
-        yield job, result
+def failed_outcome(extraction: Extraction, job: ClipJob, lost: Failed) -> ClipOutcome:
+    """The outcome of a clip whose worker died or ran out of time."""
+    return failed(job, extraction.stored_features, f"{job.clip.file_name}: {lost.reason}")
 
 
 class Engines:

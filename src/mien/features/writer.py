@@ -131,11 +131,18 @@ class StoreWriter:
             OutputError: the disk is full or cannot be written; finished clips stay.
         """
         if features.clip in self._pending:
-            features = _merge(read_pending(self._pending[features.clip]), features)
+            features = merged(read_pending(self._pending[features.clip]), features)
         path = pending_file(self.root, features.clip)
         write_pending(path, features)
         self._pending[features.clip] = path
         self.mark_done(features.clip)
+
+    def take(self, clip: str) -> None:
+        """Mark a clip as done whose features, if there are new ones, were written by a worker (``storing.py``)."""
+        path = pending_file(self.root, clip)
+        if path.exists():
+            self._pending[clip] = path
+        self.mark_done(clip)
 
     def add_shard(self, finished: Sequence[ClipFeatures]) -> None:
         """Write all the clips of one shard at once, for features that are computed faster than they are written.
@@ -265,7 +272,7 @@ def _prune(root: Path) -> None:
                     (shard / name).unlink(missing_ok=True)
 
 
-def _merge(old: ClipFeatures, new: ClipFeatures) -> ClipFeatures:
+def merged(old: ClipFeatures, new: ClipFeatures) -> ClipFeatures:
     """The newer features over the older; seconds, transcript and notes come from both."""
     features = {feature.modality: feature for feature in (*old.features, *new.features)}
     seconds = old.seconds if np.isnan(new.seconds) else new.seconds

@@ -11,9 +11,8 @@ A clip is scored from its available modalities; one without any, or that cannot 
 scores. Features are released once a clip is scored; engines stay loaded for the next clip (``session.py``).
 """
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -21,20 +20,19 @@ import pyarrow as pa
 
 from mien.config import Settings, with_changes
 from mien.data.manifest import clips_of
-from mien.errors import escape_control
+from mien.errors import ModelError
 from mien.features.fetch import fetched
 from mien.features.spans import Windows, windows_of
-from mien.features.worker import ClipJob, ClipOutcome, outcomes, plan
-from mien.inference.explain import explain
+from mien.features.worker import ClipJob, ClipOutcome, Extraction, failed_outcome, outcomes, plan
 from mien.inference.partial import PartialScores
+from mien.inference.prediction import Scored, Scoring, predict_clip
 from mien.inference.provenance import check_backbones, clipping_notes, describe_model, describe_scoring, weights_text
-from mien.inference.score import as_read, score_packed
 from mien.inference.session import Session
 from mien.inference.sources import settings_for, source_notes
-from mien.inference.windows import pack_with_windows, score_windows, windows_as_read
 from mien.model.bundle import Bundle
 from mien.model.model_folder import load_bundle, weights_file
 from mien.progress import counted
+from mien.scale import Cluster, Failed, Pool, run
 from mien.schema import Clip, Manifest, Prediction
 from mien.scores.document import ScoresDocument, document
 from mien.scores.exports.tabular import wide
@@ -62,11 +60,15 @@ class Model:
         bundle: encoders, fusion head, and the settings for preparing clips.
         name: the model's name in its outputs.
         sha256: hash of the file of its weights; ``None`` if it was never in a file.
+        folder: where it was loaded from; ``None`` if it was never in a file.
+        local: limits of this machine that it was loaded with.
     """
 
     bundle: Bundle
     name: str = "model"
     sha256: str | None = None
+    folder: Path | None = None
+    local: Settings | None = None
     _session: Session = field(default_factory=Session, init=False)
 
     def __repr__(self) -> str:
@@ -108,7 +110,7 @@ class Model:
         clips: Source,
         *,
         why: bool = False,
-        workers: int = 0,
+        workers: Pool = 0,
         clip_seconds: float | None = None,
         faces: str | None = None,
         sound: str | None = None,
@@ -120,7 +122,8 @@ class Model:
         Args:
             clips: a video file, a folder, a table of clips (see ``mien.read_manifest``), or several of them.
             why: also compute modality contributions.
-            workers: worker processes; 0 runs in this process. Files are always decoded in a separate process.
+            workers: worker processes, or a ``mien.scale.Cluster``; 0 runs in this process. Files are always decoded in
+                a separate process.
             clip_seconds: time limit per clip, seconds; by default that of the model's settings.
             faces: ``video``, ``provided``, or ``auto``: provided faces if a clip has them, else those of the video.
                 By default as in training, and ``auto`` if that was ``provided``.
@@ -173,7 +176,7 @@ class Model:
         windows: float | None = None,
         hop: float | None = None,
         why: bool = False,
-        workers: int = 0,
+        workers: Pool = 0,
         clip_seconds: float | None = None,
         faces: str | None = None,
         sound: str | None = None,
@@ -213,7 +216,7 @@ class Model:
         *,
         windows: Windows | None = None,
         why: bool = False,
-        workers: int = 0,
+        workers: Pool = 0,
         clip_seconds: float | None = None,
         faces: str | None = None,
         sound: str | None = None,
@@ -237,16 +240,31 @@ class Model:
             yield from (made for _, made in known if made is not None)
         jobs = (ClipJob(clip) for clip in clips)
 
-        def extracted(here: Iterable[ClipJob]) -> Iterator[tuple[ClipJob, ClipOutcome]]:
+        def scored(here: Iterable[ClipJob]) -> Iterator[tuple[ClipJob, ClipOutcome | Scored]]:
+            if isinstance(workers, Cluster):
+                return self._on_cluster(extraction, here, workers, why, raw)
             return outcomes(extraction, here, workers) if workers else self._session.outcomes(extraction, here)
 
-        for job, outcome in fetched(extraction, jobs, fetch_from, extracted):
-            self._session.stage = "scores"
-            made = self._prediction(outcome, why, raw)
+        for job, outcome in fetched(extraction, jobs, fetch_from, scored):
+            if isinstance(outcome, Scored):
+                made = outcome.prediction_of(job.clip)
+            else:
+                self._session.stage = "scores"
+                made = predict_clip(self.bundle, outcome, why, raw)
+                self._session.stage = ""
             if kept is not None:
                 kept.add(job.clip, made)
-            self._session.stage = ""
             yield made
+
+    def _on_cluster(
+        self, extraction: Extraction, jobs: Iterable[ClipJob], workers: Cluster, why: bool, raw: bool
+    ) -> Iterator[tuple[ClipJob, ClipOutcome | Scored]]:
+        """Scored by workers that load the model from its folder, so that no features travel."""
+        if self.folder is None:
+            raise ModelError("a cluster scores with a model that is in a folder; save this one, and load it")
+        scoring = Scoring(self.folder, self.local, extraction, why, raw)
+        for job, made in run(scoring, jobs, workers=workers, seconds_each=extraction.seconds_for):
+            yield job, failed_outcome(extraction, job, made) if isinstance(made, Failed) else made
 
     def source_notes(
         self,
@@ -258,42 +276,6 @@ class Model:
         """A line for each source of faces or audio that the model was not trained on, with the number of clips."""
         trained = self.bundle.settings
         return source_notes(trained, settings_for(trained, faces, sound), clips, predictions)
-
-    def _prediction(self, outcome: ClipOutcome, why: bool, raw: bool) -> Prediction:
-        if outcome.failure is not None:
-            return replace(self._unscored(outcome.clip), error=outcome.failure)
-        made, spans = as_read(self.bundle, outcome.made), windows_as_read(self.bundle, outcome.window_spans)
-        packed = pack_with_windows(self.bundle, made, spans)
-        (whole,) = score_packed(self.bundle, packed[:1], raw)
-        reasons = {feature.modality: feature.reason for feature in made.features}
-        absent = {name: reasons[name] for name in self.modalities if name not in whole.present}
-        known = replace(
-            self._unscored(outcome.clip),
-            present=whole.present,
-            absent=absent,
-            seconds=made.seconds,
-            transcript=made.transcript,
-            notes=tuple(escape_control(note) for note in made.notes),
-            faces=outcome.faces,
-        )
-        if not whole.present:
-            listed = "; ".join(f"{name}: {reason}" for name, reason in absent.items())
-            return replace(known, error=escape_control(f"{outcome.clip.file_name}: nothing to score ({listed})"))
-        return replace(
-            known,
-            scores=whole.scores,
-            intervals=whole.intervals,
-            windows=score_windows(self.bundle, made, spans, raw, packed),
-            clipped=whole.clipped,
-            why=explain(self.bundle, made, packed[:1], raw) if why else None,
-        )
-
-    def _unscored(self, clip: Clip) -> Prediction:
-        missing = dict.fromkeys(self.targets, math.nan)
-        start = clip.start or 0.0
-        return Prediction(
-            clip.id, missing, path=clip.path, participant=clip.participant, start=start, address=clip.address
-        )
 
 
 def load(folder: str | Path, local: Settings | None = None) -> Model:
@@ -308,7 +290,8 @@ def load(folder: str | Path, local: Settings | None = None) -> Model:
         ModelError: the folder holds no model, a damaged one, or one of a newer version.
     """
     here = local_folder(folder)
-    return Model(load_bundle(here, local=local), here.resolve().name, sha256_of(weights_file(here)))
+    bundle = load_bundle(here, local=local)
+    return Model(bundle, here.resolve().name, sha256_of(weights_file(here)), here, local)
 
 
 def manifest_of_paths(clips: Source) -> Manifest:

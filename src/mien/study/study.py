@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from mien.features.layers import inputs_of
 from mien.features.source_files import check_unchanged
 from mien.features.store import Store
 from mien.model.heads import HEADS
-from mien.scale import Failed, run
+from mien.scale import Cluster, Failed, Pool, run
 from mien.schema import Manifest
 from mien.storage.exclusive import exclusive_writer
 from mien.study.cells import CellBatch, EncoderJob, StudyContext, Work, check_out, parts, plan_work
@@ -92,7 +92,7 @@ def run_study(
     manifest: Manifest,
     features: Path,
     out: Path,
-    workers: int = 0,
+    workers: Pool = 0,
     progress: Progress = lambda work, _: iter(work),
 ) -> tuple[Results, tuple[str, ...], Path]:
     """Compute what is missing, compare, and write ``study.json``, from which ``mien.reporting`` makes the report.
@@ -102,7 +102,7 @@ def run_study(
         manifest: rated clips with splits.
         features: the store of their features.
         out: folder of the study; the same call continues an interrupted one.
-        workers: processes, each with its own copy of the features; 0 works in this one.
+        workers: processes, each with its own copy of the features, or a cluster; 0 works in this one.
         progress: wraps the pieces of work as they complete, to show progress.
 
     Returns:
@@ -120,7 +120,7 @@ def run_study(
 
 
 def _run_study(
-    plan: Plan, manifest: Manifest, features: Path, out: Path, workers: int, progress: Progress
+    plan: Plan, manifest: Manifest, features: Path, out: Path, workers: Pool, progress: Progress
 ) -> tuple[Results, tuple[str, ...], Path]:
     compute = plan.reference.settings.compute
     threads = choose_threads(compute, workers) if workers or compute.threads else 0
@@ -141,7 +141,7 @@ def _run_study(
     )
 
 
-def _compute(make_worker: Workers, cells: Sequence[Cell], workers: int, progress: Progress) -> list[str]:
+def _compute(make_worker: Workers, cells: Sequence[Cell], workers: Pool, progress: Progress) -> list[str]:
     """Compute the cells that are missing; returns why cells failed."""
     encoders, batches = plan_work(make_worker.context, cells)
     reasons: list[str] = []
@@ -151,7 +151,7 @@ def _compute(make_worker: Workers, cells: Sequence[Cell], workers: int, progress
     return reasons
 
 
-def _all(make_worker: Workers, encoders: list[EncoderJob], batches: list[CellBatch], workers: int) -> Iterator[Done]:
+def _all(make_worker: Workers, encoders: list[EncoderJob], batches: list[CellBatch], workers: Pool) -> Iterator[Done]:
     """Stage 1 first; then the largest batches first, so that the processes finish at about the same time."""
     yield from _run_twice(make_worker, encoders, workers)
     context = make_worker.context
@@ -159,7 +159,7 @@ def _all(make_worker: Workers, encoders: list[EncoderJob], batches: list[CellBat
     yield from _run_twice(make_worker, sorted(batches, key=lambda b: -_operations(context, store, b)), workers)
 
 
-def _run_twice(make_worker: Workers, works: Sequence[Work], workers: int) -> Iterator[Done]:
+def _run_twice(make_worker: Workers, works: Sequence[Work], workers: Pool) -> Iterator[Done]:
     """Work that killed its process (perhaps out of memory) is retried once, cell by cell in a single process."""
     died: list[Work] = []
     for work, outcome in run(make_worker, works, workers=workers):
@@ -167,7 +167,8 @@ def _run_twice(make_worker: Workers, works: Sequence[Work], workers: int) -> Ite
             died.append(work)
         else:
             yield work, outcome
-    yield from run(make_worker, [part for work in died for part in parts(work)], workers=1)
+    single = replace(workers, workers=1) if isinstance(workers, Cluster) else 1
+    yield from run(make_worker, [part for work in died for part in parts(work)], workers=single)
 
 
 def _models(work: Work) -> int:

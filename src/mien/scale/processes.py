@@ -1,0 +1,180 @@
+"""Worker processes on this machine.
+
+Workers are spawned processes that do not import the main script, so a script needs no ``if __name__ == "__main__"``;
+``make`` and the items must be importable, and not defined in the main script.
+
+The trade-off: pebble instead of the standard pool, which breaks when a worker dies. Its time limits are not used,
+because they count time in which the machine was suspended; see ``deadline.py``.
+"""
+
+import functools
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import chain
+from multiprocessing import popen_spawn_posix, spawn
+from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import FunctionType, SimpleNamespace
+from typing import Any
+
+from mien.deadline import Deadline
+from mien.sandbox import deny_network
+from mien.scale.work import Failed, Item, Seconds, WorkerFactory
+
+QUEUED_PER_WORKER = 2
+ITEMS_PER_PROCESS = 400
+"""A worker is replaced after this many items, to bound the memory that native libraries leak."""
+
+LOOK_SECONDS = 1.0
+"""How often running items and the pool are polled."""
+
+
+class Processes:
+    """Worker processes with the same function, kept until they are closed."""
+
+    def __init__(self, make: WorkerFactory[Any], workers: int) -> None:
+        """Start so many workers; each makes its function when it gets its first item."""
+        Path.cwd()  # a deleted working directory is reported here, not by workers that cannot start
+        self._make, self._workers = make, workers
+        self._pool = _start(workers)
+
+    def run(self, items: Iterable[Item], seconds_each: Seconds | None) -> Iterator[tuple[Item, Any]]:
+        """Run over items; if the pool breaks (an idle worker was killed), a new one gets the rest, once per item."""
+        queue, retried = iter(items), []
+        while (left := (yield from self._run_in_pool(chain(retried, queue), seconds_each))) is not None:
+            lost = [item for item in left if any(item is other for other in retried)]
+            yield from ((item, Failed("worker processes died twice")) for item in lost)
+            retried = [item for item in left if not any(item is other for other in lost)]
+            self.close()
+            self._pool = _start(self._workers)
+
+    def close(self) -> None:
+        """End the workers."""
+        self._pool.stop()
+        self._pool.join()
+
+    def _run_in_pool(
+        self, queue: Iterator[Item], seconds_each: Seconds | None
+    ) -> Generator[tuple[Item, Any], None, list[Item] | None]:
+        """Run until the queue is empty, or until the pool breaks; returns the unfinished items then, else ``None``."""
+        waiting: dict[Future[Any], _Task] = {}
+        while True:
+            while len(waiting) < self._workers * QUEUED_PER_WORKER and (item := next(queue, None)) is not None:
+                task = _Task(item, None if seconds_each is None else seconds_each(item))
+                try:
+                    waiting[self._pool.schedule(_call, args=(self._make, item))] = task
+                except RuntimeError:  # the pool has just broken
+                    return [item, *(task.item for task in waiting.values())]
+            if not waiting:
+                return None
+            yield from _completed(waiting)
+            if not self._pool.active:
+                return [task.item for task in waiting.values()]
+
+
+def _start(workers: int) -> Any:
+    from pebble import ProcessPool  # noqa: PLC0415 - only with workers
+
+    return ProcessPool(workers, ITEMS_PER_PROCESS, initializer=_begin, context=_Context())
+
+
+@dataclass
+class _Task:
+    """An item in the pool; its time limit starts when it is first seen running."""
+
+    item: Any
+    seconds: float | None
+    deadline: Deadline | None = None
+
+    def is_late(self, future: Future[Any]) -> bool:
+        """Whether it exceeded its time limit."""
+        if self.seconds is None or not future.running():
+            return False
+        if self.deadline is None:
+            self.deadline = Deadline(self.seconds)
+        return self.deadline.left() <= 0
+
+
+def _completed(waiting: dict[Future[Any], _Task]) -> Iterator[tuple[Any, Any]]:
+    """Remove and yield tasks that are done or late, within ``LOOK_SECONDS``; those that broke with the pool stay."""
+    wait(waiting, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
+    for future, task in list(waiting.items()):
+        if future.done():
+            if not isinstance(future.exception(), BrokenProcessPool):
+                del waiting[future]
+                yield task.item, _outcome(future)
+        elif task.is_late(future) and future.cancel():  # the pool ends the worker of a cancelled future
+            del waiting[future]
+            yield task.item, Failed(f"gave up after {task.seconds:g} s")
+
+
+def _outcome(future: Future[Any]) -> Any:
+    from pebble import ProcessExpired  # noqa: PLC0415
+
+    try:
+        return future.result()
+    except ProcessExpired as error:
+        return Failed(f"the worker process died (exit code {error.exitcode})")
+
+
+def _call(make: WorkerFactory[Any], item: Any) -> Any:
+    return _made(make)(item)
+
+
+@functools.cache
+def _made(make: WorkerFactory[Any]) -> Callable[[Any], Any]:
+    return make()
+
+
+def _begin() -> None:
+    """Initialize a worker, before anything is loaded."""
+    deny_network()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Exit when the parent was killed, so that an orphan does not write beside a new run."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _preparation(name: str) -> dict[str, Any]:
+    """Preparation data of a new process without the main script, which the standard library would import in it."""
+    data = spawn.get_preparation_data(name)
+    return {key: value for key, value in data.items() if not key.startswith("init_main")}
+
+
+_launch = FunctionType(
+    vars(popen_spawn_posix.Popen)["_launch"].__code__,
+    {**vars(popen_spawn_posix), "spawn": SimpleNamespace(**{**vars(spawn), "get_preparation_data": _preparation})},
+)
+"""The standard library's ``_launch`` with ``_preparation``; the module, which other threads use, is unchanged."""
+
+
+class _Popen(popen_spawn_posix.Popen):
+    """Starts a worker with SIGINT blocked: Ctrl-C is for the parent."""
+
+    def _launch(self, process_obj: BaseProcess) -> None:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # inherited by the new process
+        try:
+            _launch(self, process_obj)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Process(SpawnProcess):
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> _Popen:
+        return _Popen(process_obj)
+
+
+class _Context(SpawnContext):
+    Process = _Process
