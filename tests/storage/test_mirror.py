@@ -17,6 +17,7 @@ from mien.features.store import Store
 from mien.features.writer import StoreWriter
 from mien.schema import ClipFeatures, Feature
 from mien.storage.mirror import Mirror
+from mien.storage.remote import upload
 from tests.object_storage import Bucket
 
 CLIPS = [f"{number:03d}" for number in range(12)]
@@ -82,6 +83,20 @@ def test_replaced_and_pruned_shards_are_replaced_and_removed_there(bucket: Bucke
     there.push()
     machine("first")
     assert {pair[0] for pair in Store(mirror.pull()).rows} == set(CLIPS[:8])
+
+
+def test_a_replaced_shard_counts_again_only_after_what_replaces_it(
+    bucket: Bucket, machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer removes arrays that are replaced, so an older shard must not be read without the newer one."""
+    mirror, stored = Mirror(f"{bucket.address}/features"), []
+    write(mirror.pull(), CLIPS[:4])
+    mirror.push()
+    write(mirror.folder, CLIPS[:4], key="new")
+    monkeypatch.setattr("mien.storage.mirror.upload", lambda file, to: stored.append(to) or upload(file, to))
+    mirror.push()
+    seals = [address.removeprefix(f"{mirror.address}/shards/") for address in stored if address.endswith("SUMS")]
+    assert seals == ["00000-1/SHA256SUMS", "00000-0/SHA256SUMS"]
 
 
 def test_a_shard_without_its_checksums_is_no_part_of_the_store(bucket: Bucket, machine, tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ class Mirror:
             with self._keeping(known):
                 for name in sorted(opened):
                     self._drop(name, known)
-                for name in sorted({*changed, *(opened & here.keys())}, key=lambda name: (_is_seal(name), name)):
+                for name in sorted({*changed, *(opened & here.keys())}, key=_order):
                     self._store(name, known)
                 for name in gone:
                     self._drop(name, known)
@@ -187,6 +187,12 @@ def _state(path: Path) -> list[int]:
 
 def _is_seal(name: str) -> bool:
     return PurePosixPath(name).name == SUMS
+
+
+def _order(name: str) -> tuple[bool, int, str]:
+    """Lists of checksums last, those of newer generations first: an older shard may lack arrays that they replace."""
+    generation = PurePosixPath(name).parent.name.rpartition("-")[2]
+    return _is_seal(name), -int(generation) if generation.isdecimal() else 0, name
 
 
 def _is_private(part: str) -> bool:
