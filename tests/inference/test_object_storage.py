@@ -94,14 +94,19 @@ def test_a_folder_has_the_clips_of_the_local_one(bucket: Bucket, folder: Path) -
     )
 
 
-def test_the_command_scores_a_bucket_into_a_bucket(bucket: Bucket, folder: Path, model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [(), ("--cluster", "ray")], ids=["here", "on Ray"])
+def test_the_command_scores_a_bucket_into_a_bucket(
+    workers: tuple[str, ...], bucket: Bucket, folder: Path, model: Path, tmp_path: Path
+) -> None:
     duckdb = pytest.importorskip("duckdb")
-    address = bucket.put_folder(folder, "data")
-    ended = command("predict", model, address, "--out", f"{bucket.address}/out/scores.parquet", "-q", home=tmp_path)
+    if workers:
+        pytest.importorskip("ray")
+    address, out = bucket.put_folder(folder, "data"), f"{bucket.address}/out/scores.parquet"
+    ended = command("predict", model, address, "--out", out, "-q", *workers, home=tmp_path)
     assert ended.returncode == 3, ended.stderr
-    assert f"{bucket.address}/out/scores.parquet: written" in ended.stdout
+    assert f"{out}: written" in ended.stdout
     assert list(bucket.sizes("out/")) == ["out/scores.parquet"]
-    download(f"{bucket.address}/out/scores.parquet", tmp_path / "scores.parquet")
+    download(out, tmp_path / "scores.parquet")
     read = duckdb.sql(f"select clip, Joy, error from '{tmp_path / 'scores.parquet'}' order by clip").fetchall()
     assert [row[0] for row in read] == ["bad", *(f"sound/{number}" for number in range(8))]
     assert "bad.mp4: not a video" in read[0][2]
