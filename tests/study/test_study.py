@@ -15,6 +15,7 @@ from mien.config import Settings
 from mien.errors import SettingsError
 from mien.metrics import Interval
 from mien.reporting.study_files import write_study_files
+from mien.scale import Cluster, Pool
 from mien.schema import EMOTIONS, Manifest
 from mien.storage.files import read_json
 from mien.study import run_study
@@ -159,11 +160,14 @@ def test_a_failed_cell_is_reported_and_the_others_are_trained(data: tuple[Manife
     assert [row["failed"][:13] for row in rows if row["failed"]] == ["SettingsError"]
 
 
-def test_processes_give_the_same_scores(done, data: tuple[Manifest, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "workers", [1, pytest.param(Cluster(workers=1), marks=pytest.mark.soak)], ids=["here", "on Ray"]
+)
+def test_processes_give_the_same_scores(workers: Pool, done, data: tuple[Manifest, Path], tmp_path: Path) -> None:
     plan, context, *_ = done
     manifest, store = data
     few = replace(plan, cells=plan.cells[:3], reference=plan.cells[0])
-    run_study(few, manifest, store, tmp_path, workers=1)
+    run_study(few, manifest, store, tmp_path, workers=workers)
     for cell in few.cells:
         np.testing.assert_allclose(
             StudyContext(manifest, store, tmp_path).scores(cell), context.scores(cell), atol=1e-5
