@@ -68,8 +68,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clone")
     for part in ("src", "examples", "tests/modalities"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-    for part in ("pyproject.toml", "tests/__init__.py", "tests/conftest.py", "tests/tutorials.py"):
-        shutil.copy(ROOT / part, folder / part)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    for name in ("__init__", "conftest", "object_storage", "tutorials"):
+        shutil.copy(ROOT / "tests" / f"{name}.py", folder / "tests")
     shutil.copytree(PAGES, folder / "docs" / "tutorials")
     run_tutorial(folder, "own-encoder", "--without-mien")
     return folder
