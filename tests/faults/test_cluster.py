@@ -116,6 +116,7 @@ def test_a_cluster_that_is_not_there_is_reported_in_a_line(nodes: Any) -> None:
         list(run(Squares(), [1], workers=Cluster("127.0.0.1:1")))
 
 
+@pytest.mark.soak
 def test_predict_writes_what_it_writes_without_a_cluster(nodes: Any, whole: Undisturbed, tmp_path: Path) -> None:
     line = [whole.run, whole.data, "--quiet", "--why", "--out"]
     code, _, complaint = command("predict", *line, tmp_path / "whole.json", said=tmp_path / "said")
@@ -159,7 +160,8 @@ def test_a_ray_of_ones_own_ends_with_its_driver_and_leaves_nothing(
     assert number == signal.SIGKILL or not list(short.iterdir())
 
 
-@pytest.mark.parametrize("clips", [60, pytest.param(2000, marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("clips", [60, 2000])
 def test_a_store_is_that_of_one_process_though_an_actor_a_node_and_the_driver_were_killed(
     clips: int, nodes: Any, tmp_path: Path
 ) -> None:
@@ -276,6 +278,7 @@ def test_the_entrypoint_of_the_recipe_for_kuberay_makes_the_store(
     assert contents(tmp_path / "features") == contents(whole.store)
 
 
+@pytest.mark.soak
 def test_the_recipes_for_arrays_make_parts_that_merge(site: dict[str, str], whole: Undisturbed, tmp_path: Path) -> None:
     """A part by SLURM, the other by Kubernetes."""
     execute(str(ROOT / "recipes" / "slurm" / "array.sh"), site | {"SLURM_ARRAY_TASK_ID": "2", "PARTS": "2"})
