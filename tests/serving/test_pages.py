@@ -107,9 +107,12 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @contextmanager
-def cut_once(port: int, after: int) -> Iterator[int]:
-    """A way to the server that breaks the first connection on which so many bytes were sent."""
-    cut, opened = threading.Event(), []
+def cut_off(port: int, after: int) -> Iterator[int]:
+    """A way to the server that breaks each connection on which more bytes are sent.
+
+    Not just the first: on a busy machine Chromium was seen to repeat a broken request by itself, unseen by the page.
+    """
+    opened: list[socket.socket] = []
 
     def close(*sockets: socket.socket) -> None:
         for one in sockets:
@@ -122,8 +125,7 @@ def cut_once(port: int, after: int) -> Iterator[int]:
         with suppress(OSError):
             while data := source.recv(65_536):
                 sent += len(data)
-                if sent > limit and not cut.is_set():
-                    cut.set()
+                if sent > limit:
                     break
                 sink.sendall(data)
         close(source, sink)
@@ -269,7 +271,7 @@ def test_a_recording_of_the_camera_becomes_a_job_after_consent(site: Browser) ->
 def test_an_upload_that_is_cut_goes_on_where_it_was(site: Browser, tmp_path: Path) -> None:
     large = tmp_path / "large.mp4"
     large.write_bytes(bytes(range(256)) * 10_000)
-    with cut_once(site.served.port, after=900_000) as port:
+    with cut_off(site.served.port, after=900_000) as port:
         page = site.opened(port=port)
         offsets: list[int] = []
         page.on("request", lambda sent: offsets.extend(
@@ -281,9 +283,8 @@ def test_an_upload_that_is_cut_goes_on_where_it_was(site: Browser, tmp_path: Pat
         )
         choose(page, large)
         expect(page.locator("#uploads .sent")).to_have_count(1)
-        lost = any("Connection lost" in state for state in page.evaluate("states"))
-        assert lost == (len(offsets) > 1)  # on a busy machine the browser may repeat the request, unseen by the page
-        assert offsets[0] == 0 and all(100_000 < offset < 900_000 for offset in offsets[1:])
+        assert any("Connection lost" in state for state in page.evaluate("states"))
+        assert len(offsets) > 1 and offsets[0] == 0 and offsets == sorted(offsets) and offsets[1] > 100_000
         page.locator("#score").click()  # it is no clip, but all of it has arrived
         expect(page.locator(".job .badge")).to_have_text("Failed")
         page.context.close()  # while the way is there: its events may still be open
