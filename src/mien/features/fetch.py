@@ -116,15 +116,16 @@ class _Fetching:
         try:
             if reason := _refusal(address, self._places):
                 return failed(job, self._extraction.stored_features, f"{address}: {reason}")
-            clip = replace(job.clip, path=self._path(job.clip))
+            path = self._path(job.clip)
+            copied = replace(job, clip=replace(job.clip, path=path))
             found = find(address)
-            if found is not None and _is_stored(self._extraction, replace(job, clip=clip), found):
+            if found is not None and _is_stored(self._extraction, copied, found):
                 names = tuple(modality.name for modality in self._extraction.modalities)
                 return ClipOutcome(job.clip, ClipFeatures(job.clip.id, math.nan, ()), names)
-            download(address, self._path(clip), check=self._check(address, found))
+            download(address, path, check=self._check(address, found))
         except (MienError, OSError) as error:
             return failed(job, self._extraction.stored_features, str(error))
-        return replace(job, clip=clip)
+        return copied
 
     def _path(self, clip: Clip) -> Path:
         """Where the copy of a clip is: with the name of its file, in a folder of its own."""

@@ -73,11 +73,10 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Node:
-    """What a node of a cluster has."""
+    """A node of a cluster: its version of mien, and why it cannot work, if so."""
 
     name: str
     mien: str
-    cores: int
     problem: str = ""
 
 
@@ -101,7 +100,7 @@ class Actor:
             problem = ""
         except OSError as error:
             problem = f"{self._folder}: {error.strerror}; all nodes must see the same folders under the same paths"
-        return Node(os.uname().nodename, version("mien"), os.cpu_count() or 1, problem)
+        return Node(os.uname().nodename, version("mien"), problem)
 
     def run(self, item: Any, seconds: float | None) -> Any:
         """The result of an item, or an exception as a value."""

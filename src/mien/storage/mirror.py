@@ -168,7 +168,8 @@ def local_folder(name: str | Path) -> Path:
     Raises:
         DataError, OutputError: as for ``Mirror.pull``.
     """
-    return Mirror(name).pull() if isinstance(name, str) and is_address(name) else Path(name)
+    mirror = mirror_of(name)
+    return mirror.pull() if mirror else Path(name)
 
 
 def mirror_of(name: str | Path) -> Mirror | None:

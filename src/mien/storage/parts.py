@@ -141,7 +141,10 @@ def check_complete(out: Path, division: Division, missing: Mapping[int, Sequence
     """
     if not missing:
         return
-    listed = ", ".join(f"{number} (lacks {len(clips)}: {clips[0]} …)" for number, clips in [*missing.items()][:NAMED])
+    listed = ", ".join(
+        f"{number} (lacks {len(clips)}: {clips[0]}{' …' * (len(clips) > 1)})"
+        for number, clips in [*missing.items()][:NAMED]
+    )
     more = f", and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
     clips = sum(len(clips) for clips in missing.values())
     first, parts = next(iter(missing)), plural(division.count, "part")
