@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from mien.compute.device import Compute
 from mien.errors import SettingsError
 from mien.modalities import MODALITIES
 from mien.modalities.base import Prepared, pretrained
-from mien.modalities.blocks import FAMILIES, UpperBlocks
+from mien.modalities.blocks import FAMILIES, UpperBlocks, first_token_only
 from mien.weights.architecture import ARCHITECTURES
 from tests.modalities.clips import media
 from tests.weights.own import MODELS, ROLES, make_own
@@ -50,6 +51,29 @@ def test_upper_blocks_give_the_features_of_the_whole_backbone(architecture: str,
         assert isinstance(one, Prepared)
         expected = backbone(one)[modality.name].values
         np.testing.assert_allclose(features.numpy(), expected, atol=2e-3)  # what enters is stored in half precision
+
+
+@pytest.mark.parametrize("architecture", [name for name in MODELS if ROLES[name] == "vision"])
+def test_the_last_block_of_a_vision_transformer_computes_its_class_token_alone(
+    architecture: str, tmp_path: Path
+) -> None:
+    """Behind the attention; the rest is the same, and so is the class token."""
+    folder = make_own(tmp_path, architecture)
+    images = torch.rand(2, 3, 56, 56, generator=torch.Generator().manual_seed(0))
+    sizes = {"interpolate_pos_encoding": True} if architecture == "vit" else {}
+
+    def run(model: torch.nn.Module) -> tuple[torch.Tensor, int, int]:
+        """Its states, and how many operations it needs, in all and behind the attention of the last block."""
+        with torch.inference_mode(), FlopCounterMode(display=False) as counted:
+            states = model(images, **sizes).last_hidden_state
+        [behind] = [sum(n.values()) for name, n in counted.get_flop_counts().items() if name.endswith("1.mlp")]
+        return states, counted.get_total_flops(), behind
+
+    whole, needed, behind = run(pretrained("AutoModel", folder, CPU))
+    ours, fewer, left = run(first_token_only(pretrained("AutoModel", folder, CPU)))
+    np.testing.assert_allclose(ours[:, 0].numpy(), whole[:, 0].numpy(), atol=1e-5)
+    assert left * whole.shape[1] == behind
+    assert needed - fewer > behind - left  # the attention's projection too
 
 
 def test_every_supported_architecture_is_a_family() -> None:

@@ -29,7 +29,7 @@ from mien.storage.files import atomic_folder, cache_folder, key_of, sha256_of
 ModuleFactory = Callable[[Compute], torch.nn.Module]
 Run = Callable[..., torch.Tensor]
 
-VERSION = 1
+VERSION = 2
 """Raised when the same weights give another graph."""
 
 Free = Sequence[Mapping[int, int]]

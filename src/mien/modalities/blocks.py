@@ -80,6 +80,21 @@ def without_upper(model: Any, block: int) -> Any:
     return model
 
 
+def first_token_only(model: Any) -> Any:
+    """A vision transformer whose last block computes nothing behind its attention but the first token, the class token.
+
+    Its state is the same; those of the other tokens mean nothing.
+    """
+
+    def first(_module: nn.Module, states: tuple[Tensor]) -> tuple[Tensor]:
+        return (states[0][:, :1],)
+
+    last = model.get_submodule(FAMILIES[model.config.model_type].blocks)[-1]
+    for module in (last.attention.o_proj, last.mlp):
+        module.register_forward_pre_hook(first)  # what it gives is then broadcast over the sum with all tokens
+    return model
+
+
 class UpperBlocks(nn.Module):
     """The blocks of a backbone from one of them on, and the normalisation behind the last.
 

@@ -26,6 +26,7 @@ from mien.modalities.base import (
     split_layers,
     stack_rows,
 )
+from mien.modalities.blocks import first_token_only
 from mien.schema import Media
 from mien.weights.own import image_statistics
 
@@ -123,7 +124,7 @@ class _ClassToken(torch.nn.Module):
 
     def __init__(self, model: Any, layers: tuple[int, ...] = ()) -> None:
         super().__init__()
-        self.model = model
+        self.model = first_token_only(model)
         self.layers = layers
         self.options = _sizes(model)
 
