@@ -40,6 +40,23 @@ def test_every_item_comes_back_with_its_result(workers: int) -> None:
     }
 
 
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_without_items_ahead_the_next_is_taken_when_a_worker_is_free(workers: int) -> None:
+    results: list[int] = []
+    known: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(8):
+            known.append(len(results))  # when this one is taken
+            yield number
+
+    for item, _ in run(Squares(), items(), workers=workers, ahead=0):
+        results.append(item)
+    in_work = [number - results_then for number, results_then in enumerate(known)]
+    assert in_work[: max(1, workers)] == list(range(max(1, workers)))
+    assert max(in_work) == max(0, workers - 1)  # besides it
+
+
 def test_workers_are_other_processes() -> None:
     here = os.getpid()
     assert all(result[1] != here for _, result in run(Squares(), range(4), workers=1) if not isinstance(result, Failed))

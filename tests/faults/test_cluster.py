@@ -31,7 +31,9 @@ from tests.faults.conftest import Undisturbed
 from tests.faults.deadly import Deadly
 from tests.faults.jobs import EXTRACTION, command, make_corpus, undated
 from tests.faults.test_parts import contents
+from tests.study.test_parallel_search import log_of, search
 from tests.test_scale import Squares
+from tests.training.planted import planted
 
 if importlib.util.find_spec("ray") is None:
     pytest.skip("needs mien[ray]", allow_module_level=True)
@@ -125,6 +127,19 @@ def test_predict_writes_what_it_writes_without_a_cluster(nodes: Any, whole: Undi
     _, complaint = driver.communicate(timeout=120)
     assert driver.returncode == 0, complaint
     assert undated(tmp_path / "scores.json") == undated(tmp_path / "whole.json")
+
+
+@pytest.mark.soak
+def test_a_search_tries_two_at_a_time_and_repeats_what_a_killed_actor_had(nodes: Any, tmp_path: Path) -> None:
+    manifest, store = planted(tmp_path / "store", train=90, valid=10)
+    made = search(tmp_path, (manifest, store.root), 8, Cluster(nodes.address, 2))
+    for number, _ in enumerate(made):
+        if number == 1:
+            actors_of(nodes.list_all_nodes()[0])[0].kill()
+    assert [trial.number for trial in made.done] == list(range(8))
+    assert all(trial.r is not None for trial in made.done)
+    times = [(trial.datetime_start, trial.datetime_complete) for trial in log_of(tmp_path)]
+    assert max(sum(begin <= moment < end for begin, end in times) for moment, _ in times) == 2
 
 
 @pytest.fixture

@@ -47,6 +47,19 @@ def test_a_folder_appears_complete_or_not_at_all(tmp_path: Path) -> None:
     assert (tmp_path / "x" / "one").read_text() == "1"
 
 
+def test_of_two_who_make_the_same_folder_the_first_stays_if_it_is_whole(tmp_path: Path) -> None:
+    def whole(folder: Path) -> bool:
+        return (folder / "all").exists()
+
+    for number, kept in enumerate(("0", "1", "1")):  # the first lacks a file
+        with atomic_folder(tmp_path / "x", keep=whole) as part:
+            (part / "one").write_text(str(number))
+            if number:
+                (part / "all").touch()
+        assert (tmp_path / "x" / "one").read_text() == kept
+        assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
 def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
     # FIPS 180-2, appendix B.1

@@ -120,13 +120,15 @@ def study(
     from mien.storage.mirror import local_folder
     from mien.study.plan import read_study
     from mien.study.study import estimate, run_study
+    from mien.study.trials import trials_of
 
     variants, manifest = read_study(file), read_data(data, targets, label_scale)
     store = local_folder(features)
     print_estimate(estimate(variants, manifest, store, out), variants)
     if plan:
         return
-    pool = pool_from(workers, len(variants.cells), cluster, variants.reference.settings.compute)
+    pieces = len(variants.cells) + len(trials_of(variants))
+    pool = pool_from(workers, pieces, cluster, variants.reference.settings.compute)
     results, failed, _ = run_study(
         variants, manifest, store, out, pool,
         lambda done, total: counted(done, "studying", total, not quiet, "trainings"),
@@ -140,18 +142,25 @@ def tune(
     data: DataArgument,
     features: FeaturesOption,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the search and its recipe.")],
+    workers: WorkersOption = 0,
+    cluster: ClusterOption = None,
     targets: TargetsOption = None,
     label_scale: LabelScaleOption = 1.0,
     quiet: QuietOption = False,
 ) -> None:
-    """Search for good settings on an inner split of the training clips. Continues after an interruption."""
+    """Search for good settings on an inner split of the training clips. Continues after an interruption.
+
+    Each trial is proposed from the results so far. With --workers 4 four are tried at a time: sooner done, but each is
+    proposed without the results of three others, and another run may propose others.
+    """
     from mien.cli.results import print_search
     from mien.progress import counted
     from mien.storage.mirror import local_folder
     from mien.study.tune import Search, read_space
 
     space = read_space(file)
-    search = Search(space, read_data(data, targets, label_scale), local_folder(features), out)
+    pool = pool_from(workers, space.file.trials, cluster, space.base.compute)
+    search = Search(space, read_data(data, targets, label_scale), local_folder(features), out, pool)
     for trial in counted(search, "tuning", space.file.trials, not quiet, "trials"):
         if trial.reason:
             terminal.warn(f"trial {trial.number} failed: {trial.reason}")
@@ -289,7 +298,10 @@ COMMANDS = [
     (train, "Example: mien train hume-vidmimic2/ --features features --out runs/first"),
     (cross_validate, "Example: mien cross-validate rated.csv --features features --folds 5 --out cv"),
     (study, "Example: mien study studies/two_stage.yaml hume-vidmimic2/ --features features --out studies/out --plan"),
-    (tune, "Example: mien tune studies/search/fusion.yaml hume-vidmimic2/ --features features --out tuned"),
+    (
+        tune,
+        "Example: mien tune studies/search/fusion.yaml hume-vidmimic2/ --features features --out tuned --workers 4",
+    ),
     (evaluate, "Example: mien evaluate runs/first hume-vidmimic2/ --features features --split valid"),
     (compare, "Example: mien compare runs/first runs/second hume-vidmimic2/ --features features"),
     (submit, "Example: mien submit runs/first hume-vidmimic2/ --features features --out predictions.csv"),

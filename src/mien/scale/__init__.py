@@ -56,6 +56,7 @@ def run(
     *,
     workers: Pool,
     seconds_each: Seconds | None = None,
+    ahead: int = 1,
 ) -> Iterator[tuple[Item, Result | Failed]]:
     """Run a function over items.
 
@@ -65,15 +66,17 @@ def run(
         workers: processes, or a cluster; 0 runs in this one, where a crash of native code is not survived and there is
             no time limit.
         seconds_each: time limit of an item; ``None`` has none.
+        ahead: items that wait at each worker, so that it is never idle; with 0 the next item is taken when a worker is
+            free and its last result has been yielded, for items that depend on results.
 
     Yields:
         ``(item, result)`` in the order of completion. Exceptions raised by the function are raised here.
     """
     if isinstance(workers, Cluster):
-        yield from run_on_cluster(make, items, workers, seconds_each)
+        yield from run_on_cluster(make, items, workers, seconds_each, ahead)
     elif workers:
         with closing(Processes(make, workers)) as processes:
-            yield from processes.run(items, seconds_each)
+            yield from processes.run(items, seconds_each, ahead)
     else:
         with offline() as call:
             function = call(make)

@@ -7,10 +7,10 @@ An actor is small: it keeps one worker process (``processes.py``), which loads t
 machine; the actor itself needs its sockets. Items and results are small; workers read and write large data themselves,
 in folders that all nodes see under the same path.
 
-Dispatch is ours, because Ray's own loses what we promise: at most two items are with an actor; after an error it gets
-nothing until it answers again, so a dying node does not swallow the queue; and retries are counted per item. An item
-that was being worked on when an actor died is tried again, and is ``Failed`` after the third death. A worker process
-that dies or runs out of time fails its item at once, as on one machine.
+Dispatch is ours, because Ray's own loses what we promise: at most ``1 + ahead`` items are with an actor; after an error
+it gets nothing until it answers again, so a dying node does not swallow the queue; and retries are counted per item.
+An item that was being worked on when an actor died is tried again, and is ``Failed`` after the third death. A worker
+process that dies or runs out of time fails its item at once, as on one machine.
 
 Ray reports usage to its vendor and listens without authentication unless told otherwise; both are turned off here.
 The trade-off: the driver is a single point. If it is killed, Ray ends the actors, and the same command continues.
@@ -34,9 +34,6 @@ from typing import Any
 from mien.errors import DependencyMissing, MienError, escape_control
 from mien.scale.processes import Processes
 from mien.scale.work import Failed, Item, Seconds, WorkerFactory
-
-IN_FLIGHT = 2
-"""Items that are with an actor: one in work, one waiting."""
 
 DEATHS = 3
 """An item during which so many workers died is reported and not tried again."""
@@ -136,7 +133,7 @@ class _Worker:
 
 
 def run_on_cluster(
-    make: WorkerFactory[Any], items: Iterable[Item], cluster: Cluster, seconds_each: Seconds | None
+    make: WorkerFactory[Any], items: Iterable[Item], cluster: Cluster, seconds_each: Seconds | None, ahead: int
 ) -> Iterator[tuple[Item, Any]]:
     """Run over items on a cluster; as ``scale.run``.
 
@@ -152,7 +149,7 @@ def run_on_cluster(
         remote = ray.remote(**options)(Actor)
         workers = [_Worker(remote.remote(make, str(Path.cwd()))) for _ in range(_count(ray, cluster))]
         try:
-            yield from _Dispatch(ray, workers).run(items, seconds_each)
+            yield from _Dispatch(ray, workers, 1 + ahead).run(items, seconds_each)
         finally:
             for worker in workers:
                 ray.kill(worker.actor)
@@ -170,8 +167,8 @@ def _count(ray: Any, cluster: Cluster) -> int:
 class _Dispatch:
     """Gives items to actors, and takes their results."""
 
-    def __init__(self, ray: Any, workers: list[_Worker]) -> None:
-        self._ray, self._workers = ray, workers
+    def __init__(self, ray: Any, workers: list[_Worker], most: int) -> None:
+        self._ray, self._workers, self._most = ray, workers, most  # items that are with an actor
         self._of: dict[Any, _Worker] = {}  # by reference of a call
         self._again: deque[_Task] = deque()
 
@@ -191,7 +188,7 @@ class _Dispatch:
     def _give(self, new: Iterator[_Task]) -> bool:
         """Fill up the actors that are awake, and ask the others; whether anything is left to do."""
         for worker in self._workers:
-            while worker.awake and len(worker.tasks) < IN_FLIGHT:
+            while worker.awake and len(worker.tasks) < self._most:
                 task = self._again.popleft() if self._again else next(new, None)
                 if task is None:
                     return bool(self._again) or any(worker.tasks for worker in self._workers)

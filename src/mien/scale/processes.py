@@ -28,7 +28,6 @@ from mien.deadline import Deadline
 from mien.sandbox import deny_network
 from mien.scale.work import Failed, Item, Seconds, WorkerFactory
 
-QUEUED_PER_WORKER = 2
 ITEMS_PER_PROCESS = 400
 """A worker is replaced after this many items, to bound the memory that native libraries leak."""
 
@@ -45,10 +44,10 @@ class Processes:
         self._make, self._workers = make, workers
         self._pool = _start(workers)
 
-    def run(self, items: Iterable[Item], seconds_each: Seconds | None) -> Iterator[tuple[Item, Any]]:
+    def run(self, items: Iterable[Item], seconds_each: Seconds | None, ahead: int = 1) -> Iterator[tuple[Item, Any]]:
         """Run over items; if the pool breaks (an idle worker was killed), a new one gets the rest, once per item."""
         queue, retried = iter(items), []
-        while (left := (yield from self._run_in_pool(chain(retried, queue), seconds_each))) is not None:
+        while (left := (yield from self._run_in_pool(chain(retried, queue), seconds_each, ahead))) is not None:
             lost = [item for item in left if any(item is other for other in retried)]
             yield from ((item, Failed("worker processes died twice")) for item in lost)
             retried = [item for item in left if not any(item is other for other in lost)]
@@ -61,12 +60,12 @@ class Processes:
         self._pool.join()
 
     def _run_in_pool(
-        self, queue: Iterator[Item], seconds_each: Seconds | None
+        self, queue: Iterator[Item], seconds_each: Seconds | None, ahead: int
     ) -> Generator[tuple[Item, Any], None, list[Item] | None]:
         """Run until the queue is empty, or until the pool breaks; returns the unfinished items then, else ``None``."""
         waiting: dict[Future[Any], _Task] = {}
         while True:
-            while len(waiting) < self._workers * QUEUED_PER_WORKER and (item := next(queue, None)) is not None:
+            while len(waiting) < self._workers * (1 + ahead) and (item := next(queue, None)) is not None:
                 task = _Task(item, None if seconds_each is None else seconds_each(item))
                 try:
                     waiting[self._pool.schedule(_call, args=(self._make, item))] = task

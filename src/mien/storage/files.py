@@ -175,12 +175,15 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: Path, ours: Collection[str] = ()) -> Iterator[Path]:
+def atomic_folder(
+    path: Path, ours: Collection[str] = (), keep: Callable[[Path], bool] = lambda _: False
+) -> Iterator[Path]:
     """A temporary folder to fill; it is renamed to ``path`` at the end of the block, replacing an older version.
 
     Args:
         path: the final path.
         ours: names of files that an older version may contain besides those written now.
+        keep: whether the older version stays, and the new one is dropped: another process was faster.
 
     Raises:
         OutputError: the disk is full or read-only, permission is denied, or ``path`` is a link or a folder with other
@@ -196,13 +199,13 @@ def atomic_folder(path: Path, ours: Collection[str] = ()) -> Iterator[Path]:
                 if written.is_file():
                     with written.open("rb") as file:
                         os.fsync(file.fileno())
-            _land(part, path, {*ours, *(entry.name for entry in part.iterdir())})
+            _land(part, path, {*ours, *(entry.name for entry in part.iterdir())}, keep)
         finally:
             if part.exists():
                 shutil.rmtree(part)
 
 
-def _land(part: Path, path: Path, ours: set[str]) -> None:
+def _land(part: Path, path: Path, ours: set[str], keep: Callable[[Path], bool]) -> None:
     """Rename a finished folder to its path; an older one is moved aside first, so it is never seen half removed."""
     while True:
         check_only(path, ours.__contains__)
@@ -212,6 +215,8 @@ def _land(part: Path, path: Path, ours: set[str]) -> None:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
+        if keep(path):
+            return
         aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent))
         if path.exists():  # another process may have moved it aside in the meantime
             path.rename(aside)

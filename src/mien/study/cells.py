@@ -28,7 +28,7 @@ from mien.model.heads import HEADS
 from mien.schema import Manifest
 from mien.storage.bounded import LARGEST_WEIGHTS, read_npy
 from mien.storage.checksums import SUMS, check_sums
-from mien.storage.files import key_of, read_json
+from mien.storage.files import as_written, key_of, read_json
 from mien.study.keys import FROZEN_VERSION, VERSION, adapted_in, dump, inner_in, layers_in, without_new_defaults
 from mien.study.plan import Cell
 from mien.training.encoder_sources import Source, given_sources, read_source
@@ -133,6 +133,19 @@ class StudyContext:
             raise Damaged(f"{folder / 'result.json'}: damaged (not the result of a cell); delete {folder}")
         return result
 
+    def is_done(self, cell: Cell) -> bool:
+        """Whether a cell has a result, and did not fail."""
+        result = self.result(cell)
+        return result is not None and not result["failed"]
+
+    def mean_r(self, cell: Cell) -> float:
+        """The mean r over the models of a cell; ``nan`` if it is not done, or if r is not defined."""
+        result = self.result(cell)
+        if result is None or result["failed"]:
+            return float("nan")
+        with as_written(self.folder(cell), "delete it and run the same command again"):
+            return float(np.mean(np.array(result["mean_r"], float)))
+
     def scores(self, cell: Cell) -> Scores:
         """Predictions of a cell that has a result, ``(K, N, E)``."""
         return read_npy(self.folder(cell) / "scores.npy", np.float32, LARGEST_WEIGHTS)
@@ -178,7 +191,7 @@ def is_complete(folder: Path) -> bool:
 def plan_work(context: StudyContext, cells: Iterable[Cell]) -> tuple[list[EncoderJob], list[CellBatch]]:
     """The remaining work: stage-1 trainings, then batches of cells that need them. Failed cells are tried again."""
     by_folder = {context.folder(cell): cell for cell in cells}  # all clips are the same for every draw
-    pending = [cell for cell in by_folder.values() if (result := context.result(cell)) is None or result["failed"]]
+    pending = [cell for cell in by_folder.values() if not context.is_done(cell)]
     encoders: dict[Path, EncoderJob] = {}
     batches: dict[str, list[Cell]] = {}
     for cell in pending:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from mien.compute.device import choose_threads
 from mien.features.layers import inputs_of
 from mien.features.source_files import check_unchanged
 from mien.features.store import Store
@@ -123,15 +122,16 @@ def _run_study(
     plan: Plan, manifest: Manifest, features: Path, out: Path, workers: Pool, progress: Progress
 ) -> tuple[Results, tuple[str, ...], Path]:
     compute = plan.reference.settings.compute
-    threads = choose_threads(compute, workers) if workers or compute.threads else 0
     context = StudyContext(manifest, features, out)
     reasons: list[str] = []
     if trials := trials_of(plan):
         inner = inner_context(context)
-        reasons += _compute(Workers(inner, threads), [trial.cell for trial in trials], workers, progress)
+        reasons += _compute(
+            Workers.of_pool(inner, compute, workers), [trial.cell for trial in trials], workers, progress
+        )
         write_trials(out / "trials.csv", trials, inner)
         plan = with_best_trials(plan, trials, inner)
-    reasons += _compute(Workers(context, threads), plan.cells, workers, progress)
+    reasons += _compute(Workers.of_pool(context, compute, workers), plan.cells, workers, progress)
     results, split = compare_cells(plan, context), context.split(plan.reference.settings)
     write_split(out, split, Store(features))
     return (
@@ -162,13 +162,14 @@ def _all(make_worker: Workers, encoders: list[EncoderJob], batches: list[CellBat
 def _run_twice(make_worker: Workers, works: Sequence[Work], workers: Pool) -> Iterator[Done]:
     """Work that killed its process (perhaps out of memory) is retried once, cell by cell in a single process."""
     died: list[Work] = []
-    for work, outcome in run(make_worker, works, workers=workers):
+    for work, outcome in run(make_worker, works, workers=workers if works else 0):  # no cluster for nothing
         if isinstance(outcome, Failed):
             died.append(work)
         else:
             yield work, outcome
-    single = replace(workers, workers=1) if isinstance(workers, Cluster) else 1
-    yield from run(make_worker, [part for work in died for part in parts(work)], workers=single)
+    if died:
+        single = replace(workers, workers=1) if isinstance(workers, Cluster) else 1
+        yield from run(make_worker, [part for work in died for part in parts(work)], workers=single)
 
 
 def _models(work: Work) -> int:

@@ -21,7 +21,7 @@ import numpy as np
 
 from mien.config import Settings, with_changes
 from mien.spreadsheet import escaped_row
-from mien.storage.files import as_written, atomic_file
+from mien.storage.files import atomic_file
 from mien.study.cells import StudyContext, training_clips
 from mien.study.plan import Cell, Plan
 from mien.study.space import Choice, Tuning
@@ -107,12 +107,7 @@ def _on_inner_split(settings: Settings, changes: Mapping[str, Choice], tuning: T
 
 def _results(trials: Sequence[CellTrial], inner: StudyContext) -> list[float]:
     """The mean r of each trial over its models; ``nan`` if it failed."""
-    found = []
-    for trial in trials:
-        result = inner.result(trial.cell)
-        with as_written(inner.folder(trial.cell), "delete it and run the study again"):
-            found.append(float("nan") if result is None or result["failed"] else float(np.mean(result["mean_r"])))
-    return found
+    return [inner.mean_r(trial.cell) for trial in trials]
 
 
 def _best(trials: Sequence[CellTrial], r: Sequence[float]) -> set[int]:

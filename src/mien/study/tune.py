@@ -9,6 +9,7 @@ once.
 """
 
 import csv
+from bisect import insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,23 +20,20 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mien.config import Settings, SplitSettings, read_settings, read_yaml, with_changes
-from mien.errors import Damaged, DataError, DependencyMissing, SettingsError
+from mien.errors import SettingsError
 from mien.features.source_files import check_unchanged
 from mien.features.store import Store
+from mien.scale import Failed, Pool, run
 from mien.schema import Manifest
 from mien.spreadsheet import escaped_row
 from mien.storage.exclusive import exclusive_writer
-from mien.storage.files import MALFORMED, as_written, atomic_file, key_of, open_regular, read_json, write_json
-from mien.study.cells import CellBatch, StudyContext, check_out, training_clips
+from mien.storage.files import as_written, atomic_file, key_of, read_json, write_json
+from mien.study.cells import CellBatch, StudyContext, check_out, plan_work, training_clips
 from mien.study.plan import Cell
+from mien.study.proposals import Proposals, Trial
 from mien.study.space import Choice, Range, ends
-from mien.study.worker import Worker
+from mien.study.worker import Workers
 from mien.wording import plural
-
-_LOG = "trials.log"
-
-LARGEST_LOG = 100_000_000
-"""In bytes."""
 
 TUNING = "tuning.json"
 """Record of the search, beside the tuned recipe."""
@@ -75,25 +73,40 @@ class Space:
         """The settings of a trial."""
         return with_changes(self.base, chosen, str(self.path))
 
+    def ends(self) -> list[dict[str, Choice]]:
+        """All settings at their lowest (or first) values, and all at their highest (or last) ones."""
+        return [{name: ends(values)[end] for name, values in self.file.space.items()} for end in (0, -1)]
+
 
 @dataclass(frozen=True)
-class Trial:
-    """One proposal and its result: ``r`` is the mean over seeds on the inner split, ``None`` if it failed."""
+class _Batch(CellBatch):
+    """A trial as work: its only cell, and its number."""
 
     number: int
-    chosen: dict[str, Choice]
-    r: float | None
-    reason: str = ""
+
+
+def _batch(space: Space, number: int, chosen: dict[str, Choice]) -> _Batch:
+    return _Batch((Cell((("trial", str(number)),), space.settings(chosen)),), number)
 
 
 @dataclass
 class Search:
-    """A running search: iterate over it for trials as they complete, then call ``finish``."""
+    """A running search: iterate over it for trials as they complete, then call ``finish``.
+
+    Attributes:
+        space: what is searched.
+        manifest, features: the data and the store of their features.
+        out: folder of the search; the same search there is continued.
+        workers: processes, or a cluster: so many trials at once; 0 has one at a time, in this process. With several,
+            proposals depend on the order in which trials end.
+        done: finished trials, by number.
+    """
 
     space: Space
     manifest: Manifest
     features: Path
     out: Path
+    workers: Pool = 0
     done: list[Trial] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Trial]:
@@ -104,27 +117,30 @@ class Search:
             yield from self._trials()
 
     def _trials(self) -> Iterator[Trial]:
-        study = _open_study(self.space, self.manifest, self.out)
-        self.done = [_as_trial(trial) for trial in study.trials if trial.state.is_finished()]
+        proposals = Proposals(self.out, self._name(), self.space.file.space, self.space.file.search_seed)
+        self.done = proposals.done()
         yield from self.done
-        context = StudyContext(training_clips(self.manifest), self.features, self.out)
-        work = Worker(context).do
-        while len(self.done) < self.space.file.trials:
-            proposed = study.ask()
-            chosen = {name: _suggest(proposed, name, values) for name, values in self.space.file.space.items()}
-            cell = Cell((("trial", str(proposed.number)),), self.space.settings(chosen))
-            reasons = work(CellBatch((cell,)))
-            result = context.result(cell)
-            with as_written(context.folder(cell), "delete it and search again"):
-                r = None if reasons or result is None else float(np.mean(result["mean_r"]))
-            study.tell(proposed, r, state=None if r is not None else _failed())
-            self.done.append(Trial(proposed.number, chosen, r, "; ".join(reasons)))
-            yield self.done[-1]
+        missing = self.space.file.trials - len(self.done)
+        if missing > 0:
+            context = StudyContext(training_clips(self.manifest), self.features, self.out)
+            make_worker = Workers.of_pool(context, self.space.base.compute, self.workers)
+            _train_shared(context, make_worker, self.space, self.workers)
+            batches = (_batch(self.space, *proposals.ask()) for _ in range(missing))
+            for batch, failed in run(make_worker, batches, workers=self.workers, ahead=0):
+                trial = proposals.tell(batch.number, *_result(context, batch, failed))
+                insort(self.done, trial, key=lambda trial: trial.number)
+                yield trial
+
+    def _name(self) -> str:
+        """Equal for the same settings and data; the number of trials may be raised later."""
+        contents = self.space.file.model_dump(mode="json", exclude={"trials"})
+        return key_of(contents, self.space.base.model_dump(mode="json"), [clip.id for clip in self.manifest.clips])
 
     @property
     def best(self) -> Trial | None:
         """The trial with the highest r; ``None`` if all failed."""
-        return max((trial for trial in self.done if trial.r is not None), key=lambda t: t.r or -1.0, default=None)
+        tried = (trial for trial in self.done if trial.r is not None)
+        return max(tried, key=lambda trial: -1.0 if trial.r is None else trial.r, default=None)
 
     def finish(self) -> Path:
         """Write the recipe of the best trial and the record of all; returns the recipe's file.
@@ -181,8 +197,8 @@ def read_space(file: Path) -> Space:
     base = with_changes(read_settings(file.parent / read.base if read.base else None), read.settings, str(file))
     inner = {"split.kind": "kfold", "split.folds": read.folds, "split.fold": 0, "seeds": list(range(read.seeds))}
     space = Space(read, with_changes(base, inner, str(file)), file, base.split)
-    for end in (0, -1):  # both ends of every range must be valid
-        space.settings({name: ends(values)[end] for name, values in read.space.items()})
+    for chosen in space.ends():
+        space.settings(chosen)
     return space
 
 
@@ -202,71 +218,22 @@ def how_chosen(recipe: Path | None) -> str:
         )
 
 
-def _open_study(space: Space, manifest: Manifest, out: Path) -> Any:
-    """Optuna's study, resumed; a trial that was interrupted is proposed again."""
-    optuna = _optuna()
-    _check_log(out / _LOG)
-    (out / f"{_LOG}.lock").unlink(missing_ok=True)  # of a killed search: this process holds the folder's lock
-    contents = space.file.model_dump(mode="json", exclude={"trials"})
-    name = key_of(contents, space.base.model_dump(mode="json"), [clip.id for clip in manifest.clips])
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(out / _LOG)))
-    try:
-        known = [summary.study_name for summary in optuna.get_all_study_summaries(storage)]
-    except MALFORMED as error:
-        raise Damaged(f"{out / _LOG}: damaged ({error}); delete it: finished trials are not trained again") from error
-    if known and name not in known:
-        raise SettingsError(f"{out}: holds a search of another space or other data; choose another folder with --out")
-    with as_written(out / _LOG, "delete it: finished trials are not trained again"):
-        return _continued(optuna, space, storage, name, bool(known))
+def _train_shared(context: StudyContext, make_worker: Workers, space: Space, workers: Pool) -> None:
+    """Train stage-1 models that all trials use, which trials at the same time would each train: those of both ends."""
+    needed = [plan_work(context, _batch(space, 0, chosen).cells)[0] for chosen in space.ends()]
+    by_folder = [{context.encoder_folder(job): job for job in jobs} for jobs in needed if jobs]
+    shared = [job for folder, job in (by_folder or [{}])[0].items() if all(folder in one for one in by_folder)]
+    for _ in run(make_worker, shared, workers=workers if shared else 0):
+        pass  # one that fails is tried again, and its reason given, by the trials that need it
 
 
-def _continued(optuna: Any, space: Space, storage: Any, name: str, known: bool) -> Any:
-    before = len(optuna.load_study(study_name=name, storage=storage).trials) if known else 0
-    sampler = optuna.samplers.TPESampler(seed=space.file.search_seed + before)
-    study = optuna.create_study(
-        study_name=name, storage=storage, sampler=sampler, direction="maximize", load_if_exists=True
-    )
-    for trial in study.trials:
-        if not trial.state.is_finished():
-            study.tell(trial.number, state=_failed())
-            study.enqueue_trial(trial.params)
-    return study
-
-
-def _check_log(file: Path) -> None:
-    """Check that the log, which Optuna opens itself, is a regular file of limited size, or does not exist."""
-    try:
-        open_regular(file, LARGEST_LOG, follow=False).close()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from error
-
-
-def _as_trial(trial: Any) -> Trial:
-    value = trial.value if trial.values else None
-    return Trial(trial.number, dict(trial.params), value, "" if value is not None else "interrupted or failed")
-
-
-def _suggest(trial: Any, name: str, values: Range | list[Choice]) -> Choice:
-    if isinstance(values, list):
-        return trial.suggest_categorical(name, values)
-    if values.whole:
-        return trial.suggest_int(name, int(values.low), int(values.high), log=values.log)
-    return trial.suggest_float(name, values.low, values.high, log=values.log)
-
-
-def _failed() -> Any:
-    return _optuna().trial.TrialState.FAIL
-
-
-def _optuna() -> Any:
-    try:
-        import optuna  # noqa: PLC0415 - optional, and slow to load
-    except ImportError as error:
-        raise DependencyMissing("optuna is not installed; pip install 'mien[study]' brings it") from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna
+def _result(context: StudyContext, batch: _Batch, failed: tuple[str, ...] | Failed) -> tuple[float | None, str]:
+    """The mean r of a trial, or ``None`` and why it failed."""
+    r = context.mean_r(batch.cells[0])
+    if np.isfinite(r):
+        return r, ""
+    reasons = failed.reason if isinstance(failed, Failed) else "; ".join(failed)
+    return None, reasons or "r is not defined: its predictions are constant or not finite"
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,4 +1,8 @@
-"""The work of one process of a study: trains stage-1 models and cells, and stores their results."""
+"""The work of one process of a study: trains stage-1 models and cells, and stores their results.
+
+Two processes that need the same stage-1 model at the same time both train it, with the same result; the first to
+finish stores it. A study trains those first, and a search those that all its trials share, so this is rare.
+"""
 
 import time
 from collections.abc import Callable, Mapping
@@ -9,7 +13,8 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from mien.config import Settings
+from mien.compute.device import choose_threads
+from mien.config import ComputeSettings, Settings
 from mien.errors import DataError
 from mien.evaluation.evaluate import SHARES, missing_curves
 from mien.evaluation.model_inputs import gather_inputs
@@ -21,6 +26,7 @@ from mien.model.embeddings import subset_scores
 from mien.model.inputs import predict_all
 from mien.model.model_folder import load_bundle
 from mien.model.network import ModelSpec, Unimodal, variants
+from mien.scale import Pool
 from mien.storage.bounded import LARGEST_WEIGHTS, read_npy, read_safetensors
 from mien.storage.checksums import write_sums
 from mien.storage.documents import plain
@@ -60,6 +66,11 @@ class Workers:
     context: StudyContext
     threads: int = 0
 
+    @classmethod
+    def of_pool(cls, context: StudyContext, compute: ComputeSettings, pool: Pool) -> "Workers":
+        """With the threads of each worker of a pool."""
+        return cls(context, choose_threads(compute, pool) if pool or compute.threads else 0)
+
     def __call__(self) -> Callable[[Work], tuple[str, ...]]:
         """Return the function that does a piece of work and returns why cells failed, a line each."""
         if self.threads:
@@ -86,10 +97,12 @@ class Worker:
                 return (f"stage 1 {work.modality}: {error}",)
             self.encoder(work)
             return ()
+        pending = tuple(cell for cell in work.cells if not self.context.is_done(cell))  # a search may repeat a trial
         try:
-            self.cells(work.cells)
+            if pending:
+                self.cells(pending)
         except Exception as error:  # noqa: BLE001 - any error becomes the cell's reason in the table
-            first, *others = work.cells
+            first, *others = pending
             if others:
                 return tuple(reason for part in parts(work) for reason in self.do(part))
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
@@ -147,7 +160,7 @@ class Worker:
             module, _ = train_encoder(
                 work.modality, train, chosen, settings, train_context, _quietly, models, source=source
             )
-            with atomic_folder(folder, ENCODER_FILES) as part:
+            with atomic_folder(folder, ENCODER_FILES, keep=is_complete) as part:
                 weights = save({n: v.detach().cpu().contiguous() for n, v in module.state_dict().items()})
                 (part / "encoder.safetensors").write_bytes(weights)
                 np.save(part / "scores.npy", predict_all(module, valid), allow_pickle=False)
@@ -254,7 +267,7 @@ class Worker:
             r = pearson(scores, labels)
             result |= {"r": r.tolist(), "mean_r": mean_defined(r).tolist()}
         result["settings"] = cell.settings.model_dump(mode="json")
-        with atomic_folder(self.context.folder(cell), CELL_FILES) as part:
+        with atomic_folder(self.context.folder(cell), CELL_FILES, lambda _: self.context.is_done(cell)) as part:
             if scores is not None:
                 np.save(part / "scores.npy", scores, allow_pickle=False)
             write_json(part / "result.json", plain(result))
