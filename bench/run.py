@@ -28,6 +28,7 @@ SECTIONS = (
     "precision",
     "recogniser",
     "extraction",
+    "first",
     "inputs",
     "scaling",
     "serving",

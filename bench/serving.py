@@ -44,9 +44,9 @@ def measure(quick: bool) -> Section:
     count, rounds = (5, 1) if quick else (10, 3)
     clips, model = _clips(count), trained_model(12)
     counted = clips[FIRST:]
-    single = min(clips, key=lambda clip: abs(_seconds(clip) - LENGTH))
+    single = min(clips, key=lambda clip: abs(seconds_of(clip) - LENGTH))
     alone, length = _delay_of_a_call(model, single, 2 if quick else 5)
-    lengths = [_seconds(clip) for clip in counted]
+    lengths = [seconds_of(clip) for clip in counted]
     with served(model, workers=1) as server:
         server.score([single])  # the worker loads its engines
         delays = [server.score([single]) for _ in range(2 if quick else 5)]
@@ -173,7 +173,7 @@ def _clips(count: int) -> list[Path]:
     return [Path(shutil.copy(path, folder / f"{worker}-{path.name}")) for path in named for worker in range(WORKERS)]
 
 
-def _seconds(clip: Path) -> float:
+def seconds_of(clip: Path) -> float:
     with av.open(str(clip)) as container:
         return (container.duration or 0) / 1e6
 

@@ -123,6 +123,30 @@ def test_a_graph_is_traced_once_and_then_read(tmp_path: Path, monkeypatch: pytes
 
 
 @openvino
+def test_what_was_compiled_is_loaded_and_gives_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each arithmetic once, whatever the number of threads."""
+    monkeypatch.setenv("MIEN_CACHE", str(tmp_path))
+    folder = resolve("tiny", ["audio"])["audio"].path
+    prepared = inputs("audio", 9)
+
+    def steps(precision: Literal["float32", "bfloat16"]) -> np.ndarray:
+        compute = resolve_compute(ComputeSettings(engine="openvino", precision=precision))
+        return MODALITIES["audio"].load(folder, compute)(prepared)["audio"].values
+
+    def compiled() -> dict[Path, int]:
+        return {file: file.stat().st_mtime_ns for file in tmp_path.glob("openvino/*/*.blob")}
+
+    first, before = steps("float32"), compiled()
+    assert len(before) == 1
+    assert np.array_equal(steps("float32"), first) and compiled() == before
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert np.array_equal(steps("float32"), first) and compiled() == before
+    half = steps("bfloat16")
+    assert len(compiled()) == 2 and not np.array_equal(half, first)
+    assert np.array_equal(steps("bfloat16"), half)
+
+
+@openvino
 def test_a_read_only_cache_is_read_without_a_lock_and_needs_no_graph(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +168,9 @@ def test_a_read_only_cache_is_read_without_a_lock_and_needs_no_graph(
         with pytest.raises(OSError, match="Read-only"):
             (shared / "x").touch()
         (cache / "openvino" / ".lock").unlink()
+        assert run(shared) == first
+        for compiled in cache.glob("openvino/*/*.blob"):
+            compiled.unlink()
         assert run(shared) == first
         assert not (cache / "openvino" / ".lock").exists()
         shutil.rmtree(cache / "openvino")

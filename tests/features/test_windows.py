@@ -1,10 +1,9 @@
 """Windows cover a clip without gaps, and each has exactly the steps and words within its time."""
 
 import math
-from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from mien.errors import SettingsError
 from mien.features.spans import Windows, windows_of
 from mien.features.windows import WindowSpan, cut, window_spans
 from mien.features.worker import ClipJob, Extractor, plan
-from mien.media.decoder import DecoderClient
 from mien.modalities.base import Backbone, Output, Prepared
 from mien.modalities.text import cut_transcript
 from mien.schema import Clip, ClipFeatures, Feature, Transcript, Word
@@ -145,14 +143,18 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
     return Clip("a", file)
 
 
-def extractor(windows: Windows | None, count: Counter[str] | None = None) -> tuple[Extractor, dict[str, Counted]]:
+def _itself(backbone: Counted) -> Counted:
+    return backbone
+
+
+def extractor(windows: Windows | None) -> tuple[Extractor, dict[str, Counted]]:
     settings = read_settings(overrides=["weights=tiny", "modalities=[text, audio]", "backbone.text=frozen"])
     made = Extractor(plan(settings, windows=windows))
-    made.engines.senses = SimpleNamespace(
-        transcriber=KnownTranscript(), decoder=DecoderClient(settings.media, settings.compute)
-    )  # type: ignore[assignment]
-    backbones = {m.name: Counted(made.engines.backbone(m)) for m in plan(settings).modalities}
-    made.engines._backbones.update(backbones)
+    loaded = made.engines.senses.loaded
+    loaded.begin("transcriber", KnownTranscript)
+    backbones = {m.name: Counted(made.engines._load(m)) for m in plan(settings).modalities}
+    for name, backbone in backbones.items():
+        loaded.begin(name, partial(_itself, backbone))
     return made, backbones
 
 

@@ -3,9 +3,11 @@
     run = compile_backbone(make, folder, compute, free=({2: 200},))  # axis 2 of the only input varies between clips
     states = run(mel)                                                # tensors in, float32 tensor out
 
-OpenVINO needs a graph, so a backbone is traced once, and the graph is kept in the cache:
+OpenVINO needs a graph, so a backbone is traced once. The graph is kept in the cache, and so is what is compiled from
+it, which is loaded in a quarter of the time and with less memory:
 
-    cache_folder()/openvino/<key>/model.xml, model.bin   key: weights, versions, fixed sizes, int8 or not
+    cache_folder()/openvino/<key>/model.xml, model.bin      key: weights, versions, fixed sizes, int8 or not
+    cache_folder()/openvino/<key>/<key>.blob                key: arithmetic, processor and what it can do
 
 int8: weights are quantized per output channel when the graph is stored, activations dynamically in groups of 128.
 Static (calibrated) quantization would be a third faster, but features would then depend on the calibration data.
@@ -19,12 +21,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from mien.compute.device import Compute
 from mien.errors import OutputError
 from mien.storage.exclusive import locked
-from mien.storage.files import atomic_folder, cache_folder, key_of, sha256_of
+from mien.storage.files import atomic_file, atomic_folder, cache_folder, key_of, sha256_of
 
 ModuleFactory = Callable[[Compute], torch.nn.Module]
 Run = Callable[..., torch.Tensor]
@@ -108,6 +111,7 @@ class _Graphs:
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         self._weights = key_of([(path.relative_to(folder).as_posix(), sha256_of(path)) for path in files])
         self._requests: dict[tuple[tuple[int, ...], ...], Any] = {}
+        self._mapped: list[Any] = []
 
     def __call__(self, *inputs: torch.Tensor) -> torch.Tensor:
         """The module's output, float32 on the CPU."""
@@ -138,8 +142,7 @@ class _Graphs:
                     with atomic_folder(cached) as part:
                         _openvino().save_model(graph, part / "model.xml", compress_to_fp16=False)
         except OutputError as error:
-            if getattr(error.__cause__, "errno", None) not in (errno.EROFS, errno.EACCES, errno.EPERM):
-                raise
+            _raise_unless_read_only(error)
             return self._trace(shapes, inputs)
         return cached / "model.xml"
 
@@ -160,15 +163,41 @@ class _Graphs:
         return graph
 
     def _compile(self, graph: Any) -> Any:
-        options = {
-            "INFERENCE_PRECISION_HINT": "bf16" if self._compute.dtype == torch.bfloat16 else "f32",
-            "DYNAMIC_QUANTIZATION_GROUP_SIZE": ACTIVATION_GROUP if self._compute.quantized else 0,
+        """A graph, or the file of one, ready to run; compiled, or loaded as it was compiled before."""
+        core, kind = (
+            _openvino().Core(),
+            {
+                "INFERENCE_PRECISION_HINT": "bf16" if self._compute.dtype == torch.bfloat16 else "f32",
+                "DYNAMIC_QUANTIZATION_GROUP_SIZE": ACTIVATION_GROUP if self._compute.quantized else 0,
+            },
+        )
+        options = kind | {
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
             "ENABLE_CPU_PINNING": False,  # or two workers would share one core
             "CPU_RUNTIME_CACHE_CAPACITY": SHAPES_PREPARED,
         }
-        return _openvino().Core().compile_model(graph, "CPU", options).create_infer_request()
+        if not isinstance(graph, Path):
+            return core.compile_model(graph, "CPU", options).create_infer_request()
+        processor = [str(core.get_property("CPU", name)) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
+        file = graph.with_name(f"{key_of(kind, processor)}.blob")
+        if file.exists():
+            bytes_ = _openvino().Tensor(np.memmap(file, np.uint8, "c"), shared_memory=True)
+            self._mapped.append(bytes_)  # weights are used from there
+            return core.import_model(bytes_, "CPU", options).create_infer_request()
+        compiled = core.compile_model(graph, "CPU", options)
+        try:
+            with atomic_file(file) as part:
+                part.write_bytes(compiled.export_model().getbuffer())
+        except OutputError as error:
+            _raise_unless_read_only(error)
+        return compiled.create_infer_request()
+
+
+def _raise_unless_read_only(error: OutputError) -> None:
+    """A cache that may not be written is no fault: it saves time."""
+    if getattr(error.__cause__, "errno", None) not in (errno.EROFS, errno.EACCES, errno.EPERM):
+        raise error
 
 
 _PLAIN = Compute(torch.device("cpu"), torch.float32)

@@ -13,6 +13,7 @@ between processes. Loaded models and requests are separate objects:
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -206,20 +207,28 @@ class Engines:
         self.compute = resolve_compute(loads.settings.compute)
         self._backbone_settings = loads.settings.backbone
         self.senses = MediaEngines({role: one.path for role, one in loads.weights}, loads.settings, loads.threads)
-        self._backbones: dict[str, Backbone] = {}
+
+    def load_ahead(self, modalities: Iterable[Modality], *, transcribe: bool) -> None:
+        """Load in the background what features of these modalities need, in the order in which they are made."""
+        if transcribe:
+            self.senses.begin_transcriber()
+        for modality in modalities:
+            if modality.backbone_role:
+                self.senses.loaded.begin(modality.name, partial(self._load, modality))
 
     def backbone(self, modality: Modality) -> Backbone:
         """The frozen backbone of a modality."""
-        if modality.name not in self._backbones:
-            weights = self.weights.get(modality.backbone_role or "")
-            if weights and modality.load_layers and self._backbone_settings.reads_layers(modality.name):
-                layers = chosen_layers(self._backbone_settings, modality, weights)
-                self._backbones[modality.name] = modality.load_layers(weights.path, self.compute, layers)
-            elif weights and modality.load_affect and self._backbone_settings.affect:
-                self._backbones[modality.name] = modality.load_affect(weights.path, self.compute)
-            else:
-                self._backbones[modality.name] = modality.load(weights.path if weights else None, self.compute)
-        return self._backbones[modality.name]
+        return self.senses.loaded.get(modality.name, partial(self._load, modality))
+
+    def _load(self, modality: Modality) -> Backbone:
+        weights = self.weights.get(modality.backbone_role or "")
+        if weights and modality.load_layers and self._backbone_settings.reads_layers(modality.name):
+            return modality.load_layers(
+                weights.path, self.compute, chosen_layers(self._backbone_settings, modality, weights)
+            )
+        if weights and modality.load_affect and self._backbone_settings.affect:
+            return modality.load_affect(weights.path, self.compute)
+        return modality.load(weights.path if weights else None, self.compute)
 
 
 class Extractor:
@@ -260,6 +269,9 @@ class Extractor:
     def _extract(self, job: ClipJob, trusted: bool = True) -> ClipOutcome:
         """The outcome of a clip; kept inputs are read unless they are not ``trusted``."""
         engines = self.engines
+        if not job.known and self._inputs is None:  # all is needed, and the decoder has yet to start
+            speech = TEXT in self._modalities and job.clip.transcript is None
+            engines.load_ahead(self._modalities, transcribe=speech)
         decoder = engines.senses.decoder
         limit = seconds_for(job.clip.path, self._settings.compute)
         decoder.begin(job.clip.path, limit)

@@ -19,6 +19,7 @@ from mien.media.crops import Image, open_cv
 from mien.media.decoder import DecoderClient
 from mien.media.face_detection import FaceFinder
 from mien.media.face_tracks import SEVERAL_SECONDS, track_faces
+from mien.media.loaded import Loaded
 from mien.media.provided import provided_crops, read_openface, settled
 from mien.media.speech import Transcriber
 from mien.schema import MOTION_WIDTH, SAMPLE_RATE, Clip, Faces, FaceTrack, Media, Transcript
@@ -37,9 +38,10 @@ EMPTY_TRACK = FaceTrack(
 
 
 class MediaEngines:
-    """The decoder, the face finder and the speech recogniser, each loaded at first use.
+    """The decoder, the face finder and the speech recogniser, each loaded at first use, or ahead of it.
 
     Attributes:
+        loaded: what is loaded; models that need other packages than these do may be added.
         stage: what is being done with the clip at hand, for whoever shows progress from another thread: ``decoding``
             (with face tracking), ``speech``, then the name of a modality whose backbone runs, ``scores``.
     """
@@ -52,6 +54,7 @@ class MediaEngines:
         self._settings = settings
         self._threads = threads
         self.decoder = DecoderClient(settings.media, settings.compute)
+        self.loaded = Loaded()
 
     @cached_property
     def finder(self) -> FaceFinder:
@@ -65,9 +68,16 @@ class MediaEngines:
         open_cv().setNumThreads(self._threads)
         return self.decoder.read_image
 
-    @cached_property
+    @property
     def transcriber(self) -> Transcriber:
         """Finds and transcribes speech."""
+        return self.loaded.get("transcriber", self._open_transcriber)
+
+    def begin_transcriber(self) -> None:
+        """Load it in the background."""
+        self.loaded.begin("transcriber", self._open_transcriber)
+
+    def _open_transcriber(self) -> Transcriber:
         return Transcriber(self._weights["vad"], self._weights.get("asr"), self._settings.speech, threads=self._threads)
 
     def close(self) -> None:
