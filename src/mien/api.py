@@ -83,7 +83,7 @@ def extract(
         WeightsMissing: the weights are not in the cache; the message names the command that downloads them.
         InUse: another process writes to the store.
         OutputError: the store cannot be written.
-        SettingsError: ``keep_inputs`` with ``inputs`` or ``shard``, or a part that differs from the others.
+        SettingsError: ``keep_inputs`` with ``inputs``, or a part that differs from the others.
         StoreError: the folder is not a feature store, or one of another version, or ``inputs`` has no kept inputs.
     """
     mirror = mirror_of(out)
@@ -92,11 +92,7 @@ def extract(
     manifest, settings, summary = as_manifest(data), as_settings(settings), ExtractionSummary()
     store = mirror.pull() if mirror else Path(out)
     if shard is not None:
-        if keep_inputs:
-            raise SettingsError(
-                "--keep-inputs does not go with --shard; keep them in one extraction, read them by --inputs"
-            )
-        manifest, store = part_of(manifest, store, settings, Part.parse(shard))
+        manifest, store = part_of(manifest, store, settings, Part.parse(shard), keep_inputs)
     outcomes = extract_outcomes(
         manifest, store, settings, workers=workers, keep_inputs=keep_inputs,
         inputs=None if inputs is None else Path(inputs),

@@ -1,6 +1,7 @@
 """A job in parts: any order, any subset, on any machine; what is joined is what one command makes."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -78,11 +79,31 @@ def test_a_part_of_other_settings_clips_or_number_is_refused_before_it_computes(
         (["2/3", "--sound", "provided"], "speech.source is video in the other parts and provided"),
         (["2/99"], r"more parts than clips \(12\)"),
         (["0/3"], "parts are counted from 1: 1/3 to 3/3"),
-        (["2/3", "--keep-inputs"], "--keep-inputs does not go with --shard"),
+        (["2/3", "--keep-inputs"], "keep_inputs is False in the other parts and True in this one"),
     ):
         code, _, complaint = extract(whole, store, "--shard", *more)
         assert code == 2 and re.search(reason, complaint), complaint
     assert not (tmp_path / "store.parts" / "2").exists()
+
+
+def test_kept_inputs_of_parts_are_those_of_one_extraction(whole: Undisturbed, tmp_path: Path) -> None:
+    kept = "--keep-inputs"
+    assert extract(whole, tmp_path / "one", kept)[0] == 0
+    for number in (2, 1):
+        assert extract(whole, tmp_path / "store", "--shard", f"{number}/2", kept)[0] == 0
+    (first, *_) = sorted((tmp_path / "store.parts" / "1" / "inputs" / "audio").glob("*/*.safetensors"))
+    first.rename(tmp_path / "lost")
+    code, _, complaint = command("merge", tmp_path / "store", said=tmp_path / "early")
+    assert code == 1 and complaint.startswith(f"mien: {first}: missing, but named in index.json; run its part again")
+    assert extract(whole, tmp_path / "store", "--shard", "1/2", kept)[0] == 0
+    for _ in range(2):
+        assert command("merge", tmp_path / "store", said=tmp_path / "merged")[0] == 0
+        assert contents(tmp_path / "store") == contents(tmp_path / "one")
+    assert first.stat().st_nlink == 2  # and takes no more room
+    shutil.rmtree(tmp_path / "store.parts")
+    again = [*("--inputs", tmp_path / "store"), *("--set", "compute.precision=bfloat16")]
+    code, said, _ = extract(whole, tmp_path / "again", *again)
+    assert code == 0 and f"{CLIPS} computed" in said
 
 
 def test_scores_in_parts_merge_into_the_table_of_one_command(whole: Undisturbed, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """``mien extract`` and ``mien synth``: features of clips, and a synthetic corpus."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -70,6 +71,7 @@ def extract(
     from mien.features.input_size import estimate
     from mien.features.layers_size import estimate_layers
     from mien.storage.files import in_bytes
+    from mien.storage.parts import Part
     from mien.weights.adapted import describe_references
 
     options = {
@@ -85,11 +87,12 @@ def extract(
     manifest = fetch_also_from(read_data(data, targets, label_scale), fetch_from or ())
     for line in describe_references(settings.backbones):
         terminal.note(line)
+    here = replace(manifest, clips=tuple(Part.parse(shard).of(manifest.clips))) if shard else manifest
     if keep_inputs:
-        terminal.note(str(estimate(manifest, settings, Path(out))))
-    if layers := estimate_layers(manifest, settings, Path(out)):
+        terminal.note(str(estimate(here, settings, Path(out))))
+    if layers := estimate_layers(here, settings, Path(out)):
         terminal.note(str(layers))
-    pool = pool_from(workers, len(manifest.clips), cluster, settings.compute)
+    pool = pool_from(workers, len(here.clips), cluster, settings.compute)
     extracted = api.extract(
         manifest, out, settings, workers=pool, progress=not quiet, keep_inputs=keep_inputs, inputs=inputs,
         shard=shard,

@@ -21,6 +21,7 @@ A file that is damaged, or was made by somebody to do harm, is ``Damaged``; extr
 
 import math
 import re
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -30,7 +31,8 @@ from mien.features.input_file import read_input, write_input
 from mien.modalities.base import InputKind
 from mien.schema import Clip, FaceTrack, Media
 from mien.storage.checksums import read_checksummed, write_checksummed
-from mien.storage.files import writing
+from mien.storage.exclusive import refuse_link
+from mien.storage.files import atomic_file, writing
 
 FOLDER = "inputs"
 INDEX = "index.json"
@@ -123,6 +125,26 @@ class KeptInputs:
             clips = {}
         for clip, kept in files.items():
             clips[clip] = {**clips.get(clip, {}), **{file.kind: file.key for file in kept}}
+        self._write_index(clips)
+
+    def add_all(self, others: Iterable["KeptInputs"]) -> None:
+        """Add the kept inputs of other stores; their files are shared by hard links where the file system allows it.
+
+        Raises:
+            Damaged: an index is damaged, or a file that it names is missing.
+            OutputError: they cannot be written, or a file of the others is a link.
+        """
+        clips = self.index()
+        for other in others:
+            for clip, keys in other.index().items():
+                for kind, key in keys.items():
+                    if self.size(kind, key) is None:
+                        _share(other.path(kind, key), self.path(kind, key))
+                clips[clip] = {**clips.get(clip, {}), **keys}
+        if clips:
+            self._write_index(clips)
+
+    def _write_index(self, clips: Mapping[str, Mapping[str, str]]) -> None:
         write_checksummed(self.root / INDEX, {"format": INDEX_FORMAT, "version": 1, "clips": clips})
 
     def prune(self, clips: Iterable[str]) -> tuple[int, int]:
@@ -138,7 +160,7 @@ class KeptInputs:
         index, wanted = self.index(), set(clips)
         left = {clip: keys for clip, keys in index.items() if clip in wanted}
         used = {self.path(kind, key) for keys in left.values() for kind, key in keys.items()}
-        write_checksummed(self.root / INDEX, {"format": INDEX_FORMAT, "version": 1, "clips": left})
+        self._write_index(left)
         count = size = 0
         for path in sorted(self.root.glob("*/??/*.safetensors")):
             if path not in used and path.parts[-3] in KINDS and _KEY.fullmatch(path.stem):
@@ -188,6 +210,20 @@ def _joined_tracks(one: FaceTrack | None, other: FaceTrack | None) -> FaceTrack 
         motion.motion_frames, max(one.people, other.people), crops.boxes,
         max(one.several_seconds, other.several_seconds), one.upside_down or other.upside_down,
     )  # fmt: skip
+
+
+def _share(source: Path, path: Path) -> None:
+    """Link a file to another path, or copy it."""
+    if not source.exists():
+        raise Damaged(f"{source}: missing, but named in {INDEX}; run its part again, with --keep-inputs")
+    refuse_link(source)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.hardlink_to(source)
+        except OSError:  # on another file system, or on one without hard links
+            with atomic_file(path) as part:
+                shutil.copyfile(source, part)
 
 
 def _is_index(clips: Any) -> bool:

@@ -1,7 +1,7 @@
 """An extraction in parts (``storage/parts.py``): each part is a feature store of its own, and ``merge`` joins them.
 
 The merged store has the bytes that one extraction of all clips would have written: its shards are made in the order of
-the manifest, 256 clips at a time.
+the manifest, 256 clips at a time. Kept inputs are files of their own with the same names everywhere, and are linked.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from pathlib import Path
 from mien.config import Settings
 from mien.errors import StoreError
 from mien.features.extract import SETTINGS, extraction_record
+from mien.features.kept_inputs import KeptInputs
 from mien.features.store import Row, Store
 from mien.features.worker import plan
 from mien.features.writer import SHARD_CLIPS, StoreWriter
@@ -23,7 +24,9 @@ from mien.storage.parts import Division, Part, begin_part, check_complete, folde
 KIND = "features"
 
 
-def part_of(manifest: Manifest, store: Path, settings: Settings, part: Part) -> tuple[Manifest, Path]:
+def part_of(
+    manifest: Manifest, store: Path, settings: Settings, part: Part, keep_inputs: bool = False
+) -> tuple[Manifest, Path]:
     """The clips of a part, and the folder of its feature store.
 
     Raises:
@@ -32,7 +35,9 @@ def part_of(manifest: Manifest, store: Path, settings: Settings, part: Part) -> 
     """
     made = extraction_record(settings, plan(settings)) | {"modalities": list(settings.modalities)}
     ids = [clip.id for clip in manifest.clips]
-    folder = begin_part(store, KIND, part, ids, {**made, "table of clips": _table_key(manifest.clips)})
+    folder = begin_part(
+        store, KIND, part, ids, {**made, "keep_inputs": keep_inputs, "table of clips": _table_key(manifest.clips)}
+    )
     return replace(manifest, clips=tuple(part.of(manifest.clips))), folder
 
 
@@ -42,6 +47,7 @@ def merge(out: Path, division: Division) -> Store:
     Raises:
         InUse: another process writes to ``out``.
         MienError: clips are missing; the message names their parts.
+        Damaged: kept inputs of a part are missing or damaged.
         OutputError: ``out`` cannot be written.
         StoreError: a part is damaged, or features of one modality were made in different ways.
     """
@@ -60,6 +66,7 @@ def merge(out: Path, division: Division) -> Store:
                     writer.mark_done(clip)
             else:
                 writer.add_shard([part_with[clip].features(clip) for clip in block])
+        KeptInputs(out).add_all(KeptInputs(folder_of(out) / str(number)) for number in parts)
     return Store(out)
 
 
