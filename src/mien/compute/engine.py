@@ -13,7 +13,6 @@ int8: weights are quantized per output channel when the graph is stored, activat
 Static (calibrated) quantization would be a third faster, but features would then depend on the calibration data.
 """
 
-import errno
 import importlib.metadata
 import sys
 import warnings
@@ -26,8 +25,9 @@ import torch
 
 from mien.compute.device import Compute
 from mien.errors import OutputError
+from mien.storage.cached import raise_unless_read_only, write_cached
 from mien.storage.exclusive import locked
-from mien.storage.files import atomic_file, atomic_folder, cache_folder, key_of, sha256_of
+from mien.storage.files import atomic_folder, cache_folder, key_of, sha256_of
 
 ModuleFactory = Callable[[Compute], torch.nn.Module]
 Run = Callable[..., torch.Tensor]
@@ -108,6 +108,7 @@ class _Graphs:
         self, make: ModuleFactory, folder: Path, compute: Compute, free: Free, layers: Sequence[int | str] = ()
     ) -> None:
         self._make, self._compute, self._free, self._layers = make, compute, free, list(layers)
+        _openvino()  # its import belongs to loading
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         self._weights = key_of([(path.relative_to(folder).as_posix(), sha256_of(path)) for path in files])
         self._requests: dict[tuple[tuple[int, ...], ...], Any] = {}
@@ -142,7 +143,7 @@ class _Graphs:
                     with atomic_folder(cached) as part:
                         _openvino().save_model(graph, part / "model.xml", compress_to_fp16=False)
         except OutputError as error:
-            _raise_unless_read_only(error)
+            raise_unless_read_only(error)
             return self._trace(shapes, inputs)
         return cached / "model.xml"
 
@@ -186,18 +187,8 @@ class _Graphs:
             self._mapped.append(bytes_)  # weights are used from there
             return core.import_model(bytes_, "CPU", options).create_infer_request()
         compiled = core.compile_model(graph, "CPU", options)
-        try:
-            with atomic_file(file) as part:
-                part.write_bytes(compiled.export_model().getbuffer())
-        except OutputError as error:
-            _raise_unless_read_only(error)
+        write_cached(file, compiled.export_model().getbuffer())
         return compiled.create_infer_request()
-
-
-def _raise_unless_read_only(error: OutputError) -> None:
-    """A cache that may not be written is no fault: it saves time."""
-    if getattr(error.__cause__, "errno", None) not in (errno.EROFS, errno.EACCES, errno.EPERM):
-        raise error
 
 
 _PLAIN = Compute(torch.device("cpu"), torch.float32)

@@ -5,7 +5,7 @@
 A worker takes a clip all the way from its file to its features: that keeps all CPU cores busy without sending frames
 between processes. Loaded models and requests are separate objects:
 
-    Engines      weights, backbones, face detector, recogniser, decoder    loaded when first needed, and kept
+    Engines      weights, backbones, face detector, recogniser, decoder    loaded once, ahead of need or at it
     Extraction   settings, weights by name, windows                        what is requested now
     Extractor    both together: clip → features                            stateless; made for each call
 """
@@ -192,7 +192,7 @@ def failed_outcome(extraction: Extraction, job: ClipJob, lost: Failed) -> ClipOu
 
 
 class Engines:
-    """Loaded models, each loaded when it is first needed; independent of single calls.
+    """Loaded models, each loaded once, in the background or when it is needed; independent of single calls.
 
     Attributes:
         weights: by role.

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from mien.compute.engine import States, choose_layers, compile_backbone
-from mien.compute.loading import transformers
 from mien.modalities.affect import NAMES, WithAffect, affect_head
 from mien.modalities.base import (
     Absent,
@@ -31,6 +30,7 @@ from mien.modalities.base import (
     stack_rows,
     to_numpy,
 )
+from mien.modalities.front_ends import front_end
 from mien.schema import SAMPLE_RATE, Media
 
 CHUNK_SECONDS = 30
@@ -85,26 +85,19 @@ def _encode_chunk(
 
     With ``affect``, ``(T, F + 3)``.
     """
-    with transformers() as library:
-        extractor = library.AutoFeatureExtractor.from_pretrained(folder)
-        kind = library.AutoConfig.from_pretrained(folder).model_type
+    kind, inputs_of = front_end(folder)
 
     def module(on: Compute) -> torch.nn.Module:
         states = (
             _WhisperEncoder(pretrained("WhisperModel", folder, on), layers)
-            if kind == "whisper"
+            if kind == "log_mel"
             else States(pretrained("AutoModel", folder, on), layers)
         )
         return WithAffect(states, affect_head(folder, on)) if affect else states
 
-    free = {2: 200} if kind == "whisper" else {1: 4000}
+    free = {2: 200} if kind == "log_mel" else {1: 4000}
     run = compile_backbone(module, folder, compute, (free,), ("affect",) if affect else layers)
-
-    def encode(waveform: np.ndarray) -> torch.Tensor:
-        inputs = extractor(waveform, sampling_rate=SAMPLE_RATE, return_tensors="pt", padding="longest")
-        return run(next(iter(inputs.values())))[0]
-
-    return encode
+    return lambda waveform: run(inputs_of(torch.tensor(waveform))[None])[0]
 
 
 def enter(folder: Path, compute: Compute, block: int) -> Entering:

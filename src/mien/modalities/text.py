@@ -3,16 +3,17 @@
 The paper trains on the sentence vector; the token states cost little and let a later model attend to words.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 
+from mien.compute.derived import derived
 from mien.compute.engine import States, compile_backbone
-from mien.compute.loading import transformers
 from mien.modalities.base import (
     Absent,
     Backbone,
@@ -59,37 +60,39 @@ def load(folder: Path | None, compute: Compute, layers: tuple[int, ...] = ()) ->
 
     def embed(prepared: Prepared) -> Mapping[str, Output]:
         transcript: Transcript = prepared.inputs
-        batch = tokenizer(
-            transcript.text,
-            return_tensors="pt",
-            truncation=True,
-            max_length=longest,
-            return_offsets_mapping=True,
-        )
-        offsets = batch.pop("offset_mapping")[0].numpy()  # (T, 2) characters
-        states = model(batch["input_ids"], batch["attention_mask"])[0]  # (T, F), or (T, L', F)
+        tokens = tokenizer.encode(transcript.text)
+        states = model(torch.tensor([tokens.ids]), torch.tensor([tokens.attention_mask]))[0]  # (T, F), or (T, L', F)
         pooled = states[:1] if pooling == "cls" else states.mean(0, keepdim=True)  # a single text has no padding
         sentence = to_numpy(torch.nn.functional.normalize(pooled, dim=-1))  # (1, F), or (1, L', F)
         last = states[:, -1] if layers else states
         cut = f"transcript cut to {longest} tokens" if len(states) == longest else ""
         made = split_layers("text", sentence, np.zeros(1, np.float32), layers)
         made = {name: replace(output, remark=cut) for name, output in made.items()}
-        return made | {"tokens": Output(to_numpy(last), token_seconds(transcript, offsets), cut)}
+        return made | {"tokens": Output(to_numpy(last), token_seconds(transcript, tokens.offsets), cut)}
 
     return embed
 
 
-def _tokenizer(folder: Path) -> tuple[Any, int]:
-    """The tokenizer of a text model, and the most tokens that the model reads."""
-    with transformers() as library:
+def _tokenizer(folder: Path) -> tuple[Tokenizer, int]:
+    """The tokenizer of a text model, which cuts and pads at the end of a text, and the most tokens that it leaves."""
+
+    def make(library: Any) -> dict[str, Any]:
         tokenizer = library.AutoTokenizer.from_pretrained(str(folder))
-        config = library.AutoConfig.from_pretrained(str(folder))
-    return tokenizer, min(LONGEST_TOKENS, tokenizer.model_max_length, longest_text(config))
+        positions = longest_text(library.AutoConfig.from_pretrained(str(folder)))
+        longest = min(LONGEST_TOKENS, tokenizer.model_max_length, positions)
+        padding = {"pad_id": tokenizer.pad_token_id, "pad_token": tokenizer.pad_token}
+        return {"tokenizer": tokenizer.backend_tokenizer.to_str(), "padding": padding, "longest": longest}
+
+    made = derived("tokenizer", folder, make)
+    tokenizer = Tokenizer.from_str(made["tokenizer"])
+    tokenizer.enable_truncation(made["longest"])
+    tokenizer.enable_padding(**made["padding"])
+    return tokenizer, made["longest"]
 
 
 def enter(folder: Path, compute: Compute, block: int) -> Entering:
     """Transcripts → the token states that enter a block, ``(T, F)`` each; texts of similar length share a batch."""
-    tokenizer, longest = _tokenizer(folder)
+    tokenizer, _ = _tokenizer(folder)
 
     def lower_part(on: Compute) -> States:
         return States(without_upper(pretrained("AutoModel", folder, on), block), (block,))
@@ -102,12 +105,10 @@ def enter(folder: Path, compute: Compute, block: int) -> Entering:
         made: dict[int, np.ndarray] = {}
         for part in slices(len(texts), BATCH_TEXTS):
             places = order[part]
-            batch = tokenizer(
-                [texts[place] for place in places],
-                return_tensors="pt", padding=True, padding_side="right", truncation=True, max_length=longest,
-            )  # fmt: skip
-            states = run(batch["input_ids"], batch["attention_mask"])[:, :, 0]  # (B, T, F)
-            lengths = batch["attention_mask"].sum(1).tolist()
+            batch = tokenizer.encode_batch([texts[place] for place in places])
+            ids, mask = (torch.tensor([getattr(one, name) for one in batch]) for name in ("ids", "attention_mask"))
+            states = run(ids, mask)[:, :, 0]  # (B, T, F)
+            lengths = mask.sum(1).tolist()
             made |= {p: to_numpy(row[:n]) for p, row, n in zip(places, states, lengths, strict=True)}
         return (made.pop(place) for place in range(len(texts)))
 
@@ -133,7 +134,7 @@ def longest_text(config: Any) -> int:
     return positions - (int(config.pad_token_id or 0) + 1 if offset else 0)
 
 
-def token_seconds(transcript: Transcript, offsets: np.ndarray) -> np.ndarray:
+def token_seconds(transcript: Transcript, offsets: Iterable[tuple[int, int]]) -> np.ndarray:
     """``(T,)`` start of each token's word; ``nan`` for special tokens and for a transcript without times."""
     word_starts = _word_positions(transcript)
     return np.array([_start_of(begin, end, word_starts) for begin, end in offsets], np.float32)
