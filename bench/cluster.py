@@ -1,6 +1,7 @@
 """What the driver of a Ray cluster costs: CPU time and memory for empty items, and clips per second.
 
     python bench/cluster.py driver           # 20,000 empty items, two workers on a Ray of this machine
+    python bench/cluster.py overhead         # CPU time of all processes for 2,000 empty items, and while workers wait
     python bench/cluster.py throughput DATA  # clips per second: two workers without and with Ray, in turns
 
 CPU time is that of the driver alone, so other load on the machine changes it little; clips per second are wall time
@@ -28,6 +29,11 @@ ITEMS = 20_000
 WORKERS = 2
 FIRST = 10
 
+POOLS: dict[str, Pool] = {"workers": WORKERS, "cluster": Cluster(workers=WORKERS)}
+
+SHORT, IDLE_SECONDS = 2000, 20.0
+"""Of ``overhead``: items that take no time, and how long the last ones take."""
+
 
 @dataclass(frozen=True)
 class Nothing:
@@ -49,11 +55,31 @@ def driver() -> None:
     print(f"peak memory after each tenth: {', '.join(f'{peak:.0f} MB' for peak in peaks)}")
 
 
+@dataclass(frozen=True)
+class Sleep:
+    """Sleeps for so many seconds."""
+
+    def __call__(self) -> Callable[[float], None]:
+        return time.sleep
+
+
+def overhead() -> None:
+    """CPU time of all processes for an item, and for a second in which the workers only wait."""
+    items = [0.0] * (FIRST + SHORT) + [IDLE_SECONDS] * WORKERS
+    for name, pool in POOLS.items():
+        at = {}
+        for count, _ in enumerate(run(Sleep(), items, workers=pool), 1):
+            if count in (FIRST, FIRST + SHORT, len(items)):
+                at[count] = _processor_seconds()
+        first, short, last = at.values()
+        print(f"{name}: {1000 * (short - first) / SHORT:.2f} ms of CPU an item, ", end="")
+        print(f"{1000 * (last - short) / IDLE_SECONDS:.0f} ms a second while its workers wait", flush=True)
+
+
 def throughput(data: Path) -> None:
     """Clips per second and processor seconds per clip of both kinds of workers, twice: A B, B A."""
-    pools: dict[str, Pool] = {"workers": WORKERS, "cluster": Cluster(workers=WORKERS)}
-    for name in (*pools, *reversed(pools)):
-        speed, used = _speed(data, pools[name])
+    for name in (*POOLS, *reversed(POOLS)):
+        speed, used = _speed(data, POOLS[name])
         print(f"{name}: {speed:.3f} clips/s, {used:.2f} s of CPU each", flush=True)
 
 
@@ -84,4 +110,5 @@ def _outcomes(data: Path, store: Path, pool: Pool) -> Iterator[object]:
 if __name__ == "__main__":
     import cluster  # workers import what they run, which must not be in the main script
 
-    cluster.driver() if sys.argv[1] == "driver" else cluster.throughput(Path(sys.argv[2]))
+    modes = {"driver": cluster.driver, "overhead": cluster.overhead, "throughput": cluster.throughput}
+    modes[sys.argv[1]](*map(Path, sys.argv[2:]))

@@ -302,7 +302,7 @@ def _begin(ray: Any, address: str | None, folder: str | None) -> None:
             address or "local", log_to_driver=False, logging_level="ERROR", configure_logging=False,
             **({} if address else own),
         )  # fmt: skip
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except Exception as error:  # Ray raises bare ones, too, e.g. when a node does not start in time
         raise MienError(
             f"{address or 'Ray'}: cannot be reached ({_last_line(error)}); see ray status, and RAY_AUTH_TOKEN"
         ) from error
