@@ -80,12 +80,20 @@ class ClipDataset:
     Attributes:
         labels: ``(N, E)`` float32, ``nan`` where unrated.
         modalities: packed features by name.
+        people: ``(N,)`` int64, equal for clips of one participant; ``None`` if these do not matter.
     """
 
-    def __init__(self, modalities: Mapping[str, PackedSteps], labels: Tensor, precision: torch.dtype) -> None:
+    def __init__(
+        self,
+        modalities: Mapping[str, PackedSteps],
+        labels: Tensor,
+        precision: torch.dtype,
+        people: Tensor | None = None,
+    ) -> None:
         self.modalities = dict(modalities)
         self.labels = labels
         self.precision = precision
+        self.people = people
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -113,7 +121,8 @@ class ClipDataset:
     def only(self, index: Tensor) -> "ClipDataset":
         """The clips at ``index``, without copying features."""
         parts = {n: PackedSteps(s.values, s.begins[index], s.has[index], s.layers) for n, s in self.modalities.items()}
-        return ClipDataset(parts, self.labels[index], self.precision)
+        people = None if self.people is None else self.people[index]
+        return ClipDataset(parts, self.labels[index], self.precision, people)
 
     def without(self, names: Sequence[str]) -> "ClipDataset":
         """The same clips without some modalities."""
@@ -121,7 +130,7 @@ class ClipDataset:
             n: PackedSteps(s.values, s.begins, torch.zeros_like(s.has), s.layers) if n in names else s
             for n, s in self.modalities.items()
         }
-        return ClipDataset(parts, self.labels, self.precision)
+        return ClipDataset(parts, self.labels, self.precision, self.people)
 
     def by_length(self) -> list[Tensor]:
         """All clips in batches of similar length and bounded size, for evaluation."""

@@ -252,13 +252,18 @@ def split_groups(name: str, layers: str, module: nn.Module, rate: float) -> tupl
     return (group, ParamGroup(layers, tuple(logits), LAYER_RATE * rate, decays=False)) if logits else (group,)
 
 
-def learned_layers(module: Unimodal | Multimodal) -> dict[str, Float[Tensor, "K L"]]:
-    """The learned weights of layers, by modality that has them, in the order of the layers."""
+def layers_of(module: Unimodal | Multimodal) -> dict[str, LayerWeights]:
+    """The part of a model that weighs the layers of a backbone, by modality that is read as layers."""
     if isinstance(module, Unimodal):
         found = {module.modality: module.encoder.layers}
     else:
         found = {name: module.encoder(name).layers for name in module.encoders} | module.fusion.layer_weights()
-    return {name: layers.weights().detach() for name, layers in found.items() if layers is not None}
+    return {name: layers for name, layers in found.items() if layers is not None}
+
+
+def learned_layers(module: Unimodal | Multimodal) -> dict[str, Float[Tensor, "K L"]]:
+    """The learned weights of layers, by modality that has them, in the order of the layers."""
+    return {name: layers.weights().detach() for name, layers in layers_of(module).items()}
 
 
 def make_encoder(

@@ -28,12 +28,13 @@ from mien.features.store import Store
 from mien.modalities import find_modality
 from mien.model.adaptation import Adapted, check_gradients
 from mien.model.inputs import ClipDataset, autocast
-from mien.model.network import ModelSpec, Multimodal, ParamGroup, Unimodal, variants
+from mien.model.network import ModelSpec, Multimodal, ParamGroup, Unimodal, layers_of, variants
 from mien.scale import cores, follows, launched
 from mien.storage.checksums import read_tensors, write_tensors
 from mien.training.backbone_part import BackbonePart, inputs_of, load_part
 from mien.training.cost import describe_cost
 from mien.training.fit import fit
+from mien.training.layer_start import start_layers
 from mien.training.parameters import describe_groups
 from mien.training.run_folder import EpochLog
 from mien.training.run_state import RunState, log_and_call, remove
@@ -125,6 +126,7 @@ def adapt_jointly(run: RunState, names: Sequence[str]) -> None:
     models = (replace(spec, lr=settings.lr, weight_decay=settings.weight_decay, dropout=settings.dropout),)
     model = Multimodal(run.data.widths, len(run.manifest.targets), run.settings, models, run.data.layers)
     module = Adapted({part.modality.name: part.backbone for part in parts}, model).to(run.data.device)
+    start_layers(layers_of(model), run.data.clips("fit", tuple(run.data.layers)))
     groups = module.groups(
         {part.modality.name: part.method for part in parts}, settings, model.groups(run.settings.stage2)
     )

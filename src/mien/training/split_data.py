@@ -100,7 +100,9 @@ class SplitData:
     def clips(self, side: Side, modalities: tuple[str, ...]) -> ClipDataset:
         """The clips of a side with some of their modalities."""
         parts = {name: self._steps(side, name) for name in modalities}
-        return ClipDataset(parts, torch.as_tensor(self.labels(side), device=self.device), self.precision)
+        names = [clip.participant or f"clip {clip.id}" for clip in self.side(side)]
+        people = torch.from_numpy(np.unique(names, return_inverse=True)[1]).to(self.device)
+        return ClipDataset(parts, torch.as_tensor(self.labels(side), device=self.device), self.precision, people)
 
     def side(self, side: Side) -> tuple[Clip, ...]:
         """The clips of a side."""

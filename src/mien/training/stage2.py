@@ -14,8 +14,9 @@ from mien.modalities.encoder import Encoder
 from mien.model.embeddings import hidden_all
 from mien.model.heads import HEADS
 from mien.model.inputs import ClipDataset
-from mien.model.network import FrozenEncoders, ModelSpec, Multimodal, Unimodal, variants
+from mien.model.network import FrozenEncoders, ModelSpec, Multimodal, Unimodal, layers_of, variants
 from mien.training.fit import fit
+from mien.training.layer_start import start_layers
 from mien.training.schedule import EpochPlan, History
 from mien.training.stage1 import EpochCallback, TrainContext, read_by_encoder, start_from
 from mien.training.state import TrainingJob
@@ -65,6 +66,7 @@ def train_fusion(
             module.encoders[name].load_state_dict(encoders[name].encoder.state_dict())
         module.fusion.start_from({name: encoders[name].head for name in widths})
     else:
+        start_layers({name: part for name, part in layers_of(module).items() if name not in sources}, train)
         for name, source in sources.items():
             start_from(module.encoder(name), source)
     frozen = stage.adaptation == "frozen"
