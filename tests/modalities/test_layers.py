@@ -131,6 +131,17 @@ def test_weights_of_layers_start_equal_and_get_a_gradient() -> None:
     assert mean_pool(given).shape == (1, 3, 12)
 
 
+def test_a_centered_sum_is_that_of_the_layers_about_their_center() -> None:
+    layers = LayerWeights(2, 3, centered=4)
+    layers.logits.data[1] = torch.tensor([2.0, 0.0, -1.0])
+    given, center = torch.randn(1, 5, 12), torch.randn(3, 4)
+    assert layers.center is not None
+    layers.center.copy_(center)
+    plain = LayerWeights(2, 3)
+    plain.load_state_dict({"logits": layers.logits.data})
+    torch.testing.assert_close(layers(given), plain(given - center.flatten()))
+
+
 def test_a_width_that_is_not_of_so_many_layers_is_refused() -> None:
     with pytest.raises(ValueError, match="13 wide, which is not a multiple of 3 layers"):
         Encoder(RngStreams((0,), "w"), 13, 6, [0.0], True, 3)

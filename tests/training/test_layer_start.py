@@ -30,18 +30,18 @@ def clips(count: int, seed: int, shared: float = 0.0) -> ClipDataset:
     return ClipDataset({"text": steps}, torch.from_numpy(labels).float(), torch.float32, torch.from_numpy(people))
 
 
-def right_alone(data: ClipDataset) -> ClipDataset:
+def right_alone(data: ClipDataset, modality: str = "text") -> ClipDataset:
     """The same clips with the layer that knows the ratings as their only sequence."""
-    steps = data.modalities["text"]
+    steps = data.modalities[modality]
     assert isinstance(steps.values, torch.Tensor)
     values = steps.values.unflatten(1, (LAYERS, WIDTH))[:, RIGHT].contiguous()
-    return ClipDataset({"text": PackedSteps(values, steps.begins, steps.has)}, data.labels, torch.float32)
+    return ClipDataset({modality: PackedSteps(values, steps.begins, steps.has)}, data.labels, torch.float32)
 
 
-def r_of(train: ClipDataset, chosen: ClipDataset, test: ClipDataset) -> float:
+def r_of(train: ClipDataset, chosen: ClipDataset, test: ClipDataset, modality: str = "text") -> float:
     """r of an encoder on clips that neither trained it nor chose its epoch, the mean over seeds and emotions."""
     context = TrainContext(None, torch.float32, 0)
-    module, _ = train_encoder("text", train, chosen, SETTINGS, context, lambda _name, _epoch: None)
+    module, _ = train_encoder(modality, train, chosen, SETTINGS, context, lambda _name, _epoch: None)
     return float(np.mean(mean_defined(pearson(predict_all(module, test), test.labels.numpy()))))
 
 
@@ -59,6 +59,23 @@ def test_a_layer_that_only_knows_who_is_seen_is_not_taken_for_one_that_knows_rat
     assert layer_r(data, "text").argmax() == RIGHT
     data.people = None
     assert layer_r(data, "text").argmax() != RIGHT
+
+
+def test_an_encoder_of_faces_learns_from_layers_that_hardly_differ_between_clips() -> None:
+    """Layers have a tenth of their length to differ in. The layer that knows the ratings, read alone, learns less."""
+
+    def faces(count: int, seed: int) -> ClipDataset:
+        data = clips(count, seed)
+        steps = data.modalities["text"]
+        assert isinstance(steps.values, torch.Tensor)
+        same = np.random.default_rng(7).normal(size=WIDTH * LAYERS)
+        values = torch.from_numpy(normalised_layers(same + 0.1 * steps.values.numpy(), LAYERS))
+        data.modalities = {"vision": PackedSteps(values, steps.begins, steps.has, LAYERS)}
+        return data
+
+    sides = faces(80, seed=1), faces(27, seed=2), faces(1000, seed=3)
+    alone = r_of(*(right_alone(side, "vision") for side in sides), modality="vision")  # type: ignore[arg-type]
+    assert r_of(*sides, modality="vision") > alone + 0.05
 
 
 def started(data: ClipDataset) -> torch.Tensor:

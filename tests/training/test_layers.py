@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load, save
 
 from mien.config import read_settings
 from mien.errors import DataError, ModelError
@@ -38,12 +39,14 @@ QUICK = ["seeds=[0, 1]", "stage1.embedding=16", "stage2.hidden=16", "stage1.epoc
 READ = ["backbone.text=layers", "backbone.audio=layers"]
 
 
-def planted_in_a_middle_layer(root: Path, train: int = 240, valid: int = 120) -> tuple[Manifest, Store]:
+def planted_in_a_middle_layer(
+    root: Path, train: int = 240, valid: int = 120, modalities: tuple[str, ...] = ("text", "audio")
+) -> tuple[Manifest, Store]:
     """Only layer 3 carries the labels, and in audio it is the smallest in scale; the last layer is noise."""
     rng, count = np.random.default_rng(0), train + valid
     signal = rng.normal(size=(count, len(EMOTIONS)))
     labels = np.clip(0.5 + 0.15 * signal + 0.05 * rng.normal(size=signal.shape), 0, 1)
-    maps = {name: rng.normal(size=(len(EMOTIONS), WIDTH)) for name in ("text", "audio")}
+    maps = {name: rng.normal(size=(len(EMOTIONS), WIDTH)) for name in modalities}
     scales = np.array([1, 0.1, 10, 30])[:, None]  # of the layers
     ids = [f"{i:04d}" for i in range(count)]
     with StoreWriter(root, ids) as writer:
@@ -227,3 +230,24 @@ def test_a_model_saved_before_there_were_layers_reads_the_last_one(tmp_path: Pat
     (model / "config.json").write_text(json.dumps(config))
     write_sums(model, *(path.name for path in model.iterdir() if path.name != SUMS))
     assert load_bundle(model).settings.backbone.text == "frozen"
+
+
+def test_a_model_of_before_layers_were_centered_scores_as_it_did(tmp_path: Path) -> None:
+    """Nothing is subtracted from its layers."""
+    manifest, store = planted_in_a_middle_layer(tmp_path / "store", 40, 20, ("vision",))
+    words = [word for word in QUICK if not word.startswith("modalities")]
+    settings = read_settings(overrides=[*words, "modalities=[vision]", "backbone.vision=layers", "stage1.epochs=2"])
+    train(manifest, store, settings, tmp_path / "run")
+    model = tmp_path / "run" / "model"
+    features = {"vision": store.gather("vision_layers", [clip.id for clip in manifest.clips])}
+    bundle = load_bundle(model)
+    assert isinstance(bundle.module, Multimodal)
+    layers = bundle.module.encoder("vision").layers
+    assert layers is not None and layers.center is not None and layers.center.abs().max() > 0
+    layers.center.zero_()
+    expected = bundle.score(features)
+    weights = model / "model.safetensors"
+    tensors = load(weights.read_bytes())
+    weights.write_bytes(save({name: tensor for name, tensor in tensors.items() if not name.endswith(".center")}))
+    write_sums(model, *(path.name for path in model.iterdir() if path.name != SUMS))
+    np.testing.assert_array_equal(load_bundle(model).score(features), expected)

@@ -9,12 +9,15 @@ linear in the steps, so that no step is repeated for K models:
 
     steps (B, T, L F) → attention with the query w ⊗ q → (K, B, L F) → sum over L, weighted by w → (K, B, F)
 
+Layers of a modality with ``centered_layers`` are summed about their mean over the training clips. (Attention is not
+changed by it: it would add the same to the score of every step.)
+
 Its input is the output of a frozen backbone, the same for all K models and read once. Padding does not influence the
 embedding, and a clip without the modality gets an embedding of zeros.
 
 Source: the unimodal branches of "Two-Stage Multimodal Framework for Emotion Mimicry Intensity Prediction" (2026);
-weights of layers: S3PRL's ``Featurizer`` with ``normalize`` (Yang et al. 2021, arXiv:2105.01051), a softmax that starts
-equal, over layers each normalised over its features without weight and bias.
+weights of layers: S3PRL's ``Featurizer`` with ``normalize`` (Yang et al. 2021, arXiv:2105.01051), a softmax over layers
+each normalised over its features without weight and bias. There it starts equal, here see ``training/layer_start.py``.
 Shapes: ``K`` models, ``B`` batch, ``T`` steps, ``L`` layers, ``F`` feature width, ``D`` embedding width.
 """
 
@@ -46,11 +49,20 @@ class Steps(NamedTuple):
 
 
 class LayerWeights(nn.Module):
-    """K learned averages over the layers of a backbone; equal weights at first."""
+    """K learned averages over the layers of a backbone; equal weights at first.
 
-    def __init__(self, models: int, layers: int) -> None:
+    Attributes:
+        center: ``(K, L, F)`` what is subtracted from the layers, the same for all K; zeros at first, ``None`` for
+            layers that are not centered.
+    """
+
+    center: Tensor | None
+
+    def __init__(self, models: int, layers: int, centered: int = 0) -> None:
+        """``centered`` is the width of a layer, ``F``, if layers are centered."""
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(models, layers))
+        self.register_buffer("center", torch.zeros(models, layers, centered) if centered else None)
 
     def weights(self) -> Float[Tensor, "K L"]:
         """The weights: those of a model sum to 1."""
@@ -60,7 +72,8 @@ class LayerWeights(nn.Module):
         """The weighted sum of layers that are side by side, ``(K, B, L F)`` or ``(1, B, L F)``."""
         weights = self.weights()
         parts = layers.unflatten(-1, (weights.shape[1], -1))  # (K, B, L, F)
-        return (parts * weights[:, None, :, None]).sum(-2)
+        summed = (parts * weights[:, None, :, None]).sum(-2)
+        return summed if self.center is None else summed - (self.center * weights[..., None]).sum(1)[:, None]
 
     def of_steps(self, steps: Float[Tensor, "B S LF"]) -> Float[Tensor, "K B S F"]:
         """The weighted sum of layers for every step, which is repeated for each model: for few steps."""
@@ -127,6 +140,7 @@ class Encoder(nn.Module):
         rates: Sequence[float],
         attention: bool,
         layers: int = 0,
+        centered: bool = False,
     ) -> None:
         """K encoders, one per stream of ``rng``.
 
@@ -137,6 +151,7 @@ class Encoder(nn.Module):
             rates: dropout rate of each model.
             attention: attention pooling, else mean pooling; a modality with one step per clip (text) needs none.
             layers: ``L``, the layers that are side by side in the features; 0 for a single sequence.
+            centered: whether layers are centered.
 
         Raises:
             ValueError: ``width`` is not a multiple of ``layers``.
@@ -144,7 +159,7 @@ class Encoder(nn.Module):
         super().__init__()
         models = len(rng.generators)
         width = layer_width(width, layers)
-        self.layers = LayerWeights(models, layers) if layers else None
+        self.layers = LayerWeights(models, layers, width if centered else 0) if layers else None
         self.pool = AttentionPool(rng, width) if attention else None
         self.before = LayerNorm(models, width)
         self.linear = Linear(rng, width, embedding)

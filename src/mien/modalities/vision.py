@@ -146,6 +146,7 @@ VISION = Modality(
     prepare=prepare,
     load=load,
     load_layers=load,
+    centered_layers=True,
     training=Training(enter, pool),
     steps_per_second=lambda media: media.vision_fps,
     version=5,

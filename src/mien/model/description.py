@@ -32,6 +32,9 @@ EDGES = "edges."
 CALIBRATION = "calibration."
 """Prefix of the maps of scores to ratings among the names of the weights."""
 
+CENTER = ".center"
+"""End of the names of what is subtracted from layers; in models that were saved before, nothing is."""
+
 NO_WEIGHTS = (QUANTILES, EDGES, CALIBRATION)
 """Prefixes of what is no part of the network."""
 
@@ -103,6 +106,7 @@ def check_heads(description: Description, heads: Mapping[str, TensorHead]) -> No
     if any(name.startswith(CALIBRATION) for name in heads):
         whole = f"{CALIBRATION}{subset_name(description.widths)}"
         expected |= {name: maps for name in (whole, *heads) if name.startswith(CALIBRATION)}
+    expected = {name: head for name, head in expected.items() if name in heads or not name.endswith(CENTER)}
     for name in sorted({*expected, *heads}):
         found, wanted = heads.get(name), expected.get(name)
         if found != wanted:

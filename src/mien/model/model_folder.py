@@ -31,6 +31,7 @@ from mien.model.bundle import Bundle
 from mien.model.card import card
 from mien.model.description import (
     CALIBRATION,
+    CENTER,
     EDGES,
     NO_WEIGHTS,
     QUANTILES,
@@ -117,7 +118,8 @@ def load_bundle(folder: Path, device: str | torch.device | None = None, local: S
         check_numbers(tensors)
         module = module_of(description)
         weights = {n: torch.from_numpy(v) for n, v in tensors.items() if not n.startswith(NO_WEIGHTS)}
-        module.load_state_dict(weights)
+        zeros = {name: tensor for name, tensor in module.state_dict().items() if name.endswith(CENTER)}
+        module.load_state_dict(zeros | weights)
     except (ValueError, KeyError, RuntimeError, OverflowError, RecursionError, Damaged) as error:
         raise ModelError(
             f"{folder}: damaged model ({' '.join(str(error).split())[:300]}); train or fetch it again"

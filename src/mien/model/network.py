@@ -271,4 +271,4 @@ def make_encoder(
 ) -> Encoder:
     """The encoder of a modality, with attention pooling if it is a sequence; ``layers`` as for ``Encoder``."""
     known = find_modality(modality)
-    return Encoder(rng, width, known.embedding(stage), rates, attention=known.sequence, layers=layers)
+    return Encoder(rng, width, known.embedding(stage), rates, known.sequence, layers, known.centered_layers)

@@ -37,7 +37,7 @@ def layers_in(settings: Settings, modalities: Iterable[str]) -> list[dict[str, A
     """A part of a key: the layers that are read, by modality, and affect; nothing where only last layers are."""
     backbone = settings.backbone
     read: dict[str, Any] = {name: backbone.layers_of(name) for name in modalities if backbone.reads_layers(name)}
-    read |= {"start": "ridge"} if read else {}
+    read |= {"start": 2} if read else {}
     read |= {"affect": True} if backbone.affect else {}
     return [read] if read else []
 

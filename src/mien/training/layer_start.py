@@ -1,10 +1,10 @@
 """Where learned weights of layers start: at what a linear model reads from each layer alone.
 
 From equal weights, the encoder of a few dozen clips ends near the average of all layers, most of which know less than
-the best. So each layer is first read by a ridge regression of the clips' means over time, in folds by participant within
-the training clips, and a layer whose predictions have an r that is ``TEMPERATURE`` higher starts with e times the
-weight. The trade-off: seconds before a training, and the start knows no attention. The validation clips have no part
-in it.
+the best. So each layer is first read by a ridge regression of the clips' means over time, in folds by participant; a
+layer whose predictions have an r that is ``TEMPERATURE`` higher starts with e times the weight. Layers that are
+centered get their center here too. Only training clips have a part in it. The trade-off: seconds before a training, and
+the start knows no attention (``docs/decisions/0079-layers-start-at-a-ridge.md``).
 
 Shapes: ``N`` clips, ``L`` layers, ``F`` backbone width, ``E`` emotions.
 """
@@ -24,12 +24,13 @@ Array = npt.NDArray[np.float64]
 TEMPERATURE = 0.05
 """About the standard error of the difference in r between two layers on eighty clips."""
 FOLDS, MOST_CLIPS = 5, 1000
+_BATCH_CLIPS = 64
 PENALTIES = (1.0, 10.0, 100.0)
 """Of the ridge regression, as multiples of ``F``; the best of a layer counts."""
 
 
 def start_layers(layers: Mapping[str, LayerWeights], clips: ClipDataset) -> None:
-    """Set the weights of layers to their start; equal ones where there are too few clips to tell.
+    """Set the weights of layers to their start, equal ones where there are too few clips to tell, and their center.
 
     Args:
         layers: by modality (``layers_of``).
@@ -39,6 +40,8 @@ def start_layers(layers: Mapping[str, LayerWeights], clips: ClipDataset) -> None
         start = torch.from_numpy(layer_r(clips, name) / TEMPERATURE).nan_to_num(0.0)
         with torch.no_grad():
             part.logits.copy_(start - start.max())
+            if part.center is not None:
+                part.center.copy_(_center(clips.modalities[name]))
 
 
 def layer_r(clips: ClipDataset, modality: str) -> Array:
@@ -58,9 +61,16 @@ def layer_r(clips: ClipDataset, modality: str) -> Array:
     return np.array([_out_of_fold_r(means[:, layer], labels, folds) for layer in range(steps.layers)])
 
 
+def _center(steps: PackedSteps) -> torch.Tensor:
+    """``(L, F)`` the mean over the clips with the modality, each the mean of its steps."""
+    present = torch.nonzero(steps.has > 0).flatten()
+    total = sum(mean_pool(steps.batch(index, torch.float32))[0].sum(0) for index in present.split(_BATCH_CLIPS))
+    return (total / len(present)).unflatten(0, (steps.layers, -1))
+
+
 def _means(steps: PackedSteps, index: torch.Tensor) -> Array:
     """``(N, L, F)`` the layers of clips, each the mean of its steps."""
-    parts = [mean_pool(steps.batch(part, torch.float32))[0].cpu() for part in index.split(64)]
+    parts = [mean_pool(steps.batch(part, torch.float32))[0].cpu() for part in index.split(_BATCH_CLIPS)]
     return torch.cat(parts).double().unflatten(1, (steps.layers, -1)).numpy()
 
 
