@@ -64,8 +64,8 @@ def layer_r(clips: ClipDataset, modality: str) -> Array:
 def _center(steps: PackedSteps) -> torch.Tensor:
     """``(L, F)`` the mean over the clips with the modality, each the mean of its steps."""
     present = torch.nonzero(steps.has > 0).flatten()
-    total = sum(mean_pool(steps.batch(index, torch.float32))[0].sum(0) for index in present.split(_BATCH_CLIPS))
-    return (total / len(present)).unflatten(0, (steps.layers, -1))
+    parts = [mean_pool(steps.batch(index, torch.float32))[0].sum(0) for index in present.split(_BATCH_CLIPS)]
+    return (torch.stack(parts).sum(0) / len(present)).unflatten(0, (steps.layers, -1))
 
 
 def _means(steps: PackedSteps, index: torch.Tensor) -> Array:
