@@ -156,12 +156,14 @@ def test_a_run_with_both_terms_trains_refits_and_is_continued(tmp_path: Path) ->
 
 
 def test_results_of_earlier_studies_keep_their_keys() -> None:
-    """Keys of results with the default settings, as they were before there were further terms."""
+    """As before there were further terms, and before layers, which text has by default, started at a ridge."""
     context = StudyContext(Manifest(Path("x"), ("a",), ()), Path("f"), Path("out"))
     context.__dict__["fingerprints"] = ("data", "features")
-    settings = Settings()
-    keys = [context.folder(Cell((), settings, method)).name for method in ("train", "ridge")]
-    assert keys == ["0514e1448f6c40292794f8efdbd40235", "50eef86e35053a2697d97136c592f86b"]
+    settings, last = Settings(), read_settings(overrides=["backbone.text=frozen"])
+    cells = [Cell((), settings, "ridge"), Cell((), last), Cell((), settings)]
+    keys = [context.folder(cell).name for cell in cells]
+    assert keys[:2] == ["50eef86e35053a2697d97136c592f86b", "333e7e2e3d98c863a17e161a240dd23d"]
+    assert keys[2] != "0514e1448f6c40292794f8efdbd40235"  # which had started from equal weights
     assert context.encoder_folder(EncoderJob("audio", settings)).name == "384b2b128558a6ad06d31209ec12105a"
     for changed in ("stage1.contrastive=0.1", "stage2.triplet=0.1"):
         assert context.folder(Cell((), read_settings(overrides=[changed]))).name not in keys

@@ -29,7 +29,16 @@ from mien.schema import Manifest
 from mien.storage.bounded import LARGEST_WEIGHTS, read_npy
 from mien.storage.checksums import SUMS, check_sums
 from mien.storage.files import as_written, key_of, read_json
-from mien.study.keys import FROZEN_VERSION, VERSION, adapted_in, dump, inner_in, layers_in, without_new_defaults
+from mien.study.keys import (
+    FROZEN_VERSION,
+    VERSION,
+    adapted_in,
+    dump,
+    inner_in,
+    layer_start_in,
+    layers_in,
+    without_new_defaults,
+)
 from mien.study.plan import Cell
 from mien.training.encoder_sources import Source, given_sources, read_source
 from mien.training.run_folder import fingerprint
@@ -95,13 +104,15 @@ class StudyContext:
         version = FROZEN_VERSION if stage2.get("adaptation") == "frozen" else VERSION
         names = cell.settings.modalities
         more = (*inner_in(cell.settings), *layers_in(cell.settings, names), *adapted_in(cell))
+        more += () if cell.method == "ridge" else (*layer_start_in(cell.settings, names),)
         more += (*self._sources_in(cell.settings, names),)
         return self.out / "cells" / key_of(version, cell.method, settings, stage2, seeds, *self.fingerprints, *more)
 
     def encoder_folder(self, work: EncoderJob) -> Path:
         """Folder of a stage-1 model."""
         settings, names = dump(work.settings, {"seeds", "batch_seed"}), (work.modality,)
-        more = (*inner_in(work.settings), *layers_in(work.settings, names), *self._sources_in(work.settings, names))
+        more = (*inner_in(work.settings), *layers_in(work.settings, names), *layer_start_in(work.settings, names))
+        more += (*self._sources_in(work.settings, names),)
         return self.out / "encoders" / key_of(VERSION, work.modality, settings, *self.fingerprints, *more)
 
     def source(self, modality: str, given: EncoderSource) -> Source:

@@ -37,9 +37,13 @@ def layers_in(settings: Settings, modalities: Iterable[str]) -> list[dict[str, A
     """A part of a key: the layers that are read, by modality, and affect; nothing where only last layers are."""
     backbone = settings.backbone
     read: dict[str, Any] = {name: backbone.layers_of(name) for name in modalities if backbone.reads_layers(name)}
-    read |= {"start": 2} if read else {}
     read |= {"affect": True} if backbone.affect else {}
     return [read] if read else []
+
+
+def layer_start_in(settings: Settings, modalities: Iterable[str]) -> list[dict[str, Any]]:
+    """A part of a key: where learned weights of layers start, if there are any; those of older keys started equal."""
+    return [{"layers start at": "ridge"}] if any(map(settings.backbone.reads_layers, modalities)) else []
 
 
 def adapted_in(cell: Cell) -> list[dict[str, Any]]:
