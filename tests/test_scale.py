@@ -57,6 +57,18 @@ def test_without_items_ahead_the_next_is_taken_when_a_worker_is_free(workers: in
     assert max(in_work) == max(0, workers - 1)  # besides it
 
 
+def test_workers_get_new_items_while_results_are_taken_slowly() -> None:
+    """Two items are with a worker; each result that is taken makes room for another."""
+    given: list[int] = []
+    results = run(Squares(), (given.append(number) or number for number in range(9)), workers=1)
+    assert len(given) == 0
+    next(results)
+    time.sleep(1)  # meanwhile the second is finished
+    next(results)
+    assert given == [0, 1, 2]
+    results.close()
+
+
 def test_workers_are_other_processes() -> None:
     here = os.getpid()
     assert all(result[1] != here for _, result in run(Squares(), range(4), workers=1) if not isinstance(result, Failed))

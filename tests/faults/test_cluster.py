@@ -204,6 +204,28 @@ def test_a_store_is_that_of_one_process_though_an_actor_a_node_and_the_driver_we
     print(f"{clips} clips: {reused[2]} kept by the killed driver, {reused[1]} after it, 0 lost, 0 twice")
 
 
+@pytest.mark.soak
+def test_backbone_workers_on_the_nodes_make_the_store_of_one_process(
+    nodes: Any, whole: Undisturbed, tmp_path: Path
+) -> None:
+    """Without a GPU: two actors decode and one runs the backbones, on two nodes with one core each and a third."""
+    node = nodes.add_node(**NODE)
+    try:
+        split = ["--set", "compute.backbone_workers=1", "--workers", "2", *SMALL.split()]
+        driver = started(nodes, "extract", whole.data, "--out", tmp_path, "--quiet", *split)
+        busiest = 0
+        while driver.poll() is None:
+            busiest = max(busiest, sum(len(actors_of(one)) for one in nodes.list_all_nodes()))
+            time.sleep(0.2)
+        _, complaint = driver.communicate()
+        assert driver.returncode == 0, complaint
+        assert busiest == 3
+        assert contents(tmp_path) == contents(whole.store)
+        assert not list(tmp_path.glob(".inputs.*"))
+    finally:
+        nodes.remove_node(node)
+
+
 def connections(process: psutil.Process) -> list[Any]:
     try:
         return process.net_connections()

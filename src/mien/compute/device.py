@@ -1,8 +1,8 @@
-"""Resolves which device, precision, engine and number of threads are used."""
+"""Resolves which device, precision, engine, number of threads and backbone workers are used."""
 
 import importlib.util
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -120,3 +120,19 @@ def choose_threads(compute: ComputeSettings, workers: Pool = 0) -> int:
             f"OMP_NUM_THREADS = {threads!r}, expected a whole number from 1 on; unset it, or set compute.threads"
         )
     return int(threads)
+
+
+def choose_backbone_workers(compute: ComputeSettings, workers: Pool) -> Pool:
+    """Workers that only run backbones, of clips that ``workers`` decode; 0 when each worker does both.
+
+    On a cluster they are one for each GPU, and ask for no cores of their own there.
+
+    Raises:
+        SettingsError: see ``choose_device``.
+    """
+    wanted, on_gpu = compute.backbone_workers, choose_device(compute).type == "cuda"
+    if workers == 0 or wanted == 0 or (wanted is None and not on_gpu):
+        return 0
+    if isinstance(workers, Cluster):
+        return replace(workers, workers=wanted or 0, cores=0 if workers.gpus else workers.cores)
+    return wanted or int(workers > 1)

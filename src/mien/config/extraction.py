@@ -158,6 +158,9 @@ class ComputeSettings(Section):
     (weights in 8 bits, dynamic quantisation of activations), and is ``auto`` in training."""
     threads: Annotated[int, Field(ge=0, le=4096)] = 0
     """Threads per worker; 0 uses ``OMP_NUM_THREADS`` where that is set, else divides the cores among the workers."""
+    backbone_workers: Annotated[int, Field(ge=0, le=4096)] | None = None
+    """Workers that only run backbones, beside those that decode for them; with 0, each worker does both. ``null`` takes
+    one on a machine with a GPU, one for each GPU of a cluster, and 0 on a CPU."""
     clip_seconds: Positive | None = None
     """A clip that takes longer fails; ``null`` allows 600 s, plus 1 s per 50 kB of its file."""
     decoder_gigabytes: Annotated[float, Field(ge=0.5)] = 4.0

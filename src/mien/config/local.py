@@ -6,7 +6,7 @@ from mien.config.reading import Override, parse_override, read_settings
 from mien.config.settings import Settings
 from mien.errors import SettingsError
 
-LOCAL_COMPUTE = ("device", "threads", "clip_seconds", "decoder_gigabytes", "memory_gigabytes")
+LOCAL_COMPUTE = ("device", "threads", "backbone_workers", "clip_seconds", "decoder_gigabytes", "memory_gigabytes")
 LOCAL_MEDIA = ("longest_seconds", "largest_megapixels")
 """Settings that limit the use of this machine and do not change results."""
 

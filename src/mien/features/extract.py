@@ -12,6 +12,7 @@ that failed is tried again.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from mien.features.fetch import fetched
 from mien.features.kept_inputs import KeptFile, KeptInputs, find_kept
 from mien.features.load_inputs import InputPlan
 from mien.features.source_files import SourceFile
+from mien.features.stages import outcomes
 from mien.features.storing import StoringExtraction, without_repeated_failure
-from mien.features.worker import ClipJob, ClipOutcome, Extraction, outcomes, plan
+from mien.features.worker import ClipJob, ClipOutcome, Extraction, plan
 from mien.features.writer import StoreWriter
 from mien.scale import Pool
 from mien.schema import Clip, Manifest
@@ -80,9 +82,9 @@ def extract(
         write_checksummed(store / SETTINGS, extraction_record(settings, extraction))
         jobs = (_job(clip, writer) for clip in manifest.clips)
         try:
-            storing = StoringExtraction(extraction, store)
+            storing = partial(StoringExtraction, store=store)
             for job, result in fetched(
-                extraction, jobs, manifest.fetch_from, lambda here: outcomes(extraction, here, workers, storing)
+                extraction, jobs, manifest.fetch_from, lambda here: outcomes(extraction, here, workers, storing, store)
             ):
                 outcome = replace(result, recompute_reason=_recompute_reason(job, result, writer))
                 kept[job.clip.id] = outcome.kept

@@ -10,6 +10,7 @@ time limit of the clip holds between two blocks. The trade-off: reading from a f
 """
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,17 +23,34 @@ from mien.features.keys import Keys
 from mien.media.load_media import MediaEngines, load_media
 from mien.modalities.base import InputKind
 from mien.schema import Clip, Media
-from mien.storage.files import open_regular
+from mien.storage.files import key_of, open_regular
 
 _BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
 class InputPlan:
-    """Where kept inputs are, and whether those that are decoded now are kept, too."""
+    """Where kept inputs are, and whether those that are decoded now are kept, too.
+
+    Attributes:
+        store: the folder of their store.
+        keep: whether inputs that are not there yet are kept, also of clips whose features are all there.
+        temporary: inputs are kept for one reader, who discards them, as far as features are to be made of them; those
+            of each clip are in a folder of their own, because equal clips would share a file.
+    """
 
     store: Path
     keep: bool
+    temporary: bool = False
+
+    def of(self, clip: Clip) -> KeptInputs:
+        """The kept inputs among which those of a clip are."""
+        return KeptInputs(self.store / key_of(clip.id) if self.temporary else self.store)
+
+    def discard(self, clip: Clip) -> None:
+        """Remove the inputs of a clip if they are temporary."""
+        if self.temporary:
+            shutil.rmtree(self.store / key_of(clip.id), ignore_errors=True)
 
 
 @dataclass
@@ -53,9 +71,14 @@ class ClipInputs:
     trusted: bool = True
     files: dict[InputKind, KeptFile] = field(default_factory=dict)
 
+    @property
+    def kept(self) -> tuple[KeptFile, ...]:
+        """The ``files`` that stay."""
+        return () if self.plan is None or self.plan.temporary else tuple(self.files.values())
+
     def unkept(self, kinds: Iterable[InputKind]) -> set[InputKind]:
         """Those of some kinds that are to be kept, and are not yet."""
-        if self.plan is None or not self.plan.keep:
+        if self.plan is None or not self.plan.keep or self.plan.temporary:
             return set()
         return {kind for kind in kinds if not self._found(kind)}
 
@@ -69,7 +92,7 @@ class ClipInputs:
         """
         if self.plan is None:
             return load_media(self.clip, kinds, engines, self.settings)
-        kept, parts = KeptInputs(self.plan.store), []
+        kept, parts = self.plan.of(self.clip), []
         decoded: set[InputKind] = set()
         for kind in KINDS:
             if kind not in kinds:
@@ -92,7 +115,7 @@ class ClipInputs:
         if kind in self.files:
             return True
         key = self.keys.of_input(kind)
-        size = KeptInputs(self.plan.store).size(kind, key) if self.trusted else None
+        size = self.plan.of(self.clip).size(kind, key) if self.trusted else None
         if size is not None:
             self.files[kind] = KeptFile(kind, key, size, new=False)
         return size is not None

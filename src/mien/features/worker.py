@@ -1,9 +1,10 @@
 """From a clip to its features: it is decoded once, and each frozen backbone runs once.
 
-    for job, outcome in outcomes(plan(settings), jobs, workers=2): ...
+    extractor = plan(settings)()    # in each worker
+    outcome = extractor(job)
 
-A worker takes a clip all the way from its file to its features: that keeps all CPU cores busy without sending frames
-between processes. Loaded models and requests are separate objects:
+A worker takes a clip all the way from its file to its features, unless backbones have workers of their own
+(``stages.py``). Loaded models and requests are separate objects:
 
     Engines      weights, backbones, face detector, recogniser, decoder    loaded once, ahead of need or at it
     Extraction   settings, weights by name, windows                        what is requested now
@@ -11,7 +12,7 @@ between processes. Loaded models and requests are separate objects:
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
@@ -34,7 +35,7 @@ from mien.modalities import get_modalities
 from mien.modalities.affect import affect_head
 from mien.modalities.base import Absent, Backbone, InputKind, Modality
 from mien.modalities.text import TEXT, cut_transcript
-from mien.scale import Cluster, Failed, Pool, WorkerFactory, run
+from mien.scale import Cluster, Pool
 from mien.schema import Clip, ClipFeatures, Faces, Feature, Media
 from mien.weights import Weights, resolve_backbones
 
@@ -64,6 +65,7 @@ class ClipOutcome:
         kept: its kept inputs, as far as they were needed.
         remarks: notes on the extraction that do not belong to the clip.
         stored: whether the features were written by the worker; ``made`` has no arrays then.
+        prepared: whether its inputs are ready for a backbone worker, and nothing is made of them yet.
     """
 
     clip: Clip
@@ -77,6 +79,7 @@ class ClipOutcome:
     kept: tuple[KeptFile, ...] = ()
     remarks: tuple[str, ...] = ()
     stored: bool = False
+    prepared: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ class Extraction:
         threads: number of threads of each engine.
         windows: requested windows, if any.
         inputs: where inputs are kept, if they are.
+        prepares: whether clips are only decoded, for workers that run the backbones (``stages.py``).
     """
 
     settings: Settings
@@ -96,6 +100,7 @@ class Extraction:
     threads: int = 1
     windows: Windows | None = None
     inputs: InputPlan | None = None
+    prepares: bool = False
 
     def __call__(self, engines: "Engines | None" = None) -> "Extractor":
         """An extractor in this process, whose number of torch threads is set; with new engines if none are given.
@@ -165,32 +170,6 @@ def with_arithmetic(settings: Settings, compute: Compute) -> Settings:
     return with_changes(settings, {f"compute.{name}": value for name, value in automatic.items()}, "--cluster")
 
 
-def outcomes(
-    extraction: Extraction,
-    jobs: Iterable[ClipJob],
-    workers: Pool,
-    make: WorkerFactory[ClipOutcome] | None = None,
-) -> Iterator[tuple[ClipJob, ClipOutcome]]:
-    """The outcome of each clip, in order of completion; a clip whose worker dies fails like any other.
-
-    Without workers, the time limit of a clip applies to hashing and decoding only, which run in another process. With
-    workers, it applies to everything; they get a little more, so that the decoder's own error comes first.
-
-    Args:
-        extraction: what is computed.
-        jobs: the clips; consumed lazily.
-        workers: as for ``scale.run``.
-        make: makes the function of the workers, if it is not the extractor itself.
-    """
-    for job, result in run(make or extraction, jobs, workers=workers, seconds_each=extraction.seconds_for):
-        yield job, failed_outcome(extraction, job, result) if isinstance(result, Failed) else result
-
-
-def failed_outcome(extraction: Extraction, job: ClipJob, lost: Failed) -> ClipOutcome:
-    """The outcome of a clip whose worker died or ran out of time."""
-    return failed(job, extraction.stored_features, f"{job.clip.file_name}: {lost.reason}")
-
-
 class Engines:
     """Loaded models, each loaded once, in the background or when it is needed; independent of single calls.
 
@@ -240,6 +219,7 @@ class Extractor:
         self._settings = extraction.settings
         self._windows = extraction.windows
         self._inputs = extraction.inputs
+        self._prepares = extraction.prepares
         self._modalities = extraction.modalities
         self._stored_features = extraction.stored_features
 
@@ -265,6 +245,9 @@ class Extractor:
             return failed(job, self._stored_features, str(error))
         except Exception as error:  # noqa: BLE001 - an error in one clip must not stop the others
             return failed(job, self._stored_features, f"{job.clip.file_name}: {type(error).__name__}: {error}")
+        finally:
+            if self._inputs is not None and not self._prepares:
+                self._inputs.discard(job.clip)
 
     def _extract(self, job: ClipJob, trusted: bool = True) -> ClipOutcome:
         """The outcome of a clip; kept inputs are read unless they are not ``trusted``."""
@@ -290,7 +273,7 @@ class Extractor:
         unkept = inputs.unkept({modality.sense for modality in self._modalities if modality.name in keys})
         if not missing and not unkept:
             known = ClipFeatures(job.clip.id, math.nan, unreadable)
-            return ClipOutcome(job.clip, known, reused, kept=tuple(inputs.files.values()))
+            return ClipOutcome(job.clip, known, reused, kept=inputs.kept)
         began = perf_counter()
         senses: set[InputKind] = {*(modality.sense for modality in incomplete), *unkept}
         try:
@@ -299,6 +282,9 @@ class Extractor:
             return failed(job, [name for name in self._stored_features if name in missing], str(error))
         clip_keys.check_unchanged()
         taken = {"media": perf_counter() - began}
+        if self._prepares and incomplete:
+            nothing = ClipFeatures(job.clip.id, math.nan, ())
+            return ClipOutcome(job.clip, nothing, seconds_taken=taken, kept=inputs.kept, prepared=True)
         features: list[Feature] = []
         for modality in incomplete:
             began, engines.senses.stage = perf_counter(), modality.name
@@ -310,8 +296,7 @@ class Extractor:
         cut = [f.reason for f in features if f.modality == TEXT.name and f.status == "present" and f.reason]
         made = ClipFeatures(job.clip.id, media.seconds, (*features, *unreadable), transcript, (*media.notes, *cut))
         spans = self._window_spans(media, features)
-        kept = tuple(inputs.files.values())
-        return ClipOutcome(job.clip, made, reused, taken, window_spans=spans, faces=media.face_count, kept=kept)
+        return ClipOutcome(job.clip, made, reused, taken, window_spans=spans, faces=media.face_count, kept=inputs.kept)
 
     def _keys(self, clip_keys: Keys, job: ClipJob) -> tuple[dict[str, str], tuple[Feature, ...]]:
         """The key of each feature; failed features where the source file cannot be read."""

@@ -13,7 +13,7 @@ returned as a ``Failed``: one item never stops the others.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 
 from mien.sandbox import offline
@@ -57,7 +57,7 @@ def run(
     workers: Pool,
     seconds_each: Seconds | None = None,
     ahead: int = 1,
-) -> Iterator[tuple[Item, Result | Failed]]:
+) -> Generator[tuple[Item, Result | Failed]]:
     """Run a function over items.
 
     Args:

@@ -58,7 +58,7 @@ class Cluster:
     Attributes:
         address: of its head, e.g. ``10.0.0.1:6379``; by default ``RAY_ADDRESS``, else a Ray of its own on this machine.
         workers: number of actors; 0 takes as many as the cluster has room for.
-        cores: of each actor.
+        cores: of each actor; 0 for actors that only need a GPU.
         gpus: of each actor.
     """
 
@@ -159,9 +159,8 @@ def _count(ray: Any, cluster: Cluster) -> int:
     """The number of actors that the cluster has room for, or the wanted one."""
     if cluster.workers:
         return cluster.workers
-    resources = ray.cluster_resources()
-    by_gpu = [int(resources.get("GPU", 0)) // cluster.gpus] if cluster.gpus else []
-    return max(1, min([int(resources.get("CPU", 0)) // cluster.cores, *by_gpu]))
+    resources, needs = ray.cluster_resources(), {"CPU": cluster.cores, "GPU": cluster.gpus}
+    return max(1, min(int(resources.get(name, 0)) // need for name, need in needs.items() if need))
 
 
 class _Dispatch:
@@ -175,29 +174,38 @@ class _Dispatch:
     def run(self, items: Iterable[Item], seconds_each: Seconds | None) -> Iterator[tuple[Item, Any]]:
         """Every item with its outcome, in order of completion."""
         new = (_Task(item, None if seconds_each is None else seconds_each(item)) for item in items)
-        heard = time.monotonic()
+        silent = 0.0  # seconds of waiting for an answer; new items may take long to come, too
         while self._give(new):
+            asked = time.monotonic()
             done = self._wait()
+            silent += time.monotonic() - asked
             for worker in {self._of[ref]: None for ref in done}:
                 yield from self._take(worker, done)
+                self._fill(worker, new)  # whoever takes the results may be slow
             if any(worker.awake for worker in self._workers):
-                heard = time.monotonic()
-            elif time.monotonic() - heard > SILENT_SECONDS:
+                silent = 0.0
+            elif silent > SILENT_SECONDS:
                 raise MienError(f"no worker of the cluster has answered for {SILENT_SECONDS:g} s; see: ray status")
 
     def _give(self, new: Iterator[_Task]) -> bool:
         """Fill up the actors that are awake, and ask the others; whether anything is left to do."""
         for worker in self._workers:
-            while worker.awake and len(worker.tasks) < self._most:
-                task = self._again.popleft() if self._again else next(new, None)
-                if task is None:
-                    return bool(self._again) or any(worker.tasks for worker in self._workers)
-                ref = worker.actor.run.remote(task.item, task.seconds)
-                worker.tasks[ref] = task
-                self._of[ref] = worker
+            if not self._fill(worker, new):
+                return any(worker.tasks for worker in self._workers)
             if not worker.awake and worker.ping is None and time.monotonic() - worker.asked >= PING_SECONDS:
                 worker.ping, worker.asked = worker.actor.node.remote(), time.monotonic()
                 self._of[worker.ping] = worker
+        return True
+
+    def _fill(self, worker: _Worker, new: Iterator[_Task]) -> bool:
+        """Give an actor that is awake as many items as it may have; ``False`` if there are none left."""
+        while worker.awake and len(worker.tasks) < self._most:
+            task = self._again.popleft() if self._again else next(new, None)
+            if task is None:
+                return False
+            ref = worker.actor.run.remote(task.item, task.seconds)
+            worker.tasks[ref] = task
+            self._of[ref] = worker
         return True
 
     def _wait(self) -> set[Any]:

@@ -64,18 +64,34 @@ class Processes:
     ) -> Generator[tuple[Item, Any], None, list[Item] | None]:
         """Run until the queue is empty, or until the pool breaks; returns the unfinished items then, else ``None``."""
         waiting: dict[Future[Any], _Task] = {}
+        done: Iterator[tuple[Any, Any]] = iter(())
         while True:
-            while len(waiting) < self._workers * (1 + ahead) and (item := next(queue, None)) is not None:
-                task = _Task(item, None if seconds_each is None else seconds_each(item))
-                try:
-                    waiting[self._pool.schedule(_call, args=(self._make, item))] = task
-                except RuntimeError:  # the pool has just broken
-                    return [item, *(task.item for task in waiting.values())]
+            refused = self._fill(waiting, queue, seconds_each, ahead)
+            if refused is not None:
+                return [refused, *(task.item for task in waiting.values())]
             if not waiting:
                 return None
-            yield from _completed(waiting)
-            if not self._pool.active:
+            if (result := next(done, None)) is not None:
+                yield result
+            elif self._pool.active:
+                done = _completed(waiting)
+            else:
                 return [task.item for task in waiting.values()]
+
+    def _fill(
+        self, waiting: dict[Future[Any], "_Task"], queue: Iterator[Item], seconds_each: Seconds | None, ahead: int
+    ) -> Item | None:
+        """Give the pool as many items as may wait in it; returns the one that it refuses if it has just broken.
+
+        Done after each result and not after a batch of them, because whoever takes the results may be slow.
+        """
+        while len(waiting) < self._workers * (1 + ahead) and (item := next(queue, None)) is not None:
+            task = _Task(item, None if seconds_each is None else seconds_each(item))
+            try:
+                waiting[self._pool.schedule(_call, args=(self._make, item))] = task
+            except RuntimeError:
+                return item
+        return None
 
 
 def _start(workers: int) -> Any:

@@ -1,0 +1,102 @@
+"""What it costs to decode in some workers and to run the backbones in others (``mien.features.stages``).
+
+python bench/stages.py driver         # CPU time of the driver for 20,000 empty items, through two stages on Ray
+python bench/stages.py handing DATA   # CPU time to decode a clip, to write its inputs too, and to read them
+"""
+
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from mien.config import read_settings
+from mien.data.manifest import read_manifest
+from mien.features.load_inputs import InputPlan
+from mien.features.worker import ClipJob, Extraction, Extractor, plan
+from mien.modalities.base import Modality, Prepared, slices
+from mien.modalities.vision import BATCH_CROPS
+from mien.scale import Cluster, run
+from mien.scale.cluster import connected
+from mien.schema import Feature, Media
+
+ITEMS = 20_000
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """Does nothing."""
+
+    def __call__(self) -> Callable[[int], int]:
+        return int
+
+
+def driver() -> None:
+    """CPU time of the driver per item, and how its memory grows, with a worker of each stage."""
+    one = Cluster(workers=1)
+    with connected(one):
+        first = (item for item, _ in run(Nothing(), range(ITEMS), workers=one))
+        _count(run(Nothing(), first, workers=one))
+
+
+def _count(done: Iterable[object]) -> None:
+    began, peaks = 0.0, []
+    for count, _ in enumerate(done):
+        if count == 0:
+            began = time.process_time()
+        if count % (ITEMS // 10) == ITEMS // 10 - 1:
+            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+            print(f"{count + 1} items: {1000 * (time.process_time() - began) / count:.2f} ms of CPU each", flush=True)
+    print(f"peak memory after each tenth: {', '.join(f'{peak:.0f} MB' for peak in peaks)}")
+
+
+class Reading(Extractor):
+    """Reads all that a backbone reads, and runs none."""
+
+    def features(self, modality: Modality, media: Media, keys: Mapping[str, str] | None = None) -> list[Feature]:
+        del keys
+        prepared = modality.prepare(media)
+        if isinstance(prepared, Prepared) and modality.sense != "text":
+            for part in slices(len(prepared.inputs), BATCH_CROPS if modality.sense == "vision" else 1 << 20):
+                np.asarray(prepared.inputs[part])
+        return []
+
+
+def handing(data: Path) -> None:
+    """CPU time of a worker and its decoder for a clip, by what it does: the median of all but the first."""
+    both = plan(read_settings(overrides=["compute.threads=1"]))
+    with tempfile.TemporaryDirectory() as folder:
+        split = replace(both, inputs=InputPlan(Path(folder), keep=True, temporary=True))
+        ways = {"decoded": both, "decoded and written": replace(split, prepares=True), "read": split}
+        for name, extraction in ways.items():
+            taken = _cpu_of_a_clip(extraction, [ClipJob(clip) for clip in read_manifest(data).clips])
+            size = sum(path.stat().st_size for path in Path(folder).rglob("*.safetensors"))
+            print(f"{name}: {1000 * taken:.0f} ms of CPU a clip; {size / 1e6:.1f} MB wait", flush=True)
+
+
+def _cpu_of_a_clip(extraction: Extraction, jobs: list[ClipJob]) -> float:
+    extractor, taken = Reading(extraction), []
+    for job in jobs:
+        began = _cpu()
+        assert extractor(job).failure is None
+        taken.append(_cpu() - began)
+    extractor.close()
+    return statistics.median(taken[1:])
+
+
+def _cpu() -> float:
+    """CPU time of this process and its decoder, if there is one."""
+    decoders = (child.cpu_times() for child in psutil.Process().children())
+    return time.process_time() + sum(times.user + times.system for times in decoders)
+
+
+if __name__ == "__main__":
+    import stages  # workers import what they run, which must not be in the main script
+
+    stages.driver() if sys.argv[1] == "driver" else stages.handing(Path(sys.argv[2]))
