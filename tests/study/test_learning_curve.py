@@ -115,7 +115,7 @@ def test_keys_know_the_encoder_by_its_bytes_and_old_cells_keep_theirs(world: Wor
     for name in ("train_clips", "train_clips_seed"):
         del settings["split"][name]
     stage2 = plain.settings.stage2.model_dump(mode="json", exclude={"triplet"})
-    more = ({"inner_ratio": 4}, {"text": "all"})
+    more = ({"inner_ratio": 4}, {"text": "all"}, {"layers start at": "ridge"})
     before = key_of(1, "train", settings, stage2, [0, 1], *context.fingerprints, *more)
     assert context.folder(plain).name == before
     theirs = next(cell for cell in world.plan.cells if cell.labels[0][1] == "theirs" and cell.labels[1][1] == "all")
