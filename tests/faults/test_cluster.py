@@ -242,11 +242,14 @@ def started(nodes: Any, *arguments: Any) -> "subprocess.Popen[str]":
 
 
 def wait_for(store: Path, clips: int, driver: "subprocess.Popen[str]") -> None:
-    """Wait until so many clips are in the store, sealed or pending."""
+    """Wait until so many clips are in the store: sealed, or pending if they are fewer than one shard.
+
+    Those that are being sealed are both for a moment.
+    """
     while True:
         pending = len(list(store.glob("pending/*.safetensors")))
-        sealed = len(list(store.glob("shards/[0-9]*")))
-        if pending + SHARD_CLIPS * sealed >= clips:
+        sealed = SHARD_CLIPS * len(list(store.glob("shards/[0-9]*")))
+        if (pending if clips < SHARD_CLIPS else sealed) >= clips:
             return
         assert driver.poll() is None, driver.communicate()
         time.sleep(0.005)
