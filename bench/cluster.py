@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,8 +45,13 @@ class Nothing:
 
 def driver() -> None:
     """CPU time of the driver per item, and how its memory grows."""
+    show_cost(run(Nothing(), range(ITEMS), workers=Cluster(workers=WORKERS)))
+
+
+def show_cost(done: Iterable[object]) -> None:
+    """Print what this process spends on each of ``ITEMS`` items that are done, and its memory on the way."""
     began, peaks = 0.0, []
-    for count, _ in enumerate(run(Nothing(), range(ITEMS), workers=Cluster(workers=WORKERS))):
+    for count, _ in enumerate(done):
         if count == 0:
             began = time.process_time()
         if count % (ITEMS // 10) == ITEMS // 10 - 1:

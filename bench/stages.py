@@ -4,17 +4,17 @@ python bench/stages.py driver         # CPU time of the driver for 20,000 empty 
 python bench/stages.py handing DATA   # CPU time to decode a clip, to write its inputs too, and to read them
 """
 
-import resource
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import psutil
+from cluster import ITEMS, Nothing, show_cost
 
 from mien.config import read_settings
 from mien.data.manifest import read_manifest
@@ -26,34 +26,13 @@ from mien.scale import Cluster, run
 from mien.scale.cluster import connected
 from mien.schema import Feature, Media
 
-ITEMS = 20_000
-
-
-@dataclass(frozen=True)
-class Nothing:
-    """Does nothing."""
-
-    def __call__(self) -> Callable[[int], int]:
-        return int
-
 
 def driver() -> None:
     """CPU time of the driver per item, and how its memory grows, with a worker of each stage."""
     one = Cluster(workers=1)
     with connected(one):
         first = (item for item, _ in run(Nothing(), range(ITEMS), workers=one))
-        _count(run(Nothing(), first, workers=one))
-
-
-def _count(done: Iterable[object]) -> None:
-    began, peaks = 0.0, []
-    for count, _ in enumerate(done):
-        if count == 0:
-            began = time.process_time()
-        if count % (ITEMS // 10) == ITEMS // 10 - 1:
-            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-            print(f"{count + 1} items: {1000 * (time.process_time() - began) / count:.2f} ms of CPU each", flush=True)
-    print(f"peak memory after each tenth: {', '.join(f'{peak:.0f} MB' for peak in peaks)}")
+        show_cost(run(Nothing(), first, workers=one))
 
 
 class Reading(Extractor):

@@ -2,6 +2,8 @@
 
 import socket
 import threading
+from collections import Counter
+from functools import partial
 
 import pytest
 
@@ -18,7 +20,7 @@ def test_what_has_begun_goes_on_beside_the_caller_and_is_loaded_once_and_in_orde
         return name.upper()
 
     for name in ("a", "b", "a"):
-        loaded.begin(name, lambda name=name: load(name))
+        loaded.begin(name, partial(load, name))
     go.set()
     assert loaded.get("b", lambda: load("b")) == "B"
     assert loaded.get("a", lambda: load("a")) == "A"
@@ -39,6 +41,27 @@ def test_a_failure_is_raised_where_the_thing_is_needed_and_the_next_call_loads_a
         with pytest.raises(ValueError, match=reason):
             loaded.get("a", load)
     assert loaded.get("a", load) == "here"
+
+
+def test_what_waits_is_dropped_and_may_begin_again() -> None:
+    loaded, begun, go = Loaded(), threading.Event(), threading.Event()
+    count = Counter[str]()
+
+    def load(name: str) -> str:
+        count[name] += 1
+        begun.set()
+        assert go.wait(10)
+        return name
+
+    for name in ("a", "b"):
+        loaded.begin(name, partial(load, name))
+    assert begun.wait(10)
+    loaded.cancel()
+    go.set()
+    assert loaded.get("a", partial(load, "a")) == "a"
+    assert loaded.get("c", partial(load, "c")) == "c"
+    assert count == {"a": 1, "c": 1}
+    assert loaded.get("b", partial(load, "b")) == "b"
 
 
 @pytest.mark.skipif(bool(network_guard()), reason=network_guard())

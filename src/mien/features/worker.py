@@ -229,6 +229,12 @@ class Extractor:
 
     def __call__(self, job: ClipJob) -> ClipOutcome:
         """Compute the features of a clip that are not stored yet; a clip that cannot be read gives failed features."""
+        outcome = self._outcome(job)
+        if outcome.failure is not None:
+            self.engines.senses.loaded.cancel()  # it needs no more models, and the program may end with it
+        return outcome
+
+    def _outcome(self, job: ClipJob) -> ClipOutcome:
         try:
             try:
                 return self._extract(job)

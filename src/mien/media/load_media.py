@@ -81,7 +81,8 @@ class MediaEngines:
         return Transcriber(self._weights["vad"], self._weights.get("asr"), self._settings.speech, threads=self._threads)
 
     def close(self) -> None:
-        """End the decoder process."""
+        """End the decoder process, and load nothing more."""
+        self.loaded.cancel()
         self.decoder.kill()
 
 

@@ -40,3 +40,7 @@ class Loaded:
         except BaseException:
             self._things.pop(name, None)
             raise
+
+    def cancel(self) -> None:
+        """Drop what waits to be loaded; what is being loaded goes on. It may begin again."""
+        self._things = {name: thing for name, thing in self._things.items() if not thing.cancel()}
