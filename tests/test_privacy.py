@@ -33,9 +33,10 @@ pytestmark = [
 ]
 
 NETWORK = re.compile(r"\b(socket\((?!AF_NETLINK).*= \d|connect\(|sendto\(.*sa_family|sendmsg\(.*sa_family)")
-STARTED = re.compile(r'\bexecve\("([^"]+)".* = 0')
-WRITTEN = re.compile(r'\b(?:open|openat|creat)\((?:[^"]*, )?"([^"]+)", [^)]*(?:O_WRONLY|O_RDWR|O_CREAT).* = \d')
-MADE = re.compile(r'\b(?:mkdir|rename|symlink|link)[a-z0-9]*\(.*"([^"]+)"[^"]*= 0')
+# Also calls whose result strace wrote on a line of its own, "<unfinished ...>", as another process did something.
+STARTED = re.compile(r'\bexecve\("([^"]+)"(?!.* = -1)')
+WRITTEN = re.compile(r'\b(?:open|openat|creat)\((?:[^"]*, )?"([^"]+)", [^)]*(?:O_WRONLY|O_RDWR|O_CREAT)(?!.* = -1)')
+MADE = re.compile(r'\b(?:mkdir|rename|symlink|link)[a-z0-9]*\(.*"([^"]+)"(?!.*")(?!.* = -1)')
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from mien.data.manifest import read_manifest
@@ -60,8 +61,14 @@ def test_the_same_command_scores_the_rest_and_comes_to_the_same(
 
 def test_without_out_an_interruption_says_that_nothing_was_kept(whole: Undisturbed, tmp_path: Path) -> None:
     process = started(run_command, ["predict", whole.run, whole.data, "--quiet", "--workers", "1"], tmp_path / "said")
-    time.sleep(3)  # its worker is at work
-    assert process.is_alive() and process.pid is not None
+    assert process.pid is not None
+    children: list[psutil.Process] = []
+    while not any(child.num_threads() > 1 for child in children):  # its worker has begun
+        assert process.is_alive(), "it was through before it could be broken off"
+        children = [
+            child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())
+        ]
+        time.sleep(0.01)
     os.kill(process.pid, signal.SIGINT)
     process.join()
     assert process.exitcode == 130
