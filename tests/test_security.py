@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mien.media.decoder import NAME
+from mien.media.decoder_start import NAME
 from mien.weights import Weights
 from tests.media.clips import make_clip, tone
 

@@ -2,7 +2,7 @@
 
 import psutil
 
-from mien.media.decoder import NAME
+from mien.media.decoder_start import NAME
 
 
 def kill_workers() -> int:

@@ -22,7 +22,7 @@ from mien.config import Settings, read_settings
 from mien.errors import escape_control
 from mien.features.extract import extract
 from mien.features.writer import StoreWriter
-from mien.media.decoder import NAME
+from mien.media.decoder_start import NAME
 from mien.schema import Clip, ClipFeatures, Feature, Manifest
 from mien.weights import Weights
 from tests.badmedia.mutations import Bad, table

@@ -20,7 +20,8 @@ from mien.config import MediaSettings
 from mien.errors import MediaError
 from mien.media import audio_track
 from mien.media.container import open_container, video_stream
-from mien.media.decode import Frame, MediaReader, read_audio
+from mien.media.decode import MediaReader, read_audio
+from mien.media.frames import Frame
 from mien.media.timeline import SamplingGrid
 from mien.media.video_track import VideoTrack
 from tests.media.clips import B_PICTURES, SHARED, beep, cut, index_of, make_clip, repeat

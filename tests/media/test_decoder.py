@@ -18,9 +18,11 @@ from mien.errors import MediaError
 from mien.media.audio_track import AudioTrack
 from mien.media.decode import MediaReader, read_audio
 from mien.media.decoder import DecoderClient, seconds_for
+from mien.media.decoder_start import one_ahead
 from mien.media.timeline import SECOND
 from tests.badmedia.mutations import png
 from tests.media.clips import make_clip
+from tests.workers import decoders
 
 MEDIA = MediaSettings()
 RATES = {"vision": 4, "motion": 10}
@@ -189,6 +191,32 @@ def test_it_leaves_when_whoever_started_it_is_killed() -> None:
             return
         time.sleep(0.05)
     pytest.fail("the decoder is still there after 10 s")
+
+
+def test_one_that_was_started_ahead_is_the_next_one_unless_it_has_died(decoder: DecoderClient, clip: Path) -> None:
+    with one_ahead():
+        (ahead,) = decoders()
+        assert decoder.start().pid == ahead.pid
+        assert works(decoder, clip)
+    assert works(decoder, clip)  # it is the decoder's own
+    decoder.kill()
+    with one_ahead():
+        (ahead,) = decoders()
+        ahead.kill()
+        ahead.wait()
+        assert works(decoder, clip)
+
+
+def test_one_that_nobody_needed_ends() -> None:
+    with pytest.raises(KeyError), one_ahead():
+        assert len(decoders()) == 1
+        raise KeyError
+    assert decoders() == []
+
+
+def test_a_program_that_scores_loads_no_libav() -> None:
+    code = "import sys, mien.inference.predict; sys.exit('av' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_clip_may_take_a_time_that_goes_by_the_size_of_its_file(tmp_path: Path) -> None:

@@ -16,10 +16,11 @@ from mien.config import FaceSettings, MediaSettings
 from mien.errors import WeightsError, WeightsMissing
 from mien.media.centerface import decode_centres, overlap
 from mien.media.crops import Box, CropSpool, Image, cut, resize
-from mien.media.decode import Frame, MediaReader
+from mien.media.decode import MediaReader
 from mien.media.face_detection import Face, FaceFinder
 from mien.media.face_geometry import head_pose
 from mien.media.face_tracks import track_faces
+from mien.media.frames import Frame
 from mien.schema import FaceTrack
 from mien.synthetic.drawing import ACTIONS, draw_frames
 from mien.synthetic.identity import draw_identity

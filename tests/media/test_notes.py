@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from mien.config import MediaSettings, Settings
-from mien.media.decode import Frame, MediaReader, read_audio
+from mien.media.decode import MediaReader, read_audio
 from mien.media.face_tracks import track_faces
+from mien.media.frames import Frame
 from mien.media.load_media import MediaEngines, load_media
 from mien.schema import SAMPLE_RATE, Clip, Faces
 from tests.media.clips import SHARED, beep, cut, make_clip

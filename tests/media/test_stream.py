@@ -8,8 +8,8 @@ import pytest
 
 from mien.config import Settings, SpeechSettings
 from mien.errors import MediaError
-from mien.media.decode import Frame, Samples
 from mien.media.decoder import DecoderClient
+from mien.media.frames import Frame, Samples
 from mien.media.stream import StreamSource, open_source
 from mien.media.utterances import LONGEST_SECONDS, Utterances
 from mien.media.vad import WINDOW

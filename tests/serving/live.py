@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import psutil
 
-from mien.media.decoder import NAME
+from mien.media.decoder_start import NAME
 
 QUICK = ("lease_seconds=3", "beat_seconds=0.5", "sweep_seconds=0.5", "gets_per_second=1000", "posts_per_second=1000",
          "free_bytes=0")  # fmt: skip

@@ -18,8 +18,10 @@ from mien.cli.options import (
     ShardOption,
     WindowsOption,
     WorkersOption,
+    heavy_imports,
     leave,
     pool_from,
+    set_overrides,
 )
 from mien.errors import Interrupted
 
@@ -37,6 +39,7 @@ RawOption = Annotated[bool, typer.Option("--raw", help="The model's own numbers,
 
 
 def predict(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder, or a run folder with one.")],
     clips: Annotated[
         list[str],
@@ -68,19 +71,23 @@ def predict(
     quiet: QuietOption = False,
 ) -> None:
     """Score clips: how strongly each emotion shows, from the modalities that a clip has."""
-    from mien.cli.options import set_overrides
-    from mien.config import read_local
-    from mien.data.manifest import fetch_also_from
-    from mien.features.spans import windows_of
-    from mien.inference.partial import PartialScores
-    from mien.inference.parts import part_of
-    from mien.inference.predict import load, manifest_of_paths
-    from mien.inference.provenance import media_notes
-    from mien.inference.windows import window_notes
-    from mien.scores.exports import check_form
-    from mien.storage.outgoing import local_file
-    from mien.storage.parts import Part
-    from mien.storage.remote import is_address
+    from mien.media.decoder_start import one_ahead
+
+    if not workers and cluster is None:
+        context.with_resource(one_ahead())  # it is ready when torch is
+    with heavy_imports():
+        from mien.config import read_local
+        from mien.data.manifest import fetch_also_from
+        from mien.features.spans import windows_of
+        from mien.inference.partial import PartialScores
+        from mien.inference.parts import part_of
+        from mien.inference.predict import load, manifest_of_paths
+        from mien.inference.provenance import media_notes
+        from mien.inference.windows import window_notes
+        from mien.scores.exports import check_form
+        from mien.storage.outgoing import local_file
+        from mien.storage.parts import Part
+        from mien.storage.remote import is_address
 
     windows_of(windows, hop)
     if shard is not None and out is None:

@@ -28,8 +28,8 @@ from mien.config import Settings
 from mien.features.windows import WindowSpan
 from mien.features.worker import Extractor
 from mien.media.crops import RecentCrops
-from mien.media.decode import Frame, Samples
 from mien.media.face_tracks import FaceTracker
+from mien.media.frames import Frame, Samples
 from mien.media.load_media import face_notes
 from mien.media.utterances import Utterance, Utterances
 from mien.modalities.audio import CHUNK_SECONDS

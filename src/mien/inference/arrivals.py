@@ -5,8 +5,8 @@ import threading
 import time
 
 from mien.errors import MienError
-from mien.media.decode import Frame, Samples
 from mien.media.decoder import RemoteReader
+from mien.media.frames import Frame, Samples
 from mien.schema import SAMPLE_RATE
 
 _LOOK_SECONDS = 0.02

@@ -30,8 +30,8 @@ from mien.inference.provenance import check_backbones, describe_model
 from mien.inference.score import as_read
 from mien.inference.sources import settings_for
 from mien.inference.windows import score_windows, windows_as_read
-from mien.media.decode import Frame
 from mien.media.decoder import DecoderDied, RemoteReader
+from mien.media.frames import Frame
 from mien.media.stream import StreamSource
 from mien.modalities import get_modalities
 from mien.sandbox import offline

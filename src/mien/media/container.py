@@ -22,8 +22,9 @@ from av.video.stream import VideoStream
 
 from mien.config import MediaSettings
 from mien.errors import MediaError
+from mien.media.open_file import open_file
 from mien.media.timeline import SECOND, TimeBase, ticks
-from mien.storage.files import LFS_POINTER, open_regular
+from mien.storage.files import LFS_POINTER
 
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,nut,ivf,dv,rm,gif,yuv4mpegpipe,"
@@ -178,21 +179,6 @@ def _after_tags(file: BinaryIO) -> int:
             return end
         size = sum(byte << 7 * (3 - place) for place, byte in enumerate(head[6:]))
         end += ID3_HEAD * (2 if head[5] & 0x10 else 1) + size
-
-
-def open_file(path: Path) -> BinaryIO:
-    """Open a video, audio or image file; its content is not checked.
-
-    Raises:
-        MediaError: it is missing, a folder, not a regular file, or not readable.
-    """
-    with as_media_error(path):
-        try:
-            return open_regular(path)
-        except FileNotFoundError as error:
-            raise MediaError(f"{path.name}: no such file in {path.parent}") from error
-        except IsADirectoryError as error:
-            raise MediaError(f"{path.name}: a folder, expected a video or audio file") from error
 
 
 def _not_media(file: BinaryIO, error: Exception, formats: str) -> str:

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from av.error import FFmpegError
 
 from mien.errors import MediaError
-from mien.media.decode import Frame
 from mien.media.decoder import DecoderClient
 from mien.media.encode import Video, write_video
+from mien.media.frames import Frame
 from mien.schema import SAMPLE_RATE
 
 FPS = 25

@@ -14,7 +14,6 @@ Shapes: frames ``(H, W, 3)`` uint8 RGB, audio ``(N,)`` float32 at 16 kHz. Readin
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -39,6 +38,7 @@ from mien.media.container import (
     start_of,
     video_stream,
 )
+from mien.media.frames import Frame, Samples
 from mien.media.timeline import SECOND, SamplingGrid, TimeBase, ticks
 from mien.media.video_track import FrameConverter, VideoTrack
 from mien.schema import SAMPLE_RATE
@@ -57,28 +57,6 @@ NO_FRAME = 2 * SECOND
 
 TRAIL = SECOND // 5
 """Decoded after the requested part, for files that store packets later than they are shown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A requested frame.
-
-    Attributes:
-        seconds: presentation time from the start of the clip.
-        rgb: ``(H, W, 3)`` uint8, upright.
-        wanted: the names of the rates that it serves.
-    """
-
-    seconds: float
-    rgb: npt.NDArray[np.uint8]
-    wanted: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """Audio of a stream, ``(N,)`` float32 in [-1, 1] at 16 kHz, that follows the samples before it."""
-
-    values: npt.NDArray[np.float32]
 
 
 class MediaReader:

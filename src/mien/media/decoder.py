@@ -7,8 +7,7 @@
 
 The process starts in the time of one ``import av`` (a third of a second) and is reused for the next file; it is killed
 when a file exceeds its time, and another is started. It cannot open files or connections itself (``sandbox.py``):
-files are opened here and passed as descriptors. It is started with ``subprocess``, not ``multiprocessing``, which would
-run the caller's script again and unpickle what a compromised codec sends.
+files are opened here and passed as descriptors.
 """
 
 import json
@@ -18,7 +17,6 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,23 +28,16 @@ import numpy.typing as npt
 from mien.config import ComputeSettings, MediaSettings
 from mien.deadline import Deadline
 from mien.errors import MediaError
-from mien.media.container import open_file
 from mien.media.crops import Image
-from mien.media.decode import Frame, Samples
-from mien.media.decoder_process import LENGTHS
+from mien.media.decoder_start import end, started
+from mien.media.frames import LENGTHS, Frame, Samples
+from mien.media.open_file import open_file
 from mien.schema import SAMPLE_RATE
 from mien.storage.files import open_regular
 
-PIPE_BYTES = 1 << 20
 MAX_HEAD_BYTES = 1 << 20
 FINAL_KEYS = frozenset({"error", "length", "image", "sha256", "unplayable"})
 """Keys of the last header of a reply."""
-
-START = "from mien.sandbox import deny_network; deny_network(); from mien.media.decoder_process import serve; serve()"
-"""The code that the process runs: it gives up the network before any native library is loaded."""
-
-NAME = "mien-decoder"
-"""Its last argument, which identifies it in lists of processes."""
 
 BASE_SECONDS, BYTES_PER_SECOND = 600.0, 50_000
 """Default time limit for a clip: a base, plus one second for so many bytes of its file.
@@ -106,19 +97,8 @@ class DecoderClient:
         """Start the process unless it runs; does not wait until it is ready."""
         if self._process is None or self._process.poll() is not None:
             self.kill()
-            path = os.pathsep.join(place for place in sys.path if place)
-            self._requests, theirs = socket.socketpair()
-            with theirs:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-c", START, NAME],
-                    stdin=theirs.fileno(),
-                    stdout=subprocess.PIPE,
-                    bufsize=0,
-                    pipesize=PIPE_BYTES,
-                    env=os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
-                    process_group=0,  # keyboard interrupts are handled here
-                )
-            self._end = weakref.finalize(self, _end, self._process, self._requests)
+            self._process, self._requests = started()
+            self._end = weakref.finalize(self, end, self._process, self._requests)
         return self._process
 
     def kill(self) -> None:
@@ -371,11 +351,3 @@ class _Reply:
             what = f"died ({name}), with at most {self._decoder.gigabytes:g} GB of memory"
         self._decoder.kill()
         return DecoderDied(f"{self._path.name}: the decoder process {what}")
-
-
-def _end(process: subprocess.Popen[bytes], requests: socket.socket) -> None:
-    process.kill()
-    process.wait()
-    requests.close()
-    if process.stdout is not None:
-        process.stdout.close()

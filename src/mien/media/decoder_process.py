@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator, Mapping
 from io import BufferedReader
 from pathlib import Path
-from struct import Struct
 from typing import Any, BinaryIO
 
 import av.subtitles.stream  # noqa: F401 - av would import it with the first file, when the sandbox forbids it
@@ -28,12 +27,10 @@ from mien.config import MediaSettings
 from mien.errors import MediaError
 from mien.media.browser_support import why_unplayable
 from mien.media.container import as_media_error
-from mien.media.decode import Frame, MediaReader
+from mien.media.decode import MediaReader
+from mien.media.frames import LENGTHS, Frame
 from mien.media.images import read_image
 from mien.sandbox import deny_files
-
-LENGTHS = Struct(">II")
-"""Lengths of the header and of the payload."""
 
 REQUEST_BYTES = 1 << 16
 

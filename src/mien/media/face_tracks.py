@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from mien.config import FaceSettings
 from mien.media.crops import Box, CropSelection, CropSpool, RecentCrops, cut, resize
-from mien.media.decode import Frame
 from mien.media.face_detection import MAX_FACES, Face, FaceFinder
+from mien.media.frames import Frame
 from mien.media.speaker import mouth_opening, speaker_of
 from mien.media.tracklets import FaceTracklet, main_person, mouth_of, people_of
 from mien.schema import MOTION_WIDTH, FaceTrack
