@@ -99,7 +99,8 @@ def _anonymous(process: int) -> float:
 def _one_clip(video: Path) -> float:
     """Seconds to compute the features of one clip, once everything is loaded."""
     from mien.config import Settings  # noqa: PLC0415 - keeps the parent process small
-    from mien.features.worker import ClipJob, plan  # noqa: PLC0415
+    from mien.features.jobs import ClipJob  # noqa: PLC0415
+    from mien.features.worker import plan  # noqa: PLC0415
     from mien.schema import Clip  # noqa: PLC0415
 
     extractor = plan(Settings(), workers=1)()

@@ -18,8 +18,9 @@ from cluster import ITEMS, Nothing, show_cost
 
 from mien.config import read_settings
 from mien.data.manifest import read_manifest
+from mien.features.jobs import ClipJob
 from mien.features.load_inputs import InputPlan
-from mien.features.worker import ClipJob, Extraction, Extractor, plan
+from mien.features.worker import Extraction, Extractor, plan
 from mien.modalities.base import Modality, Prepared, slices
 from mien.modalities.vision import BATCH_CROPS
 from mien.scale import Cluster, run

@@ -18,8 +18,9 @@ from mien.errors import InUse
 from mien.features import keys
 from mien.features.extract import extract
 from mien.features.extraction_summary import ExtractionSummary
+from mien.features.jobs import ClipOutcome
 from mien.features.store import Store
-from mien.features.worker import ClipOutcome, Extraction, Extractor
+from mien.features.worker import Extraction, Extractor
 from mien.features.writer import StoreWriter
 from mien.modalities import MODALITIES
 from mien.schema import Clip, Manifest

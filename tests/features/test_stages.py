@@ -18,11 +18,12 @@ from mien.compute.device import Compute, choose_backbone_workers
 from mien.config import Settings, read_settings
 from mien.data.manifest import read_manifest
 from mien.features.extract import extract
+from mien.features.jobs import ClipJob, ClipOutcome
 from mien.features.load_inputs import InputPlan
 from mien.features.spans import Windows
 from mien.features.stages import outcomes, preparing
 from mien.features.store import Store
-from mien.features.worker import ClipJob, ClipOutcome, Extraction, plan
+from mien.features.worker import Extraction, plan
 from mien.media.decoder import DecoderClient
 from mien.modalities import MODALITIES
 from mien.scale import Cluster, Pool

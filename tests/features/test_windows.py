@@ -10,9 +10,10 @@ import pytest
 
 from mien.config import read_settings
 from mien.errors import SettingsError
+from mien.features.jobs import ClipJob
 from mien.features.spans import Windows, windows_of
 from mien.features.windows import WindowSpan, cut, window_spans
-from mien.features.worker import ClipJob, Extractor, plan
+from mien.features.worker import Extractor, plan
 from mien.modalities.base import Backbone, Output, Prepared
 from mien.modalities.text import cut_transcript
 from mien.schema import Clip, ClipFeatures, Feature, Transcript, Word

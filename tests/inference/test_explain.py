@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from mien.config import Settings, read_settings
+from mien.features.jobs import ClipOutcome
 from mien.features.spans import Windows
 from mien.features.windows import window_spans
-from mien.features.worker import ClipOutcome
 from mien.inference.explain import explain, shapley
 from mien.inference.predict import Model
 from mien.inference.prediction import predict_clip

@@ -17,9 +17,9 @@ from mien.cli import app
 from mien.config import read_settings
 from mien.data.manifest import read_manifest
 from mien.errors import DataError, ModelError, SettingsError
+from mien.features.jobs import ClipOutcome
 from mien.features.layers import gather, inputs_of
 from mien.features.store import Packed
-from mien.features.worker import ClipOutcome
 from mien.inference.prediction import predict_clip
 from mien.inference.score import pack
 from mien.modalities import get_modalities

@@ -21,12 +21,13 @@ from pydantic import TypeAdapter, ValidationError
 from mien.config import Settings, with_local_limits
 from mien.errors import DataError, SettingsError, StoreError
 from mien.features.fetch import fetched
+from mien.features.jobs import ClipJob, ClipOutcome
 from mien.features.kept_inputs import KeptFile, KeptInputs, find_kept
 from mien.features.load_inputs import InputPlan
 from mien.features.source_files import SourceFile
 from mien.features.stages import outcomes
 from mien.features.storing import StoringExtraction, without_repeated_failure
-from mien.features.worker import ClipJob, ClipOutcome, Extraction, plan
+from mien.features.worker import Extraction, plan
 from mien.features.writer import StoreWriter
 from mien.scale import Pool
 from mien.schema import Clip, Manifest

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from mien.features.worker import ClipOutcome
+from mien.features.jobs import ClipOutcome
 from mien.modalities import MODALITIES
 from mien.wording import kind_of
 

@@ -25,9 +25,10 @@ from typing import Any
 
 from mien.compute.device import resolve_compute
 from mien.errors import MienError
+from mien.features.jobs import ClipJob, ClipOutcome, failed
 from mien.features.keys import Keys
 from mien.features.source_files import SourceFile
-from mien.features.worker import ClipJob, ClipOutcome, Extraction, failed
+from mien.features.worker import Extraction
 from mien.media.decoder import BASE_SECONDS, BYTES_PER_SECOND
 from mien.sandbox import is_denied
 from mien.schema import Clip, ClipFeatures

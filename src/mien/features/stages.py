@@ -24,8 +24,9 @@ from tempfile import TemporaryDirectory
 
 from mien.compute.device import choose_backbone_workers, resolve_compute
 from mien.config import with_changes
+from mien.features.jobs import ClipJob, ClipOutcome, failed
 from mien.features.load_inputs import InputPlan
-from mien.features.worker import ClipJob, ClipOutcome, Extraction, failed, with_arithmetic
+from mien.features.worker import Extraction, with_arithmetic
 from mien.scale import Cluster, Failed, Pool, WorkerFactory, run
 from mien.scale.cluster import connected
 from mien.storage.files import PART

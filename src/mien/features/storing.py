@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mien.errors import Damaged
+from mien.features.jobs import ClipJob, ClipOutcome
 from mien.features.pending import pending_file, read_pending, write_pending
-from mien.features.worker import ClipJob, ClipOutcome, Extraction, Extractor
+from mien.features.worker import Extraction, Extractor
 from mien.features.writer import merged
 from mien.schema import ClipFeatures
 

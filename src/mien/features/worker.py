@@ -13,8 +13,7 @@ A worker takes a clip all the way from its file to its features, unless backbone
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
@@ -22,64 +21,24 @@ import torch
 
 from mien.compute.device import Compute, choose_threads, resolve_compute
 from mien.config import Settings, with_changes
-from mien.errors import Damaged, DataError, MediaError, MienError, OutputError, escape_control
-from mien.features.kept_inputs import KeptFile
+from mien.errors import Damaged, DataError, MediaError, MienError, OutputError
+from mien.features.engines import Engines
+from mien.features.jobs import ClipJob, ClipOutcome, failed, is_known
 from mien.features.keys import Keys
 from mien.features.layers import chosen_layers, with_layers
 from mien.features.load_inputs import ClipInputs, InputPlan, hasher
 from mien.features.spans import Windows
 from mien.features.windows import WindowSpan, window_spans
 from mien.media.decoder import seconds_for
-from mien.media.load_media import MediaEngines
 from mien.modalities import get_modalities
 from mien.modalities.affect import affect_head
-from mien.modalities.base import Absent, Backbone, InputKind, Modality
+from mien.modalities.base import Absent, InputKind, Modality
 from mien.modalities.text import TEXT, cut_transcript
 from mien.scale import Cluster, Pool
-from mien.schema import Clip, ClipFeatures, Faces, Feature, Media
+from mien.schema import ClipFeatures, Feature, Media
 from mien.weights import Weights, resolve_backbones
 
 GRACE_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class ClipJob:
-    """A clip with key, status, reason and origin of each of its stored features."""
-
-    clip: Clip
-    known: Mapping[str, tuple[str, str, str, str]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ClipOutcome:
-    """The result of one clip.
-
-    Attributes:
-        made: the features computed now; none when all were stored already.
-        reused: the modalities whose features were stored already.
-        seconds_taken: time by stage.
-        failure: why the clip could not be read; ``None`` when it could.
-        window_spans: its windows, when they were requested and its length is known.
-        recompute_reason: why stored features were computed again; empty when none were.
-        faces: the number of faces in view, when the video was searched for faces.
-        kept: its kept inputs, as far as they were needed.
-        remarks: notes on the extraction that do not belong to the clip.
-        stored: whether the features were written by the worker; ``made`` has no arrays then.
-        prepared: whether its inputs are ready for a backbone worker, and nothing is made of them yet.
-    """
-
-    clip: Clip
-    made: ClipFeatures
-    reused: tuple[str, ...] = ()
-    seconds_taken: Mapping[str, float] = field(default_factory=dict)
-    failure: str | None = None
-    window_spans: tuple[WindowSpan, ...] = ()
-    recompute_reason: str = ""
-    faces: Faces | None = None
-    kept: tuple[KeptFile, ...] = ()
-    remarks: tuple[str, ...] = ()
-    stored: bool = False
-    prepared: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,7 +61,7 @@ class Extraction:
     inputs: InputPlan | None = None
     prepares: bool = False
 
-    def __call__(self, engines: "Engines | None" = None) -> "Extractor":
+    def __call__(self, engines: Engines | None = None) -> "Extractor":
         """An extractor in this process, whose number of torch threads is set; with new engines if none are given.
 
         Args:
@@ -120,6 +79,10 @@ class Extraction:
     def stored_features(self) -> tuple[str, ...]:
         """The names of all its features."""
         return tuple(name for one in self.modalities for name in one.stored_features(self.settings.backbone))
+
+    def engines(self) -> Engines:
+        """Engines for all extractions with equal ``loads``; nothing is loaded yet."""
+        return Engines(self.loads.settings, dict(self.weights), self.threads)
 
     @property
     def loads(self) -> "Extraction":
@@ -170,52 +133,12 @@ def with_arithmetic(settings: Settings, compute: Compute) -> Settings:
     return with_changes(settings, {f"compute.{name}": value for name, value in automatic.items()}, "--cluster")
 
 
-class Engines:
-    """Loaded models, each loaded once, in the background or when it is needed; independent of single calls.
-
-    Attributes:
-        weights: by role.
-        compute: device and precision of the backbones.
-        senses: the decoder, the face detector and the recogniser.
-    """
-
-    def __init__(self, extraction: Extraction) -> None:
-        """Engines for all extractions that load the same; nothing is loaded yet."""
-        loads = extraction.loads
-        self.weights = dict(loads.weights)
-        self.compute = resolve_compute(loads.settings.compute)
-        self._backbone_settings = loads.settings.backbone
-        self.senses = MediaEngines({role: one.path for role, one in loads.weights}, loads.settings, loads.threads)
-
-    def load_ahead(self, modalities: Iterable[Modality], *, transcribe: bool) -> None:
-        """Load in the background what features of these modalities need, in the order in which they are made."""
-        if transcribe:
-            self.senses.begin_transcriber()
-        for modality in modalities:
-            if modality.backbone_role:
-                self.senses.loaded.begin(modality.name, partial(self._load, modality))
-
-    def backbone(self, modality: Modality) -> Backbone:
-        """The frozen backbone of a modality."""
-        return self.senses.loaded.get(modality.name, partial(self._load, modality))
-
-    def _load(self, modality: Modality) -> Backbone:
-        weights = self.weights.get(modality.backbone_role or "")
-        if weights and modality.load_layers and self._backbone_settings.reads_layers(modality.name):
-            return modality.load_layers(
-                weights.path, self.compute, chosen_layers(self._backbone_settings, modality, weights)
-            )
-        if weights and modality.load_affect and self._backbone_settings.affect:
-            return modality.load_affect(weights.path, self.compute)
-        return modality.load(weights.path if weights else None, self.compute)
-
-
 class Extractor:
     """Makes the features of one clip."""
 
     def __init__(self, extraction: Extraction, engines: Engines | None = None) -> None:
         """An extractor for an extraction, with the given engines or new ones."""
-        self.engines = engines or Engines(extraction)
+        self.engines = engines or extraction.engines()
         self._settings = extraction.settings
         self._windows = extraction.windows
         self._inputs = extraction.inputs
@@ -270,7 +193,7 @@ class Extractor:
         keys, unreadable = self._keys(clip_keys, job)
         if not keys:
             return failed(job, [name for name in self._stored_features if name not in job.known], unreadable[0].reason)
-        missing = {name for name, key in keys.items() if not _is_known(job, name, key)}
+        missing = {name for name, key in keys.items() if not is_known(job, name, key)}
         incomplete = [m for m in self._modalities if missing & set(m.stored_features(self._settings.backbone))]
         reused = tuple(m.name for m in self._modalities if m.name in keys and m not in incomplete)
         unreadable = tuple(
@@ -360,16 +283,3 @@ class Extractor:
             return f"{modality.name} v{modality.version}"
         weights, arithmetic = self.engines.weights[role], modality.arithmetic(self.engines.compute)
         return f"{weights.name}{' (random)' if weights.random else ''} {arithmetic} v{modality.version}"
-
-
-def _is_known(job: ClipJob, feature: str, key: str) -> bool:
-    """Whether a feature is stored under this key and did not fail."""
-    known = job.known.get(feature)
-    return known is not None and known[0] == key and known[1] != "failed"
-
-
-def failed(job: ClipJob, features: Iterable[str], reason: str) -> ClipOutcome:
-    """The outcome of a clip that could not be read: every requested feature failed, with the same reason."""
-    reason = escape_control(" ".join(reason.split()))
-    failed = tuple(Feature(name, "", "", status="failed", reason=reason) for name in features)
-    return ClipOutcome(job.clip, ClipFeatures(job.clip.id, math.nan, failed), failure=reason)

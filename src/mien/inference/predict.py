@@ -22,9 +22,10 @@ from mien.config import Settings, with_changes
 from mien.data.manifest import clips_of
 from mien.errors import ModelError
 from mien.features.fetch import fetched
+from mien.features.jobs import ClipJob, ClipOutcome
 from mien.features.spans import Windows, windows_of
 from mien.features.stages import failed_outcome, outcomes
-from mien.features.worker import ClipJob, ClipOutcome, Extraction, plan
+from mien.features.worker import Extraction, plan
 from mien.inference.partial import PartialScores
 from mien.inference.prediction import Scored, Scoring, predict_clip
 from mien.inference.provenance import check_backbones, clipping_notes, describe_model, describe_scoring, weights_text

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from mien.config import Settings
 from mien.errors import escape_control
-from mien.features.worker import ClipJob, ClipOutcome, Extraction
+from mien.features.jobs import ClipJob, ClipOutcome
+from mien.features.worker import Extraction
 from mien.inference.explain import explain
 from mien.inference.score import as_read, score_packed
 from mien.inference.windows import pack_with_windows, score_windows, windows_as_read

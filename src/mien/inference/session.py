@@ -17,7 +17,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from mien.features.worker import ClipJob, ClipOutcome, Engines, Extraction
+from mien.features.engines import Engines
+from mien.features.jobs import ClipJob, ClipOutcome
+from mien.features.worker import Extraction
 from mien.sandbox import offline
 
 
@@ -83,7 +85,7 @@ class Session:
             raise
 
     def _open(self, loads: Extraction) -> _Loaded:
-        engines = Engines(loads)
+        engines = loads.engines()
         with ExitStack() as stack:
             stack.callback(engines.senses.close)  # closed explicitly, not by garbage collection while in use
             call = stack.enter_context(offline())
