@@ -90,7 +90,10 @@ def extract(
     if mirror and (shard or keep_inputs):
         raise SettingsError("--shard and --keep-inputs write to this disk, and --out is an address in object storage")
     manifest, settings, summary = as_manifest(data), as_settings(settings), ExtractionSummary()
-    store = mirror.pull() if mirror else Path(out)
+    store = Path(out)
+    if mirror:
+        store = mirror.pull()
+        mirror.push()  # what an interrupted command has left: later its shards must keep their numbers
     if shard is not None:
         manifest, store = part_of(manifest, store, settings, Part.parse(shard), keep_inputs)
     outcomes = extract_outcomes(

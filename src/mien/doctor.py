@@ -48,6 +48,7 @@ EXTRAS = {
     "tensorboard": ("tensorboard", "train", "curves of a training"),
     "espeakng_loader": ("espeakng-loader", "synth", "voices of the stand-in corpus"),
     "ray": ("ray", "ray", "--cluster"),
+    "obstore": ("obstore", "cloud", "object storage (s3://…)"),
 }
 """By module: its package, the extra that installs it, and its purpose."""
 

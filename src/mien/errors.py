@@ -4,6 +4,7 @@
     ├── DataError              a manifest, label or folder is invalid
     │   └── Damaged            a file written by mien fails its checksum
     ├── OutputError            an output cannot be written: disk full, read-only, not allowed
+    │   └── Taken              another command has written it in the meantime
     ├── InUse                  another process is writing to the folder; the message names it
     ├── MediaError             a file cannot be decoded as video or audio
     ├── WeightsError           pretrained weights are unavailable
@@ -60,6 +61,10 @@ class Damaged(DataError):
 
 class OutputError(MienError):
     """An output cannot be written: disk full, read-only or not permitted; finished outputs are kept."""
+
+
+class Taken(OutputError):
+    """Another command has written to an address in object storage that this one was to write; nothing was changed."""
 
 
 class InUse(MienError):

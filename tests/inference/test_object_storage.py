@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +13,20 @@ import pytest
 import mien
 from mien.config import read_settings
 from mien.data.manifest import fetch_also_from, read_manifest
-from mien.errors import DataError
+from mien.errors import DataError, Taken
 from mien.features.store import Store
 from mien.schema import Clip
 from mien.storage.files import cache_folder
-from mien.storage.outgoing import local_file
+from mien.storage.mirror import local_folder
+from mien.storage.outgoing import publish, versions
 from mien.storage.remote import download
 from tests.features.test_extract import TEXT_AUDIO, audio_clip, run
 from tests.object_storage import Bucket, requests_of
 
-SETTINGS = read_settings(
-    overrides=["weights=tiny", "modalities=[text, audio]", "seeds=[0]", "stage1.epochs=1", "stage2.epochs=1",
-               "compute.precision=float32"]
-)  # fmt: skip
+OVERRIDES = ["weights=tiny", "modalities=[text, audio]", "seeds=[0]", "stage1.epochs=1", "stage2.epochs=1",
+             "compute.precision=float32"]  # fmt: skip
+SETTINGS = read_settings(overrides=OVERRIDES)
+EXTRACTION = ("--quiet", *(word for change in OVERRIDES for word in ("--set", change)))
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +132,49 @@ def test_a_store_and_a_run_in_a_bucket_give_the_model_of_local_ones(
     assert mien.load(out).predict(clip).drop_columns("notes") == mien.load(model).predict(clip).drop_columns("notes")
 
 
+def test_two_machines_extract_into_one_store_at_the_same_time(bucket: Bucket, folder: Path, tmp_path: Path) -> None:
+    """One has other clips than the other, and both want the shard of the first clips."""
+    rows, store = (folder / "clips.csv").read_text().splitlines(), f"{bucket.address}/features"
+    tables = []
+    for who, (first, last) in enumerate(((1, 6), (4, 9))):
+        tables.append(table := folder / f"machine-{who}.csv")
+        table.write_text("\n".join([rows[0], *rows[first:last]]))
+    at_once([("extract", table, "--out", store, *EXTRACTION) for table in tables], tmp_path)
+    mien.extract(folder / "clips.csv", tmp_path / "here", SETTINGS, progress=False)
+    alone, both = Store(tmp_path / "here"), Store(local_folder(store))
+    assert both.rows.keys() == alone.rows.keys()
+    for pair in alone.rows:
+        assert np.array_equal(both.array(*pair), alone.array(*pair))
+    assert {row.shard for row in both.rows.values()} == {"00000-0", "00000-1"}
+
+
+def at_once(lines: Sequence[Sequence[str | Path]], home: Path) -> None:
+    """Run commands at the same time, each on a machine of its own, with its own cache."""
+    ready = []
+    for number, words in enumerate(lines):
+        (machine := home / f"machine-{number}").mkdir()
+        (machine / "weights").symlink_to(cache_folder() / "weights")
+        line = [sys.executable, "-m", "mien.cli", *map(str, words)]
+        ready.append(
+            subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=os.environ | {"MIEN_CACHE": str(machine)})
+        )
+    for process in ready:
+        _, errors = process.communicate(timeout=200)
+        assert process.returncode == 0, errors
+
+
+def test_scores_that_another_command_has_written_meanwhile_stay(bucket: Bucket, tmp_path: Path) -> None:
+    address = bucket.put("scores.csv", b"old")
+    before = versions([address])
+    bucket.put("scores.csv", b"theirs")
+    (tmp_path / "scores.csv").write_text("ours")
+    with pytest.raises(Taken, match=r"since this one began; .* kept here: the same command replaces it"):
+        publish(tmp_path / "scores.csv", address, before)
+    assert (bucket.get("scores.csv"), (tmp_path / "scores.csv").read_text()) == (b"theirs", "ours")
+    publish(tmp_path / "scores.csv", address, versions([address]))
+    assert bucket.get("scores.csv") == b"ours"
+
+
 def test_a_local_table_fetches_nothing_unless_the_user_names_the_place(
     s3: tuple[str, Path], bucket: Bucket, folder: Path, model: Path, tmp_path: Path
 ) -> None:
@@ -181,7 +226,7 @@ def test_a_folder_named_like_a_scheme_is_a_folder(tmp_path: Path, monkeypatch: p
 
 def test_an_output_that_is_no_address_is_refused_before_the_work() -> None:
     with pytest.raises(DataError, match="not an address"):
-        local_file("s3://user:pw@host/scores.csv")
+        versions(["s3://user:pw@host/scores.csv"])
 
 
 def test_predict_reads_its_clips_without_network(bucket: Bucket, folder: Path, model: Path) -> None:

@@ -28,8 +28,8 @@ from mien.cli import (
 from mien.errors import Interrupted, MienError, SettingsError, escape_control
 from mien.sandbox import NO_LOOKUPS, NO_REPORTS, deny_network
 from mien.scale import launched
+from mien.storage.addresses import mentions_address
 from mien.storage.files import cache_folder
-from mien.storage.remote import mentions_address
 
 ONLINE = ("weights", "serve", "work")
 """Commands with network access: to download, to be reached, and to reach a database (``work`` denies it otherwise)."""

@@ -1,5 +1,6 @@
 """``mien predict``."""
 
+import posixpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -85,9 +86,9 @@ def predict(
         from mien.inference.provenance import media_notes
         from mien.inference.windows import window_notes
         from mien.scores.exports import check_form
-        from mien.storage.outgoing import local_file
+        from mien.storage.addresses import is_address
+        from mien.storage.outgoing import local_file, versions
         from mien.storage.parts import Part
-        from mien.storage.remote import is_address
 
     windows_of(windows, hop)
     if shard is not None and out is None:
@@ -97,6 +98,7 @@ def predict(
     form = "" if out is None else check_form(Path(out), form)
     loaded = load(model, read_local(set_overrides(overrides)))
     manifest = fetch_also_from(manifest_of_paths(clips), fetch_from or ())
+    before = versions([out, windows_file(out)]) if out is not None and is_address(out) else {}
     here = None if out is None else local_file(out)
     if shard is not None and here is not None:
         options = {"windows": windows, "hop": hop, "why": why, "faces": faces, "sound": sound, "raw": raw}
@@ -121,7 +123,7 @@ def predict(
     for note in (*_warnings(scored), *sources, *of_windows, *loaded.clipping_notes(made), *media_notes(made)):
         terminal.note(note)
     files = [] if here is None else write_files(scored, here, form, raw_cells)
-    written = _publish(files, out) if out and is_address(out) else [str(file) for file in files]
+    written = _publish(files, out, before) if out and is_address(out) else [str(file) for file in files]
     if kept is not None:
         kept.remove()
     _show(scored, made, why, windows is not None and out is None)
@@ -161,21 +163,31 @@ def write_files(scored: "ScoresDocument", out: Path, form: str, raw_cells: bool)
 
     files = {out: form}
     if scored.provenance and scored.provenance.windows and form == "wide":
-        files[out.with_suffix(f".windows{out.suffix}")] = "windows"
+        files[out.with_name(windows_file(out.name))] = "windows"
     for file, kind in files.items():
         for note in write_scores(scored, file, kind, raw_cells=raw_cells):
             terminal.note(note)
     return list(files)
 
 
-def _publish(files: list[Path], out: str) -> list[str]:
+def windows_file(name: str) -> str:
+    """The file of the windows of a wide table, beside it.
+
+    >>> windows_file("scores.csv")
+    'scores.windows.csv'
+    """
+    begin, suffix = posixpath.splitext(name)
+    return f"{begin}.windows{suffix}"
+
+
+def _publish(files: list[Path], out: str, before: dict[str, str]) -> list[str]:
     """Store the files beside ``out``; returns their addresses."""
+    from mien.storage.addresses import join, parent
     from mien.storage.outgoing import publish
-    from mien.storage.remote import join, parent
 
     addresses = [join(parent(out), file.name) for file in files]
     for file, address in zip(files, addresses, strict=True):
-        publish(file, address)
+        publish(file, address, before)
     return addresses
 
 

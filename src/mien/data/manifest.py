@@ -23,7 +23,7 @@ from mien.data.rows import Table, check_unique, read_table
 from mien.data.sidecars import Transcripts, locate
 from mien.errors import DataError, escape_control
 from mien.schema import Clip, Manifest
-from mien.storage.remote import bucket_of, is_address, join, lies_in, name_of, parent
+from mien.storage.addresses import bucket_of, is_address, join, lies_in, name_of, parent
 from mien.wording import plural
 
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")

@@ -17,7 +17,8 @@ from mien.data.rows import LARGEST_TABLE
 from mien.data.sidecars import LARGEST_TEXT, Transcripts
 from mien.errors import DataError, escape_control
 from mien.schema import Clip, Manifest
-from mien.storage.remote import RemoteFile, download, list_files, name_of, parent
+from mien.storage.addresses import name_of, parent
+from mien.storage.remote import RemoteFile, download, list_files
 from mien.wording import plural
 
 TEXT = "text"

@@ -32,7 +32,8 @@ from mien.features.worker import Extraction
 from mien.media.decoder import BASE_SECONDS, BYTES_PER_SECOND
 from mien.sandbox import is_denied
 from mien.schema import Clip, ClipFeatures
-from mien.storage.remote import RemoteFile, download, find, lies_in, name_of
+from mien.storage.addresses import lies_in, name_of
+from mien.storage.remote import RemoteFile, download, find
 
 AHEAD = 4
 

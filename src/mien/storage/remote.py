@@ -4,111 +4,62 @@
     download(address, file, most=1_000_000)     in bounded pieces; never more than ``most`` bytes
     upload(file, address)                       appears at its address complete, or not at all
 
-An address is text, and never a ``Path``: so no name of a file or folder is ever taken for one. It has a scheme, a
-bucket (or a container with its account) and a key, and nothing else: endpoint, region and credentials come from the
-environment, as for other tools of these services (``docs/how-to/object-storage.md``), and never from an address,
-which may be a stranger's.
+Nothing is overwritten that was not seen: ``upload`` creates an object, or replaces the version that the caller names.
+The service checks that in the same request, so it holds between machines, without locks.
 
-The trade-off: ``pyarrow.fs`` and no client of its own, so nothing more is installed; it has no conditional write, so
-two writers of one address are not kept apart: the last one wins, with a complete file.
+The trade-off: ``obstore`` instead of ``pyarrow.fs``, which is there anyway but has no conditional write. It reads no
+``~/.aws``, so ``credentials.py`` does, and lists no folder with a key that is no path (``a//b``).
 """
 
+import mmap
 import os
-import posixpath
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mien.errors import DataError, OutputError
+from mien.errors import DataError, DependencyMissing, OutputError, Taken
+from mien.storage.addresses import bucket_of, parent, parts_of
+from mien.storage.credentials import s3_credentials
 from mien.storage.files import in_bytes, writing
 
 if TYPE_CHECKING:
-    from pyarrow.fs import FileSystem
-
-SCHEMES = ("s3", "gs", "abfs", "abfss")
+    from obstore import PutMode
+    from obstore.store import ObjectStore
 
 MOST_FILES = 10_000_000
 """Files that are listed of one folder."""
 
-_ADDRESS = re.compile(r"([a-z0-9]+)://([A-Za-z0-9][A-Za-z0-9._-]*(?:@[A-Za-z0-9][A-Za-z0-9.-]*)?)(?:/(.*))?", re.DOTALL)
-_BEGIN = re.compile(rf"(?:{'|'.join(SCHEMES)})://")
+_SAID = re.compile(r"<Code>([^<]+)</Code>\s*<Message>([^<]+)</Message>")
 _BLOCK = 8 << 20
+
+_SECONDS = {"reading": "2m", "storing": "1h"}
+"""For one request: a piece of 8 MB is read in one, but a whole file is stored in one."""
+
+_RETRIES = 7
+"""After the first try, for faults of the server or the connection; twelve seconds at most between them."""
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file in object storage: its address, its size in bytes, and its modification time in nanoseconds."""
+    """A file in object storage.
+
+    Attributes:
+        address: of the file.
+        size: in bytes.
+        changed: its modification time in nanoseconds, whole seconds.
+        version: identifies its content; another one after each write.
+    """
 
     address: str
     size: int
     changed: int
-
-
-def is_address(name: object) -> bool:
-    """Whether a name is text that begins like an address.
-
-    >>> is_address("s3://bucket/clip.mp4"), is_address("clip.mp4"), is_address(Path("s3://bucket/clip.mp4"))
-    (True, False, False)
-    """
-    return isinstance(name, str) and _BEGIN.match(name) is not None
-
-
-def mentions_address(word: str) -> bool:
-    """Whether a word of a command line holds an address, also after ``--option=``."""
-    return _BEGIN.search(word) is not None
-
-
-def join(folder: str, name: str) -> str:
-    """The address of a file in a folder, by its relative name.
-
-    Raises:
-        DataError: the name leads out of the bucket, or is absolute.
-
-    >>> join("s3://bucket/data", "clips/../a.mp4")
-    's3://bucket/data/a.mp4'
-    """
-    scheme, bucket, key = _parts(folder)
-    found = posixpath.normpath(posixpath.join("/", key, name))
-    climbs = posixpath.normpath(posixpath.join(key or ".", name)).startswith("..")
-    if name.startswith("/") or climbs:
-        raise DataError(f"{folder}: {name!r} does not lie in its bucket; expected a name relative to the table")
-    return f"{scheme}://{bucket}{found}"
-
-
-def parent(address: str) -> str:
-    """The folder of a file.
-
-    >>> parent("s3://bucket/data/clips.csv")
-    's3://bucket/data'
-    """
-    scheme, bucket, key = _parts(address)
-    return f"{scheme}://{bucket}/{posixpath.dirname(key)}".rstrip("/")
-
-
-def bucket_of(address: str) -> str:
-    """The address of the whole bucket."""
-    scheme, bucket, _ = _parts(address)
-    return f"{scheme}://{bucket}"
-
-
-def name_of(address: str) -> str:
-    """The last part of an address; its bucket, when it has no key."""
-    return posixpath.basename(address.rstrip("/"))
-
-
-def lies_in(address: str, place: str) -> bool:
-    """Whether an address is a place or below it.
-
-    >>> lies_in("s3://bucket/a/b.mp4", "s3://bucket/a"), lies_in("s3://bucket/ab.mp4", "s3://bucket/a")
-    (True, False)
-    """
-    return address == place or address.startswith(f"{place.rstrip('/')}/")
+    version: str
 
 
 def find(address: str) -> RemoteFile | None:
@@ -117,28 +68,38 @@ def find(address: str) -> RemoteFile | None:
     Raises:
         DataError: the address is malformed, or its storage cannot be reached or refuses.
     """
+    obstore = _obstore()
     with _reading(address):
-        filesystem, path = _open(address)
-        info = filesystem.get_file_info(path)
-    return RemoteFile(address, info.size, info.mtime_ns) if info.is_file else None
+        store, key = _open(address)
+        try:
+            return _remote_file(address, obstore.head(store, key)) if key else None
+        except FileNotFoundError:
+            return None
 
 
 def list_files(folder: str) -> list[RemoteFile]:
     """Every file below a folder, sorted by address; none if there is no such folder.
 
     Raises:
-        DataError: as for ``find``, or there are more than ``MOST_FILES``.
+        DataError: as for ``find``, there are more than ``MOST_FILES``, or a key is no path.
     """
-    from pyarrow.fs import FileSelector  # noqa: PLC0415
-
+    obstore = _obstore()
+    found: dict[str, RemoteFile] = {}
     with _reading(folder):
-        filesystem, path = _open(folder)
-        infos = filesystem.get_file_info(FileSelector(path, allow_not_found=True, recursive=True))
-    if len(infos) > MOST_FILES:
-        raise DataError(f"{folder}: {len(infos):,} files, but at most {MOST_FILES:,} are listed; name a folder in it")
-    base = folder.rstrip("/")
-    files = [RemoteFile(base + info.path[len(path) :], info.size, info.mtime_ns) for info in infos if info.is_file]
-    return sorted(files, key=lambda file: file.address)
+        store, prefix = _open(folder)
+        for items in obstore.list(store, prefix or None, chunk_size=1000):
+            for item in items:
+                address = f"{bucket_of(folder)}/{item['path']}"
+                found[address] = _remote_file(address, item)
+            if len(found) > MOST_FILES:
+                raise DataError(f"{folder}: more than {MOST_FILES:,} files; name a folder in it")
+    folders = {parent(address) for address in found}
+    files = (file for address, file in sorted(found.items()) if address not in folders)
+    return [file for file in files if file.size or find(file.address)]  # an object a/ is listed like an empty file a
+
+
+def _remote_file(address: str, found: Any) -> RemoteFile:
+    return RemoteFile(address, found["size"], int(found["last_modified"].timestamp()) * 10**9, found["e_tag"] or "")
 
 
 def download(address: str, to: Path, most: int | None = None, check: Callable[[], None] = lambda: None) -> RemoteFile:
@@ -164,57 +125,88 @@ def download(address: str, to: Path, most: int | None = None, check: Callable[[]
         if found.size > (free := shutil.disk_usage(to.parent).free):
             raise OutputError(f"{to.parent}: {in_bytes(free)} are free, but {address} has {in_bytes(found.size)}")
         with to.open("xb") as out:
-            for block in _blocks(address, found.size):
+            for block in _blocks(found):
                 out.write(block)
                 check()
         os.utime(to, ns=(found.changed, found.changed))
     return found
 
 
-def _blocks(address: str, size: int) -> Iterator[bytes]:
-    """The bytes of a file, which are checked to be of one version: each piece is a request of its own."""
-    with _reading(address):
-        filesystem, path = _open(address)
-        with filesystem.open_input_file(path) as source:
-            version, taken = source.metadata(), 0
-            while taken < size and (block := source.read(min(_BLOCK, size - taken))):
-                taken += len(block)
-                yield block
-        with filesystem.open_input_file(path) as source:
-            unchanged = source.size() == taken == size and source.metadata() == version
-    if not unchanged:
-        raise DataError(f"{address}: was written to while it was read; run it again when that is done")
+def _blocks(file: RemoteFile) -> Iterator[bytes]:
+    """The bytes of a file: each piece is a request of its own, for this version."""
+    obstore = _obstore()
+    for begin in range(0, file.size, _BLOCK):
+        with _reading(file.address):
+            store, key = _open(file.address)
+            wanted: Any = {"range": (begin, min(begin + _BLOCK, file.size)), "if_match": file.version or None}
+            try:
+                block = bytes(obstore.get(store, key, options=wanted).bytes())
+            except (obstore.exceptions.PreconditionError, FileNotFoundError) as error:
+                line = f"{file.address}: was written to while it was read; run it again when that is done"
+                raise DataError(line) from error
+        yield block
 
 
-def upload(file: Path, address: str) -> RemoteFile:
-    """Store a local file at an address, replacing what is there; it appears complete or not at all.
+def upload(file: Path, address: str, over: str = "") -> str:
+    """Store a local file at an address where nothing is, or the version ``over``; it appears complete or not at all.
 
-    A stream that an exception ends would store what it has got. So the file is written in one call, in a thread that
-    Ctrl-C does not reach, from mapped memory; a killed process completes no upload.
+    It is one request, in a thread that Ctrl-C does not reach. If the same bytes are there already, that is success:
+    perhaps they are ours, and the answer was lost.
 
     Returns:
-        The file there.
+        The version that is there now.
 
     Raises:
+        Taken: something else is there; nothing was changed.
         OutputError: its storage cannot be reached or refuses.
     """
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(_upload, file, address).result()
+        return thread.submit(_upload, file, address, over).result()
 
 
-def _upload(file: Path, address: str) -> RemoteFile:
-    import pyarrow as pa  # noqa: PLC0415
-
-    size = file.stat().st_size
+def _upload(file: Path, address: str, over: str) -> str:
+    obstore = _obstore()
     with _storing(address):
-        filesystem, path = _open(address)
-        whole = pa.memory_map(str(file)).read_buffer() if size else pa.py_buffer(b"")
-        with filesystem.open_output_stream(path) as stream:
-            stream.write(whole)
-        info = filesystem.get_file_info(path)
-        if info.size != size:
-            raise OSError("it has another size afterwards")
-    return RemoteFile(address, size, info.mtime_ns)
+        store, key = _open(address, "storing")
+        try:
+            made = obstore.put(store, key, _content(file), mode=_mode(store, key, over), use_multipart=False)
+        except (obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError) as error:
+            found = find(address)
+            if found is None or not is_same(file, found):
+                raise Taken(f"{address}: another command has written it; nothing there was changed") from error
+            return found.version
+    return made["e_tag"] or ""
+
+
+def _content(file: Path) -> bytes | mmap.mmap:
+    with file.open("rb") as source:
+        return mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) if file.stat().st_size else b""
+
+
+def _mode(store: "ObjectStore", key: str, over: str) -> "PutMode":
+    """The condition of a write; some services know versions by another name, which they are asked for."""
+    obstore = _obstore()
+    if not over:
+        return "create"
+    try:
+        found = obstore.head(store, key)
+    except FileNotFoundError:
+        return "create"
+    if found["e_tag"] != over:
+        raise obstore.exceptions.PreconditionError(f"{found['e_tag']} is there")
+    return {"e_tag": over, "version": found["version"]} if found["version"] else {"e_tag": over}
+
+
+def is_same(file: Path, there: RemoteFile) -> bool:
+    """Whether a local file has the bytes of one in object storage.
+
+    Raises:
+        DataError: it is written to meanwhile, or its storage cannot be reached or refuses.
+    """
+    if file.stat().st_size != there.size:
+        return False
+    with file.open("rb") as here:
+        return all(here.read(len(block)) == block for block in _blocks(there))
 
 
 def remove(address: str) -> None:
@@ -223,32 +215,33 @@ def remove(address: str) -> None:
     Raises:
         OutputError: its storage cannot be reached or refuses.
     """
-    with _storing(address):
-        filesystem, path = _open(address)
-        if filesystem.get_file_info(path).is_file:
-            filesystem.delete_file(path)
+    obstore = _obstore()
+    with _storing(address), suppress(FileNotFoundError):
+        obstore.delete(*_open(address))
 
 
-def _open(address: str) -> "tuple[FileSystem, str]":
-    scheme, bucket, key = _parts(address)
-    filesystem, base = _filesystem(scheme, bucket)
-    return filesystem, f"{base}/{key}".rstrip("/")
+def _open(address: str, work: str = "reading") -> "tuple[ObjectStore, str]":
+    scheme, bucket, key = parts_of(address)
+    return _store(scheme, bucket, _SECONDS[work]), key
 
 
 @cache
-def _filesystem(scheme: str, bucket: str) -> "tuple[FileSystem, str]":
-    from pyarrow.fs import FileSystem  # noqa: PLC0415
+def _store(scheme: str, bucket: str, seconds: str) -> "ObjectStore":
+    return _obstore().store.from_url(
+        f"{scheme}://{bucket}",
+        config=s3_credentials() if scheme == "s3" else None,
+        client_options={"allow_http": True, "timeout": seconds},
+        retry_config={"max_retries": _RETRIES},
+    )
 
-    filesystem, base = FileSystem.from_uri(f"{scheme}://{bucket}")
-    return filesystem, base.rstrip("/")
 
-
-def _parts(address: str) -> tuple[str, str, str]:
-    """Scheme, bucket and key."""
-    found = _ADDRESS.fullmatch(address)
-    if found is None or found[1] not in SCHEMES:
-        raise DataError(f"{address}: not an address; expected s3://BUCKET/KEY (or gs:, abfs:), without a password")
-    return found[1], found[2], (found[3] or "").rstrip("/")
+def _obstore() -> Any:
+    try:
+        import obstore.exceptions  # noqa: PLC0415
+        import obstore.store  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise DependencyMissing("object storage needs obstore; pip install 'mien[cloud]' brings it") from error
+    return obstore
 
 
 @contextmanager
@@ -264,16 +257,23 @@ def _storing(address: str) -> Iterator[None]:
     try:
         yield
     except _failures() as error:
-        line = f"{address}: cannot be written ({_reason(error)}); run it again: what was finished stays"
+        line = f"{address}: cannot be written ({_reason(error)}); {_advice(error)}: what was finished stays"
         raise OutputError(line) from error
 
 
 def _failures() -> tuple[Any, ...]:
-    import pyarrow as pa  # noqa: PLC0415
+    return OSError, _obstore().exceptions.BaseError, ValueError
 
-    return OSError, pa.ArrowException, ValueError
+
+def _advice(error: Exception) -> str:
+    if re.search(r"\b501\b|NotImplemented|not supported", str(error)):
+        return "this service lacks conditional writes (If-None-Match), so write to another one, or to a disk"
+    return "run it again"
 
 
 def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    """What the service says, without the request."""
+    said = _SAID.search(str(error))
+    text = f"{said[1]}: {said[2]}" if said else str(error).partition("Debug source")[0]
+    text = " ".join(text.split())
     return text if len(text) <= 300 else f"{text[:200]} … {text[-90:]}"

@@ -20,7 +20,7 @@ from mien.scores.document import ClipNote, ScoresDocument
 from mien.scores.exports.format import FolderFormat
 from mien.scores.exports.tiers import Tier, TierInterval, tiers
 from mien.scores.provenance import provenance_line
-from mien.storage.remote import is_address
+from mien.storage.addresses import is_address
 
 SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"

@@ -1,0 +1,156 @@
+"""Google Cloud Storage, Azure, and services without conditional writes: by a server here that answers as they do."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from mien.errors import DataError, OutputError, Taken
+from mien.storage.remote import find, upload
+from tests.object_storage import environment
+
+MODIFIED = "Mon, 30 Nov 2026 00:00:00 GMT"
+
+
+class Service(ThreadingHTTPServer):
+    """Has one object, version ``"one"``, generation 7; answers a write by ``status`` and keeps its headers."""
+
+    daemon_threads = True
+    status = 201
+    exists = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.written: list[dict[str, str]] = []
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Service
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self) -> None:
+        self._answer(200 if self.server.exists else 404, b"theirs", send=False)
+
+    def do_GET(self) -> None:
+        self._answer(206, b"theirs")
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.written.append({name.lower(): value for name, value in self.headers.items()})
+        body = b"<Error><Code>NotImplemented</Code><Message>A header implies no such function</Message></Error>"
+        self._answer(self.server.status, b"" if self.server.status < 300 else body)
+
+    def _answer(self, status: int, body: bytes, send: bool = True) -> None:
+        self.send_response(status)
+        for name, value in (
+            ("ETag", '"one"'), ("Last-Modified", MODIFIED), ("x-goog-generation", "7"),
+            ("Content-Length", str(len(body))), ("Content-Range", f"bytes 0-{len(body) - 1}/{len(body)}"),
+        ):  # fmt: skip
+            self.send_header(name, value)
+        self.end_headers()
+        if send:
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Service]:
+    (tmp_path / "ours").write_bytes(b"ours")
+    with Service() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        key = {"gcs_base_url": server.url, "disable_oauth": True, "client_email": "", "private_key": "",
+               "private_key_id": ""}  # fmt: skip
+        variables = {
+            "GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps(key),
+            "AZURE_STORAGE_USE_EMULATOR": "true",
+            "AZURITE_BLOB_STORAGE_URL": server.url,
+            **environment(server.url),
+        }
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def address(request: pytest.FixtureRequest) -> str:
+    """In a bucket of its own, since clients of a bucket are kept."""
+    return f"{request.param}://bucket{abs(hash(request.node.nodeid)) % 10**9}/a"
+
+
+EACH = pytest.mark.parametrize("address", ["s3", "gs", "abfs"], indirect=True)
+
+
+@EACH
+def test_a_new_object_is_only_created(service: Service, address: str, tmp_path: Path) -> None:
+    upload(tmp_path / "ours", address)
+    (sent,) = service.written
+    condition = {"x-goog-if-generation-match": "0"} if address.startswith("gs") else {"if-none-match": "*"}
+    assert condition.items() <= sent.items()
+
+
+@EACH
+def test_an_object_is_replaced_only_if_it_is_the_one_that_was_seen(
+    service: Service, address: str, tmp_path: Path
+) -> None:
+    seen = find(address)
+    assert seen is not None
+    upload(tmp_path / "ours", address, seen.version)
+    (sent,) = service.written
+    condition = {"x-goog-if-generation-match": "7"} if address.startswith("gs") else {"if-match": '"one"'}
+    assert condition.items() <= sent.items()
+    with pytest.raises(Taken):
+        upload(tmp_path / "ours", address, '"another"')
+    assert len(service.written) == 1
+
+
+@EACH
+def test_an_object_of_another_writer_is_not_replaced(service: Service, address: str, tmp_path: Path) -> None:
+    service.status = 409 if address.startswith("abfs") else 412
+    with pytest.raises(Taken, match="another command has written it; nothing there was changed"):
+        upload(tmp_path / "ours", address)
+
+
+@EACH
+def test_an_answer_that_was_lost_is_no_conflict(service: Service, address: str, tmp_path: Path) -> None:
+    service.status = 409 if address.startswith("abfs") else 412
+    (tmp_path / "ours").write_bytes(b"theirs")
+    assert upload(tmp_path / "ours", address) == '"one"'
+
+
+@EACH
+@pytest.mark.parametrize("status", [400, 501])
+def test_a_service_without_conditional_writes_is_named(
+    service: Service, address: str, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mien.storage.remote._RETRIES", 0)
+    service.status = status
+    with pytest.raises(OutputError, match=r"NotImplemented: .* lacks conditional writes .* write to another one"):
+        upload(tmp_path / "ours", address)
+    assert len(service.written) == 1
+
+
+def test_without_credentials_no_other_machine_is_asked_if_that_is_switched_off(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    with pytest.raises(DataError, match=r"no credentials for S3: .* set AWS_ACCESS_KEY_ID"):
+        find("s3://no-credentials/a")
+
+
+def test_credentials_of_a_profile_are_used(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    (tmp_path / "credentials").write_text("[lab]\naws_access_key_id = LABKEY\naws_secret_access_key = a%b\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_PROFILE", "lab")
+    upload(tmp_path / "ours", "s3://of-a-profile/a")
+    assert "Credential=LABKEY/" in service.written[0]["authorization"]
