@@ -20,6 +20,7 @@ _BEGIN = re.compile(rf"(?:{'|'.join(SCHEMES)})://")
 def is_address(name: object) -> bool:
     """Whether a name is text that begins like an address.
 
+    >>> from pathlib import Path
     >>> is_address("s3://bucket/clip.mp4"), is_address("clip.mp4"), is_address(Path("s3://bucket/clip.mp4"))
     (True, False, False)
     """
