@@ -30,8 +30,8 @@ def small_weights() -> dict[str, Weights]:
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """An S3 server, to which the environment leads: its address, and its log."""
-    if find_spec("moto") is None:
-        pytest.skip("moto is not installed")
+    if missing := [name for name in ("moto", "obstore") if find_spec(name) is None]:
+        pytest.skip(f"{missing[0]} is not installed")
     log = tmp_path_factory.mktemp("s3") / "log"
     with s3_server(log) as url, pytest.MonkeyPatch.context() as patch:
         for name, value in environment(url).items():

@@ -12,6 +12,8 @@ from mien.errors import DataError, OutputError, Taken
 from mien.storage.remote import find, upload
 from tests.object_storage import environment
 
+pytest.importorskip("obstore", reason="needs mien[cloud]")
+
 MODIFIED = "Mon, 30 Nov 2026 00:00:00 GMT"
 
 
