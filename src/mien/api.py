@@ -86,16 +86,15 @@ def extract(
         SettingsError: ``keep_inputs`` with ``inputs``, or a part that differs from the others.
         StoreError: the folder is not a feature store, or one of another version, or ``inputs`` has no kept inputs.
     """
-    mirror = mirror_of(out)
-    if mirror and (shard or keep_inputs):
-        raise SettingsError("--shard and --keep-inputs write to this disk, and --out is an address in object storage")
+    if keep_inputs and mirror_of(out):
+        raise SettingsError("--keep-inputs writes to this disk, and --out is an address in object storage")
     manifest, settings, summary = as_manifest(data), as_settings(settings), ExtractionSummary()
-    store = Path(out)
+    if shard is not None:
+        manifest, out = part_of(manifest, out, settings, Part.parse(shard), keep_inputs)
+    mirror, store = mirror_of(out), Path(out)
     if mirror:
         store = mirror.pull()
         mirror.push()  # what an interrupted command has left: later its shards must keep their numbers
-    if shard is not None:
-        manifest, store = part_of(manifest, store, settings, Part.parse(shard), keep_inputs)
     outcomes = extract_outcomes(
         manifest, store, settings, workers=workers, keep_inputs=keep_inputs,
         inputs=None if inputs is None else Path(inputs),

@@ -56,8 +56,14 @@ def model(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home / "run"
 
 
+def _give_weights(home: Path) -> None:
+    home.mkdir(exist_ok=True)
+    if not (home / "weights").exists():
+        (home / "weights").symlink_to(cache_folder() / "weights")
+
+
 def command(*words: str | Path, home: Path) -> subprocess.CompletedProcess[str]:
-    (home / "weights").symlink_to(cache_folder() / "weights")
+    _give_weights(home)
     line = [sys.executable, "-m", "mien.cli", *map(str, words)]
     return subprocess.run(line, capture_output=True, text=True, timeout=120, env=os.environ | {"MIEN_CACHE": str(home)})
 
@@ -148,12 +154,47 @@ def test_two_machines_extract_into_one_store_at_the_same_time(bucket: Bucket, fo
     assert {row.shard for row in both.rows.values()} == {"00000-0", "00000-1"}
 
 
+def test_parts_that_are_extracted_at_the_same_time_merge_into_the_store_of_one_command(
+    bucket: Bucket, folder: Path, tmp_path: Path
+) -> None:
+    """All of it in a bucket: on no machine is anything but its cache."""
+    store = f"{bucket.address}/features"
+    extract = ("extract", folder / "clips.csv", "--out", store, *EXTRACTION)
+    at_once([(*extract, "--shard", "1/2")], tmp_path)
+    early = command("merge", store, home=tmp_path / "machine-0")
+    assert early.returncode == 1
+    assert f"{store}: 4 clips missing in 1 of 2 parts: 2 (lacks 4: 4 …)" in early.stderr
+    other = command(*extract, "--shard", "2/2", "--set", "modalities=[audio]", home=tmp_path / "machine-0")
+    assert f"{store}.parts/division.json: modalities is ['text', 'audio'] in the other parts" in other.stderr
+
+    store = f"{bucket.address}/again"
+    extract = ("extract", folder / "clips.csv", "--out", store, *EXTRACTION)
+    at_once([(*extract, "--shard", f"{number}/2") for number in (1, 2)], tmp_path)
+    merged = command("merge", store, home=tmp_path / "machine-1")
+    assert (merged.stdout, merged.stderr) == (f"{store}: 8 clips from 2 parts; {store}.parts may be removed\n", "")
+    mien.extract(folder / "clips.csv", tmp_path / "here", SETTINGS, progress=False)
+    for file in (path for path in (tmp_path / "here").rglob("*") if path.is_file() and path.name != ".lock"):
+        assert bucket.get(f"again/{file.relative_to(tmp_path / 'here').as_posix()}") == file.read_bytes()
+
+
+def test_scores_in_parts_are_merged_in_a_bucket(bucket: Bucket, folder: Path, model: Path, tmp_path: Path) -> None:
+    out = f"{bucket.address}/scores.csv"
+    at_once(
+        [("predict", model, folder / "clips.csv", "--out", out, "-q", "--shard", f"{number}/2") for number in (1, 2)],
+        tmp_path,
+    )
+    assert set(bucket.sizes()) == {f"scores.csv.parts/{name}.json" for name in ("1", "2", "division")}
+    merged = command("merge", out, home=tmp_path / "machine-0")
+    assert merged.returncode == 0, merged.stderr
+    lines = bucket.get("scores.csv").decode().splitlines()
+    assert [line.split(",")[0].strip('"') for line in lines] == ["clip", *map(str, range(8))]
+
+
 def at_once(lines: Sequence[Sequence[str | Path]], home: Path) -> None:
     """Run commands at the same time, each on a machine of its own, with its own cache."""
     ready = []
     for number, words in enumerate(lines):
-        (machine := home / f"machine-{number}").mkdir()
-        (machine / "weights").symlink_to(cache_folder() / "weights")
+        _give_weights(machine := home / f"machine-{number}")
         line = [sys.executable, "-m", "mien.cli", *map(str, words)]
         ready.append(
             subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=os.environ | {"MIEN_CACHE": str(machine)})

@@ -34,7 +34,7 @@ from mien.storage.files import cache_folder
 ONLINE = ("weights", "serve", "work")
 """Commands with network access: to download, to be reached, and to reach a database (``work`` denies it otherwise)."""
 
-FETCHING = ("extract", "predict", "train", "cross-validate", "study", "tune", "evaluate", "compare")
+FETCHING = ("extract", "predict", "merge", "train", "cross-validate", "study", "tune", "evaluate", "compare")
 """Commands that read from and write to object storage, and have network access if an address is named to them; what
 opens clips has none (``features/fetch.py``)."""
 

@@ -7,12 +7,14 @@ import typer
 
 from mien import terminal
 from mien.cli.options import FormatOption, RawCellsOption
-from mien.cli.scoring import write_files
+from mien.cli.scoring import versions_before, write_output
 from mien.wording import plural
 
 
 def merge(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The --out of the parts: a feature store or scores.")],
+    out: Annotated[
+        str, typer.Argument(metavar="OUT", help="The --out of the parts: a feature store or scores; also s3://….")
+    ],
     form: FormatOption = None,
     raw_cells: RawCellsOption = False,
 ) -> None:
@@ -20,15 +22,17 @@ def merge(
     from mien.features import parts as features
     from mien.scores import parts as scores
     from mien.scores.exports import check_form
-    from mien.storage.parts import folder_of, read_division
+    from mien.storage.parts import place_of, read_division
 
     division = read_division(out)
     if division.kind == features.KIND:
         features.merge(out, division)
     else:
-        write_files(scores.merge(out, division), out, check_form(out, form), raw_cells)
+        form, before = check_form(Path(out), form), versions_before(out)
+        write_output(scores.merge(out, division), out, form, raw_cells, before)
     clips, parts = plural(len(division.clips), "clip"), plural(division.count, "part")
-    terminal.say(f"{out}: {clips} from {parts}; {folder_of(out)} may be removed")
+    folder = str(place_of(out, "")).rstrip("/")
+    terminal.say(f"{out}: {clips} from {parts}; {folder} may be removed")
 
 
 COMMANDS = [

@@ -86,24 +86,21 @@ def predict(
         from mien.inference.provenance import media_notes
         from mien.inference.windows import window_notes
         from mien.scores.exports import check_form
-        from mien.storage.addresses import is_address
-        from mien.storage.outgoing import local_file, versions
+        from mien.storage.outgoing import local_file
         from mien.storage.parts import Part
 
     windows_of(windows, hop)
     if shard is not None and out is None:
         raise typer.BadParameter("--shard goes with --out")
-    if shard is not None and is_address(out):
-        raise typer.BadParameter("--shard writes parts on this disk, and --out is an address in object storage")
     form = "" if out is None else check_form(Path(out), form)
     loaded = load(model, read_local(set_overrides(overrides)))
     manifest = fetch_also_from(manifest_of_paths(clips), fetch_from or ())
-    before = versions([out, windows_file(out)]) if out is not None and is_address(out) else {}
-    here = None if out is None else local_file(out)
-    if shard is not None and here is not None:
+    if shard is not None and out is not None:
         options = {"windows": windows, "hop": hop, "why": why, "faces": faces, "sound": sound, "raw": raw}
-        manifest, here = part_of(loaded, manifest, here, Part.parse(shard), options)
-        form = check_form(here)
+        manifest, part = part_of(loaded, manifest, out, Part.parse(shard), options)
+        out, form = str(part), check_form(Path(part))
+    before = versions_before(out)
+    here = None if out is None else local_file(out)
     for note in manifest.notes:
         terminal.note(note)
     pool = pool_from(workers, len(manifest.clips), cluster, loaded.bundle.settings.compute)
@@ -122,8 +119,7 @@ def predict(
     of_windows = window_notes(made) if windows is not None else ()
     for note in (*_warnings(scored), *sources, *of_windows, *loaded.clipping_notes(made), *media_notes(made)):
         terminal.note(note)
-    files = [] if here is None else write_files(scored, here, form, raw_cells)
-    written = _publish(files, out, before) if out and is_address(out) else [str(file) for file in files]
+    written = [] if out is None else write_output(scored, out, form, raw_cells, before)
     if kept is not None:
         kept.remove()
     _show(scored, made, why, windows is not None and out is None)
@@ -157,17 +153,35 @@ def _interrupted(kept: "PartialScores | None", clips: int) -> str:
     return f"interrupted; {kept.stored} of {clips} clips are scored and stored, the same command continues from there"
 
 
-def write_files(scored: "ScoresDocument", out: Path, form: str, raw_cells: bool) -> list[Path]:
-    """Write the files, before printing, which may fail; returns the files."""
-    from mien.scores.exports import write_scores
+def versions_before(out: str | None) -> dict[str, str]:
+    """What is at the addresses of an output before the work on it begins; nothing for one on this disk."""
+    from mien.storage.addresses import is_address
+    from mien.storage.outgoing import versions
 
-    files = {out: form}
+    return versions([out, windows_file(out)]) if out is not None and is_address(out) else {}
+
+
+def write_output(
+    scored: "ScoresDocument", out: str, form: str, raw_cells: bool, before: "dict[str, str]"
+) -> "list[str]":
+    """Write the files, before printing, which may fail; returns their paths or addresses."""
+    from mien.scores.exports import write_scores
+    from mien.storage.addresses import is_address, join, parent
+    from mien.storage.outgoing import local_file, publish
+
+    here = local_file(out)
+    files = {here: form}
     if scored.provenance and scored.provenance.windows and form == "wide":
-        files[out.with_name(windows_file(out.name))] = "windows"
+        files[here.with_name(windows_file(here.name))] = "windows"
     for file, kind in files.items():
         for note in write_scores(scored, file, kind, raw_cells=raw_cells):
             terminal.note(note)
-    return list(files)
+    if not is_address(out):
+        return [str(file) for file in files]
+    addresses = {file: join(parent(out), file.name) for file in files}
+    for file, address in addresses.items():
+        publish(file, address, before)
+    return list(addresses.values())
 
 
 def windows_file(name: str) -> str:
@@ -178,17 +192,6 @@ def windows_file(name: str) -> str:
     """
     begin, suffix = posixpath.splitext(name)
     return f"{begin}.windows{suffix}"
-
-
-def _publish(files: list[Path], out: str, before: dict[str, str]) -> list[str]:
-    """Store the files beside ``out``; returns their addresses."""
-    from mien.storage.addresses import join, parent
-    from mien.storage.outgoing import publish
-
-    addresses = [join(parent(out), file.name) for file in files]
-    for file, address in zip(files, addresses, strict=True):
-        publish(file, address, before)
-    return addresses
 
 
 COMMANDS = [

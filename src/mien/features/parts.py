@@ -19,15 +19,16 @@ from mien.features.writer import SHARD_CLIPS, StoreWriter
 from mien.schema import Clip, ClipFeatures, Feature, Manifest
 from mien.storage.checksums import read_checksummed, write_checksummed
 from mien.storage.files import key_of
-from mien.storage.parts import Division, Part, begin_part, check_complete, folder_of
+from mien.storage.mirror import local_folder, mirror_of
+from mien.storage.parts import Division, Part, begin_part, check_complete, place_of
 
 KIND = "features"
 
 
 def part_of(
-    manifest: Manifest, store: Path, settings: Settings, part: Part, keep_inputs: bool = False
-) -> tuple[Manifest, Path]:
-    """The clips of a part, and the folder of its feature store.
+    manifest: Manifest, store: str | Path, settings: Settings, part: Part, keep_inputs: bool = False
+) -> tuple[Manifest, str | Path]:
+    """The clips of a part, and the folder of its feature store, which is in object storage if ``store`` is.
 
     Raises:
         SettingsError: there are fewer clips than parts, or the other parts have other clips, settings or versions.
@@ -41,24 +42,32 @@ def part_of(
     return replace(manifest, clips=tuple(part.of(manifest.clips))), folder
 
 
-def merge(out: Path, division: Division) -> Store:
+def merge(out: str | Path, division: Division) -> Store:
     """Join the parts of a feature store into ``out``; a merge that was interrupted is continued.
+
+    Args:
+        out: the store; if it is in object storage, so are its parts, and all of it is copied to the cache.
+        division: of its clips into parts.
 
     Raises:
         InUse: another process writes to ``out``.
         MienError: clips are missing; the message names their parts.
         Damaged: kept inputs of a part are missing or damaged.
+        DataError: object storage cannot be reached or refuses.
         OutputError: ``out`` cannot be written.
         StoreError: a part is damaged, or features of one modality were made in different ways.
     """
-    parts = {part.number: _read(folder_of(out) / str(part.number)) for part in division.parts}
+    folders = {part.number: local_folder(place_of(out, str(part.number))) for part in division.parts}
+    parts = {number: _read(folder) for number, folder in folders.items()}
     clips = {part.number: part.of(division.clips) for part in division.parts}
     missing = {number: [clip for clip in clips[number] if clip not in parts[number].rows] for number in parts}
     check_complete(out, division, {number: lacks for number, lacks in missing.items() if lacks})
     _check_alike(out, parts)
     part_with = {clip: parts[number] for number, block in clips.items() for clip in block}
-    with StoreWriter(out, division.clips) as writer:
-        write_checksummed(out / SETTINGS, read_checksummed(folder_of(out) / "1" / SETTINGS))
+    mirror = mirror_of(out)
+    root = mirror.pull() if mirror else Path(out)
+    with StoreWriter(root, division.clips) as writer:
+        write_checksummed(root / SETTINGS, read_checksummed(folders[1] / SETTINGS))
         for first in range(0, len(division.clips), SHARD_CLIPS):
             block = division.clips[first : first + SHARD_CLIPS]
             if all(_is_merged(writer, part_with[clip], clip) for clip in block):
@@ -66,8 +75,10 @@ def merge(out: Path, division: Division) -> Store:
                     writer.mark_done(clip)
             else:
                 writer.add_shard([part_with[clip].features(clip) for clip in block])
-        KeptInputs(out).add_all(KeptInputs(folder_of(out) / str(number)) for number in parts)
-    return Store(out)
+        KeptInputs(root).add_all(map(KeptInputs, folders.values()))
+    if mirror:
+        mirror.push()
+    return Store(root)
 
 
 @dataclass(frozen=True)
@@ -99,7 +110,7 @@ def _feature(store: Store, clip: str, name: str, row: Row) -> Feature:
     return Feature(name, row.key, row.provenance, *steps, row.status, row.reason, row.origin)
 
 
-def _check_alike(out: Path, parts: Mapping[int, _PartStore]) -> None:
+def _check_alike(out: str | Path, parts: Mapping[int, _PartStore]) -> None:
     """Check that every modality was made in one way, by its provenance: weights, arithmetic, version."""
     first: dict[str, tuple[int, str]] = {}
     for number, part in parts.items():
@@ -109,7 +120,7 @@ def _check_alike(out: Path, parts: Mapping[int, _PartStore]) -> None:
             other, made = first.setdefault(modality, (number, row.provenance))
             if made != row.provenance:
                 raise StoreError(
-                    f"{folder_of(out)}: {modality} is {made} in part {other} and {row.provenance} in part {number}; "
+                    f"{out}.parts: {modality} is {made} in part {other} and {row.provenance} in part {number}; "
                     "run one of them again, with the other's compute.engine and compute.precision"
                 )
 

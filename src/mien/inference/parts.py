@@ -13,8 +13,8 @@ from mien.storage.parts import Part, begin_part
 
 
 def part_of(
-    model: Model, manifest: Manifest, out: Path, part: Part, options: Mapping[str, Any]
-) -> tuple[Manifest, Path]:
+    model: Model, manifest: Manifest, out: str | Path, part: Part, options: Mapping[str, Any]
+) -> tuple[Manifest, str | Path]:
     """The clips of a part, and the file of its scores document.
 
     Args:
@@ -28,5 +28,5 @@ def part_of(
         SettingsError: there are fewer clips than parts, or the other parts have other clips, options or another model.
     """
     made = {"model": model.sha256, "compute": str(resolve_compute(model.bundle.settings.compute)), **options}
-    file = begin_part(out, KIND, part, [clip.id for clip in manifest.clips], made)
-    return replace(manifest, clips=tuple(part.of(manifest.clips))), file.with_suffix(".json")
+    file = begin_part(out, KIND, part, [clip.id for clip in manifest.clips], made, ".json")
+    return replace(manifest, clips=tuple(part.of(manifest.clips))), file

@@ -101,15 +101,15 @@ class Mirror:
             Taken: a file that is no shard was also changed there; what is here stays here.
             DataError, OutputError: the storage cannot be reached or refuses.
         """
-        known = self._known()
-        with locked(self.folder.parent), self._keeping(known):
-            while not self._is_stored(known, there := self._list()):
-                pass
-            for name in [*known]:
-                if not (self.folder / name).exists() and (_shard(name) is None or (self.folder / name).parent.exists()):
-                    if name in there and there[name].version == known[name][2]:
-                        remove(f"{self.address}/{name}")
-                    del known[name]
+        with locked(self.folder.parent), self._keeping(known := self._known()):
+            gone = self._gone(known)
+            in_shards = all(_shard(name) for name in self._changed(known))
+            there = {} if in_shards and not gone else self._list()  # a list of a large store is many requests
+            while not self._is_stored(known, there):
+                there = self._list()
+            for name in gone:
+                if name in known and name in there and there[name].version == known.pop(name)[2]:
+                    remove(f"{self.address}/{name}")
 
     def _is_stored(self, known: Known, there: dict[str, RemoteFile]) -> bool:
         """Store what is new; ``False`` if another machine took the number of a shard in this moment."""
@@ -171,6 +171,14 @@ class Mirror:
         """The files here that are not stored, in the order in which they are to be."""
         names = [name for name in self._names() if known.get(name, [None] * 3)[:2] != _state(self.folder / name)]
         return sorted(names, key=_order)
+
+    def _gone(self, known: Known) -> list[str]:
+        """The files that were removed here; a shard that is gone as a whole was lost, and is brought back by a pull."""
+        return [
+            name
+            for name in known
+            if not (path := self.folder / name).exists() and (_shard(name) is None or path.parent.exists())
+        ]
 
     def _list(self) -> dict[str, RemoteFile]:
         """The files there by relative name."""

@@ -6,21 +6,25 @@
 
 A part is a block of consecutive clips of the manifest. The first part that starts writes ``division.json``; a part of
 other clips, settings or versions is refused before it computes anything. Apart from that file, parts share nothing, so
-they need no locks across machines. ``mien merge`` joins them.
+they need no locks across machines. ``mien merge`` joins them. All of it may be in object storage.
 
 The trade-off: the division is fixed. A slow machine is not relieved by a fast one, as it is with ``--cluster``.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-from mien.errors import DataError, MienError, SettingsError
+from mien.errors import DataError, MienError, SettingsError, Taken
+from mien.storage.addresses import is_address
 from mien.storage.checksums import read_checksummed, write_checksummed
 from mien.storage.documents import check_document
 from mien.storage.files import as_written
+from mien.storage.remote import download, find, upload
 from mien.wording import plural
 
 FORMAT = "mien-parts"
@@ -30,6 +34,9 @@ DIVISION = "division.json"
 
 NAMED = 20
 """Missing parts that a message names."""
+
+LARGEST_DIVISION = 1_000_000_000
+"""Bytes of a record; a name of a clip has some dozens."""
 
 Item = TypeVar("Item")
 
@@ -87,48 +94,74 @@ class Division:
         return (Part(number, self.count) for number in range(1, self.count + 1))
 
 
-def folder_of(out: Path) -> Path:
-    """The folder of the parts of an output: beside it."""
-    return out.with_name(f"{out.name}.parts")
+def place_of(out: str | Path, name: str) -> str | Path:
+    """Where a file or folder of the parts of an output is: in a folder beside it.
+
+    >>> place_of("s3://bucket/features", "3"), place_of(Path("scores.csv"), "3.json").as_posix()
+    ('s3://bucket/features.parts/3', 'scores.csv.parts/3.json')
+    """
+    if isinstance(out, str) and is_address(out):
+        return f"{out.rstrip('/')}.parts/{name}"
+    out = Path(out)
+    return out.with_name(f"{out.name}.parts") / name
 
 
-def begin_part(out: Path, kind: str, part: Part, clips: Sequence[str], settings: Mapping[str, Any]) -> Path:
-    """Prepare one part of an output; returns the path of its own output, without an ending.
+def begin_part(
+    out: str | Path, kind: str, part: Part, clips: Sequence[str], settings: Mapping[str, Any], suffix: str = ""
+) -> str | Path:
+    """Prepare one part of an output; returns the path or the address of its own output, which ends with ``suffix``.
 
     Raises:
         SettingsError: there are fewer clips than parts, or the other parts have other clips, settings or versions.
+        DataError: the record of the other parts is damaged, or object storage cannot be reached or refuses.
         OutputError: the folder cannot be written.
     """
     if len(clips) < part.count:
         raise SettingsError(f"--shard {part.number}/{part.count}: more parts than clips ({len(clips)})")
-    file = folder_of(out) / DIVISION
     ours = Division(kind, part.count, tuple(clips), {"mien": version("mien"), **settings})
-    if not file.exists():
-        head = {"format": FORMAT, "version": VERSION}
-        write_checksummed(file, head | {**vars(ours), "clips": list(clips)})
+    record = place_of(out, DIVISION)
+    if not (record.exists() if isinstance(record, Path) else find(record)):
+        _write_division(record, ours)
     if (reason := _difference(read_division(out), ours)) is not None:
-        raise SettingsError(
-            f"{file}: {reason}; give all parts the same command, or remove {file.parent} to start again"
-        )
-    return file.parent / str(part.number)
+        folder = str(record).removesuffix(f"/{DIVISION}")
+        raise SettingsError(f"{record}: {reason}; give all parts the same command, or remove {folder} to start again")
+    return place_of(out, f"{part.number}{suffix}")
 
 
-def read_division(out: Path) -> Division:
+def _write_division(record: str | Path, division: Division) -> None:
+    """Write the record; in object storage only if no other part was faster."""
+    values = {"format": FORMAT, "version": VERSION, **vars(division), "clips": list(division.clips)}
+    if isinstance(record, Path):
+        return write_checksummed(record, values)
+    with TemporaryDirectory(prefix="mien-") as folder, suppress(Taken):
+        write_checksummed(file := Path(folder) / DIVISION, values)
+        upload(file, record)
+
+
+def read_division(out: str | Path) -> Division:
     """What the parts of an output have in common.
 
     Raises:
-        DataError: it has no parts, or the record is damaged or of another version.
+        DataError: it has no parts, or the record is damaged or of another version, or cannot be fetched.
     """
-    file = folder_of(out) / DIVISION
-    if not file.exists():
-        raise DataError(f"{out}: has no parts ({file} does not exist); make them with --out {out} --shard 1/N to N/N")
-    remedy = "remove its folder and make the parts again"
-    values = check_document(file, read_checksummed(file), FORMAT, VERSION, noun="division into parts", remedy=remedy)
-    with as_written(file, remedy):
-        return Division(values["kind"], values["count"], tuple(values["clips"]), values["settings"])
+    record = place_of(out, DIVISION)
+    with TemporaryDirectory(prefix="mien-") as folder:
+        file = record if isinstance(record, Path) else Path(folder) / DIVISION
+        if isinstance(record, str) and find(record):
+            download(record, file, LARGEST_DIVISION)
+        if not file.exists():
+            raise DataError(
+                f"{out}: has no parts ({record} does not exist); make them with --out {out} --shard 1/N to N/N"
+            )
+        remedy = "remove its folder and make the parts again"
+        values = check_document(
+            file, read_checksummed(file), FORMAT, VERSION, noun="division into parts", remedy=remedy
+        )
+        with as_written(file, remedy):
+            return Division(values["kind"], values["count"], tuple(values["clips"]), values["settings"])
 
 
-def check_complete(out: Path, division: Division, missing: Mapping[int, Sequence[str]]) -> None:
+def check_complete(out: str | Path, division: Division, missing: Mapping[int, Sequence[str]]) -> None:
     """Check that no part is missing or unfinished.
 
     Args:
