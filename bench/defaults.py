@@ -2,10 +2,15 @@
 
     python bench/defaults.py DATA --features STORE --out DIR --clips 300 --draws 4
     python bench/defaults.py DATA --features STORE --out DIR              # the whole data set, as it is split
+    python bench/defaults.py DATA --features STORE --out DIR --clips 80 --draws 10 --redraw \\
+        --other "stage1.centered=[vision]" --of . stage1/vision           # fused, and an encoder alone
+    python bench/defaults.py DATA --features STORE --out DIR --clips 80 --draws 8 --redraw --set "modalities=[audio]" \
+        --other backbone.audio=layers --of stage1/audio                   # an encoder alone: last layer against all
 
 A draw takes participants at random: some whose clips train, a third as many to choose the epochs, and the rest to test
-on. If the data have validation clips, these are the test clips, and only the others are drawn. Without ``--clips``,
-nothing is drawn: the validation clips choose the epochs and are reported. Both settings have the same clips and seeds.
+on. If the data have validation clips, these are the test clips, and only the others are drawn; ``--redraw`` draws them
+all. Without ``--clips``, nothing is drawn: the validation clips choose the epochs and are reported. Both settings have
+the same clips and seeds.
 A finished training is not repeated. Intervals are Student's t, over seeds within a draw and over draws.
 """
 
@@ -47,25 +52,38 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--set", action="append", default=[], help="settings of all runs, as for mien train")
     parser.add_argument("--other", nargs="+", default=EARLIER, help="settings that differ from the defaults")
+    parser.add_argument("--redraw", action="store_true", help="draw test clips, too, if there are validation clips")
+    parser.add_argument("--of", nargs="+", default=["."], help="models of a run: . is the fused one, or stage1/vision")
     options = parser.parse_args()
     store, manifest = Store(options.features), mien.read_manifest(options.data)
-    differences = []
-    print("| draw | train / valid / test | other | default | default - other | mean of the seeds | best epoch |")
-    print("|---|---|---|---|---|---|---|")
+    if options.redraw:
+        manifest = replace(manifest, clips=tuple(replace(clip, split="train") for clip in manifest.clips))
+    means: dict[str, list[list[float]]] = {part: [] for part in options.of}
+    print("| draw | model | train / valid / test | other | default | default - other | r of the mean | best epoch |")
+    print("|---|---|---|---|---|---|---|---|")
     for number, drawn in enumerate(_draws(manifest, options.clips, options.draws)):
-        runs = [
-            _run(drawn, store, options.out / f"{number} {name}", options.seeds, [*options.set, *more])
-            for name, more in (("other", options.other), ("default", []))
-        ]
-        other, default = (np.array(run["r"]) for run in runs)
-        differences.append(float((default - other).mean()))
         sizes = " / ".join(f"{sum(clip.split == split for clip in drawn.clips):,}" for split in _splits(drawn))
-        both = " | ".join(f"{r.mean():.4f} ± {r.std(ddof=1):.4f}" for r in (other, default))
-        together = " → ".join(f"{run['mean']:.3f}" for run in runs)
-        epochs = " → ".join(f"{np.median(run['epochs']):.0f}" for run in runs)
-        print(f"| {number} | {sizes} | {both} | {_interval(default - other)} | {together} | {epochs} |", flush=True)
-    if len(differences) > 1:
-        print(f"\nOver {len(differences)} draws: {_interval(np.array(differences))}")
+        other, default = (options.out / f"{number} {name}" for name in ("other", "default"))
+        others = _run(drawn, store, other, options.seeds, [*options.set, *options.other], options.of)
+        defaults = _run(drawn, store, default, options.seeds, options.set, options.of)
+        for part in options.of:
+            runs = others[part], defaults[part]
+            means[part].append([float(np.mean(run["r"])) for run in runs])
+            print(f"| {number} | {part} | {sizes} | {_row(*runs)} |", flush=True)
+    for part, drawn in means.items():
+        if len(drawn) > 1:
+            r, gain = np.mean(drawn, 0), _interval(np.diff(np.array(drawn)).ravel())
+            print(f"\n{part}, over {len(drawn)} draws: {r[0]:.4f} → {r[1]:.4f}, {gain}")
+
+
+def _row(other: dict[str, Any], default: dict[str, Any]) -> str:
+    """Columns of a table that compare a model of two runs."""
+    runs = other, default
+    seeds = [np.array(run["r"]) for run in runs]
+    both = " | ".join(f"{r.mean():.4f} ± {r.std(ddof=1):.4f}" for r in seeds)
+    together = " → ".join(f"{run['mean']:.3f}" for run in runs)
+    epochs = " → ".join(f"{np.median(run['epochs']):.0f}" for run in runs)
+    return f"{both} | {_interval(seeds[1] - seeds[0])} | {together} | {epochs}"
 
 
 def _splits(manifest: Manifest) -> tuple[str, str, str]:
@@ -101,20 +119,23 @@ def _assign(pool: list[Clip], wanted: dict[str, int], rng: np.random.Generator) 
     return assigned + [replace(clip, split="test") for theirs in left for clip in theirs]
 
 
-def _run(manifest: Manifest, store: Store, out: Path, seeds: int, words: list[str]) -> dict[str, Any]:
-    """r of each seed and of their mean, and the best epochs of stage 2."""
+def _run(
+    manifest: Manifest, store: Store, out: Path, seeds: int, words: list[str], models: list[str]
+) -> dict[str, dict[str, Any]]:
+    """For some models of a run: r of each seed and of their mean, and the best epochs."""
     record = out / "r.json"
     if not record.exists():
         settings = read_settings(overrides=[f"seeds={list(range(seeds))}", *words])
         mien.train(manifest, store, out, settings, progress=False)
-        scored = score_split(load(out).bundle, manifest, store, _splits(manifest)[2])
-        each = [_mean_r(scores, scored.labels) for scores in scored.scores]
-        results = json.loads((out / "results.json").read_text())
-        found = {
-            "r": each,
-            "mean": _mean_r(scored.scores.mean(0), scored.labels),
-            "epochs": list(results["epochs"]["fused"]),
-        }
+        epochs = json.loads((out / "results.json").read_text())["epochs"]
+        found = {}
+        for model in models:
+            scored = score_split(load(out / model).bundle, manifest, store, _splits(manifest)[2])
+            found[model] = {
+                "r": [_mean_r(scores, scored.labels) for scores in scored.scores],
+                "mean": _mean_r(scored.scores.mean(0), scored.labels),
+                "epochs": epochs["fused" if model == "." else Path(model).name],
+            }
         record.write_text(json.dumps(found))
     return json.loads(record.read_text())
 

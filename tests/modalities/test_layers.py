@@ -131,15 +131,20 @@ def test_weights_of_layers_start_equal_and_get_a_gradient() -> None:
     assert mean_pool(given).shape == (1, 3, 12)
 
 
-def test_a_centered_sum_is_that_of_the_layers_about_their_center() -> None:
-    layers = LayerWeights(2, 3, centered=4)
-    layers.logits.data[1] = torch.tensor([2.0, 0.0, -1.0])
-    given, center = torch.randn(1, 5, 12), torch.randn(3, 4)
-    assert layers.center is not None
-    layers.center.copy_(center)
-    plain = LayerWeights(2, 3)
-    plain.load_state_dict({"logits": layers.logits.data})
-    torch.testing.assert_close(layers(given), plain(given - center.flatten()))
+@pytest.mark.parametrize("attention", [True, False])
+@pytest.mark.parametrize("layers", [0, 3])
+def test_a_center_is_subtracted_from_every_step(layers: int, attention: bool) -> None:
+    """Behind the pooling, whose weights it does not change: a clip without steps stays zeros."""
+    given, models = steps(3), (0, 1)
+    encoder = Encoder(RngStreams(models, "w"), 12, 6, [0.0] * 2, attention, layers, centered=True)
+    plain = Encoder(RngStreams(models, "w"), 12, 6, [0.0] * 2, attention, layers)
+    assert plain.center is None and encoder.center is not None
+    assert torch.equal(encoder(given), plain(given))  # zeros at first
+    center = torch.randn(12)
+    encoder.center.copy_(center)
+    expected = plain(Steps(torch.where(given.mask[..., None], given.values - center, 0.0), given.mask))
+    torch.testing.assert_close(encoder(given), expected)
+    assert not encoder(given)[:, 2].any()
 
 
 def test_a_width_that_is_not_of_so_many_layers_is_refused() -> None:

@@ -110,7 +110,7 @@ def test_keys_know_the_encoder_by_its_bytes_and_old_cells_keep_theirs(world: Wor
     plain = next(cell for cell in world.plan.cells if cell.labels[0][1] == "own" and cell.labels[1][1] == "all")
     settings = plain.settings.model_dump(mode="json", include={"modalities", "batch_seed", "split", "stage1"})
     assert {"text", "audio", "vision", "motion"} < set(settings["stage1"])
-    for name in ("text", "audio", "vision", "motion", "contrastive"):  # what an older version did not have
+    for name in ("text", "audio", "vision", "motion", "contrastive", "centered"):  # what an older version did not have
         del settings["stage1"][name]
     for name in ("train_clips", "train_clips_seed"):
         del settings["split"][name]

@@ -12,9 +12,18 @@ WIDTHS = {"text": 24, "audio": 40, "vision": 32, "motion": 10}
 
 
 def planted(
-    root: Path, train: int = 160, valid: int = 80, missing: float = 0.1, seed: int = 0, steps: int = 12
+    root: Path,
+    train: int = 160,
+    valid: int = 80,
+    missing: float = 0.1,
+    seed: int = 0,
+    steps: int = 12,
+    offset: float = 0.0,
 ) -> tuple[Manifest, Store]:
-    """Clips of about ``(train + valid) / 4`` participants, and a store of their features."""
+    """Clips of about ``(train + valid) / 4`` participants, and a store of their features.
+
+    All features of vision are ``offset`` higher.
+    """
     rng = np.random.default_rng(seed)
     count = train + valid
     signal = rng.normal(size=(count, len(WIDTHS), len(EMOTIONS)))  # what each modality knows of each emotion
@@ -29,6 +38,7 @@ def planted(
             for m, (name, width) in enumerate(WIDTHS.items()):
                 length = 1 if name == "text" else int(rng.integers(1, steps + 1))
                 values = signal[i, m] @ maps[name] + 0.5 * rng.normal(size=(length, width))
+                values += offset if name == "vision" else 0.0
                 gone = rng.random() < missing
                 features.append(
                     Feature(name, "k", "planted@1", status="absent", reason="planted")

@@ -24,13 +24,14 @@ from mien.modalities.base import Prepared, pretrained
 from mien.modalities.blocks import UpperBlocks
 from mien.modalities.encoder import Steps
 from mien.model.adaptation import TrainableBackbone, averaged_steps, check_gradients
-from mien.model.inputs import averaged
+from mien.model.inputs import PackedSteps, averaged
 from mien.model.model_folder import load_bundle
-from mien.model.network import Unimodal, variants
+from mien.model.network import Multimodal, Unimodal, variants
 from mien.sandbox import network_guard
 from mien.storage.checksums import read_tensors, write_tensors
 from mien.training import train
 from mien.training.adapt import start_at_means
+from mien.training.encoder_start import center
 from mien.weights import resolve
 from mien.weights.adapted import resolve_adapted
 from tests.features.test_extract import audio_clip
@@ -103,6 +104,19 @@ def test_at_rate_zero_the_features_are_those_of_the_pretrained_backbone(words: W
     for clip in words.manifest.clips:
         np.testing.assert_allclose(made.array(clip.id, "text"), words.store.array(clip.id, "text"), atol=1e-3)
     assert made.provenance("text").split(" ")[0].startswith(f"tiny-text-{method}@")
+
+
+def test_a_center_is_that_of_the_features_from_the_trained_backbone(words: Words) -> None:
+    run = words.train("centered", "backbone.text=top_k", "adapt.lr=3e-3", "stage1.centered=[text]")
+    found, trained = load_bundle(run).module, [clip.id for clip in words.manifest.clips if clip.split == "train"]
+    assert isinstance(found, Multimodal)
+    made, before = (
+        center(PackedSteps(torch.from_numpy(values), torch.arange(50), torch.ones(50, dtype=torch.long))).float()
+        for values in (store.gather("text", trained).values[:] for store in (Store(run / "features"), words.store))
+    )
+    assert (made - before).abs().max() > 1e-3
+    for one in found.encoder("text").center:  # type: ignore[union-attr]
+        torch.testing.assert_close(one, made, atol=1e-5, rtol=0)
 
 
 def test_top_k_of_all_blocks_is_full_step_for_step(words: Words, full: Path) -> None:

@@ -242,9 +242,11 @@ def test_a_model_of_before_layers_were_centered_scores_as_it_did(tmp_path: Path)
     features = {"vision": store.gather("vision_layers", [clip.id for clip in manifest.clips])}
     bundle = load_bundle(model)
     assert isinstance(bundle.module, Multimodal)
-    layers = bundle.module.encoder("vision").layers
-    assert layers is not None and layers.center is not None and layers.center.abs().max() > 0
-    layers.center.zero_()
+    center = bundle.module.encoder("vision").center
+    assert center is not None and torch.equal(center[0], center[1])
+    center.fill_(3.0)
+    assert not np.array_equal(bundle.score(features), load_bundle(model).score(features))
+    center.zero_()
     expected = bundle.score(features)
     weights = model / "model.safetensors"
     tensors = load(weights.read_bytes())

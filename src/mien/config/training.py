@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from mien.config.section import Count, Positive, Section, Seed, Width
+from mien.config.section import Count, ModalityName, Positive, Section, Seed, Width
 
 HEAD_NAMES = (
     "concat",
@@ -184,6 +184,9 @@ class Stage1Settings(FitSettings):
     """``epochs`` of the motion encoder."""
     longest_steps: Count = 100
     """The steps of a longer clip are averaged to this many."""
+    centered: Annotated[tuple[ModalityName, ...], Field(max_length=100)] = ()
+    """Modalities whose encoders subtract most of the mean of the training clips, which a model stores. Worth a try for
+    ``vision`` where faces matter: alone it gains, with the other modalities it may lose."""
     contrastive: Annotated[float, Field(ge=0)] = 0.0
     """Weight of a contrastive loss (InfoNCE) between the embedding of a modality and that of a text encoder beside it,
     which is dropped afterwards; 0 for none."""

@@ -124,8 +124,8 @@ class Modality:
             ``<name>_affect``; ``None`` if no backbone of the modality has these.
         training: how its backbone is trained; ``None`` if it has none.
         steps_per_second: the rate of its steps, where it has layers; to estimate their size.
-        centered_layers: whether an encoder subtracts from each layer its mean over the training clips: for states that
-            hardly differ from clip to clip, of which an encoder else learns little.
+        centered_layers: whether an encoder of layers has a center without being told (``stage1.centered``): for states
+            that hardly differ from clip to clip, of which an encoder else learns little.
         sequence: whether a clip has steps in time, which the encoder weighs; else it has a single vector.
         embedding: width of its encoder's output, from the settings of stage 1.
         epochs: maximum number of epochs of its encoder in stage 1, from the same settings.

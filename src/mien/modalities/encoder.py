@@ -1,16 +1,18 @@
 """The encoder that all four modalities share: steps in time → one vector per clip.
 
-    steps (B, T, F) → masked single-query attention → (K, B, F) → LayerNorm → Linear → GELU → Dropout → LayerNorm
-                                                                                                    → (K, B, D)
+    steps (B, T, F) → masked single-query attention → (K, B, F) → less the center → LayerNorm → Linear → GELU → Dropout
+                                                                                              → LayerNorm → (K, B, D)
 
 With ``backbone.<name>: layers``, ``F`` is ``L`` layers side by side, each normalised when it was read
 (``normalised_layers``), and each model learns their weights: the sum over layers moves behind the pooling, which is
 linear in the steps, so that no step is repeated for K models:
 
-    steps (B, T, L F) → attention with the query w ⊗ q → (K, B, L F) → sum over L, weighted by w → (K, B, F)
+    steps (B, T, L F) → attention with the query w ⊗ q → (K, B, L F) → less the center
+                                                                     → sum over L, weighted by w → (K, B, F)
 
-Layers of a modality with ``centered_layers`` are summed about their mean over the training clips. (Attention is not
-changed by it: it would add the same to the score of every step.)
+The center, if an encoder has one (``stage1.centered``, and layers of vision), is most of the mean over the training
+clips: where states are nearly the same for all clips, the normalisation leaves little else to learn from
+(``training/encoder_start.py``). Attention is not changed by it: it would add the same to the score of every step.
 
 Its input is the output of a frozen backbone, the same for all K models and read once. Padding does not influence the
 embedding, and a clip without the modality gets an embedding of zeros.
@@ -49,20 +51,11 @@ class Steps(NamedTuple):
 
 
 class LayerWeights(nn.Module):
-    """K learned averages over the layers of a backbone; equal weights at first.
+    """K learned averages over the layers of a backbone; equal weights at first."""
 
-    Attributes:
-        center: ``(K, L, F)`` what is subtracted from the layers, the same for all K; zeros at first, ``None`` for
-            layers that are not centered.
-    """
-
-    center: Tensor | None
-
-    def __init__(self, models: int, layers: int, centered: int = 0) -> None:
-        """``centered`` is the width of a layer, ``F``, if layers are centered."""
+    def __init__(self, models: int, layers: int) -> None:
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(models, layers))
-        self.register_buffer("center", torch.zeros(models, layers, centered) if centered else None)
 
     def weights(self) -> Float[Tensor, "K L"]:
         """The weights: those of a model sum to 1."""
@@ -72,8 +65,7 @@ class LayerWeights(nn.Module):
         """The weighted sum of layers that are side by side, ``(K, B, L F)`` or ``(1, B, L F)``."""
         weights = self.weights()
         parts = layers.unflatten(-1, (weights.shape[1], -1))  # (K, B, L, F)
-        summed = (parts * weights[:, None, :, None]).sum(-2)
-        return summed if self.center is None else summed - (self.center * weights[..., None]).sum(1)[:, None]
+        return (parts * weights[:, None, :, None]).sum(-2)
 
     def of_steps(self, steps: Float[Tensor, "B S LF"]) -> Float[Tensor, "K B S F"]:
         """The weighted sum of layers for every step, which is repeated for each model: for few steps."""
@@ -87,7 +79,7 @@ def layers_in(module: nn.Module) -> LayerWeights | None:
 
 
 class AttentionPool(nn.Module):
-    """Masked softmax attention with one learned query: ``(B, T, F)`` → ``(K, B, F)``.
+    """Masked softmax attention with one learned query: ``(B, T, F)`` → ``(K, B, F)``, also of layers side by side.
 
     The paper scores steps with a linear layer of one output; its bias cancels in the softmax and is left out.
     """
@@ -99,8 +91,7 @@ class AttentionPool(nn.Module):
     def forward(self, steps: Steps, layers: LayerWeights | None = None) -> Float[Tensor, "K B F"]:
         """Average the steps, weighted by their scores; zeros for a clip without steps."""
         weights = self.weights(steps, layers).to(steps.values.dtype)
-        pooled = torch.bmm(weights, steps.values).transpose(0, 1).float()  # (B, K, F) → (K, B, F)
-        return pooled if layers is None else layers(pooled)
+        return torch.bmm(weights, steps.values).transpose(0, 1).float()  # (B, K, F) → (K, B, F)
 
     def weights(self, steps: Steps, layers: LayerWeights | None = None) -> Float[Tensor, "B K T"]:
         """The attention weights: they sum to 1 over the steps of a clip; padding has weight 0."""
@@ -130,7 +121,14 @@ def mean_pool(steps: Steps) -> Float[Tensor, "1 B F"]:
 
 
 class Encoder(nn.Module):
-    """K encoders of one modality: attention or mean pooling, then the trunk."""
+    """K encoders of one modality: attention or mean pooling, then the trunk.
+
+    Attributes:
+        center: ``(K, F)`` or ``(K, L F)``, what is subtracted from what was pooled, the same for all K; zeros at first,
+            ``None`` if nothing is.
+    """
+
+    center: Tensor | None
 
     def __init__(
         self,
@@ -151,15 +149,16 @@ class Encoder(nn.Module):
             rates: dropout rate of each model.
             attention: attention pooling, else mean pooling; a modality with one step per clip (text) needs none.
             layers: ``L``, the layers that are side by side in the features; 0 for a single sequence.
-            centered: whether layers are centered.
+            centered: whether it has a center.
 
         Raises:
             ValueError: ``width`` is not a multiple of ``layers``.
         """
         super().__init__()
         models = len(rng.generators)
+        self.register_buffer("center", torch.zeros(models, width) if centered else None)
         width = layer_width(width, layers)
-        self.layers = LayerWeights(models, layers, width if centered else 0) if layers else None
+        self.layers = LayerWeights(models, layers) if layers else None
         self.pool = AttentionPool(rng, width) if attention else None
         self.before = LayerNorm(models, width)
         self.linear = Linear(rng, width, embedding)
@@ -172,10 +171,11 @@ class Encoder(nn.Module):
 
     def hidden(self, steps: Steps) -> Float[Tensor, "K B D"]:
         """The part before dropout: nothing in it is random, so it is the same in every epoch of a frozen encoder."""
-        if self.pool:
-            pooled = self.pool(steps, self.layers)
-        else:
-            pooled = mean_pool(steps) if self.layers is None else self.layers(mean_pool(steps))
+        pooled = self.pool(steps, self.layers) if self.pool else mean_pool(steps)
+        if self.center is not None:
+            pooled = pooled - self.center[:, None]
+        if self.layers is not None:
+            pooled = self.layers(pooled)
         return nn.functional.gelu(self.linear(self.before(pooled)))
 
     def step_weights(self, steps: Steps) -> Float[Tensor, "B K T"]:

@@ -33,7 +33,7 @@ CALIBRATION = "calibration."
 """Prefix of the maps of scores to ratings among the names of the weights."""
 
 CENTER = ".center"
-"""End of the names of what is subtracted from layers; in models that were saved before, nothing is."""
+"""End of the names of what encoders subtract from their input; in models that were saved before, nothing is."""
 
 NO_WEIGHTS = (QUANTILES, EDGES, CALIBRATION)
 """Prefixes of what is no part of the network."""

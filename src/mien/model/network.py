@@ -252,12 +252,18 @@ def split_groups(name: str, layers: str, module: nn.Module, rate: float) -> tupl
     return (group, ParamGroup(layers, tuple(logits), LAYER_RATE * rate, decays=False)) if logits else (group,)
 
 
+def encoders_of(module: Unimodal | Multimodal) -> dict[str, Encoder]:
+    """The encoders of a model, by modality; none if its head reads steps."""
+    if isinstance(module, Unimodal):
+        return {module.modality: module.encoder}
+    return {name: module.encoder(name) for name in module.encoders}
+
+
 def layers_of(module: Unimodal | Multimodal) -> dict[str, LayerWeights]:
     """The part of a model that weighs the layers of a backbone, by modality that is read as layers."""
-    if isinstance(module, Unimodal):
-        found = {module.modality: module.encoder.layers}
-    else:
-        found = {name: module.encoder(name).layers for name in module.encoders} | module.fusion.layer_weights()
+    found = {name: encoder.layers for name, encoder in encoders_of(module).items()}
+    if isinstance(module, Multimodal):
+        found |= module.fusion.layer_weights()
     return {name: layers for name, layers in found.items() if layers is not None}
 
 
@@ -271,4 +277,5 @@ def make_encoder(
 ) -> Encoder:
     """The encoder of a modality, with attention pooling if it is a sequence; ``layers`` as for ``Encoder``."""
     known = find_modality(modality)
-    return Encoder(rng, width, known.embedding(stage), rates, known.sequence, layers, known.centered_layers)
+    centered = modality in stage.centered or bool(layers and known.centered_layers)
+    return Encoder(rng, width, known.embedding(stage), rates, known.sequence, layers, centered)

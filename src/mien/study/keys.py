@@ -16,7 +16,7 @@ from mien.training.adapt import adapted_modalities
 VERSION, FROZEN_VERSION = 1, 2
 """Raised when the same cell gives another result."""
 
-NEW_SETTINGS = frozenset({"contrastive", "triplet", "objective"})
+NEW_SETTINGS = frozenset({"centered", "contrastive", "triplet", "objective"})
 """Settings of a stage that came after the first version of keys; their defaults change nothing."""
 
 
@@ -29,7 +29,7 @@ def without_new_defaults(stage: FitSettings) -> dict[str, Any]:
     return {
         name: value
         for name, value in stage.model_dump(mode="json", exclude=sources).items()
-        if name not in NEW_SETTINGS or value != type(stage).model_fields[name].default
+        if name not in NEW_SETTINGS or getattr(stage, name) != type(stage).model_fields[name].default
     }
 
 

@@ -28,13 +28,13 @@ from mien.features.store import Store
 from mien.modalities import find_modality
 from mien.model.adaptation import Adapted, check_gradients
 from mien.model.inputs import ClipDataset, autocast
-from mien.model.network import ModelSpec, Multimodal, ParamGroup, Unimodal, layers_of, variants
+from mien.model.network import ModelSpec, Multimodal, ParamGroup, Unimodal, variants
 from mien.scale import cores, follows, launched
 from mien.storage.checksums import read_tensors, write_tensors
 from mien.training.backbone_part import BackbonePart, inputs_of, load_part
 from mien.training.cost import describe_cost
+from mien.training.encoder_start import start_encoders, started
 from mien.training.fit import fit
-from mien.training.layer_start import start_layers
 from mien.training.parameters import describe_groups
 from mien.training.run_folder import EpochLog
 from mien.training.run_state import RunState, log_and_call, remove
@@ -75,6 +75,7 @@ def adapt(run: RunState, modality: str) -> Path:
         width, targets = run.data.widths[modality], len(run.manifest.targets)
         model = Unimodal(modality, width, targets, run.settings.stage1, models)
         module = Adapted({modality: part.backbone}, model).to(run.data.device)
+        start_encoders(model, run.data.clips("fit", started(model)))
         groups = module.groups({modality: part.method}, settings, model.groups())
         clips = inputs_of(run, [part], "fit")
         clips = clips.only(torch.nonzero(clips.present(modality)).flatten())
@@ -126,7 +127,7 @@ def adapt_jointly(run: RunState, names: Sequence[str]) -> None:
     models = (replace(spec, lr=settings.lr, weight_decay=settings.weight_decay, dropout=settings.dropout),)
     model = Multimodal(run.data.widths, len(run.manifest.targets), run.settings, models, run.data.layers)
     module = Adapted({part.modality.name: part.backbone for part in parts}, model).to(run.data.device)
-    start_layers(layers_of(model), run.data.clips("fit", tuple(run.data.layers)))
+    start_encoders(model, run.data.clips("fit", started(model)))
     groups = module.groups(
         {part.modality.name: part.method for part in parts}, settings, model.groups(run.settings.stage2)
     )
@@ -251,7 +252,7 @@ def adapt_all(run: RunState) -> None:
     for name in names:
         run.adapted[find_modality(name).backbone_role or ""] = _file(run, name)
     run.settings = with_weights(run.settings, {role: str(file.resolve()) for role, file in run.adapted.items()})
-    run.data.stores |= dict.fromkeys(names, _features(run, names))
+    run.data.read_from(_features(run, names), names)
 
 
 def _features(run: RunState, names: Sequence[str]) -> Store:

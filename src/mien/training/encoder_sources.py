@@ -228,6 +228,12 @@ def _check(source: Source, settings: Settings, data: SplitData) -> None:
             f"{label}: reads {_layers_text(read)} of the {name} backbone, but this run {_layers_text(expected)}; "
             f"set backbone.{name} and backbone.{name}_layers to the same in both"
         )
+    if (name in bundle.settings.stage1.centered) != (name in settings.stage1.centered):
+        theirs, ours = ("has a", "none") if name in bundle.settings.stage1.centered else ("has no", "one")
+        raise SettingsError(
+            f"{label}: its {name} encoder {theirs} center, but that of this run has {ours}; set stage1.centered to the "
+            "same in both"
+        )
     if bundle.widths[name] != data.widths[name]:
         raise SettingsError(
             f"{label}: reads {name} features {bundle.widths[name]} wide, but those in {data.store.root} are "

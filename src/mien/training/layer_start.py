@@ -2,9 +2,9 @@
 
 From equal weights, the encoder of a few dozen clips ends near the average of all layers, most of which know less than
 the best. So each layer is first read by a ridge regression of the clips' means over time, in folds by participant; a
-layer whose predictions have an r that is ``TEMPERATURE`` higher starts with e times the weight. Layers that are
-centered get their center here too. Only training clips have a part in it. The trade-off: seconds before a training, and
-the start knows no attention (``docs/decisions/0079-layers-start-at-a-ridge.md``).
+layer whose predictions have an r that is ``TEMPERATURE`` higher starts with e times the weight. Only training clips
+have a part in it. The trade-off: seconds before a training, and the start knows no attention
+(``docs/decisions/0079-layers-start-at-a-ridge.md``).
 
 Shapes: ``N`` clips, ``L`` layers, ``F`` backbone width, ``E`` emotions.
 """
@@ -30,7 +30,7 @@ PENALTIES = (1.0, 10.0, 100.0)
 
 
 def start_layers(layers: Mapping[str, LayerWeights], clips: ClipDataset) -> None:
-    """Set the weights of layers to their start, equal ones where there are too few clips to tell, and their center.
+    """Set the weights of layers to their start, equal ones where there are too few clips to tell.
 
     Args:
         layers: by modality (``layers_of``).
@@ -40,8 +40,6 @@ def start_layers(layers: Mapping[str, LayerWeights], clips: ClipDataset) -> None
         start = torch.from_numpy(layer_r(clips, name) / TEMPERATURE).nan_to_num(0.0)
         with torch.no_grad():
             part.logits.copy_(start - start.max())
-            if part.center is not None:
-                part.center.copy_(_center(clips.modalities[name]))
 
 
 def layer_r(clips: ClipDataset, modality: str) -> Array:
@@ -59,13 +57,6 @@ def layer_r(clips: ClipDataset, modality: str) -> Array:
         return np.full(steps.layers, np.nan)
     means = _means(steps, index)
     return np.array([_out_of_fold_r(means[:, layer], labels, folds) for layer in range(steps.layers)])
-
-
-def _center(steps: PackedSteps) -> torch.Tensor:
-    """``(L, F)`` the mean over the clips with the modality, each the mean of its steps."""
-    present = torch.nonzero(steps.has > 0).flatten()
-    parts = [mean_pool(steps.batch(index, torch.float32))[0].sum(0) for index in present.split(_BATCH_CLIPS)]
-    return (torch.stack(parts).sum(0) / len(present)).unflatten(0, (steps.layers, -1))
 
 
 def _means(steps: PackedSteps, index: torch.Tensor) -> Array:

@@ -7,7 +7,7 @@ valid              is evaluated
 all                train and valid, for a refit
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -69,7 +69,7 @@ class SplitData:
         inner = settings.train.select == "inner"
         self.inner = inner_split(split, settings.split, settings.train.inner_ratio) if inner else None
         self.longest = settings.stage1.longest_steps
-        get_modalities(settings.modalities)
+        get_modalities((*settings.modalities, *settings.stage1.centered))
         inputs = inputs_of(store, settings.backbone, settings.modalities)
         self.widths, self.notes = feature_widths(store, inputs, self.inner or split)
         self.inputs = {name: inputs[name] for name in self.widths}
@@ -92,6 +92,11 @@ class SplitData:
                 f"from a temporary file, because all take {in_bytes(sum(sizes.values()))} and "
                 f"compute.memory_gigabytes is {gigabytes:g}",
             )
+
+    def read_from(self, store: Store, names: Collection[str]) -> None:
+        """Read some modalities from another store from now on."""
+        self.stores |= dict.fromkeys(names, store)
+        self._stored = {key: steps for key, steps in self._stored.items() if key[1] not in names}
 
     def labels(self, side: Side) -> npt.NDArray[np.float32]:
         """``(N, E)`` labels of the clips of a side, ``nan`` where unrated."""

@@ -20,9 +20,9 @@ from mien.modalities.encoder import Encoder
 from mien.model.alignment import Aligned
 from mien.model.embeddings import hidden_all
 from mien.model.inputs import ClipDataset
-from mien.model.network import FrozenEncoders, ModelSpec, Unimodal, layers_of, variants
+from mien.model.network import FrozenEncoders, ModelSpec, Unimodal, variants
+from mien.training.encoder_start import start_encoders
 from mien.training.fit import Epoch, fit
-from mien.training.layer_start import start_layers
 from mien.training.schedule import EpochPlan, History
 from mien.training.state import TrainingJob
 
@@ -73,7 +73,7 @@ def train_encoder(
     if source is not None:
         start_from(module.encoder, source)
     else:
-        start_layers(layers_of(module), train)
+        start_encoders(module, train)
     kept = module.encoder_rate == 0
     with_modality = train.only(torch.nonzero(train.present(modality)).flatten())
     trained = module if kept else _aligned(module, train, stage, models)

@@ -14,9 +14,9 @@ from mien.modalities.encoder import Encoder
 from mien.model.embeddings import hidden_all
 from mien.model.heads import HEADS
 from mien.model.inputs import ClipDataset
-from mien.model.network import FrozenEncoders, ModelSpec, Multimodal, Unimodal, layers_of, variants
+from mien.model.network import FrozenEncoders, ModelSpec, Multimodal, Unimodal, variants
+from mien.training.encoder_start import start_encoders
 from mien.training.fit import fit
-from mien.training.layer_start import start_layers
 from mien.training.schedule import EpochPlan, History
 from mien.training.stage1 import EpochCallback, TrainContext, read_by_encoder, start_from
 from mien.training.state import TrainingJob
@@ -66,7 +66,7 @@ def train_fusion(
             module.encoders[name].load_state_dict(encoders[name].encoder.state_dict())
         module.fusion.start_from({name: encoders[name].head for name in widths})
     else:
-        start_layers({name: part for name, part in layers_of(module).items() if name not in sources}, train)
+        start_encoders(module, train, sources)
         for name, source in sources.items():
             start_from(module.encoder(name), source)
     frozen = stage.adaptation == "frozen"
@@ -101,13 +101,15 @@ def check_head(settings: Settings) -> None:
     """Check that the head and the adaptation are compatible.
 
     Raises:
-        SettingsError: the head reads steps, so there are no encoders to adapt, freeze or take from another run.
+        SettingsError: the head reads steps, so there are no encoders to adapt, freeze, center or take from another run.
     """
     stage = settings.stage2
     if not HEADS[stage.head].reads_steps:
         return
     if stage.adaptation != "joint":
         raise SettingsError(f"stage2.head {stage.head} has no encoders below it: set stage2.adaptation to joint")
+    if settings.stage1.centered:
+        raise SettingsError(f"stage2.head {stage.head} has no encoders below it to center: remove stage1.centered")
     if given := [name for name in settings.modalities if settings.stage1.source(name).run]:
         raise SettingsError(
             f"stage2.head {stage.head} has no encoders below it, so none can come from another run: "
