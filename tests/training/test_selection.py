@@ -274,7 +274,7 @@ axes: {regime: {two: {}, ridge: {method: ridge}}}
         scores[select] = [context.scores(cell) for cell in plan.cells]
         limits[select] = json.loads(file.read_text())["limits"][0]
     settings = plan.cells[1].settings.model_dump(mode="json", include={"modalities", "batch_seed", "split", "stage1"})
-    for name in ("contrastive", "text", "audio", "vision", "motion"):  # not there when older cells were computed
+    for name in ("centered", "contrastive", "text", "audio", "vision", "motion"):  # newer than the oldest cells
         del settings["stage1"][name]
     del settings["split"]["train_clips"], settings["split"]["train_clips_seed"]
     assert folders["valid"][1].name == key_of(1, "ridge", settings, {}, [], *context.fingerprints)  # as it always was
