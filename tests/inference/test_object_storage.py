@@ -154,6 +154,23 @@ def test_two_machines_extract_into_one_store_at_the_same_time(bucket: Bucket, fo
     assert {row.shard for row in both.rows.values()} == {"00000-0", "00000-1"}
 
 
+def test_machines_that_extract_in_different_ways_lose_nothing(bucket: Bucket, folder: Path, tmp_path: Path) -> None:
+    """The record of the settings is one file, so one machine may be refused; its features wait in its cache."""
+    store = f"{bucket.address}/features"
+    lines = [("extract", folder / "clips.csv", "--out", store, *EXTRACTION, "--modalities", name, "--set",
+              f"media.vision_fps={fps}") for name, fps in (("text", 4), ("audio", 5))]  # fmt: skip
+    processes = started(lines, tmp_path)
+    said = [process.communicate(timeout=200)[1] for process in processes]
+    for number, errors in enumerate(said):
+        if processes[number].returncode:
+            assert "/features/extraction.json: another command has written it since this one read it" in errors
+            again = command(*lines[number], home=tmp_path / f"machine-{number}")
+            assert "0 computed, 8 reused" in again.stdout, again.stderr
+    both = Store(local_folder(store))
+    assert both.rows.keys() >= {(str(clip), name) for clip in range(8) for name in ("text", "audio")}
+    assert all(len(both.array(*pair)) == row.steps for pair, row in both.rows.items())
+
+
 def test_parts_that_are_extracted_at_the_same_time_merge_into_the_store_of_one_command(
     bucket: Bucket, folder: Path, tmp_path: Path
 ) -> None:
@@ -190,18 +207,41 @@ def test_scores_in_parts_are_merged_in_a_bucket(bucket: Bucket, folder: Path, mo
     assert [line.split(",")[0].strip('"') for line in lines] == ["clip", *map(str, range(8))]
 
 
-def at_once(lines: Sequence[Sequence[str | Path]], home: Path) -> None:
-    """Run commands at the same time, each on a machine of its own, with its own cache."""
-    ready = []
+def test_of_two_machines_that_train_one_run_one_is_refused_and_nothing_is_mixed(
+    bucket: Bucket, folder: Path, tmp_path: Path
+) -> None:
+    """They differ in their number of epochs, so that every file of a model tells who made it."""
+    mien.extract(folder / "clips.csv", tmp_path / "features", SETTINGS, progress=False)
+    address = f"{bucket.address}/run"
+    train = ("train", folder / "clips.csv", "--features", tmp_path / "features", "--out", address, *EXTRACTION)
+    runs = started([(*train, "--set", f"stage2.epochs={epochs}") for epochs in (1, 2)], tmp_path)
+    errors = [run.communicate(timeout=200)[1] for run in runs]
+    assert sorted(run.returncode for run in runs) == [0, 1], errors
+    (winner,) = (number for number, run in enumerate(runs) if not run.returncode)
+    assert "another command has written it since this one read it" in errors[1 - winner]
+    (copy,) = (tmp_path / f"machine-{winner}" / "mirrors").glob("*/run")
+    stored = {key.removeprefix("run/"): bucket.get(key) for key in bucket.sizes("run/")}
+    assert stored == {name: (copy / name).read_bytes() for name in stored}
+    assert "model/SHA256SUMS" in stored
+    again = command(*train, "--set", f"stage2.epochs={winner + 1}", home=tmp_path / f"machine-{1 - winner}")
+    assert again.returncode == 0, again.stderr
+
+
+def started(lines: Sequence[Sequence[str | Path]], home: Path) -> list[subprocess.Popen[str]]:
+    """Start commands at the same time, each on a machine of its own, with its own cache."""
+    processes = []
     for number, words in enumerate(lines):
         _give_weights(machine := home / f"machine-{number}")
-        line = [sys.executable, "-m", "mien.cli", *map(str, words)]
-        ready.append(
-            subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=os.environ | {"MIEN_CACHE": str(machine)})
-        )
-    for process in ready:
-        _, errors = process.communicate(timeout=200)
-        assert process.returncode == 0, errors
+        line, own = [sys.executable, "-m", "mien.cli", *map(str, words)], os.environ | {"MIEN_CACHE": str(machine)}
+        processes.append(subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=own))
+    return processes
+
+
+def at_once(lines: Sequence[Sequence[str | Path]], home: Path) -> None:
+    """Run commands at the same time, as ``started``."""
+    processes = started(lines, home)
+    errors = [process.communicate(timeout=200)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(lines), errors
 
 
 def test_scores_that_another_command_has_written_meanwhile_stay(bucket: Bucket, tmp_path: Path) -> None:
