@@ -138,6 +138,28 @@ def test_two_machines_that_make_the_same_shard_store_it_once(bucket: Bucket, mac
     assert not [key for key in bucket.sizes() if "-1/" in key]
 
 
+def test_what_a_push_that_broke_off_has_stored_stays_here(
+    bucket: Bucket, machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror, left = Mirror(f"{bucket.address}/features"), iter(range(3))
+    write(mirror.pull(), CLIPS)
+
+    def broken(file: Path, to: str, over: str) -> str:
+        if next(left, None) is None:
+            raise OutputError("the connection broke")
+        return upload(file, to, over)
+
+    with monkeypatch.context() as patch, pytest.raises(OutputError, match="broke"):
+        patch.setattr("mien.storage.mirror.upload", broken)
+        mirror.push()
+    assert len(bucket.sizes()) == 3
+    store = Store(mirror.pull())
+    assert [store.array(name, "audio")[0, 0] for name in CLIPS] == list(range(12))
+    mirror.push()
+    machine("second")
+    assert Store(Mirror(f"{bucket.address}/features").pull()).rows == store.rows
+
+
 def test_shards_that_were_not_stored_come_above_those_of_another_machine_in_their_order(
     bucket: Bucket, machine
 ) -> None:

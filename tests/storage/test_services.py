@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from mien.errors import DataError, OutputError, Taken
-from mien.storage.remote import find, upload
+from mien.storage.addresses import parent
+from mien.storage.remote import find, list_files, upload
 from tests.object_storage import environment
 
 pytest.importorskip("obstore", reason="needs mien[cloud]")
@@ -17,11 +18,21 @@ pytest.importorskip("obstore", reason="needs mien[cloud]")
 MODIFIED = "Mon, 30 Nov 2026 00:00:00 GMT"
 
 
+LIST = b"""<ListBucketResult><Contents><Key>a</Key><LastModified>2026-11-30T00:00:00.250Z</LastModified>
+<ETag>"one"</ETag><Size>6</Size></Contents></ListBucketResult>"""
+
+AZURE_LIST = b"""<EnumerationResults><Blobs><Blob><Name>a</Name><Properties>
+<Last-Modified>Mon, 30 Nov 2026 00:00:00 GMT</Last-Modified><Etag>one</Etag><Content-Length>6</Content-Length>
+<Content-Type>text/plain</Content-Type></Properties></Blob></Blobs><NextMarker/></EnumerationResults>"""
+"""Without quotes, as in the service's documentation."""
+
+
 class Service(ThreadingHTTPServer):
     """Has one object, version ``"one"``, generation 7; answers a write by ``status`` and keeps its headers."""
 
     daemon_threads = True
     status = 201
+    code = "NotImplemented"
     exists = True
 
     def __init__(self) -> None:
@@ -38,13 +49,18 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(200 if self.server.exists else 404, b"theirs", send=False)
 
     def do_GET(self) -> None:
-        self._answer(206, b"theirs")
+        if "comp=list" in self.path:
+            self._answer(200, AZURE_LIST)
+        elif "list-type=2" in self.path:
+            self._answer(200, LIST)
+        else:
+            self._answer(206, b"theirs")
 
     def do_PUT(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         self.server.written.append({name.lower(): value for name, value in self.headers.items()})
-        body = b"<Error><Code>NotImplemented</Code><Message>A header implies no such function</Message></Error>"
-        self._answer(self.server.status, b"" if self.server.status < 300 else body)
+        body = f"<Error><Code>{self.server.code}</Code><Message>A header has no such function</Message></Error>"
+        self._answer(self.server.status, b"" if self.server.status < 300 else body.encode())
 
     def _answer(self, status: int, body: bytes, send: bool = True) -> None:
         self.send_response(status)
@@ -108,8 +124,13 @@ def test_an_object_is_replaced_only_if_it_is_the_one_that_was_seen(
     condition = {"x-goog-if-generation-match": "7"} if address.startswith("gs") else {"if-match": '"one"'}
     assert condition.items() <= sent.items()
     with pytest.raises(Taken):
-        upload(tmp_path / "ours", address, '"another"')
+        upload(tmp_path / "ours", address, "another")
     assert len(service.written) == 1
+
+
+@EACH
+def test_a_list_has_the_versions_of_single_files(service: Service, address: str) -> None:
+    assert list_files(parent(address)) == [find(address)]
 
 
 @EACH
@@ -123,17 +144,17 @@ def test_an_object_of_another_writer_is_not_replaced(service: Service, address: 
 def test_an_answer_that_was_lost_is_no_conflict(service: Service, address: str, tmp_path: Path) -> None:
     service.status = 409 if address.startswith("abfs") else 412
     (tmp_path / "ours").write_bytes(b"theirs")
-    assert upload(tmp_path / "ours", address) == '"one"'
+    assert upload(tmp_path / "ours", address) == "one"
 
 
 @EACH
-@pytest.mark.parametrize("status", [400, 501])
+@pytest.mark.parametrize(("status", "code"), [(400, "InvalidArgument"), (501, "NotImplemented")])
 def test_a_service_without_conditional_writes_is_named(
-    service: Service, address: str, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    service: Service, address: str, status: int, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mien.storage.remote._RETRIES", 0)
-    service.status = status
-    with pytest.raises(OutputError, match=r"NotImplemented: .* lacks conditional writes .* write to another one"):
+    service.status, service.code = status, code
+    with pytest.raises(OutputError, match=rf"{code}: .* if this service lacks conditional writes .* another one"):
         upload(tmp_path / "ours", address)
     assert len(service.written) == 1
 

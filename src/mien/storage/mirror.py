@@ -81,7 +81,7 @@ class Mirror:
         self._make_way(known, listed)
         wanted = [file for name, file in there.items() if self._is_new(name, file, known)]
         self._check_room(wanted)
-        for name in known.keys() - there.keys():
+        for name in known.keys() - listed.keys():
             if _state(self.folder / name) == known[name][:2]:
                 (self.folder / name).unlink()
             del known[name]

@@ -29,13 +29,13 @@ from mien.storage.credentials import s3_credentials
 from mien.storage.files import in_bytes, writing
 
 if TYPE_CHECKING:
-    from obstore import PutMode
     from obstore.store import ObjectStore
 
 MOST_FILES = 10_000_000
 """Files that are listed of one folder."""
 
 _SAID = re.compile(r"<Code>([^<]+)</Code>\s*<Message>([^<]+)</Message>")
+_UNCONDITIONAL = re.compile(r"\b501 Not Implemented|NotImplemented|InvalidArgument|InvalidRequest|not supported")
 _BLOCK = 8 << 20
 
 _SECONDS = {"reading": "2m", "storing": "1h"}
@@ -53,7 +53,7 @@ class RemoteFile:
         address: of the file.
         size: in bytes.
         changed: its modification time in nanoseconds, whole seconds.
-        version: identifies its content; another one after each write.
+        version: its ETag without quotes, which not all services write everywhere; another one after each write.
     """
 
     address: str
@@ -99,7 +99,12 @@ def list_files(folder: str) -> list[RemoteFile]:
 
 
 def _remote_file(address: str, found: Any) -> RemoteFile:
-    return RemoteFile(address, found["size"], int(found["last_modified"].timestamp()) * 10**9, found["e_tag"] or "")
+    changed = int(found["last_modified"].timestamp()) * 10**9
+    return RemoteFile(address, found["size"], changed, _version(found))
+
+
+def _version(found: Any) -> str:
+    return (found["e_tag"] or "").strip('"')
 
 
 def download(address: str, to: Path, most: int | None = None, check: Callable[[], None] = lambda: None) -> RemoteFile:
@@ -138,7 +143,7 @@ def _blocks(file: RemoteFile) -> Iterator[bytes]:
     for begin in range(0, file.size, _BLOCK):
         with _reading(file.address):
             store, key = _open(file.address)
-            wanted: Any = {"range": (begin, min(begin + _BLOCK, file.size)), "if_match": file.version or None}
+            wanted: Any = {"range": (begin, min(begin + _BLOCK, file.size)), "if_match": f'"{file.version}"'}
             try:
                 block = bytes(obstore.get(store, key, options=wanted).bytes())
             except (obstore.exceptions.PreconditionError, FileNotFoundError) as error:
@@ -175,7 +180,7 @@ def _upload(file: Path, address: str, over: str) -> str:
             if found is None or not is_same(file, found):
                 raise Taken(f"{address}: another command has written it; nothing there was changed") from error
             return found.version
-    return made["e_tag"] or ""
+    return _version(made)
 
 
 def _content(file: Path) -> bytes | mmap.mmap:
@@ -183,7 +188,7 @@ def _content(file: Path) -> bytes | mmap.mmap:
         return mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) if file.stat().st_size else b""
 
 
-def _mode(store: "ObjectStore", key: str, over: str) -> "PutMode":
+def _mode(store: "ObjectStore", key: str, over: str) -> Any:
     """The condition of a write; some services know versions by another name, which they are asked for."""
     obstore = _obstore()
     if not over:
@@ -192,9 +197,10 @@ def _mode(store: "ObjectStore", key: str, over: str) -> "PutMode":
         found = obstore.head(store, key)
     except FileNotFoundError:
         return "create"
-    if found["e_tag"] != over:
+    if _version(found) != over:
         raise obstore.exceptions.PreconditionError(f"{found['e_tag']} is there")
-    return {"e_tag": over, "version": found["version"]} if found["version"] else {"e_tag": over}
+    seen = {"e_tag": found["e_tag"]}
+    return seen | {"version": found["version"]} if found["version"] else seen
 
 
 def is_same(file: Path, there: RemoteFile) -> bool:
@@ -266,8 +272,8 @@ def _failures() -> tuple[Any, ...]:
 
 
 def _advice(error: Exception) -> str:
-    if re.search(r"\b501\b|NotImplemented|not supported", str(error)):
-        return "this service lacks conditional writes (If-None-Match), so write to another one, or to a disk"
+    if _UNCONDITIONAL.search(str(error)):
+        return "if this service lacks conditional writes (If-None-Match), write to another one, or to a disk"
     return "run it again"
 
 
