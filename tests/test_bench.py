@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 BENCH = Path(__file__).resolve().parents[1] / "bench"
 
 
@@ -11,6 +13,7 @@ def run(*arguments: str) -> str:
     return subprocess.run([sys.executable, *arguments], check=True, capture_output=True, text=True).stdout
 
 
+@pytest.mark.soak
 def test_dry_run_of_the_gpu_benchmark_on_cpu() -> None:
     lines = run(str(BENCH / "gpu.py"), "--device", "cpu", "--tiny").splitlines()
     assert [line.split("|")[1].strip() for line in lines[4:]] == ["text", "audio", "vision", "all three"]

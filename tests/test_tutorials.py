@@ -50,7 +50,7 @@ def test_a_tutorial_runs_from_top_to_bottom(page: str, story: Path) -> None:
 
 
 @pytest.mark.weights
-@pytest.mark.slow
+@pytest.mark.soak
 def test_twenty_rated_clips_start_from_words_en(small_weights: object, tmp_path: Path) -> None:
     with contextlib.chdir(tmp_path):
         for block in blocks_of(PAGES / "twenty-clips.md"):
@@ -93,7 +93,7 @@ def test_the_modality_of_the_tutorial_is_registered_and_passes_the_contract_test
 
 
 @pytest.mark.weights
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_custom_modality_is_one_file_and_one_table_entry(story: Path, clone: Path) -> None:
     shutil.copytree(story / "stand-in", clone / "stand-in")
     shutil.copy(story / "quick.yaml", clone)

@@ -145,6 +145,7 @@ def test_ctrl_c_while_workers_start_is_handled_by_their_parent_alone(
         assert said in ("interrupted\n", SAID.removeprefix("started\n"))
 
 
+@pytest.mark.soak
 def test_suspended_time_does_not_count_towards_the_limit_of_an_item(
     environment: dict[str, str],
 ) -> None:

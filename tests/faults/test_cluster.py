@@ -149,7 +149,7 @@ def short() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.soak)])
 def test_a_ray_of_ones_own_ends_with_its_driver_and_leaves_nothing(
     number: signal.Signals, short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

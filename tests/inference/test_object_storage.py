@@ -154,6 +154,7 @@ def test_two_machines_extract_into_one_store_at_the_same_time(bucket: Bucket, fo
     assert {row.shard for row in both.rows.values()} == {"00000-0", "00000-1"}
 
 
+@pytest.mark.soak
 def test_machines_that_extract_in_different_ways_lose_nothing(bucket: Bucket, folder: Path, tmp_path: Path) -> None:
     """The record of the settings is one file, so one machine may be refused; its features wait in its cache."""
     store = f"{bucket.address}/features"
@@ -171,6 +172,7 @@ def test_machines_that_extract_in_different_ways_lose_nothing(bucket: Bucket, fo
     assert all(len(both.array(*pair)) == row.steps for pair, row in both.rows.items())
 
 
+@pytest.mark.soak
 def test_parts_that_are_extracted_at_the_same_time_merge_into_the_store_of_one_command(
     bucket: Bucket, folder: Path, tmp_path: Path
 ) -> None:

@@ -658,7 +658,7 @@ def test_decoding_needs_no_torch():
     assert run("import sys, mien.media.decode; print('torch' in sys.modules)") == "False\n"
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak memory from /proc")
 def test_twenty_minutes_of_1080p_stay_within_memory(tmp_path):
     """Sound of 20 min takes 1200 x 16,000 x 4 bytes = 77 MB; 750 frames of 1080p 2.3 GB, and as RGB 4.7."""

@@ -144,6 +144,7 @@ def test_a_term_that_has_nothing_to_align_is_refused_before_anything_is_trained(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.soak
 def test_a_run_with_both_terms_trains_refits_and_is_continued(tmp_path: Path) -> None:
     manifest, store = planted(tmp_path / "store", 80, 40)
     changes = ["stage1.contrastive=0.3", "stage2.triplet=0.3", "train.select=inner", "train.refit=true", "seeds=[0,1]"]
