@@ -58,7 +58,7 @@ def measure(quick: bool) -> Section:
     ]
     targets = [
         at_most("first score of `mien predict`, 6 s of video", 4.0, taken["shown"], "s",
-                "two seconds of it are imports, a second that of torch"),
+                "a second and a half of it are imports, one that of torch"),
         at_most("extraction in a loaded session, against the same with MediaPipe", 0.8, taken["now"] / taken["before"],
                 "×", "see the log"),
     ]  # fmt: skip

@@ -71,7 +71,12 @@ def choose_layers(states: Sequence[torch.Tensor], layers: Sequence[int]) -> torc
 
 
 def compile_backbone(
-    make: ModuleFactory, folder: Path | None, compute: Compute, free: Free, layers: Sequence[int | str] = ()
+    make: ModuleFactory,
+    folder: Path | None,
+    compute: Compute,
+    free: Free,
+    layers: Sequence[int | str] = (),
+    example: Sequence[torch.Tensor] = (),
 ) -> Run:
     """Make a frozen backbone ready to be called with tensors.
 
@@ -81,13 +86,15 @@ def compile_backbone(
         compute: device, precision and engine.
         free: the dynamic axes, each with a small size (above 1) that the module accepts.
         layers: the layers, or what else, the module gives beside its last; they enter the key of the cached graph.
+        example: inputs like those of most clips: their graph is loaded here if it is in the cache, and not with the
+            first clip.
 
     Returns:
         A function of tensors, on any device and of any float type, that gives a float32 tensor.
     """
     if compute.engine == "openvino":
         assert folder is not None, "a backbone needs weights"
-        return _Graphs(make, folder, compute, free, layers)
+        return _Graphs(make, folder, compute, free, layers, example)
     module = make(compute).eval()
 
     @torch.inference_mode()
@@ -102,10 +109,16 @@ def _fit(tensor: torch.Tensor, compute: Compute) -> torch.Tensor:
 
 
 class _Graphs:
-    """One backbone as OpenVINO graphs, one per combination of fixed sizes, each compiled at its first use."""
+    """One backbone as OpenVINO graphs, one per combination of fixed sizes, each compiled when it is needed first."""
 
     def __init__(
-        self, make: ModuleFactory, folder: Path, compute: Compute, free: Free, layers: Sequence[int | str] = ()
+        self,
+        make: ModuleFactory,
+        folder: Path,
+        compute: Compute,
+        free: Free,
+        layers: Sequence[int | str],
+        example: Sequence[torch.Tensor],
     ) -> None:
         self._make, self._compute, self._free, self._layers = make, compute, free, list(layers)
         _openvino()  # its import belongs to loading
@@ -113,27 +126,41 @@ class _Graphs:
         self._weights = key_of([(path.relative_to(folder).as_posix(), sha256_of(path)) for path in files])
         self._requests: dict[tuple[tuple[int, ...], ...], Any] = {}
         self._mapped: list[Any] = []
+        if example and self._place(self._shapes(example)).exists():
+            self._request(example)
 
     def __call__(self, *inputs: torch.Tensor) -> torch.Tensor:
         """The module's output, float32 on the CPU."""
-        shapes = tuple(
+        arrays = [_fit(tensor, _PLAIN).numpy() for tensor in inputs]
+        return torch.from_numpy(self._request(inputs).infer(arrays, share_inputs=True, share_outputs=False)[0])
+
+    def _shapes(self, inputs: Sequence[torch.Tensor]) -> tuple[tuple[int, ...], ...]:
+        """The sizes of inputs, −1 for dynamic ones."""
+        return tuple(
             tuple(-1 if axis in free else size for axis, size in enumerate(tensor.shape))
             for tensor, free in zip(inputs, self._free, strict=True)
         )
+
+    def _request(self, inputs: Sequence[torch.Tensor]) -> Any:
+        """What runs the graph for inputs of these sizes."""
+        shapes = self._shapes(inputs)
         if shapes not in self._requests:
             self._requests[shapes] = self._compile(self._cached(shapes, inputs))
-        arrays = [_fit(tensor, _PLAIN).numpy() for tensor in inputs]
-        return torch.from_numpy(self._requests[shapes].infer(arrays, share_inputs=True, share_outputs=False)[0])
+        return self._requests[shapes]
+
+    def _place(self, shapes: Sequence[tuple[int, ...]]) -> Path:
+        """The folder of a graph in the cache."""
+        versions = [importlib.metadata.version(name) for name in ("openvino", "torch", "transformers")]
+        layers = [self._layers] if self._layers else []
+        key = key_of(self._weights, VERSION, versions, shapes, self._compute.quantized, *layers)
+        return cache_folder() / "openvino" / key
 
     def _cached(self, shapes: Sequence[tuple[int, ...]], inputs: Sequence[torch.Tensor]) -> Any:
         """The graph's file in the cache, written by the first process while others wait.
 
         Reading needs no lock, as graphs appear by one rename. Where the cache cannot be written, the graph itself.
         """
-        versions = [importlib.metadata.version(name) for name in ("openvino", "torch", "transformers")]
-        layers = [self._layers] if self._layers else []
-        key = key_of(self._weights, VERSION, versions, shapes, self._compute.quantized, *layers)
-        cached = cache_folder() / "openvino" / key
+        cached = self._place(shapes)
         if cached.exists():
             return cached / "model.xml"
         try:

@@ -96,7 +96,8 @@ def _encode_chunk(
         return WithAffect(states, affect_head(folder, on)) if affect else states
 
     free = {2: 200} if kind == "log_mel" else {1: 4000}
-    run = compile_backbone(module, folder, compute, (free,), ("affect",) if affect else layers)
+    example = inputs_of(torch.zeros(SAMPLE_RATE))[None]
+    run = compile_backbone(module, folder, compute, (free,), ("affect",) if affect else layers, example=(example,))
     return lambda waveform: run(inputs_of(torch.tensor(waveform))[None])[0]
 
 

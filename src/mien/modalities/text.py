@@ -54,9 +54,11 @@ def load(folder: Path | None, compute: Compute, layers: tuple[int, ...] = ()) ->
     assert folder is not None
     tokenizer, longest = _tokenizer(folder)
     pooling = pooling_of(folder)
+    ids = torch.ones(1, 8, dtype=torch.int64)
     model = compile_backbone(
-        lambda on: States(pretrained("AutoModel", folder, on), layers), folder, compute, ({1: 8}, {1: 8}), layers
-    )
+        lambda on: States(pretrained("AutoModel", folder, on), layers), folder, compute, ({1: 8}, {1: 8}), layers,
+        example=(ids, ids),
+    )  # fmt: skip
 
     def embed(prepared: Prepared) -> Mapping[str, Output]:
         transcript: Transcript = prepared.inputs

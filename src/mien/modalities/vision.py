@@ -32,6 +32,9 @@ from mien.weights.own import image_statistics
 
 BATCH_CROPS = 16
 
+USUAL_SIDE = 224
+"""Of crops: the default of ``faces.crop_size``."""
+
 
 def prepare(media: Media) -> Prepared | Absent:
     """The crops of the main face; frames without a face are counted in the remark."""
@@ -55,8 +58,9 @@ def load(folder: Path | None, compute: Compute, layers: tuple[int, ...] = ()) ->
     """
     assert folder is not None
     model = compile_backbone(
-        lambda on: _ClassToken(pretrained("AutoModel", folder, on), layers), folder, compute, ({0: 2},), layers
-    )
+        lambda on: _ClassToken(pretrained("AutoModel", folder, on), layers), folder, compute, ({0: 2},), layers,
+        example=(torch.zeros(1, 3, USUAL_SIDE, USUAL_SIDE),),
+    )  # fmt: skip
     images = _images(folder, compute)
 
     def encode_crops(prepared: Prepared) -> Mapping[str, Output]:
