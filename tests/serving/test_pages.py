@@ -155,7 +155,7 @@ def reach(page: Any, selector: str) -> None:
     """Press the tab key until an element has the focus."""
     for _ in range(80):
         page.keyboard.press("Tab")
-        if page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
+        if page.evaluate("(selector) => document.activeElement?.matches(selector)", selector):
             return
     raise AssertionError(f"the tab key does not reach {selector}")
 
@@ -190,6 +190,7 @@ def video_time(page: Any) -> float:
 
 def seeks(page: Any, seconds: float) -> None:
     """The slider over the curves moves the video, and the scores of the moment are shown."""
+    expect(page.locator(".scrub")).to_be_visible()  # the page that was just opened
     reach(page, ".scrub")
     page.keyboard.press("Home")
     assert video_time(page) == 0
