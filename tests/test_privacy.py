@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from mien.media.decoder_start import NAME
 from mien.storage.files import cache_folder
 from mien.weights import Weights
 from tests.media.clips import SHARED, make_clip, tone
@@ -47,6 +48,9 @@ class Seen:
     started: set[str]
     written: set[Path]
     home: list[Path]
+    decoders: list[int]
+    torch: int
+    """The lines on which decoders are started, and the first of a library of torch's."""
 
 
 class Workspace:
@@ -79,6 +83,8 @@ class Workspace:
             started={found[1] for line in lines if (found := STARTED.search(line))} - {sys.executable},
             written={path for path in written if not any(path.is_relative_to(place) for place in ours)},
             home=list(self.home.rglob("*")),
+            decoders=[place for place, line in enumerate(lines) if STARTED.search(line) and NAME in line],
+            torch=next((place for place, line in enumerate(lines) if "libtorch_cpu.so" in line), -1),
         )
 
 
@@ -125,6 +131,9 @@ def test_a_command_opens_no_connection_and_writes_only_to_the_stated_folders(nam
     assert seen.started <= {shutil.which("fc-list")}  # matplotlib calls it once for fonts, and caches the result
     assert seen.written == set()
     assert seen.home == []
+    if name == "predict":  # the decoder that is started ahead is the one that is used
+        (started,) = seen.decoders
+        assert started < seen.torch
 
 
 LIBRARY = """

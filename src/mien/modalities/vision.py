@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from mien.compute.engine import choose_layers, compile_backbone
+from mien.config import FaceSettings
 from mien.modalities.base import (
     Absent,
     Backbone,
@@ -31,9 +32,6 @@ from mien.schema import Media
 from mien.weights.own import image_statistics
 
 BATCH_CROPS = 16
-
-USUAL_SIDE = 224
-"""Of crops: the default of ``faces.crop_size``."""
 
 
 def prepare(media: Media) -> Prepared | Absent:
@@ -57,9 +55,10 @@ def load(folder: Path | None, compute: Compute, layers: tuple[int, ...] = ()) ->
     ``get_intermediate_layers(norm=True)`` does.
     """
     assert folder is not None
+    side = FaceSettings().crop_size  # of most crops
     model = compile_backbone(
         lambda on: _ClassToken(pretrained("AutoModel", folder, on), layers), folder, compute, ({0: 2},), layers,
-        example=(torch.zeros(1, 3, USUAL_SIDE, USUAL_SIDE),),
+        example=(torch.zeros(1, 3, side, side),),
     )  # fmt: skip
     images = _images(folder, compute)
 
