@@ -49,6 +49,21 @@ def test_what_is_not_there_is_named(bucket: Bucket, tmp_path: Path) -> None:
         remote.upload(Path(__file__), "s3://no-such-bucket/a")
 
 
+def test_a_service_that_is_not_reached_is_named_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens
+        service = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        for name, value in environment(service).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(remote, "_RETRIES", 1)
+        with pytest.raises(DataError) as error:
+            remote.list_files("s3://unreached/folder")
+    assert str(error.value) == (
+        f"s3://unreached/folder: cannot be read (no connection to {service}: Connection refused; is this its address, "
+        "and the network up?)"
+    )
+
+
 def test_nothing_is_replaced_that_was_not_seen(bucket: Bucket, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"ours")
     first = remote.upload(tmp_path / "a", f"{bucket.address}/a")

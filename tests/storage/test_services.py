@@ -28,12 +28,14 @@ AZURE_LIST = b"""<EnumerationResults><Blobs><Blob><Name>a</Name><Properties>
 
 
 class Service(ThreadingHTTPServer):
-    """Has one object, version ``"one"``, generation 7; answers a write by ``status`` and keeps its headers."""
+    """Has one object, version ``"one"``, generation 7; answers the first write by ``status`` and refuses others, unless
+    it ``ignores`` conditions; keeps the headers."""
 
     daemon_threads = True
     status = 201
     code = "NotImplemented"
     exists = True
+    ignores = False
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -60,7 +62,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers["Content-Length"]))
         self.server.written.append({name.lower(): value for name, value in self.headers.items()})
         body = f"<Error><Code>{self.server.code}</Code><Message>A header has no such function</Message></Error>"
-        self._answer(self.server.status, b"" if self.server.status < 300 else body.encode())
+        refused = len(self.server.written) > 1 and not self.server.ignores
+        status = 412 if refused else self.server.status
+        self._answer(status, b"" if status < 300 else body.encode())
 
     def _answer(self, status: int, body: bytes, send: bool = True) -> None:
         self.send_response(status)
@@ -108,9 +112,18 @@ EACH = pytest.mark.parametrize("address", ["s3", "gs", "abfs"], indirect=True)
 @EACH
 def test_a_new_object_is_only_created(service: Service, address: str, tmp_path: Path) -> None:
     upload(tmp_path / "ours", address)
-    (sent,) = service.written
     condition = {"x-goog-if-generation-match": "0"} if address.startswith("gs") else {"if-none-match": "*"}
-    assert condition.items() <= sent.items()
+    assert [condition.items() <= sent.items() for sent in service.written] == [True, True]
+    service.written.clear()
+    upload(tmp_path / "ours", f"{address}/b")
+    assert len(service.written) == 1, "the service has been tried"
+
+
+@EACH
+def test_a_service_that_ignores_the_condition_is_refused(service: Service, address: str, tmp_path: Path) -> None:
+    service.ignores = True
+    with pytest.raises(OutputError, match=r"replaces what it was told only to create .* write to another one"):
+        upload(tmp_path / "ours", address)
 
 
 @EACH

@@ -5,7 +5,8 @@
     upload(file, address)                       appears at its address complete, or not at all
 
 Nothing is overwritten that was not seen: ``upload`` creates an object, or replaces the version that the caller names.
-The service checks that in the same request, so it holds between machines, without locks.
+The service checks that in the same request, so it holds between machines, without locks. One that ignores the condition
+is found out by the first small file: it is created twice, and the second time has to be refused.
 
 The trade-off: ``obstore`` instead of ``pyarrow.fs``, which is there anyway but has no conditional write. It reads no
 ``~/.aws``, so ``credentials.py`` does, and lists no folder with a key that is no path (``a//b``).
@@ -35,8 +36,14 @@ MOST_FILES = 10_000_000
 """Files that are listed of one folder."""
 
 _SAID = re.compile(r"<Code>([^<]+)</Code>\s*<Message>([^<]+)</Message>")
+_UNREACHED = re.compile(r'performing \w+ (\w+://[^/\s]+).*kind: Connect,.*(?:message|error): "([^"]+)"', re.DOTALL)
 _UNCONDITIONAL = re.compile(r"\b501 Not Implemented|NotImplemented|InvalidArgument|InvalidRequest|not supported")
 _BLOCK = 8 << 20
+
+_SMALL = 1 << 20
+"""The most bytes that are sent twice to see whether a service refuses the second."""
+_REFUSING: set[str] = set()
+"""Buckets of services that did."""
 
 _SECONDS = {"reading": "2m", "storing": "1h"}
 """For one request: a piece of 8 MB is read in one, but a whole file is stored in one."""
@@ -174,13 +181,32 @@ def _upload(file: Path, address: str, over: str) -> str:
     with _storing(address):
         store, key = _open(address, "storing")
         try:
-            made = obstore.put(store, key, _content(file), mode=_mode(store, key, over), use_multipart=False)
+            mode = _mode(store, key, over)
+            made = obstore.put(store, key, _content(file), mode=mode, use_multipart=False)
         except (obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError) as error:
             found = find(address)
             if found is None or not is_same(file, found):
                 raise Taken(f"{address}: another command has written it; nothing there was changed") from error
             return found.version
+        if mode == "create" and bucket_of(address) not in _REFUSING and file.stat().st_size <= _SMALL:
+            _check_service(store, key, file, address)
     return _version(made)
+
+
+def _check_service(store: "ObjectStore", key: str, file: Path, address: str) -> None:
+    """Create again what was just created.
+
+    Raises:
+        OutputError: it can be done.
+    """
+    obstore = _obstore()
+    with suppress(obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError):
+        obstore.put(store, key, _content(file), mode="create", use_multipart=False)
+        raise OutputError(
+            f"{address}: this service replaces what it was told only to create (it ignores If-None-Match), so commands "
+            "would overwrite each other's work; write to another one, or to a disk"
+        )
+    _REFUSING.add(bucket_of(address))
 
 
 def _content(file: Path) -> bytes | mmap.mmap:
@@ -279,6 +305,8 @@ def _advice(error: Exception) -> str:
 
 def _reason(error: Exception) -> str:
     """What the service says, without the request."""
+    if unreached := _UNREACHED.search(str(error)):
+        return f"no connection to {unreached[1]}: {unreached[2]}; is this its address, and the network up?"
     said = _SAID.search(str(error))
     text = f"{said[1]}: {said[2]}" if said else str(error).partition("Debug source")[0]
     text = " ".join(text.split())
