@@ -25,9 +25,8 @@ import torch
 
 from mien.compute.device import Compute
 from mien.errors import OutputError
-from mien.storage.cached import raise_unless_read_only, write_cached
-from mien.storage.exclusive import locked
-from mien.storage.files import atomic_folder, cache_folder, key_of, sha256_of
+from mien.storage.cached import cached_folder, raise_unless_read_only, write_cached
+from mien.storage.files import cache_folder, key_of, sha256_of
 
 ModuleFactory = Callable[[Compute], torch.nn.Module]
 Run = Callable[..., torch.Tensor]
@@ -156,23 +155,16 @@ class _Graphs:
         return cache_folder() / "openvino" / key
 
     def _cached(self, shapes: Sequence[tuple[int, ...]], inputs: Sequence[torch.Tensor]) -> Any:
-        """The graph's file in the cache, written by the first process while others wait.
+        """The graph's file in the cache; where that cannot be written, the graph itself."""
 
-        Reading needs no lock, as graphs appear by one rename. Where the cache cannot be written, the graph itself.
-        """
-        cached = self._place(shapes)
-        if cached.exists():
-            return cached / "model.xml"
+        def make(folder: Path) -> None:
+            _openvino().save_model(self._trace(shapes, inputs), folder / "model.xml", compress_to_fp16=False)
+
         try:
-            with locked(cache_folder() / "openvino"):
-                if not cached.exists():
-                    graph = self._trace(shapes, inputs)
-                    with atomic_folder(cached) as part:
-                        _openvino().save_model(graph, part / "model.xml", compress_to_fp16=False)
+            return cached_folder(self._place(shapes), make) / "model.xml"
         except OutputError as error:
             raise_unless_read_only(error)
             return self._trace(shapes, inputs)
-        return cached / "model.xml"
 
     def _trace(self, shapes: Sequence[tuple[int, ...]], inputs: Sequence[torch.Tensor]) -> Any:
         """The module as a graph with float32 or 8-bit weights; traced with ones, so that it depends on no clip."""

@@ -24,9 +24,9 @@ from mien.compute.loading import transformers
 from mien.config import WeightsSettings
 from mien.errors import Damaged, WeightsError, WeightsMissing
 from mien.starters import starter
+from mien.storage.cached import cached_folder
 from mien.storage.checksums import read_tensors, write_tensors
-from mien.storage.exclusive import locked
-from mien.storage.files import atomic_folder, cache_folder, key_of, sha256_of
+from mien.storage.files import cache_folder, key_of, sha256_of
 from mien.weights.architecture import read_architecture
 from mien.weights.cache import Weights, check, fetch_command, weights_of
 from mien.weights.fetch import fetch
@@ -172,14 +172,12 @@ def _base_of(head: Adaptation, label: str) -> Weights:
 
 def _whole(file: Path, base: Weights, sha256: str, role: str) -> Path:
     """The folder of the whole backbone in the cache."""
-    whole = cache_folder() / "adapted" / key_of(sha256, VERSION)
-    if not whole.exists():
-        with locked(whole.parent):
-            if not whole.exists():
-                with atomic_folder(whole) as part:
-                    _merge(file, base.path, part)
-                    check_backbone(role, part, f"weights.{role}: {file}")
-    return whole
+
+    def make(folder: Path) -> None:
+        _merge(file, base.path, folder)
+        check_backbone(role, folder, f"weights.{role}: {file}")
+
+    return cached_folder(cache_folder() / "adapted" / key_of(sha256, VERSION), make)
 
 
 def _merge(file: Path, base: Path, out: Path) -> None:
