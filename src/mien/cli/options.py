@@ -1,8 +1,5 @@
 """Options that several commands share. Nothing of mien is imported at the top."""
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -140,17 +137,6 @@ def set_overrides(overrides: list[str] | None) -> "list[Override]":
 
 PARTLY = 3
 """Exit status of a command in which some clips or cells failed."""
-
-
-@contextmanager
-def heavy_imports() -> Iterator[None]:
-    """Where torch is imported: nothing of it is garbage, and looking for some takes a sixth of a second."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def leave(failed: int, total: int) -> None:

@@ -19,7 +19,6 @@ from mien.cli.options import (
     ShardOption,
     WindowsOption,
     WorkersOption,
-    heavy_imports,
     leave,
     pool_from,
     set_overrides,
@@ -76,18 +75,17 @@ def predict(
 
     if not workers and cluster is None:
         context.with_resource(one_ahead())  # it is ready when torch is
-    with heavy_imports():
-        from mien.config import read_local
-        from mien.data.manifest import fetch_also_from
-        from mien.features.spans import windows_of
-        from mien.inference.partial import PartialScores
-        from mien.inference.parts import part_of
-        from mien.inference.predict import load, manifest_of_paths
-        from mien.inference.provenance import media_notes
-        from mien.inference.windows import window_notes
-        from mien.scores.exports import check_form
-        from mien.storage.outgoing import local_file
-        from mien.storage.parts import Part
+    from mien.config import read_local
+    from mien.data.manifest import fetch_also_from
+    from mien.features.spans import windows_of
+    from mien.inference.partial import PartialScores
+    from mien.inference.parts import part_of
+    from mien.inference.predict import load, manifest_of_paths
+    from mien.inference.provenance import media_notes
+    from mien.inference.windows import window_notes
+    from mien.scores.exports import check_form
+    from mien.storage.outgoing import local_file
+    from mien.storage.parts import Part
 
     windows_of(windows, hop)
     if shard is not None and out is None:
