@@ -150,6 +150,7 @@ AUDIO = Modality(
     load_affect=lambda folder, compute: load(folder, compute, affect=True),
     training=Training(enter, pool),
     steps_per_second=lambda _: STEPS_PER_SECOND,
+    last_layer_lead=4.0,
     version=2,
     source="wav2vec 2.0 tuned for affect: Wagner et al. 2023, arXiv:2203.07378; Whisper: Radford et al. 2022",
 )

@@ -126,6 +126,8 @@ class Modality:
         steps_per_second: the rate of its steps, where it has layers; to estimate their size.
         centered_layers: whether an encoder of layers has a center without being told (``stage1.centered``): for states
             that hardly differ from clip to clip, of which an encoder else learns little.
+        last_layer_lead: how much better than the last layer another has to read before learned weights of layers start
+            in its favour, in standard errors of the difference in r (``training/layer_start.py``).
         sequence: whether a clip has steps in time, which the encoder weighs; else it has a single vector.
         embedding: width of its encoder's output, from the settings of stage 1.
         epochs: maximum number of epochs of its encoder in stage 1, from the same settings.
@@ -146,6 +148,7 @@ class Modality:
     training: Training | None = None
     steps_per_second: Callable[[MediaSettings], float] = lambda _: 0.0
     centered_layers: bool = False
+    last_layer_lead: float = 0.0
     sequence: bool = True
     embedding: Callable[[Stage1Settings], int] = lambda stage: stage.embedding
     epochs: Callable[[Stage1Settings], int] = lambda stage: stage.epochs

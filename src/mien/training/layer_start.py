@@ -3,12 +3,14 @@
 From equal weights, the encoder of a few dozen clips ends near the average of all layers, most of which know less than
 the best. So each layer is first read by a ridge regression of the clips' means over time, in folds by participant; a
 layer whose predictions have an r that is ``TEMPERATURE`` higher starts with e times the weight. Only training clips
-have a part in it. The trade-off: seconds before a training, and the start knows no attention
-(``docs/decisions/0079-layers-start-at-a-ridge.md``).
+have a part in it. The trade-off: seconds before a training, and the start knows no attention. Where that reads more
+from the last layer than from others, as of voices, the last has a lead (``Modality.last_layer_lead``), which another
+has to outdo by evidence (``docs/decisions/0079-layers-start-at-a-ridge.md``).
 
 Shapes: ``N`` clips, ``L`` layers, ``F`` backbone width, ``E`` emotions.
 """
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from mien.metrics import mean_defined, pearson
+from mien.modalities import find_modality
 from mien.modalities.encoder import LayerWeights, mean_pool
 from mien.model.inputs import ClipDataset, PackedSteps
 
@@ -23,6 +26,7 @@ Array = npt.NDArray[np.float64]
 
 TEMPERATURE = 0.05
 """About the standard error of the difference in r between two layers on eighty clips."""
+_TEMPERATURE_CLIPS = 80
 FOLDS, MOST_CLIPS = 5, 1000
 _BATCH_CLIPS = 64
 PENALTIES = (1.0, 10.0, 100.0)
@@ -30,14 +34,16 @@ PENALTIES = (1.0, 10.0, 100.0)
 
 
 def start_layers(layers: Mapping[str, LayerWeights], clips: ClipDataset) -> None:
-    """Set the weights of layers to their start, equal ones where there are too few clips to tell.
+    """Set the weights of layers to their start: equal but for a lead of the last where too few clips can tell.
 
     Args:
         layers: by modality (``layers_of``).
         clips: that train, with at least these modalities.
     """
     for name, part in layers.items():
-        start = torch.from_numpy(layer_r(clips, name) / TEMPERATURE).nan_to_num(0.0)
+        r = np.nan_to_num(layer_r(clips, name))
+        r[-1] += find_modality(name).last_layer_lead * _standard_error(int(clips.present(name).sum()))
+        start = torch.from_numpy(r / TEMPERATURE)
         with torch.no_grad():
             part.logits.copy_(start - start.max())
 
@@ -57,6 +63,11 @@ def layer_r(clips: ClipDataset, modality: str) -> Array:
         return np.full(steps.layers, np.nan)
     means = _means(steps, index)
     return np.array([_out_of_fold_r(means[:, layer], labels, folds) for layer in range(steps.layers)])
+
+
+def _standard_error(clips: int) -> float:
+    """Of the difference in r between two layers, of which at most ``MOST_CLIPS`` are read."""
+    return TEMPERATURE * math.sqrt(_TEMPERATURE_CLIPS / max(1, min(clips, MOST_CLIPS)))
 
 
 def _means(steps: PackedSteps, index: torch.Tensor) -> Array:
