@@ -15,7 +15,7 @@ from mien.weights import Weights
 from tests.inference.test_live import model_of
 from tests.media.clips import SHARED
 from tests.serving.live import served
-from tests.serving.test_pages import CAMERA, PATIENCE, Browser, expect, reach
+from tests.serving.test_pages import CAMERA, PATIENCE, Browser, before_its_texts, expect, reach
 
 pytestmark = pytest.mark.slow
 CLIP = SHARED / "speech_mpeg4.mp4"
@@ -131,6 +131,22 @@ def test_a_session_that_cannot_begin_says_so_in_german(browser: Browser) -> None
     expect(page.locator("#start")).to_be_visible()
     page.locator("#camera-off").click()
     assert page.evaluate("document.querySelector('#preview').srcObject") is None
+    page.context.close()
+    assert browser.faults == []
+
+
+def test_consent_that_is_given_before_the_texts_arrive_holds_and_a_new_page_asks_again(browser: Browser) -> None:
+    page = browser.opened("live", permissions=["camera", "microphone"])
+    with before_its_texts(page):
+        page.locator("#consent").check()
+        assert page.locator("#camera-on").is_disabled()
+    page.locator("#camera-on").click()
+    expect(page.locator("#start")).to_be_visible()
+    page.locator("#consent").uncheck()  # taken back: the camera is off
+    assert page.locator("#camera-on").is_disabled()
+    assert page.evaluate("document.querySelector('#preview').srcObject") is None
+    page.reload()
+    assert not page.locator("#consent").is_checked()
     page.context.close()
     assert browser.faults == []
 

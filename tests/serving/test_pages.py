@@ -56,8 +56,8 @@ class Browser:
         page.on("filechooser", lambda _: None)  # from now on, none opens a window of the system
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         page.goto(self.home.replace(str(self.served.port), str(port or self.served.port)) + path)
-        if page.query_selector("#send") and options.get("java_script_enabled", True):
-            page.wait_for_selector("body[data-ready]")  # until then, the form is that of a page without scripts
+        if page.query_selector("#consent") and options.get("java_script_enabled", True):
+            page.wait_for_selector("body[data-ready]")  # until then, the page is one without scripts
         return page
 
 
@@ -158,6 +158,18 @@ def reach(page: Any, selector: str) -> None:
         if page.evaluate("(selector) => document.activeElement?.matches(selector)", selector):
             return
     raise AssertionError(f"the tab key does not reach {selector}")
+
+
+@contextmanager
+def before_its_texts(page: Any) -> Iterator[None]:
+    """A page that is loaded again, as on a slow connection: its scripts wait for its texts until the context ends."""
+    held: list[Any] = []
+    page.route("**/static/texts.*.json", lambda route: held.append(route))  # playwright marks its handlers
+    with page.expect_request("**/static/texts.*.json"):
+        page.reload()
+    yield
+    for route in held:
+        route.continue_()
 
 
 def focused(page: Any) -> str:
@@ -267,6 +279,16 @@ def test_a_recording_of_the_camera_becomes_a_job_after_consent(site: Browser) ->
     assert re.fullmatch(r"camera-[\d-]+\.webm", row.locator("h3").inner_text())
     row.locator("h3 a").click()
     seeks(page, 1.0)
+
+
+def test_a_file_that_is_chosen_before_the_texts_arrive_is_sent(site: Browser, videos: list[Path]) -> None:
+    page = site.opened()
+    with before_its_texts(page):
+        page.locator("#chosen").set_input_files(videos[1])
+        assert page.locator("#uploads li").count() == 0
+    expect(page.locator("#uploads .sent")).to_have_count(1)
+    page.locator("#score").click()
+    expect(page.locator(".job .badge")).to_have_text("Done")
 
 
 def test_an_upload_that_is_cut_goes_on_where_it_was(site: Browser, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 // Record a clip with the camera, after consent. Nothing leaves the browser before the recording is used.
 
-import { clock, obstacle, openCamera, recorderOf, show as play } from "./capture.js";
+import { clock, followConsent, obstacle, openCamera, recorderOf, show as play } from "./capture.js";
 import { notice, one } from "./elements.js";
 import { say, t } from "./texts.js";
 
@@ -12,10 +12,7 @@ let stream = null, recorder = null, made = null, url = "", timer = 0;
 export function useCamera(use) {
   one("camera").hidden = false;
   if (obstacle()) return unusable(obstacle());
-  one("consent").addEventListener("change", (event) => {
-    one("camera-on").disabled = !event.target.checked;
-    if (!event.target.checked) off();
-  });
+  followConsent(off);
   one("camera-on").addEventListener("click", on);
   one("record").addEventListener("click", record);
   one("stop").addEventListener("click", () => recorder.stop());

@@ -1,5 +1,6 @@
 // The camera and the microphone, and how this browser records them.
 
+import { one } from "./elements.js";
 import { t } from "./texts.js";
 
 const KINDS = ["video/webm;codecs=vp8,opus", "video/webm", "video/mp4;codecs=avc1.42E01E,mp4a.40.2", "video/mp4"];
@@ -9,6 +10,18 @@ export function obstacle() {
   if (!isSecureContext) return t("insecure");
   if (!navigator.mediaDevices?.getUserMedia || typeof MediaRecorder === "undefined") return t("no_recorder");
   return "";
+}
+
+// The camera can be turned on while consent is given, also where it was given before the page's texts had arrived;
+// `off()` is called when it is taken back.
+export function followConsent(off) {
+  const consent = one("consent");
+  const follow = () => {
+    one("camera-on").disabled = !consent.checked;
+    if (!consent.checked) off();
+  };
+  consent.addEventListener("change", follow);
+  follow();
 }
 
 export async function openCamera(width, height) {

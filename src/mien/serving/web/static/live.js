@@ -1,6 +1,6 @@
 // Live scores: slices of the recording go to /v1/live while it is made, and come back as scores.
 
-import { clock, obstacle, openCamera, recorderOf, show as play } from "./capture.js";
+import { clock, followConsent, obstacle, openCamera, recorderOf, show as play } from "./capture.js";
 import { make, notice, one } from "./elements.js";
 import { Levels } from "./levels.js";
 import { say, t } from "./texts.js";
@@ -15,10 +15,7 @@ if (obstacle()) {
   complain(obstacle());
   one("camera-use").hidden = true;
 } else {
-  one("consent").addEventListener("change", (event) => {
-    one("camera-on").disabled = !event.target.checked;
-    if (!event.target.checked) off();
-  });
+  followConsent(off);
   one("camera-on").addEventListener("click", on);
   one("start").addEventListener("click", start);
   one("stop").addEventListener("click", stop);
@@ -26,6 +23,7 @@ if (obstacle()) {
   one("marks").addEventListener("submit", mark);
   addEventListener("pagehide", off);
 }
+document.body.dataset.ready = "";
 
 async function on() {
   complain("");

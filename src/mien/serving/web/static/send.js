@@ -12,10 +12,12 @@ let running = 0, scoring = false;
 
 // `added(job)` is called with each new job.
 export function sendFiles(added) {
-  chosen.addEventListener("change", () => {
+  const takeChosen = () => {
     take(chosen.files);
     chosen.value = "";
-  });
+  };
+  chosen.addEventListener("change", takeChosen);
+  takeChosen(); // what was chosen before the page's texts had arrived
   document.addEventListener("paste", (event) => take(event.clipboardData?.files || []));
   for (const name of ["dragenter", "dragover"]) addEventListener(name, (event) => {
     if (![...event.dataTransfer.types].includes("Files")) return;
