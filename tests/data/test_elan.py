@@ -125,6 +125,7 @@ def test_a_folder_is_read_whole_and_files_without_the_tiers_are_counted(tmp_path
     (tmp_path / "sub").mkdir()
     (tmp_path / "a.eaf").write_text(eaf({"Other": []}))
     (tmp_path / "sub" / "b.eaf").write_text(eaf({"Joy": [(0, 1, "1")]}))
+    (tmp_path / "sub" / "._b.eaf").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X")
     made = read_elan(tmp_path, ["Joy"])
     assert [clip.id for clip in made.clips] == ["sub/b_0-1"]
     assert f"{tmp_path}: 1 file without any of the tiers (first: a.eaf)" in made.notes

@@ -60,7 +60,9 @@ def test_participants_come_from_their_companion_table(tmp_path: Path) -> None:
 def test_test_clips_are_found_without_a_table_and_are_unlabelled(tmp_path: Path) -> None:
     challenge(tmp_path)
     write(tmp_path / "test_data" / "raw" / "12660.mp4", "x")
-    last = read_manifest(tmp_path).clips[-1]
+    write(tmp_path / "test_data" / "raw" / "._12660.mp4", "of macOS")
+    *others, last = read_manifest(tmp_path).clips
+    assert [clip.split for clip in others].count("test") == 0
     assert (last.id, last.split, last.labels) == ("12660", "test", None)
 
 
@@ -136,6 +138,9 @@ def test_clips_named_one_by_one_stay_apart(tmp_path: Path) -> None:
         ("path,path\na,b\n", "column 'path' occurs twice"),
         ("path,Joy\n,.5\n", "clips.csv:2: column 'path' is empty"),
         ("path,start,end\na.mp4,5,4\n", "clips.csv:2: end = 4.0 s is not after start = 5.0 s"),
+        ("path,start\na.mp4,-1\n", "clips.csv:2: start = -1.0 s is before the file begins"),
+        ("path,Start,START\na.mp4,1,2\n", "clips.csv:1: columns 'Start' and 'START' both name 'start'; rename one"),
+        ("path,id\na.mp4,a\nb\0.mp4,b\n", r"clips.csv:3: path = 'b\\x00.mp4' contains a NUL character; remove it"),
         ("path,start\na.mp4,soon\n", "clips.csv:2: start = 'soon' is not a number"),
         ("path\n", "no clips found"),
         ("", "no clips found"),
@@ -150,6 +155,11 @@ def test_errors_name_file_and_line(tmp_path: Path, text: str, message: str) -> N
 def test_labels_of_another_scale_are_divided(tmp_path: Path) -> None:
     table = write(tmp_path / "clips.csv", "path,Joy\na.mp4,40\nb.mp4,100\n")
     assert [clip.labels for clip in read_manifest(table, label_scale=100).clips] == [(0.4,), (1.0,)]
+
+
+def test_a_scale_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="label_scale = 0, but it is the highest possible rating"):
+        read_manifest(write(tmp_path / "clips.csv", "path,Joy\na.mp4,1\n"), label_scale=0)
 
 
 def test_targets_can_be_named(tmp_path: Path) -> None:
@@ -256,6 +266,7 @@ def test_a_table_from_a_german_spreadsheet_is_read_with_its_decimal_commas(tmp_p
     assert manifest.targets == ("Joy", "Awe")
     assert [(clip.start, clip.labels) for clip in manifest.clips] == [(1.5, (0.25, 1.0)), (None, (0.5, 0.0))]
     assert manifest.notes == (
+        f"{table}: 1 time with a decimal comma (first: 1,5)",
         f"{table}: labels are Joy, Awe (all columns of ratings; --targets names others)",
         f"{table}: 2 labels with a decimal comma (first: 0,25)",
     )

@@ -120,7 +120,7 @@ def test_scoring_reads_no_labels(tmp_path: Path) -> None:
 def test_a_percentage_is_of_the_scale(cell: str, label: float, scale: float, tmp_path: Path) -> None:
     made = read(tmp_path, f"path;Joy\na.mp4;{cell}\n", label_scale=scale)
     assert made.clips[0].labels == pytest.approx((label,))
-    assert f"{tmp_path}/clips.csv: 1 labels in percent (first: {cell})" in made.notes
+    assert f"{tmp_path}/clips.csv: 1 label in percent (first: {cell})" in made.notes
 
 
 def test_an_underscore_is_no_part_of_a_number(tmp_path: Path) -> None:
@@ -200,3 +200,43 @@ def test_an_apostrophe_is_removed_only_from_tables_that_were_escaped(tmp_path: P
     assert [clip.id for clip in raw.clips] == ["'=1", "=1"]
     numbers = read(tmp_path, "id,path,x1,change\n'=1,a.mp4,1,-0.5\n", targets=["change"][:0])
     assert numbers.clips[0].id == "=1"
+
+
+def test_known_columns_and_splits_may_have_capitals(tmp_path: Path) -> None:
+    made = read(
+        tmp_path, "Path,Participant,Start,End,Split,Joy\na.mp4,P1,1,2,Train,.5\nb.mp4,P2,,,TEST,1\nc.mp4,P3,,,train,0\n"
+    )
+    first, second, _ = made.clips
+    assert (first.participant, first.start, first.end, first.split) == ("P1", 1, 2, "train")
+    assert (second.split, made.targets) == ("test", ("Joy",))
+    file = tmp_path / "clips.csv"
+    columns = "Path, Participant, Start, End, Split read as path, participant, start, end, split"
+    assert made.notes[:2] == (f"{file}: columns {columns}", f"{file}: splits Train, TEST read as train, test")
+    for named in (["Group"], None):  # a target keeps its name, and so does a column beside one of mien's own
+        kept = read(tmp_path, "path,Group,group\na.mp4,.5,x\nb.mp4,1,y\n", targets=named)
+        assert (kept.targets, kept.clips[0].group) == (("Group",), "x")
+
+
+def test_times_with_a_decimal_comma_are_counted(tmp_path: Path) -> None:
+    made = read(tmp_path, "path;start;end\na.mp4;1,234;2,5\nb.mp4;0;1\n")
+    assert (made.clips[0].start, made.clips[0].end) == (1.234, 2.5)
+    assert f"{tmp_path}/clips.csv: 2 times with a decimal comma (first: 1,234)" in made.notes
+
+
+def test_a_text_beside_a_video_is_no_transcript(tmp_path: Path) -> None:
+    """Only ``text/`` holds transcripts, also where paths are absolute or lead upwards."""
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "a.txt").write_text("Notes: camera was too dark.")
+    (tmp_path / "table" / "text").mkdir(parents=True)
+    (tmp_path / "table" / "text" / "b.txt").write_text("so happy")
+    made = read(tmp_path / "table", f"path\n{tmp_path}/videos/a.mp4\n../videos/a.mp4\nb.mp4\n")
+    assert [clip.transcript for clip in made.clips] == [None, None, "so happy"]
+
+
+def test_a_small_parquet_table_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
+    text = pa.array(["x" * 8192]).dictionary_encode()
+    rows = pa.DictionaryArray.from_arrays(pa.array([0] * 120_000, pa.int32()), text.dictionary)
+    pq.write_table(pa.table({"path": rows.cast(pa.string())}), tmp_path / "clips.parquet", compression="zstd")
+    assert (tmp_path / "clips.parquet").stat().st_size < 1_000_000
+    with pytest.raises(DataError, match=r"clips\.parquet: more than 200 MB when unpacked"):
+        read_manifest(tmp_path / "clips.parquet")

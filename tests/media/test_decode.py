@@ -289,6 +289,16 @@ def test_sound_is_16_khz_mono_and_heard_when_it_is_seen(tmp_path, name, codec, s
     assert reader.notes == []
 
 
+def test_a_part_is_said_to_lack_sound_only_where_it_does(tmp_path):
+    """Sound is decoded from a second before the part; that it is not from the start of the file is no news."""
+    path = make_clip(tmp_path / "late.mkv", seconds=6, sound="pcm_s16le", sound_start=3.7, wave=beep(5.0, 5.5))
+    _, part = read(path, start=4.8)
+    assert (part.notes, onset(part.audio())) == ([], pytest.approx(0.2, abs=0.005))
+    _, before = read(path, start=3.0)
+    assert onset(before.audio()) == pytest.approx(2.0, abs=0.005)
+    assert before.notes == ["audio starts 0.70 s after the video: silence is inserted before it"]
+
+
 def test_sound_that_starts_late_is_preceded_by_silence_and_this_is_said(tmp_path):
     path = make_clip(tmp_path / "late.mkv", sound="pcm_s16le", sound_start=0.7, wave=beep(1.0, 1.5))
     _, reader = read(path)

@@ -232,3 +232,37 @@ def test_notes_on_a_provided_audio_file_name_it(tmp_path: Path) -> None:
     assert media.waveform is not None
     note = "the two audio channels cancel each other (one is inverted): only the left one is used"
     assert media.notes == (f"a.mkv: {note}",)
+
+
+def test_a_part_of_a_provided_audio_file_is_read_as_one_of_a_video(tmp_path: Path) -> None:
+    """A part of a recording that as a whole would be too long, and one that ends after it."""
+    sound = write_sound(tmp_path / "a.mkv", voice(6, 16_000)[None], 16_000, "pcm_s16le")
+    settings = Settings.model_validate({"speech": {"source": "provided"}, "media": {"longest_seconds": 3}})
+    engines = MediaEngines({}, settings)
+    part = load_media(Clip("a", None, 2.0, 4.0, sound=sound), {"audio"}, engines, settings)
+    beyond = load_media(Clip("a", None, 5.0, 7.5, sound=sound), {"audio"}, engines, settings)
+    engines.close()
+    assert part.waveform is not None and beyond.waveform is not None
+    expected = voice(6, 16_000)[2 * 16_000 : 4 * 16_000]
+    assert len(part.waveform) == len(expected)
+    assert np.abs(part.waveform - expected).max() < 1e-3
+    assert beyond.notes == ("a.mkv: the requested part ends at 7.5 s, but the file at 6.1 s",)
+
+
+# ---- faces --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.weights
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the real clips are not beside the repository")
+def test_a_face_is_the_same_whatever_else_is_asked_for(engines: MediaEngines) -> None:
+    """Crops and movement of a speaker: together, and each alone."""
+    clip = Clip("a", SHARED / "speech_mpeg4.mp4", end=3.0)
+    both, vision, motion = (
+        load_media(clip, wanted, engines, Settings()).faces for wanted in ({"vision", "motion"}, {"vision"}, {"motion"})
+    )
+    assert both is not None and vision is not None and motion is not None
+    assert len(both.crops) == 12 and len(both.motion) == 30
+    np.testing.assert_array_equal(both.crops[0:12], vision.crops[0:12])
+    np.testing.assert_array_equal(both.boxes, vision.boxes)
+    np.testing.assert_array_equal(both.motion, motion.motion)
+    np.testing.assert_array_equal(both.motion_seconds, motion.motion_seconds)

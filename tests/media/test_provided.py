@@ -4,10 +4,12 @@ import av
 import numpy as np
 import pytest
 
-from mien.config import ComputeSettings, FaceSettings, MediaSettings
+from mien.config import ComputeSettings, FaceSettings, MediaSettings, Settings
 from mien.errors import DataError, MediaError
 from mien.media.decoder import DecoderClient
+from mien.media.load_media import MediaEngines, load_media
 from mien.media.provided import OPENFACE_COLUMNS, provided_crops, read_openface
+from mien.schema import Clip
 
 SETTINGS = FaceSettings(crop_size=16)
 DECODER = DecoderClient(MediaSettings(), ComputeSettings())
@@ -129,6 +131,24 @@ def test_rows_that_openface_does_not_vouch_for_are_left_out_and_counted(tmp_path
     np.testing.assert_allclose(table.seconds, [0.04, 0.2])
     assert table.frames == 5
     assert table.notes == ("a.csv: 3 of 5 rows left out: no face, or confidence below 0.75",)
+
+
+def test_a_part_of_a_recording_has_its_rows_with_times_of_its_own(tmp_path: Path) -> None:
+    file = write_table(tmp_path / "a.csv", *(openface_row(frame) for frame in range(250)))  # 10 s
+    table = read_openface(file, 2.0, 4.0)
+    assert (len(table.motion), table.frames) == (50, 50)
+    np.testing.assert_allclose(table.seconds, np.arange(50) / 25, atol=1e-6)
+
+    settings, wanted = Settings.model_validate({"faces": {"source": "provided"}}), {"motion", "vision"}
+    (tmp_path / "faces").mkdir()
+    write_picture(tmp_path / "faces" / "1.png", grey=70)
+    engines = MediaEngines({}, settings)
+    media = load_media(Clip("a", None, 2.0, 4.0, openface=file, crops=tmp_path / "faces"), wanted, engines, settings)
+    assert media.faces is not None and len(media.faces.motion) == 50
+    assert media.notes == ("faces: face images have no times; all 1 are taken for this part",)
+    after = load_media(Clip("a", None, 20.0, openface=file), {"motion"}, engines, settings)
+    engines.close()
+    assert after.absent["motion"] == "a.csv: no row in the part from 20 s"
 
 
 def test_of_several_people_the_one_with_most_rows_is_kept(tmp_path: Path) -> None:

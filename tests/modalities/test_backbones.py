@@ -4,6 +4,7 @@ With random weights of the real architectures: the arithmetic is the same, and n
 """
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from mien.modalities.text import token_seconds
 from mien.schema import SAMPLE_RATE, Transcript
 from mien.weights import resolve
 from tests.modalities.clips import CPU, WORDS, CropsOnDisk, media
+from tests.weights.own import make_own
 
 
 def backbone(name: str):
@@ -66,6 +68,18 @@ def test_sound_gives_fifty_steps_a_second_whatever_its_length(seconds: float, st
     output = backbone("audio")(prepared)["audio"]
     assert len(output.values) == steps
     assert output.seconds[:2] == pytest.approx([0.01, 0.03])
+
+
+@pytest.mark.parametrize("architecture", ["wav2vec2", "hubert", "whisper"])
+def test_steps_stay_where_they_are_heard_in_a_long_recording(architecture: str, tmp_path: Path) -> None:
+    """A chunk of 30 s has 1,499 steps of wav2vec 2.0: numbered through, an hour would end 2.4 s early."""
+    prepared = Prepared(np.random.default_rng(0).normal(0, 0.1, 91 * SAMPLE_RATE).astype(np.float32), np.zeros(0))
+    output = MODALITIES["audio"].load(make_own(tmp_path, architecture), CPU)(prepared)["audio"]
+    assert len(output.values) == len(output.seconds) == 4550 - (0 if architecture == "whisper" else 4)
+    for chunk in (0.0, 30.0, 60.0, 90.0):
+        first = output.seconds[output.seconds >= chunk][0]
+        assert first == pytest.approx(chunk + 0.01, abs=1e-4)
+    assert output.seconds[-1] == pytest.approx(91, abs=0.04)
 
 
 def test_whisper_by_its_layers_is_whisper() -> None:

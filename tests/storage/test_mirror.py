@@ -280,6 +280,37 @@ def test_pushes_killed_at_any_moment_leave_no_row_without_its_array(bucket: Buck
     _kill_and_check(bucket, tmp_path, [chance.uniform(0, 1.2) for _ in range(40)])
 
 
+PULL = """
+import os, signal, sys
+from mien.storage.mirror import Mirror
+fetch, left = Mirror._fetch, [int(sys.argv[2])]
+def fetch_or_be_killed(*arguments):
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left[0] -= 1
+    fetch(*arguments)
+Mirror._fetch = fetch_or_be_killed
+Mirror(sys.argv[1]).pull()
+"""
+
+
+def test_a_pull_that_is_killed_after_any_file_harms_nothing_there(bucket: Bucket, machine, tmp_path: Path) -> None:
+    """What it has brought is no work of this machine, and is not stored again under another number."""
+    mirror = Mirror(f"{bucket.address}/features")
+    write(mirror.pull(), CLIPS[:8])
+    mirror.push()
+    stored = bucket.sizes()
+    for files in (1, 2, 4, 7, len(stored) - 1):
+        machine(f"killed after {files}")
+        died = subprocess.run([sys.executable, "-c", PULL, mirror.address, str(files)], check=False)
+        assert died.returncode == -signal.SIGKILL
+        again = Mirror(mirror.address)
+        again.pull()
+        again.push()
+        assert bucket.sizes() == stored
+        assert _check(mirror.address, tmp_path / f"reader {files}") == 8
+
+
 BESIDE = """
 import sys
 from mien.storage.mirror import Mirror

@@ -59,6 +59,15 @@ class MediaSettings(Section):
     largest_side: Annotated[int, Field(ge=64, le=16_384)] = 1280
     """A larger frame is scaled down to this many pixels on its longer side first."""
 
+    @property
+    def face_rates(self) -> dict[str, float]:
+        """Frames per second in which faces are tracked, by kind of input.
+
+        Always both: which frames are seen decides how a face is followed, so that crops would be others beside motion
+        than without it.
+        """
+        return {"vision": self.vision_fps, "motion": self.motion_fps}
+
 
 class FaceSettings(Section):
     """Detection, tracking and cropping of faces."""

@@ -81,7 +81,7 @@ def read_challenge(root: Path, targets: Sequence[str] | None, label_scale: float
             folder.clip(name, split, people, None if unlabelled else row) for name, row in zip(ids, labels, strict=True)
         ]
     if not any(clip.split == "test" for clip in clips):
-        videos = sorted((root / "test_data" / "raw").glob("*.mp4"))
+        videos = sorted((root / "test_data" / "raw").glob("[!.]*.mp4"))
         clips += [test_media.clip(video.stem, "test", people, None) for video in videos]
         sources += [(str(video), video.stem) for video in videos]
     check_unique(sources)

@@ -78,7 +78,9 @@ def read_elan(source: Path, targets: Sequence[str], transcript: str | None = Non
             or an annotation has no time, is not a number, begins before its video, or has the interval and tier of
             another one.
     """
-    files = sorted(source.rglob("*.eaf")) if source.is_dir() else [source]
+    files = [source]
+    if source.is_dir():  # macOS puts a hidden ._x.eaf beside x.eaf on foreign disks
+        files = sorted(file for file in source.rglob("*.eaf") if not file.name.startswith("."))
     if not files:
         raise DataError(f"{source}: no .eaf files found")
     wanted = [*targets, *([transcript] if transcript else [])]

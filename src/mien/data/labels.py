@@ -54,14 +54,20 @@ def read_labels(
                 raise DataError(f"{file}:1: no column {name!r} (found: {', '.join(table.columns)})")
     labels = [tuple(_label(file, line, name, row[name], scale) for name in names) for line, row in table.rows]
     cells = [row[name] for _, row in table.rows for name in names]
-    for kind, pattern in (("with a decimal comma", _DECIMAL_COMMA), ("in percent", _PERCENT)):
-        found = [cell for cell in cells if pattern.fullmatch(cell)]
-        if found:
-            notes.append(f"{file}: {len(found)} labels {kind} (first: {found[0]})")
+    notes += comma_note(file, "label", cells)
+    percent = [cell for cell in cells if _PERCENT.fullmatch(cell)]
+    if percent:
+        notes.append(f"{file}: {plural(len(percent), 'label')} in percent (first: {percent[0]})")
     gaps = sum(math.isnan(value) for row in labels for value in row)
     if gaps:
         notes.append(f"{file}: {gaps} labels are missing; those clips are not used for those targets")
     return names, [row if names and not all(math.isnan(value) for value in row) else None for row in labels]
+
+
+def comma_note(file: Path, what: str, cells: Iterable[str]) -> list[str]:
+    """A note on the numbers with a decimal comma, if there are any; ``what`` they are, in the singular."""
+    found = [cell for cell in cells if _DECIMAL_COMMA.fullmatch(cell)]
+    return [f"{file}: {plural(len(found), what)} with a decimal comma (first: {found[0]})"] if found else []
 
 
 def read_number(file: Path, line: int, column: str, cell: str) -> float | None:

@@ -17,10 +17,11 @@ from mien.data.challenge import is_challenge, read_challenge
 from mien.data.folder import AUDIO_SUFFIXES as AUDIO_SUFFIXES
 from mien.data.folder import VIDEO_SUFFIXES as VIDEO_SUFFIXES
 from mien.data.folder import read_folder
-from mien.data.labels import read_labels, read_number
+from mien.data.labels import comma_note, read_labels, read_number
 from mien.data.remote import in_words, local_copies, read_remote_folder
 from mien.data.rows import Table, check_unique, read_table
 from mien.data.sidecars import Transcripts, locate
+from mien.data.splits import SPLITS
 from mien.errors import DataError, escape_control
 from mien.schema import Clip, Manifest
 from mien.storage.addresses import bucket_of, is_address, join, lies_in, name_of, parent
@@ -62,6 +63,8 @@ def read_manifest(source: str | Path, *, targets: Sequence[str] | None = None, l
         DataError: there is no such file or no clip in it, the table has no header, an id is not unique, it is unclear
             which columns are labels, or a label is not a number in [0, 1] after scaling.
     """
+    if not label_scale > 0:
+        raise DataError(f"label_scale = {label_scale:g}, but it is the highest possible rating, for example 100")
     if isinstance(source, str) and is_address(source):
         return replace(_read_remote(source, targets, label_scale), label_scale=float(label_scale))
     source = Path(source)
@@ -147,14 +150,15 @@ def _long_name(clip: Clip, source: Path) -> str:
 
 def _from_table(file: Path, targets: Sequence[str] | None, label_scale: float, folder: str | None = None) -> Manifest:
     """The clips of a table; ``folder`` is the address that its paths are relative to, if it is a copy."""
-    table = read_table(file)
+    table, notes = _small_letters(read_table(file), targets or ())
     if table.columns and not set(_CONTENT_COLUMNS) & set(table.columns):
         raise DataError(
             f"{file}:1: no column 'path' (or 'transcript', for words without a video; "
             f"found: {', '.join(table.columns[:8])}); the first line must name the columns"
         )
-    notes = table.missing_note(_KNOWN_COLUMNS)
+    notes += table.missing_note(_KNOWN_COLUMNS)
     others = [column for column in table.columns if column not in _KNOWN_COLUMNS]
+    notes += comma_note(file, "time", (row.get(column, "") for _, row in table.rows for column in ("start", "end")))
     names, labels = read_labels(table, others, targets, label_scale, notes)
     transcripts = Transcripts(file.parent / "text")
     has_paths = any(row.get("path") for _, row in table.rows)
@@ -170,6 +174,38 @@ def _from_table(file: Path, targets: Sequence[str] | None, label_scale: float, f
             f"{file}: {len(windows)} paths are of Windows drives (first: {windows[0]}); make them relative to the table"
         )
     return Manifest(file, names, tuple(clips), (*notes, *transcripts.notes()))
+
+
+def _small_letters(table: Table, targets: Sequence[str]) -> tuple[Table, list[str]]:
+    """The table with known columns and splits in small letters, as ``Participant`` and ``Test``, and notes on them.
+
+    A column that is a target, or stands beside one that is written as mien does, keeps its name.
+    """
+    names = {
+        column: known
+        for column in table.columns
+        if (known := column.lower()) in _KNOWN_COLUMNS and known not in table.columns and column not in targets
+    }
+    if len({*names.values()}) < len(names):
+        first, second = [column for column in names if list(names.values()).count(names[column]) > 1][:2]
+        raise DataError(f"{table.file}:1: columns {first!r} and {second!r} both name {names[first]!r}; rename one")
+    rows = [(line, {names.get(column, column): cell for column, cell in row.items()}) for line, row in table.rows]
+    renamed = {
+        written: known
+        for _, row in rows
+        if (known := (written := row.get("split", "")).lower()) in SPLITS and known != written
+    }
+    rows = [
+        (line, row | {"split": renamed[row["split"]]} if row.get("split") in renamed else row) for line, row in rows
+    ]
+    notes = [
+        f"{table.file}: {what} {', '.join(found)} read as {', '.join(found.values())}"
+        for what, found in (("columns", names), ("splits", renamed))
+        if found
+    ]
+    columns = tuple(names.get(column, column) for column in table.columns)
+    missing = [(line, names.get(column, column)) for line, column in table.missing]
+    return Table(table.file, columns, rows, missing), notes
 
 
 def _notes_on_files(file: Path, clips: Sequence[Clip]) -> Iterator[str]:
@@ -205,6 +241,8 @@ def _table_clip(
     address = _address(table, line, row, folder)
     path = locate(file.parent, written) if written and not address else None
     start, end = (read_number(file, line, column, row.get(column, "")) for column in ("start", "end"))
+    if start is not None and start < 0:
+        raise DataError(f"{file}:{line}: start = {start} s is before the file begins")
     if start is not None and end is not None and end <= start:
         raise DataError(f"{file}:{line}: end = {end} s is not after start = {start} s")
     name = row.get("id") or (_name(written.rpartition("://")[2], path) if written else "")

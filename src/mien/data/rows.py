@@ -14,16 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mien.errors import DataError
 from mien.spreadsheet import is_formula, restored
-from mien.storage.files import open_regular, read_bytes_checked
+from mien.storage.bounded import read_parquet
+from mien.storage.files import read_bytes_checked
 from mien.wording import plural
 
-MOST_CELLS = 10_000_000
 LARGEST_TABLE = 200_000_000
-"""Bytes of a table."""
+"""Bytes of a table, unpacked."""
 
 MISSING = frozenset("NA N/A n/a #N/A <NA> NaN nan NULL null".split())
 """How R, pandas, spreadsheets and databases write a missing value; it is one in every kind of column."""
@@ -81,16 +80,11 @@ def read_table(file: Path) -> Table:
 
 
 def _from_parquet(file: Path) -> Table:
-    """A Parquet table; a small file may contain any number of rows, so the header is checked first."""
+    """A Parquet table; a small file may contain any number of rows and bytes."""
+    read = read_parquet(file, largest=LARGEST_TABLE)
     try:
-        with open_regular(file, LARGEST_TABLE) as opened, pq.ParquetFile(opened) as table:
-            cells = table.metadata.num_rows * max(1, table.metadata.num_columns)
-            if cells > MOST_CELLS:
-                found = f"{table.metadata.num_rows:,} rows of {table.metadata.num_columns:,} columns"
-                raise DataError(f"{file}: {found}, but a table of clips has at most {MOST_CELLS:,} cells")
-            read = table.read()
-            records = read.to_pylist()
-    except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
+        records = read.to_pylist()
+    except (pa.ArrowException, ValueError, OverflowError) as error:  # text that is no UTF-8, dates beyond year 9999
         raise DataError(f"{file}: cannot be read as Parquet ({' '.join(str(error).split())[:120]})") from error
     texts = [(n, {k: "" if v is None else str(v) for k, v in row.items()}) for n, row in enumerate(records, 1)]
     return _without_missing(Table(file, tuple(read.column_names), texts))
@@ -137,6 +131,8 @@ def _without_missing(table: Table) -> Table:
             if cell in MISSING:
                 row[column] = ""
                 table.missing.append((line, column))
+            elif "\0" in cell:
+                raise DataError(f"{table.file}:{line}: {column} = {cell!r} contains a NUL character; remove it")
     return table
 
 

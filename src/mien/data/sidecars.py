@@ -45,9 +45,12 @@ class Transcripts:
         self._unread: list[str] = []
 
     def read(self, clip: str) -> str | None:
-        """The words of a clip, separated by one space; ``None`` if it has no transcript that can be read."""
-        file = locate(self._folder, f"{clip}.txt")
-        if not os.path.lexists(file):
+        """The words of a clip, separated by one space; ``None`` if it has no transcript that can be read.
+
+        A clip that is named by an absolute path, or by one that leaves the folder, has none.
+        """
+        name, file = PurePosixPath(clip.replace("\\", "/")), locate(self._folder, f"{clip}.txt")
+        if name.is_absolute() or ".." in name.parts or not os.path.lexists(file):
             return None
         try:
             content = read_bytes_checked(file, LARGEST_TEXT)

@@ -16,6 +16,9 @@ from mien.errors import DataError
 from mien.schema import Clip, Manifest
 from mien.wording import plural
 
+SPLITS = ("train", "valid", "test")
+"""The splits of a data set that mean something; others are only names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Split:
@@ -176,6 +179,10 @@ def _notes(
         notes.append(
             f"{plural(len(shared), 'participant')} in both train and valid, first {shared[0]}; r may be too high"
         )
+    others = sorted({clip.split for clip in rated if clip.split} - {*SPLITS})
+    if others:
+        what = "are left out" if rule.startswith("official") else "are divided with the others; only test is kept apart"
+        notes.append(f"clips of other splits than train, valid and test (first: {others[0]}) {what}")
     if 0 < named < count:
         notes.append(f"participants are known of {named} of {count} clips only; the other clips count as independent")
     if named < count and not rule.startswith("official"):

@@ -21,15 +21,15 @@ from mien.schema import Clip
 from mien.storage.files import key_of
 from mien.weights import Weights
 
-INPUT_VERSIONS: Mapping[InputKind, int] = {"text": 1, "audio": 1, "vision": 4, "motion": 4}
+INPUT_VERSIONS: Mapping[InputKind, int] = {"text": 1, "audio": 1, "vision": 5, "motion": 5}
 """By kind of input, raised whenever the same clip and settings give another one (``Media``); kept inputs of that kind
 are then made again."""
 
 INPUT_SETTINGS: Mapping[InputKind, tuple[str, ...]] = {
     "text": ("speech",),
     "audio": ("speech.source",),
-    "vision": ("faces", "media.vision_fps"),
-    "motion": ("faces.full_range", "media.motion_fps"),
+    "vision": ("faces", "media.vision_fps", "media.motion_fps"),
+    "motion": ("faces.full_range", "media.vision_fps", "media.motion_fps"),
 }
 """By kind of input, the settings that it depends on."""
 

@@ -132,8 +132,8 @@ class LiveSession:
             MediaError: it cannot be decoded any more.
         """
         senses = {modality.sense for modality in get_modalities(self._model.modalities)}
-        rates = {"vision": self._settings.media.vision_fps, "motion": self._settings.media.motion_fps}
-        rates, hears = {name: rate for name, rate in rates.items() if name in senses}, bool(senses & {"audio", "text"})
+        rates = self._settings.media.face_rates if senses & {"vision", "motion"} else {}
+        hears = bool(senses & {"audio", "text"})
         decoder, file, arrivals = self._extractor.engines.senses.decoder, source.file, None
         resume, deaths, reached = None, 0, 0.0
         while True:

@@ -86,7 +86,7 @@ class AudioTrack:
         return int(np.argmax(channels)) if mix < CANCELLED * max(channels) else None
 
     def warnings(self, zero: int, has_video: bool) -> Iterator[str]:
-        """Irregularities of the track, one line each; times are counted from ``zero``."""
+        """Irregularities of the track, one line each; times count from ``zero``, the start of the part."""
         if self.damaged:
             yield f"damaged: {self.damaged} audio packets could not be decoded"
         if self.first is None:

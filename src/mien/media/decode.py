@@ -386,7 +386,7 @@ class MediaReader:
         if video and self._want_video:
             yield from video.warnings(self._zero or 0)
         if audio:
-            yield from audio.warnings(self._zero or 0, has_video=video is not None)
+            yield from audio.warnings(self._origin, has_video=video is not None)
         if audio and (tracks := len(self._container.streams.audio)) > 1:
             yield f"{tracks} audio tracks: only track {self._audio_stream.index if self._audio_stream else 0} is used"
 

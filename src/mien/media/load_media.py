@@ -6,6 +6,7 @@
 Only what is requested is done: without ``vision`` and ``motion`` no video is decoded.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -125,7 +126,7 @@ def load_media(clip: Clip, wanted: Set[str], engines: MediaEngines, settings: Se
     if "vision" in wanted and settings.faces.source == "provided":
         track, missing["vision"] = _with_crops(clip, settings, engines, seconds, track, notes)
     if "motion" in wanted and clip.openface is not None:
-        track, missing["motion"] = _with_openface(clip.openface, track, notes)
+        track, missing["motion"] = _with_openface(clip, clip.openface, track, notes)
     transcript = provided
     if "text" in wanted and provided is not None:
         missing["text"] = "the provided transcript is empty"
@@ -181,15 +182,10 @@ def _audio_of(clip: Clip, decoder: DecoderClient) -> np.ndarray | None:
 
 
 def _rates(clip: Clip, wanted: Set[str], settings: Settings) -> dict[str, float]:
-    """The rates of the frames that are needed from the video."""
-    rates: dict[str, float] = {}
-    if clip.path is None:
-        return rates
-    if "vision" in wanted and settings.faces.source == "video":
-        rates["vision"] = settings.media.vision_fps
-    if "motion" in wanted and clip.openface is None:
-        rates["motion"] = settings.media.motion_fps
-    return rates
+    """The rates of the frames that are needed from the video; empty if no faces are."""
+    crops = "vision" in wanted and settings.faces.source == "video"
+    movement = "motion" in wanted and clip.openface is None
+    return settings.media.face_rates if clip.path is not None and (crops or movement) else {}
 
 
 def _provided_audio(clip: Clip, decoder: DecoderClient, notes: list[str]) -> tuple[np.ndarray | None, str]:
@@ -197,15 +193,14 @@ def _provided_audio(clip: Clip, decoder: DecoderClient, notes: list[str]) -> tup
     if clip.sound is None:
         return None, "no audio file is provided"
     try:
-        with decoder.open(clip.sound, rates={}) as reader:
+        with decoder.open(clip.sound, rates={}, start=clip.start, end=clip.end) as reader:
             waveform = reader.audio()
     except MediaError as error:
         return None, str(error)
     if waveform is None:
         return None, f"{clip.sound.name}: {reader.no_audio_reason}"
     notes += [f"{clip.sound.name}: {note}" for note in reader.notes]
-    begin, end = (round((at or 0) * SAMPLE_RATE) for at in (clip.start, clip.end))
-    return waveform[begin : end or None], ""
+    return waveform, ""
 
 
 def _with_crops(
@@ -220,18 +215,23 @@ def _with_crops(
     except MediaError as error:
         return track, str(error)
     notes += found.notes
+    if clip.start is not None or clip.end is not None:
+        notes.append(f"{clip.crops.name}: face images have no times; all {found.images} are taken for this part")
     count = len(found.crops)
     boxes = np.empty((0, 4), np.float32)
     track = track or EMPTY_TRACK
     return replace(track, crops=found.crops, crop_seconds=found.seconds, vision_frames=count, boxes=boxes), ""
 
 
-def _with_openface(table: Path, track: FaceTrack | None, notes: list[str]) -> tuple[FaceTrack | None, str]:
+def _with_openface(clip: Clip, table: Path, track: FaceTrack | None, notes: list[str]) -> tuple[FaceTrack | None, str]:
     """The track with the descriptors of an OpenFace table as its motion, or the reason why there are none."""
+    start, end = clip.start or 0.0, math.inf if clip.end is None else clip.end
     try:
-        found = read_openface(table)
+        found = read_openface(table, start, end)
     except DataError as error:
         return track, str(error)
+    if not found.frames and (start or clip.end is not None):
+        return track, f"{table.name}: no row in the part from {start:g} s" + f" to {end:g} s" * (end < math.inf)
     notes += found.notes
     track = track or EMPTY_TRACK
     return replace(track, motion=found.motion, motion_seconds=found.seconds, motion_frames=found.frames), ""

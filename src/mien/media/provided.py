@@ -135,19 +135,23 @@ def provided_crops(
     return ProvidedCrops(spool, times.astype(np.float32), len(files), tuple(note for note in notes if note))
 
 
-def read_openface(file: Path) -> OpenFaceMotion:
+def read_openface(file: Path, start: float = 0.0, end: float = math.inf) -> OpenFaceMotion:
     """Facial motion from a CSV of OpenFace 2's FeatureExtraction.
 
     Angles are converted from radians to degrees and positions from millimetres to centimetres, as everywhere in mien.
     Rows that OpenFace marks as failed (``success`` 0), with low confidence or without numbers are left out; of several
     people (``face_id``), the one with the most usable rows is kept.
 
+    Args:
+        file: the table of a whole recording.
+        start, end: the part to read, in seconds of ``timestamp``; ``end`` is exclusive. Times count from ``start``.
+
     Raises:
         DataError: the file cannot be read, is not an OpenFace table, or a row does not fit its header.
 
     Source: Baltrušaitis et al., "OpenFace 2.0: Facial Behavior Analysis Toolkit" (2018), and its output format page.
     """
-    rows = list(_openface_rows(file))
+    rows = [row for row in _openface_rows(file) if start <= row["timestamp"] < end or math.isnan(row["timestamp"])]
     people = Counter(row["face_id"] for row in rows if _usable(row))
     main = min(people, key=lambda person: (-people[person], person), default=0.0)
     kept = [row for row in rows if _usable(row) and row["face_id"] == main]
@@ -164,7 +168,7 @@ def read_openface(file: Path) -> OpenFaceMotion:
     ]
     return OpenFaceMotion(
         motion=motion.astype(np.float32),
-        seconds=np.array([row["timestamp"] for row in kept], np.float32),
+        seconds=np.array([row["timestamp"] - start for row in kept], np.float32),
         frames=len({row["timestamp"] for row in rows}),
         notes=tuple(note for note in notes if note),
     )

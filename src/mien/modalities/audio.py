@@ -64,12 +64,16 @@ def load(folder: Path | None, compute: Compute, layers: tuple[int, ...] = (), af
     def encode_audio(prepared: Prepared) -> Mapping[str, Output]:
         waveform: np.ndarray = prepared.inputs
 
+        times: list[np.ndarray] = []
+
         def steps(chunk: slice) -> torch.Tensor:
-            return encode(waveform[chunk])  # (T, F), or (T, L', F)
+            states = encode(waveform[chunk])  # (T, F), or (T, L', F)
+            times.append(chunk.start / SAMPLE_RATE + (np.arange(len(states)) + 0.5) / STEPS_PER_SECOND)
+            return states
 
         chunks = [c for c in slices(len(waveform), CHUNK_SECONDS * SAMPLE_RATE) if c.stop - c.start >= SHORTEST_SAMPLES]
         values = stack_rows(map(steps, chunks), len(waveform) * STEPS_PER_SECOND // SAMPLE_RATE + len(chunks))
-        seconds = ((np.arange(len(values)) + 0.5) / STEPS_PER_SECOND).astype(np.float32)
+        seconds = np.concatenate(times).astype(np.float32)  # wav2vec 2.0 has 1,499 steps in 30 s
         if affect:
             states, values = np.ascontiguousarray(values[:, : -len(NAMES)]), np.ascontiguousarray(values)
             return {"audio": Output(states, seconds), "audio_affect": Output(values, seconds)}
@@ -151,6 +155,6 @@ AUDIO = Modality(
     training=Training(enter, pool),
     steps_per_second=lambda _: STEPS_PER_SECOND,
     last_layer_lead=4.0,
-    version=2,
+    version=3,
     source="wav2vec 2.0 tuned for affect: Wagner et al. 2023, arXiv:2203.07378; Whisper: Radford et al. 2022",
 )

@@ -144,7 +144,7 @@ VISION = Modality(
     sense="vision",
     backbone_role="vision",
     front_roles=("landmarker", "full_range"),
-    settings=("faces", "media.vision_fps"),
+    settings=("faces", "media.vision_fps", "media.motion_fps"),
     features=("vision",),
     prepare=prepare,
     load=load,
@@ -152,6 +152,6 @@ VISION = Modality(
     centered_layers=True,
     training=Training(enter, pool),
     steps_per_second=lambda media: media.vision_fps,
-    version=5,
+    version=6,
     source="DINOv2: Oquab et al. 2023, arXiv:2304.07193",
 )

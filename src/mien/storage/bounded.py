@@ -182,13 +182,16 @@ def _tensor_head(name: str, entry: Any) -> TensorHead:
     return TensorHead(dtype, tuple(shape))
 
 
-def read_parquet(path: Path, columns: Sequence[str] | None = None, most_cells: int = MOST_CELLS) -> "pa.Table":
+def read_parquet(
+    path: Path, columns: Sequence[str] | None = None, most_cells: int = MOST_CELLS, largest: int = LARGEST_BYTES
+) -> "pa.Table":
     """A Parquet table; a hostile one of a few kilobytes may unpack to gigabytes.
 
     Args:
         path: the file.
         columns: the columns to read, in this order; by default all.
         most_cells: maximum number of rows times columns.
+        largest: maximum size in bytes, of the file and unpacked.
 
     Raises:
         Damaged: it cannot be read, is not a Parquet file, lacks a column, or is too large.
@@ -197,8 +200,8 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None, most_cells: i
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     try:
-        with open_regular(path, LARGEST_BYTES) as file, pq.ParquetFile(file) as table:
-            cells = table.metadata.num_rows * table.metadata.num_columns
+        with open_regular(path, largest) as file, pq.ParquetFile(file) as table:
+            cells = table.metadata.num_rows * max(1, table.metadata.num_columns)
             if cells > most_cells:
                 raise Damaged(f"{path}: {cells:,} cells, but at most {most_cells:,} are read")
             if lacking := [name for name in columns or () if name not in table.schema_arrow.names]:
@@ -207,8 +210,8 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None, most_cells: i
             for part in table.iter_batches(_ROWS_AT_ONCE, columns=list(columns) if columns else None):
                 parts.append(part)
                 taken += part.nbytes
-                if taken > LARGEST_BYTES:
-                    raise Damaged(f"{path}: more than {in_bytes(LARGEST_BYTES)} when unpacked")
+                if taken > largest:
+                    raise Damaged(f"{path}: more than {in_bytes(largest)} when unpacked")
             whole = pa.Table.from_batches(parts, None if parts else table.schema_arrow)
             return whole.select(list(columns)) if columns else whole
     except (OSError, pa.ArrowException, ValueError, OverflowError) as error:

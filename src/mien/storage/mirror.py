@@ -8,8 +8,8 @@
 Files go whole, one by one. Nothing that another machine has stored is overwritten (``remote.upload``):
 
 - A shard of a store never changes: its files are created, its list ``SHA256SUMS`` last, and without that it does not
-  count. So no row of an index is without its arrays, whenever a push is interrupted. If another machine has taken the
-  number of a shard, this one gets the next one, and the store has the rows of both.
+  count, there as here. So no row of an index is without its arrays, whenever a push or a pull is killed. If another
+  machine has taken the number of a shard, this one gets the next one, and the store has the rows of both.
 - Any other file is replaced only if it is the one that was last read or stored here; else the push is refused.
 
 The trade-offs: the copy holds everything, so the disk must have room for it; it is not removed by mien. Of a shard that
@@ -85,7 +85,7 @@ class Mirror:
             if _state(self.folder / name) == known[name][:2]:
                 (self.folder / name).unlink()
             del known[name]
-        for file in wanted:
+        for file in sorted(wanted, key=lambda file: _order(self._name(file))):
             try:
                 self._fetch(file, known)
             except DataError:
@@ -182,11 +182,15 @@ class Mirror:
 
     def _list(self) -> dict[str, RemoteFile]:
         """The files there by relative name."""
-        files = {file.address[len(self.address) + 1 :]: file for file in list_files(self.address)}
+        files = {self._name(file): file for file in list_files(self.address)}
         for name in files:
             if name != PurePosixPath(name).as_posix() or {"..", "."} & set(PurePosixPath(name).parts):
                 raise DataError(f"{self.address}/{name}: not a name that mien writes, so this is not its folder")
         return files
+
+    def _name(self, file: RemoteFile) -> str:
+        """The name of a file there, relative to the folder."""
+        return file.address[len(self.address) + 1 :]
 
     def _is_new(self, name: str, file: RemoteFile, known: Known) -> bool:
         return known.get(name, [None] * 3)[2] != file.version or not (self.folder / name).exists()
@@ -200,7 +204,7 @@ class Mirror:
             )
 
     def _fetch(self, file: RemoteFile, known: Known) -> None:
-        name = file.address[len(self.address) + 1 :]
+        name = self._name(file)
         path = self.folder / name
         part = self.folder.parent / "incoming"
         part.unlink(missing_ok=True)
@@ -209,12 +213,16 @@ class Mirror:
         part.replace(path)
         known[name] = [*_state(path), found.version]
 
-    def _names(self) -> Iterator[str]:
-        """Files of the copy that belong there: without locks, temporary files, and what stays here."""
-        for path in sorted(self.folder.rglob("*")):
-            name = path.relative_to(self.folder)
-            if path.is_file() and name.parts[0] not in LOCAL and not any(map(_is_private, name.parts)):
-                yield name.as_posix()
+    def _names(self) -> list[str]:
+        """Files of the copy that belong there: without locks, temporary files, and what stays here.
+
+        Nor are files of a shard without its list: it is one that a pull was killed in, since the list comes last.
+        """
+        paths = [path for path in sorted(self.folder.rglob("*")) if path.is_file()]
+        names = [path.relative_to(self.folder) for path in paths]
+        mine = [n.as_posix() for n in names if n.parts[0] not in LOCAL and not any(map(_is_private, n.parts))]
+        sealed = {_shard(name) for name in mine if _is_seal(name)}
+        return [name for name in mine if _shard(name) in {None, *sealed}]
 
     def _known(self) -> Known:
         if not self._record.exists():
