@@ -109,15 +109,19 @@ def test_a_model_that_has_stopped_leaves_and_the_others_go_on_as_if_alone() -> N
 def test_a_training_killed_after_some_have_stopped_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     whole = impatient(VARIANTS)
     expected = list(fit(whole))
-    stop = int(np.isfinite(curve(expected)).sum(0).min())
-    killed = replace(impatient(VARIANTS), checkpoint=tmp_path / "kept.safetensors", checkpoint_seconds=0.0)
-    for epoch in fit(killed):
-        if epoch.number == stop:
-            break
-    resumed = replace(impatient(VARIANTS), checkpoint=killed.checkpoint, checkpoint_seconds=1e9)
-    rest = list(fit(resumed))
-    np.testing.assert_array_equal(curve(rest), curve(expected)[stop:])
-    assert all(torch.equal(a, b) for a, b in zip(weights(resumed), weights(whole), strict=True))
+    lasted = np.isfinite(curve(expected)).sum(0)
+    for stop in (int(lasted.min()), int(lasted.max())):  # some, and all, after which the model was not saved yet
+        path = tmp_path / f"{stop}.safetensors"
+        for epoch in fit(replace(impatient(VARIANTS), checkpoint=path, checkpoint_seconds=0.0)):
+            if epoch.number == stop:
+                break
+        resumed = replace(impatient(VARIANTS), checkpoint=path, checkpoint_seconds=1e9)
+        rest = list(fit(resumed))
+        assert len(rest) == len(expected) - stop
+        np.testing.assert_array_equal(curve([*expected[:stop], *rest]), curve(expected))
+        assert all(torch.equal(a, b) for a, b in zip(weights(resumed), weights(whole), strict=True))
+        assert resumed.history is not None and whole.history is not None
+        np.testing.assert_array_equal(resumed.history.best, whole.history.best)
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_gives_others() -> None:

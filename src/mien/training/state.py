@@ -182,16 +182,18 @@ def read_checkpoint(job: TrainingJob, state: State) -> None:
         raise ModelError(f"{error}; delete it and train again: this stage starts over") from error
     if len(tensors["learning"]) < len(state.learning):
         drop_stopped_models(job, state, tensors["learning"])
-    state.matrix.values.copy_(tensors["values"])
     state.best = tensors["best"].to(device)
-    state.rng.restore(tensors["chance"])
-    state.order.set_state(tensors["order"])
-    state.moments.values = tensors["moments"].to(device)
-    state.moments.weight = tensors["moments.weight"].to(device)
     state.progress = Progress(**{name: tensors[f"progress.{name}"] for name in vars(state.progress)})
     state.epoch, state.step = tensors["clock"].tolist()
     unknown = torch.full((state.epoch, len(job.models), 2), torch.nan, dtype=torch.float64)
     state.history = tensors.get("history", unknown)  # older versions saved none
+    if not len(state.learning):  # all models have stopped; what follows is of the last that learned
+        return
+    state.matrix.values.copy_(tensors["values"])
+    state.rng.restore(tensors["chance"])
+    state.order.set_state(tensors["order"])
+    state.moments.values = tensors["moments"].to(device)
+    state.moments.weight = tensors["moments.weight"].to(device)
     optimiser = {n.removeprefix("optimiser."): v.to(device) for n, v in tensors.items() if n.startswith("optimiser.")}
     state.optimiser.restore(optimiser)
     if state.average is not None:
