@@ -15,8 +15,10 @@ import mien
 from mien.cli import app
 from mien.config import read_settings
 from mien.errors import DataError, ModelError, OutputError
+from mien.evaluation.model_inputs import gather_inputs
 from mien.features.store import Store
 from mien.metrics import mean_defined, pearson
+from mien.model.model_folder import load_bundle
 from mien.schema import Manifest
 from mien.training.cross_validation import cross_validate
 from mien.training.pooled import CrossValidation
@@ -66,17 +68,25 @@ def test_every_rated_clip_is_scored_once_by_models_that_never_saw_its_person(mad
 def test_the_pooled_r_is_over_all_clips_at_once_with_people_resampled(made: Made) -> None:
     result, names = made.result, made.manifest.targets
     table = pq.read_table(result.folder / "predictions.parquet")
-    scores, rated = (np.stack([table[f"{k} {n}"].to_numpy() for n in names], -1) for k in ("predicted", "rated"))
+    output, rated = (np.stack([table[f"{k} {n}"].to_numpy() for n in names], -1) for k in ("output", "rated"))
     fold = np.array(table["fold"])
+    predicted = np.stack([table[f"predicted {name}"].to_numpy() for name in names], -1)
+    clips = {clip.id: clip for clip in made.manifest.clips}
+    for number in range(3):  # each fold has maps of its own, of which the outputs know nothing
+        bundle, rows = load_bundle(result.folder / "folds" / str(number)), np.flatnonzero(fold == number)
+        held = [clips[table["clip"][row].as_py()] for row in rows.tolist()]
+        mapped = bundle.bounded(bundle.score(gather_inputs(bundle, made.store, held)))
+        np.testing.assert_allclose(predicted[rows], mapped, atol=1e-6)
+        assert np.abs(output[rows] - mapped).max() > 0.05
     levels = np.stack([one.level for one in result.folds])
-    r = pearson(scores - levels[fold], rated)  # what a fold's models learned of the mean of the others is taken away
+    r = pearson(output - levels[fold], rated)  # what a fold's models learned of the mean of the others is taken away
     assert np.ptp(levels, 0).min() > 0
     np.testing.assert_allclose([target.r.value for target in result.targets], r, atol=1e-6)
     assert result.mean_r.value == pytest.approx(float(mean_defined(r)), abs=1e-6)
     assert 0.1 < result.mean_r.low < result.mean_r.value < result.mean_r.high  # by chance, the deviation is .035
     assert (result.clips, result.people, result.resampled) == (140, 35, "participants")
     for one in result.folds:
-        np.testing.assert_allclose(one.r, pearson(scores[fold == one.fold], rated[fold == one.fold]), atol=1e-6)
+        np.testing.assert_allclose(one.r, pearson(output[fold == one.fold], rated[fold == one.fold]), atol=1e-6)
     assert sum(one.clips for one in result.folds) == 140 and sum(one.people or 0 for one in result.folds) == 35
 
 

@@ -29,7 +29,7 @@ from mien.features.store import Store
 from mien.scale import Failed, run
 from mien.schema import Clip, Manifest
 from mien.storage.exclusive import exclusive_writer
-from mien.training.pooled import CrossValidation, fold_folder, level_of, pooled, write_results
+from mien.training.pooled import CrossValidation, fold_folder, outputs_of, pooled, write_results
 from mien.training.run_state import Log
 from mien.training.stage1 import EpochCallback
 from mien.training.train import train
@@ -122,8 +122,8 @@ def cross_validate(
             dips[fold] = found
             log_line(f"fold {fold}: done, {len(dips)} of {folds}")
         notes += [f"fold {fold}: {note}" for fold in sorted(dips) for note in dips[fold]]
-        levels = [level_of(out, fold, Store(features), manifest) for fold in range(folds)]
-        result = pooled(manifest, out, held_out, levels, notes)
+        outputs = [outputs_of(out, fold, Store(features), manifest, held) for fold, held in enumerate(held_out)]
+        result = pooled(manifest, out, held_out, outputs, notes)
         write_results(result, manifest, nested)
     return result
 

@@ -1,10 +1,11 @@
 """The out-of-fold scores of a cross-validation in one table, their agreement with the ratings, and its files.
 
-Two corrections make a pooled r fair. The people held out raise the mean rating of the others when their own is low, and
-a model learns that mean: so, for r only, the scores of a fold are taken relative to the mean score of the clips that
-trained its models (their ``level``). And folds share most of their training clips, so the bootstrap interval, which
-takes the scores for independent of each other, is widened by Nadeau and Bengio's factor. ``docs/log.md`` has the
-simulation.
+Three things make a pooled r fair. It is of the models' outputs: the maps to ratings (``model/calibration.py``) of some
+folds may be missing or steeper than those of others, where few clips choose the epochs. The people held out raise the
+mean rating of the others when their own is low, and a model learns that mean: so the outputs of a fold are taken
+relative to the mean output for the clips that trained its models (their ``level``). And folds share most of their
+training clips, so the bootstrap interval, which takes the scores for independent of each other, is widened by Nadeau
+and Bengio's factor. ``docs/log.md`` has the simulations.
 
 Sources: B. Parker, S. Guenter, J. Bedo, BMC Bioinformatics 8 (2007) 326 (pooled scores are biased by the means of the
 folds); C. Nadeau, Y. Bengio, Machine Learning 52 (2003) 239; S. Bates, T. Hastie, R. Tibshirani, JASA 119 (2024) 1434
@@ -15,6 +16,7 @@ Shapes: ``N`` clips, ``E`` emotions.
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -45,9 +47,9 @@ class FoldResult:
     Attributes:
         fold: counted from 0.
         clips, people: held out; ``people`` is ``None`` unless known for every clip of the data.
-        r: ``(E,)`` Pearson; ``nan`` where undefined, as with a single clip.
+        r: ``(E,)`` Pearson of the outputs; ``nan`` where undefined, as with a single clip.
         mean_r: over the emotions for which it is defined.
-        level: ``(E,)`` mean score of the clips that trained the models.
+        level: ``(E,)`` mean output for the clips that trained the models.
     """
 
     fold: int
@@ -64,14 +66,15 @@ class CrossValidation:
 
     Attributes:
         folder: with ``predictions.parquet`` and ``results.json``.
-        targets: metrics of the pooled out-of-fold scores by emotion; r, with its interval, is of the scores relative to
-            the ``level`` of their fold.
+        targets: metrics of the pooled out-of-fold scores by emotion; r, with its interval, is of the models' outputs
+            relative to the ``level`` of their fold.
         mean_r: mean r over the emotions for which it is defined, with its interval.
         clips: rated clips.
         people: participants; ``None`` unless known for every clip.
         resampled: ``participants`` or ``clips``: the unit of the bootstrap.
         folds: r of each fold.
-        table: a row per clip: ``clip``, ``participant``, ``fold``, ``rated Joy`` …, ``predicted Joy`` ….
+        table: a row per clip: ``clip``, ``participant``, ``fold``, ``rated Joy`` …, ``predicted Joy`` …,
+            ``output Joy`` …, what the models put out before it was mapped to ratings and clipped.
         notes: caveats, one line each.
     """
 
@@ -91,14 +94,27 @@ def fold_folder(out: Path, fold: int) -> Path:
     return out / "folds" / str(fold)
 
 
-def level_of(out: Path, fold: int, store: Store, manifest: Manifest) -> npt.NDArray[np.float64]:
-    """``(E,)`` mean score, by the models of a fold, of the clips that trained them."""
+class Outputs(NamedTuple):
+    """Outputs of the models of a fold, not mapped to ratings; the mean over the models.
+
+    Attributes:
+        held_out: ``(N, E)``, for the clips that the fold holds out.
+        level: ``(E,)``, the mean over the clips that trained the models.
+    """
+
+    held_out: npt.NDArray[np.float32]
+    level: npt.NDArray[np.float64]
+
+
+def outputs_of(out: Path, fold: int, store: Store, manifest: Manifest, held_out: Sequence[Clip]) -> Outputs:
+    """The outputs of the models of a fold."""
     bundle = load_bundle(fold_folder(out, fold))
     known = run_split(bundle)
     assert known is not None, "a fold lies in its run folder"
-    clips = [clip for clip in manifest.clips if clip.id in known.train]
-    scores = bundle.score(gather_inputs(bundle, store, clips))
-    return bundle.bounded(scores).mean(0).astype(np.float64)
+    unmapped = replace(bundle, calibration={})
+    trained = [clip for clip in manifest.clips if clip.id in known.train]
+    found, level = (unmapped.score(gather_inputs(bundle, store, clips)) for clips in (held_out, trained))
+    return Outputs(found, level.mean(0, np.float64))
 
 
 def widened(found: Interval, folds: int) -> Interval:
@@ -118,7 +134,7 @@ def pooled(
     manifest: Manifest,
     out: Path,
     held_out: Sequence[Sequence[Clip]],
-    levels: Sequence[npt.NDArray[np.float64]],
+    outputs: Sequence[Outputs],
     notes: list[str],
 ) -> CrossValidation:
     """The out-of-fold scores of all folds in one table, and their agreement with the ratings."""
@@ -131,26 +147,28 @@ def pooled(
                 "participant": table["participant"].cast(pa.string()),
                 "fold": pa.array([fold] * table.num_rows, pa.int64()),
                 **{f"{to} {name}": table[f"{of} {name}"] for of, to in kinds.items() for name in manifest.targets},
+                **{f"output {name}": output for name, output in zip(manifest.targets, found.T, strict=True)},
             }
         )
-        for fold, table in enumerate(tables)
+        for fold, (table, (found, _)) in enumerate(zip(tables, outputs, strict=True))
     ]
     table = pa.concat_tables(parts)
-    scores, rated = (
+    scores, rated, output = (
         np.stack([table[f"{kind} {name}"].to_numpy(zero_copy_only=False) for name in manifest.targets], -1)
-        for kind in ("predicted", "rated")
+        for kind in ("predicted", "rated", "output")
     )
     clips = [clip for fold in held_out for clip in fold]
     assert [clip.id for clip in clips] == table["clip"].to_pylist(), "a fold scored other clips than it holds out"
     people = participants_of(clips)
     fold_of = np.array(table["fold"])
     scored, _ = evaluate_targets(manifest.targets, scores, rated, people)
-    relative, mean_r = evaluate_targets(manifest.targets, scores - np.stack(levels)[fold_of], rated, people)
+    levels = np.stack([one.level for one in outputs])
+    relative, mean_r = evaluate_targets(manifest.targets, output - levels[fold_of], rated, people)
     folds = len(held_out)
     targets = tuple(replace(one, r=widened(other.r, folds)) for one, other in zip(scored, relative, strict=True))
     notes = [*notes, *interval_notes([clip.participant for clip in clips], rated)]
     results = [
-        _fold(fold, held, scores[fold_of == fold], rated[fold_of == fold], people is not None, levels[fold])
+        _fold(fold, held, output[fold_of == fold], rated[fold_of == fold], people is not None, levels[fold])
         for fold, held in enumerate(held_out)
     ]
     return CrossValidation(
@@ -162,12 +180,12 @@ def pooled(
 def _fold(
     fold: int,
     clips: Sequence[Clip],
-    scores: npt.NDArray,
+    output: npt.NDArray,
     rated: npt.NDArray,
     known: bool,
     level: npt.NDArray[np.float64],
 ) -> FoldResult:
-    r = pearson(scores, rated)
+    r = pearson(output, rated)
     people = len({clip.participant for clip in clips}) if known else None
     return FoldResult(fold, len(clips), people, r, float(mean_defined(r)), level)
 
