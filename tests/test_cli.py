@@ -60,6 +60,17 @@ def test_every_command_is_listed_and_has_help_with_an_example() -> None:
         assert re.search(r"Example: mien ", shown.stdout), f"mien {command} --help has no example"
 
 
+@pytest.mark.parametrize("command", ["predict", "evaluate", "compare", "serve", "work", "live", "licences"])
+def test_the_help_names_the_model_that_needs_no_training(command: str) -> None:
+    shown = " ".join(re.sub("[│|]", " ", mien(command, "--help").stdout).split())
+    assert "A model folder, a run folder with one, or words-en, which ships with mien." in shown
+
+
+def test_the_help_of_doctor_names_no_option_that_it_lacks() -> None:
+    shown = mien("doctor", "--help").stdout
+    assert "--cluster" in shown and "--workers" not in shown
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["nonsense"], ["extract"], ["extract", "x"], ["settings", "--set", "media.vison_fps=2"],

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from mien.cli import app
-from mien.config import Settings, read_settings
+from mien.config import Settings, read_local, read_settings
 from mien.errors import SettingsError
 
 
@@ -38,6 +38,9 @@ def test_settings_are_frozen_and_can_be_hashed() -> None:
         ("weights.x=1", "weights"),
         ("nonsense", "written name=value"),
         ("media=3", "media"),
+        ("modalities=text", r"^modalities: expected a list, for example \[text\], found 'text'$"),
+        ("seeds=0", r"^seeds: expected a list, for example \[0\], found 0$"),
+        ("seeds={a: 1}", r"^seeds: expected a list, found {'a': 1}$"),
     ],
 )
 def test_a_wrong_override_is_one_line_that_helps(override: str, message: str) -> None:
@@ -118,6 +121,23 @@ def test_the_command_line_blames_the_option(tmp_path: Path, words: list[str], sa
 def test_a_commands_own_option_is_blamed_by_its_name(tmp_path: Path, words: list[str], said: str) -> None:
     done = CliRunner().invoke(app, ["extract", str(tmp_path), "--out", str(tmp_path / "store"), *words])
     assert str(done.exception).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("compute.thread=2", "compute.thread: no such setting; did you mean 'threads'?"),
+        ("comput.threads=2", "comput.threads: no such setting; did you mean 'compute'?"),
+        ("stage1.text.from=runs/a", "stage1.text.from: comes with the model; settings of this machine are compute.dev"),
+        ("compute.precision=float32", "compute.precision: comes with the model; settings of this machine are compute."),
+    ],
+)
+def test_a_setting_of_this_machine_that_does_not_exist_is_not_said_to_come_with_the_model(
+    override: str, said: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_local([override])
+    assert str(caught.value).startswith(said)
 
 
 def test_written_settings_can_be_read_back(tmp_path: Path) -> None:

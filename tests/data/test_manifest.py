@@ -77,7 +77,7 @@ def test_ids_that_lost_their_zeros_get_them_back_with_a_note(tmp_path: Path) -> 
     write(tmp_path / "train_split.csv", f"{HEADER}\n7,0,0,0,0,0,0\n")
     manifest = read_manifest(tmp_path)
     assert manifest.clips[0].id == "00007"
-    assert "1 ids without leading zeros" in manifest.notes[0]
+    assert "1 id without leading zeros" in manifest.notes[0]
 
 
 def test_any_table_gives_its_own_targets(tmp_path: Path) -> None:
@@ -92,7 +92,8 @@ def test_any_table_gives_its_own_targets(tmp_path: Path) -> None:
     assert (a.id, a.path, a.start, a.end, a.transcript) == ("a", tmp_path / "v/a.mp4", 1.5, 4.0, "hello there")
     assert a.labels is not None and a.labels[0] == 0.25 and math.isnan(a.labels[1])
     assert (b.labels, b.transcript, b.split) == ((1.0, 0.5), None, "valid")
-    assert any("1 labels are missing" in note for note in manifest.notes)
+    missing = "1 label is missing; a clip without a label is not used for that target"
+    assert f"{table}: {missing}" in manifest.notes
     assert any("'comment'" in note or "comment" in note for note in manifest.notes)
 
 
@@ -173,7 +174,7 @@ def test_a_missing_file_or_one_that_is_not_text_is_refused(tmp_path: Path) -> No
     with pytest.raises(DataError, match="no such file"):
         read_manifest(tmp_path / "nowhere")
     (tmp_path / "x.csv").write_bytes(b"\xff\xfe\x00\x01" * 10)
-    with pytest.raises(DataError, match="not a text table"):
+    with pytest.raises(DataError, match="not in UTF-8"):
         read_manifest(tmp_path / "x.csv")
     (tmp_path / "x.parquet").write_bytes(b"PAR1 nonsense")
     with pytest.raises(DataError, match="Parquet"):

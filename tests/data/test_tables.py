@@ -155,8 +155,10 @@ def test_a_decimal_comma_in_a_table_of_commas_is_named_as_the_cause(tmp_path: Pa
 
 def test_a_table_in_another_encoding_is_refused_with_what_to_do(tmp_path: Path) -> None:
     for content in ("path\nmüller.mp4\n".encode("cp1252"), "path\na.mp4\n".encode("utf-16")):
-        with pytest.raises(DataError, match=r"clips\.csv: not a text table \(.*\); save it as CSV in UTF-8"):
+        with pytest.raises(DataError, match=r"clips\.csv: not in UTF-8; in Excel, save it as 'CSV UTF-8'$"):
             read(tmp_path, content)
+    with pytest.raises(DataError, match=r"clips\.csv: not a text table \(unexpected end of data\); save it as CSV"):
+        read(tmp_path, 'path\n"a.mp4\n')
 
 
 def test_paths_of_windows_are_found(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@ import difflib
 import math
 import os
 import re
+import subprocess
+import sys
 import wave
 from dataclasses import replace
 from itertools import pairwise
@@ -298,6 +300,28 @@ def test_real_speech_is_written_down_with_its_times(listener: Transcriber, small
 def test_the_same_sound_gives_the_same_transcript(listener: Transcriber) -> None:
     sound = sound_of("speech_mpeg4.mp4")
     assert listener.transcribe(sound) == listener.transcribe(sound)
+
+
+TRANSCRIBED = """
+import sys
+from pathlib import Path
+import numpy as np
+import tqdm
+from mien.config import SpeechSettings
+from mien.media.speech import Transcriber
+transcript = Transcriber(Path(sys.argv[1]), Path(sys.argv[2]), SpeechSettings()).transcribe(np.load(sys.argv[3]))
+print(len(transcript.words), hasattr(tqdm.std.TqdmDefaultWriteLock, "mp_lock"))
+"""
+
+
+@pytest.mark.weights
+def test_a_transcription_makes_no_lock_that_a_worker_could_leave_behind(small_weights, tmp_path: Path) -> None:
+    """Of a lock between processes, Python says at the end of a successful command that it leaked."""
+    np.save(tmp_path / "sound.npy", sound_of("speech_mpeg4.mp4"))
+    files = [str(small_weights["vad"].path), str(small_weights["asr"].path), str(tmp_path / "sound.npy")]
+    done = subprocess.run([sys.executable, "-c", TRANSCRIBED, *files], check=True, capture_output=True, text=True)
+    words, locked = done.stdout.split()
+    assert (int(words) > 20, locked) == (True, "False")
 
 
 @pytest.mark.weights

@@ -81,12 +81,22 @@ def test_no_map_inverts_or_flattens_and_the_others_are_counted() -> None:
     assert both[0, 1] > 3 * both[0, 0]  # those that are scored well are drawn to the mean of .04 by a third only
     assert whole.maps["motion"].tolist() == both.tolist()  # that of all modalities
     assert whole.notes(TARGETS) == [
-        "5 of 9 maps of scores to ratings are not of the emotion's own r, which is not above 0 or of fewer than 20 "
-        "clips; they have the mean r, or the map of all modalities, or none (first: text, Joy)"
+        "5 of 9 maps of scores to ratings could not be fitted to the emotion itself (r not above 0, or fewer than 20 "
+        "rated clips); such a map uses the mean r of all emotions, is the map for all modalities, or leaves the score "
+        "as it is (first: text, Joy)"
     ]
     assert whole.record(TARGETS)["slopes"] == {
         n: pytest.approx(float(s), abs=1e-5) for n, s in zip(TARGETS, both[0], strict=True)
     }
+
+
+def test_without_a_mean_r_above_0_no_map_is_of_an_emotions_own_r() -> None:
+    """Two emotions are scored backwards and one well: the third keeps its score, and is counted like the others."""
+    x, y = drawn(200, 1, r=0.6)
+    x[:, :2] = 0.6 - y[:, :2]
+    made = fit({("text",): x}, y, np.ones((200, 1), bool), ("text",))
+    assert made.maps["text"].tolist() == [[1, 1, 1], [0, 0, 0]]
+    assert made.kept == (("text", 0), ("text", 1), ("text", 2))
 
 
 def test_every_score_has_the_map_of_the_modalities_it_is_from_and_r_stays() -> None:

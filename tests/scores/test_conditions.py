@@ -85,6 +85,16 @@ def test_the_command_compares_and_writes_a_tidy_table(tmp_path: Path) -> None:
     assert float(rows[2]["p"]) == pytest.approx(2 / 2**8)
 
 
+def test_names_that_do_not_match_at_all_are_shown_from_both_sides(tmp_path: Path) -> None:
+    (tmp_path / "scores.csv").write_text("clip,Joy,Joy lower,Joy upper\n001,0.5,0,1\n002,0.5,0,1\n")
+    (tmp_path / "people.csv").write_text("clip,mood\n1,calm\n2,calm\n")
+    words = ["summarize", str(tmp_path / "scores.csv"), "--by", "mood", "--about", str(tmp_path / "people.csv")]
+    ran = CliRunner().invoke(app, words)
+    assert str(ran.exception).startswith("no clip has both a score and a condition")
+    assert "2 scored clips not in people.csv (first: 001)" in ran.output
+    assert "2 clips of people.csv without scores (first: 1)" in ran.output
+
+
 def test_missing_words_are_no_condition_and_no_participant(tmp_path: Path) -> None:
     """As ``write.csv`` of R saves them: NA without quotes."""
     header = '"clip","participant","Joy","Joy lower","Joy upper"'

@@ -133,11 +133,25 @@ def test_names_that_would_be_one_file_are_kept_apart() -> None:
     ("out", "form", "complaint"),
     [("s.json", "elan", "elan: unknown format; use json, wide"), ("s.xls", None, "cannot write .xls"),
      ("s.csv", "hume", "hume is written as JSON"), ("s.csv", "json", "json is written as JSON"),
-     ("s.eaf", "eaf", "eaf writes a file per clip; name a folder"), ("folder", "long", "cannot write")],
+     ("s.eaf", "eaf", "eaf writes a file per clip; name a folder"), ("folder", "long", "cannot write"),
+     ("s.csv", "eaf", "eaf writes a file per clip; name a folder")],
 )  # fmt: skip
 def test_a_form_that_does_not_fit_the_file_is_refused(out: str, form: str | None, complaint: str) -> None:
     with pytest.raises(SettingsError, match=complaint):
         check_form(Path(out), form)
+
+
+@pytest.mark.parametrize("name", ["s.csv", "s.parquet", "s.json"])
+def test_a_folder_in_the_place_of_the_file_is_refused_before_hours_of_work(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(SettingsError, match=rf"{name}: a folder; move it away, or name another file"):
+        check_form(tmp_path / name)
+
+
+def test_a_table_is_not_taken_for_a_document(tmp_path: Path) -> None:
+    write_scores(scored(), tmp_path / "t.csv")
+    with pytest.raises(DataError, match=r"t\.csv: not valid JSON \(.*\); expected scores of mien predict --out scores"):
+        read_document(tmp_path / "t.csv")
 
 
 def test_the_ending_says_the_form() -> None:

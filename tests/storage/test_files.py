@@ -76,6 +76,13 @@ def test_keys_differ_when_parts_differ(one: list[str], two: list[str]) -> None:
     assert (key_of(*one) == key_of(*two)) == (one == two)
 
 
+def test_a_folder_in_the_place_of_a_file_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "s.json").mkdir()
+    with pytest.raises(OutputError, match=r"s\.json: cannot be written \(Is a directory\); move it away, or name an"):
+        write_json(tmp_path / "s.json", 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["s.json"]
+
+
 def test_json_that_is_not_json_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{")
     with pytest.raises(DataError, match=r"x\.json: not valid JSON"):

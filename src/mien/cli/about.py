@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 from mien import terminal
-from mien.cli.options import ClusterOption, ConfigOption, SetOption, address_of, leave
+from mien.cli.options import ConfigOption, SetOption, address_of, leave
+
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="ray[=ADDRESS]",
+        help="The nodes of a Ray cluster, e.g. ray=10.0.0.1:6379; ray alone takes RAY_ADDRESS, or starts Ray on this "
+        "machine.",
+    ),
+]
 
 
 def doctor(cluster: ClusterOption = None) -> None:

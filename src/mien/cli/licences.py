@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien import terminal
+from mien.cli.options import MODEL_HELP
 
 if TYPE_CHECKING:
     from mien.weights.licences import WeightLicence
 
 
 def licences(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, or a run folder with one.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
     """List the pretrained weights that a model builds on, with their licences, and flag non-commercial ones."""

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 from mien import terminal
-from mien.cli.options import LocalSetOption, seconds, set_overrides
+from mien.cli.options import MODEL_HELP, LocalSetOption, seconds, set_overrides
 from mien.cli.printing import console, score
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ WORDS = 12
 
 
 def live(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, or a run folder with one.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
     stream: Annotated[
         Path,
         typer.Argument(

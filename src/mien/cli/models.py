@@ -7,6 +7,7 @@ import typer
 
 from mien import terminal
 from mien.cli.options import (
+    MODEL_HELP,
     ClusterOption,
     ConfigOption,
     DataArgument,
@@ -26,7 +27,7 @@ from mien.wording import plural
 if TYPE_CHECKING:
     pass
 
-ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, or a run folder with one.")]
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help=MODEL_HELP)]
 FeaturesOption = Annotated[
     str, typer.Option("--features", "-f", metavar="STORE", help="The clips' features; also s3://….")
 ]
@@ -168,7 +169,7 @@ def tune(
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder, or a run folder with one.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
     data: DataArgument,
     features: FeaturesOption,
     split: EvaluatedSplitOption = None,

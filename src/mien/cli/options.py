@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mien.scale import Pool
     from mien.schema import Manifest
 
+MODEL_HELP = "A model folder, a run folder with one, or words-en, which ships with mien."
 DataArgument = Annotated[
     str,
     typer.Argument(

@@ -8,6 +8,7 @@ import typer
 
 from mien import terminal
 from mien.cli.options import (
+    MODEL_HELP,
     ClipSecondsOption,
     ClusterOption,
     FetchFromOption,
@@ -40,7 +41,7 @@ RawOption = Annotated[bool, typer.Option("--raw", help="The model's own numbers,
 
 def predict(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder, or a run folder with one.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
     clips: Annotated[
         list[str],
         typer.Argument(metavar="CLIP…", help="Videos, folders, or a table of clips; also in object storage (s3://…)."),

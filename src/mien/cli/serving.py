@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from mien import terminal
-from mien.cli.options import LocalSetOption, set_overrides
+from mien.cli.options import MODEL_HELP, LocalSetOption, set_overrides
 from mien.errors import DependencyMissing, MienError, SettingsError
 from mien.starters import NAMES, starter
 
@@ -32,7 +32,7 @@ DatabaseOption = Annotated[
 ]
 PASSWORD = re.compile(r"[^/]*//[^/@]*:[^/@]+@|.*[?&]password=")
 """A database address with a password."""
-ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, or a run folder with one.")]
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help=MODEL_HELP)]
 
 
 def serve(

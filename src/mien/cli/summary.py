@@ -38,9 +38,9 @@ def summarize(
     if out is not None:
         check_suffix(out)
     scored, notes = read_scored(scores, by, about)
-    made = summarize_scores(scored, baseline, resamples)
     for note in notes:
         terminal.note(note)
+    made = summarize_scores(scored, baseline, resamples)
     if out is not None:
         write_table(to_table(made), out, raw_cells=raw_cells)
     print_summary(made)

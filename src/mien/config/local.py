@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from mien.config.reading import Override, parse_override, read_settings
+from mien.config.reading import Override, check_name, parse_override, read_settings
 from mien.config.settings import Settings
 from mien.errors import SettingsError
 
@@ -58,7 +58,7 @@ def read_local(overrides: Iterable[str | Override]) -> Settings:
     and the places of backbones of one's own (``weights.text`` …).
 
     Raises:
-        SettingsError: an override is of another setting, or its value is not allowed.
+        SettingsError: an override is of another setting or of none, or its value is not allowed.
 
     >>> read_local(["compute.threads=2"]).compute.threads
     2
@@ -67,6 +67,7 @@ def read_local(overrides: Iterable[str | Override]) -> Settings:
     own += [f"weights.{role}" for role in LOCAL_WEIGHTS]
     given = [parse_override(override) if isinstance(override, str) else override for override in overrides]
     for override in given:
+        check_name(override)
         if override.name not in own:
             raise SettingsError(
                 f"{override.label}: comes with the model; settings of this machine are {', '.join(own)}"

@@ -86,6 +86,19 @@ def with_changes(base: Settings, changes: Mapping[str, Any], where: str) -> Sett
     return _validated(values, labels)
 
 
+def check_name(override: Override) -> None:
+    """Check that a setting exists, whatever its value.
+
+    Raises:
+        SettingsError: it does not; the message suggests the nearest name.
+    """
+    place = tuple(override.name.split("."))
+    for end in range(1, len(place) + 1):
+        known = _keys_at(place[: end - 1])
+        if known and place[end - 1] not in known:
+            raise SettingsError(f"{override.label}: no such setting{_hint(place[:end])}")
+
+
 def set_dotted(values: dict[str, Any], override: str) -> None:
     """Put ``section.key=value``, the value read as YAML, into nested ``values``.
 
@@ -131,7 +144,16 @@ def _first_error(error: ValidationError, labels: Mapping[Place, str]) -> str:
     place = tuple(str(part) for part in first["loc"] if part not in (NAME, SECTION))
     if first["type"] == "extra_forbidden":
         return f"{_label(place, labels)}: no such setting{_hint(place)}"
-    return f"{_label(place, labels)}: {first['msg'][0].lower()}{first['msg'][1:]}, found {_shown(first['input'])}"
+    expected = f"{first['msg'][0].lower()}{first['msg'][1:]}"
+    if first["type"] == "tuple_type":
+        expected = f"expected a list{_example(first['input'])}"
+    return f"{_label(place, labels)}: {expected}, found {_shown(first['input'])}"
+
+
+def _example(value: Any) -> str:
+    """A list of the single value that was given, for a message."""
+    only = _shown(value).strip("'")
+    return "" if isinstance(value, dict) else f", for example [{only}]"
 
 
 def _label(place: Place, labels: Mapping[Place, str]) -> str:

@@ -147,5 +147,6 @@ def _padded(names: list[str], file: Path, notes: list[str]) -> list[str]:
     """Ids with five digits; those that lost their leading zeros in a spreadsheet get them back, with a note."""
     short = [name for name in names if name.isdigit() and len(name) < 5]
     if short:
-        notes.append(f"{file}: {len(short)} ids without leading zeros, read as five digits (first: {short[0]})")
+        count = plural(len(short), "id")
+        notes.append(f"{file}: {count} without leading zeros, read as five digits (first: {short[0]})")
     return [name.zfill(5) if name.isdigit() else name for name in names]

@@ -60,7 +60,8 @@ def read_labels(
         notes.append(f"{file}: {plural(len(percent), 'label')} in percent (first: {percent[0]})")
     gaps = sum(math.isnan(value) for row in labels for value in row)
     if gaps:
-        notes.append(f"{file}: {gaps} labels are missing; those clips are not used for those targets")
+        missing = plural(gaps, "label is", "labels are")
+        notes.append(f"{file}: {missing} missing; a clip without a label is not used for that target")
     return names, [row if names and not all(math.isnan(value) for value in row) else None for row in labels]
 
 

@@ -75,7 +75,9 @@ def read_table(file: Path) -> Table:
         delimiter = stated[1] if stated else max("\t;,", key=_QUOTED.sub("", head).count)
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         return _checked(file, [(reader.line_num + skipped, cells) for cells in reader], delimiter)
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: not in UTF-8; in Excel, save it as 'CSV UTF-8'") from error
+    except csv.Error as error:
         raise DataError(f"{file}: not a text table ({error}); save it as CSV in UTF-8") from error
 
 

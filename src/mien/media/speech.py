@@ -13,6 +13,7 @@ Shapes: ``N`` samples at 16 kHz.
 """
 
 import math
+import threading
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -227,8 +228,11 @@ def _open_asr(folder: Path, threads: int) -> Any:
             raise WeightsMissing(f"{folder / name}: no such file; bring the weights with: mien weights fetch small")
     try:
         from faster_whisper import WhisperModel  # noqa: PLC0415
+        from tqdm import tqdm  # noqa: PLC0415
     except ImportError as error:
         raise DependencyMissing(f"speech needs faster-whisper ({error}); pip install 'mien[speech]'") from error
+    # faster-whisper makes a hidden bar, whose lock between processes outlives a worker that is ended: Python warns then
+    tqdm.set_lock(threading.RLock())
 
     class Recogniser(WhisperModel):
         """Encodes a window only as far as it has audio, plus some silence."""

@@ -57,10 +57,10 @@ def shrunken_line(
     x = np.where(np.isnan(y), np.nan, x)
     count = (~np.isnan(y)).sum(0)
     r = np.where(count >= FEWEST_CLIPS, pearson(np.nan_to_num(x), y), np.nan)
-    own, mean_r = r > 0, float(mean_defined(r))
+    mean_r = float(mean_defined(r))
+    own = (r > 0) & (mean_r > 0)
     maps = np.full((2, x.shape[1]), np.nan)
-    usable = np.flatnonzero(~np.isnan(r)) if mean_r > 0 else []
-    for e in usable:
+    for e in np.flatnonzero(~np.isnan(r)) if mean_r > 0 else ():
         weight = count[e] / (count[e] + PRIOR_CLIPS) if own[e] else 0.0
         slope = (weight * r[e] + (1 - weight) * mean_r) * np.nanstd(y[:, e]) / np.nanstd(x[:, e])
         maps[:, e] = slope, np.nanmean(y[:, e]) - slope * np.nanmean(x[:, e])
@@ -91,9 +91,9 @@ class Fit:
             return []
         (name, e), counted = self.kept[0], f"{len(self.kept)} of {self.count}"
         return [
-            f"{counted} maps of scores to ratings are not of the emotion's own r, which is not above 0 or of fewer "
-            f"than {FEWEST_CLIPS} clips; they have the mean r, or the map of all modalities, or none "
-            f"(first: {name}, {targets[e]})"
+            f"{counted} maps of scores to ratings could not be fitted to the emotion itself (r not above 0, or fewer "
+            f"than {FEWEST_CLIPS} rated clips); such a map uses the mean r of all emotions, is the map for all "
+            f"modalities, or leaves the score as it is (first: {name}, {targets[e]})"
         ]
 
     def record(self, targets: Sequence[str]) -> dict[str, Any]:

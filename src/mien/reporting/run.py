@@ -256,7 +256,7 @@ def _calibration(run: Run) -> str:
     if not made:
         return "outputs of the model as they are"
     slopes = sorted(made["slopes"].values())
-    kept = f"; {made['kept']} of {made['maps']} maps are not their own" if made["kept"] else ""
+    kept = f"; {made['kept']} of {made['maps']} maps could not be fitted to the emotion itself" if made["kept"] else ""
     return (
         f"expected ratings: least squares on {plural(made['clips'], 'clip')} ({made['calibrated_on']}), slopes "
         f"{slopes[0]:.2f} to {slopes[-1]:.2f}{kept}"

@@ -221,8 +221,8 @@ def read_document(file: Path) -> ScoresDocument:
     Raises:
         DataError: not a document of scores, damaged, or of another version.
     """
-    remedy = f"make one with: mien predict MODEL CLIPS --out {file.name}"
-    found = read_json(file)
+    remedy = f"make one with: mien predict MODEL CLIPS --out {file.stem}.json"
+    found = read_json(file, expected="scores of mien predict --out scores.json")
     if isinstance(found, dict) and found.get("version") == 1:
         found = {**found, "version": VERSION}
     values = check_document(file, found, FORMAT, VERSION, noun="document of scores", remedy=remedy)

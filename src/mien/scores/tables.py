@@ -19,10 +19,21 @@ def check_suffix(file: Path) -> None:
     """Check that a table can be written to ``file``, before hours of work.
 
     Raises:
-        SettingsError: the ending is not in ``SUFFIXES``.
+        SettingsError: the ending is not in ``SUFFIXES``, or a folder has that name.
     """
     if file.suffix.lower() not in SUFFIXES:
         raise SettingsError(f"{file}: cannot write {file.suffix or 'a file without ending'}; use {', '.join(SUFFIXES)}")
+    check_no_folder(file)
+
+
+def check_no_folder(file: Path) -> None:
+    """Check that no folder is in the place of a file that is to be written.
+
+    Raises:
+        SettingsError: there is one.
+    """
+    if file.is_dir():
+        raise SettingsError(f"{file}: a folder; move it away, or name another file")
 
 
 def write_table(table: pa.Table, file: Path, *, raw_cells: bool = False) -> None:
@@ -35,7 +46,7 @@ def write_table(table: pa.Table, file: Path, *, raw_cells: bool = False) -> None
             formulas; by default an apostrophe is put before these (``spreadsheet.py``).
 
     Raises:
-        SettingsError: the ending is not in ``SUFFIXES``.
+        SettingsError: as in ``check_suffix``.
     """
     check_suffix(file)
     with atomic_file(file) as part:

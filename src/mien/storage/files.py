@@ -41,6 +41,7 @@ _ADVICE = {
     errno.ELOOP: "put what it points to in its place, or name another place",
     errno.EINVAL: "move it away, or name another place",
     errno.EEXIST: "move it away, or name another place",
+    errno.EISDIR: "move it away, or name another place",
 }
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
@@ -324,8 +325,13 @@ def write_json(path: Path, value: Any) -> None:
         part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read_json(path: Path, most: int = LARGEST_JSON) -> Any:
+def read_json(path: Path, most: int = LARGEST_JSON, expected: str = "") -> Any:
     """Read a JSON file.
+
+    Args:
+        path: the file.
+        most: maximum size in bytes.
+        expected: what the file should be, for the message about one that is not JSON.
 
     Raises:
         DataError: the file is missing, larger than ``most`` bytes, or is not JSON.
@@ -333,4 +339,5 @@ def read_json(path: Path, most: int = LARGEST_JSON) -> Any:
     try:
         return json.loads(read_bytes_checked(path, most).decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not valid JSON ({error})") from error
+        remedy = f"; expected {expected}" if expected else ""
+        raise DataError(f"{path}: not valid JSON ({error}){remedy}") from error

@@ -14,6 +14,7 @@ from mien.data.corpora.corpus import Corpus, Options, media_notes
 from mien.errors import DataError
 from mien.schema import Clip, Manifest
 from mien.storage.files import read_bytes_checked
+from mien.wording import plural
 
 LARGEST = 500_000_000
 TEXTS = ("transcript", "text")
@@ -45,7 +46,7 @@ def read_jsonl(source: Path, options: Options) -> Manifest:
         for (line, row), (_, found) in zip(rows, labels, strict=True)
     )
     gaps = sum(len(names) - len(found) for _, found in labels)
-    notes = [f"{file}: {gaps} labels are missing"] if gaps else []
+    notes = [f"{file}: {plural(gaps, 'label is', 'labels are')} missing"] if gaps else []
     return Manifest(
         file, names, clips, (*notes, *media_notes(file.parent, clips, "put them there")), options.label_scale
     )

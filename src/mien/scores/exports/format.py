@@ -16,7 +16,7 @@ import pyarrow as pa
 from mien.errors import SettingsError
 from mien.scores.document import ClipNote, ScoresDocument
 from mien.scores.provenance import provenance_line
-from mien.scores.tables import SUFFIXES, check_suffix, write_table
+from mien.scores.tables import SUFFIXES, check_no_folder, check_suffix, write_table
 from mien.storage.files import atomic_file, write_json
 from mien.wording import plural
 
@@ -97,6 +97,7 @@ class JsonFormat(Format):
         """See ``Format``."""
         if out.suffix.lower() != ".json":
             raise SettingsError(f"{out}: {self.name} is written as JSON; end the name with .json")
+        check_no_folder(out)
 
     def write(self, scored: ScoresDocument, out: Path, raw_cells: bool) -> tuple[str, ...]:  # noqa: ARG002
         """See ``Format``."""
@@ -104,7 +105,7 @@ class JsonFormat(Format):
         return ()
 
 
-FILES = (".json", ".eaf", ".textgrid")
+FILES = (*SUFFIXES, ".eaf", ".textgrid")
 """Endings of file names that are refused where a folder is needed."""
 
 
