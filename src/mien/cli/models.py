@@ -1,7 +1,7 @@
 """Commands on models: ``import-features``, ``train``, ``cross-validate``, ``study``, ``tune``, ``evaluate`` …"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -23,9 +23,6 @@ from mien.cli.options import (
     worker_count,
 )
 from mien.wording import plural
-
-if TYPE_CHECKING:
-    pass
 
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help=MODEL_HELP)]
 FeaturesOption = Annotated[
