@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.config import EncoderSource, Settings, SplitSettings
-from mien.data.splits import Split, clips_of, split_clips
-from mien.errors import Damaged, OutputError
+from mien.data.splits import Split, split_clips
+from mien.errors import Damaged, DataError, OutputError
 from mien.features.store import Store
 from mien.model.heads import HEADS
 from mien.schema import Manifest
@@ -37,6 +37,7 @@ from mien.study.keys import (
     inner_in,
     layer_start_in,
     layers_in,
+    with_every_clip,
     without_new_defaults,
 )
 from mien.study.plan import Cell
@@ -166,9 +167,21 @@ class StudyContext:
         return sum(folder.exists() and not is_complete(folder) for folder in map(self.folder, cells))
 
 
-def training_clips(manifest: Manifest) -> Manifest:
-    """The training clips only, so that a search or trials cannot use the others."""
-    return replace(manifest, clips=clips_of(manifest, "train"))
+def training_clips(manifest: Manifest, split: SplitSettings) -> Manifest:
+    """The training clips of a split only, as an official split, so that a search or trials cannot use the others.
+
+    An official split needs no rated validation clips for it. ``train_clips`` is left to the trials, which draw so many.
+
+    Raises:
+        DataError: there are none, or the split cannot be drawn.
+    """
+    if split.kind == "official":
+        clips = tuple(clip for clip in manifest.clips if clip.split == "train")
+        if not clips:
+            raise DataError(f"{manifest.source}: no clip of split 'train'; name one so, or set split.kind=ratio")
+        return replace(manifest, clips=clips)
+    train = split_clips(manifest, with_every_clip(split)).train
+    return replace(manifest, clips=tuple(replace(clip, split="train") for clip in train))
 
 
 def check_out(out: Path) -> None:

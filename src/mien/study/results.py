@@ -32,6 +32,7 @@ from mien.metrics import (
 )
 from mien.storage.files import as_written
 from mien.study.cells import StudyContext
+from mien.study.keys import with_every_clip
 from mien.study.plan import Cell, Plan
 
 Array = npt.NDArray[np.float64]
@@ -217,9 +218,7 @@ class Comparator:
 
 def _same_valid(one: Cell, other: Cell) -> bool:
     """Whether two cells have the same validation clips: their splits may differ in the draw of training clips."""
-    every = {"train_clips": None, "train_clips_seed": 0}
-    first, second = (cell.settings.split.model_copy(update=every) for cell in (one, other))
-    return first == second
+    return with_every_clip(one.settings.split) == with_every_clip(other.settings.split)
 
 
 def compare_cells(plan: Plan, context: StudyContext, resamples: int = 10_000) -> Results:

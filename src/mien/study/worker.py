@@ -42,7 +42,7 @@ from mien.study.cells import (
     needs_encoders,
     parts,
 )
-from mien.study.keys import adapted_in, data_key
+from mien.study.keys import adapted_in, data_key, with_every_clip
 from mien.study.plan import Cell
 from mien.study.ridge import pooled, ridge_scores
 from mien.subsets import all_subsets
@@ -118,8 +118,7 @@ class Worker:
             all_modalities = settings.model_copy(update={"modalities": stored})
             split, targets, whole = self.context.split(settings), len(self.context.manifest.targets), None
             if settings.split.train_clips is not None:  # a part of what is in memory
-                every = settings.split.model_copy(update={"train_clips": None, "train_clips_seed": 0})
-                whole = self.split_data(settings.model_copy(update={"split": every}))
+                whole = self.split_data(settings.model_copy(update={"split": with_every_clip(settings.split)}))
             self._split_data[key] = SplitData(self.store, split, targets, all_modalities, whole)
         return self._split_data[key]
 
