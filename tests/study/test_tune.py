@@ -144,6 +144,24 @@ def test_a_folder_of_another_search_is_refused(data: tuple[Manifest, Path], tmp_
         next(iter(other))
 
 
+def test_results_of_other_ratings_people_or_features_are_not_continued(
+    data: tuple[Manifest, Path], tmp_path: Path
+) -> None:
+    manifest, store = data
+    first = next(iter(search(tmp_path, data)))
+    clips = manifest.clips
+    permuted = [replace(clip, labels=other.labels) for clip, other in zip(clips, reversed(clips), strict=True)]
+    alone = [replace(clip, participant=clip.id) for clip in clips]
+    moved = [replace(clip, split="valid") if n < 20 else clip for n, clip in enumerate(clips)]
+    others = [replace(manifest, clips=tuple(changed)) for changed in (permuted, alone, moved)]
+    features = planted(tmp_path / "store", train=120, valid=40, missing=0.5)[1].root
+    for changed, where in [*((one, store) for one in others), (manifest, features)]:
+        with pytest.raises(SettingsError, match="another space or other data"):
+            next(iter(search(tmp_path, (changed, where))))
+    unrated = [replace(clip, labels=None) if clip.split == "valid" else clip for clip in clips]
+    assert next(iter(search(tmp_path, (replace(manifest, clips=tuple(unrated)), store)))) == first
+
+
 def test_a_failed_trial_is_reported_and_the_others_continue(data: tuple[Manifest, Path], tmp_path: Path) -> None:
     text = SPACE.replace("stage2.adaptation: frozen", "stage2.adaptation: encoder").split("space:")[0]
     made = search(tmp_path, data, text + "space: {stage2.head: [recurrent, concat]}")

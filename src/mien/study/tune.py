@@ -138,9 +138,9 @@ class Search:
         return StudyContext(training_clips(self.manifest, self.space.split), self.features, self.out)
 
     def _name(self) -> str:
-        """Equal for the same settings and data; the number of trials may be raised later."""
+        """Equal for the same settings, training clips and features; the number of trials may be raised later."""
         contents = self.space.file.model_dump(mode="json", exclude={"trials"})
-        return key_of(contents, self.space.base.model_dump(mode="json"), [clip.id for clip in self.manifest.clips])
+        return key_of(contents, self.space.base.model_dump(mode="json"), *self._context.fingerprints)
 
     @property
     def best(self) -> Trial | None:
