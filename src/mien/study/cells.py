@@ -213,13 +213,17 @@ def is_complete(folder: Path) -> bool:
 
 
 def plan_work(context: StudyContext, cells: Iterable[Cell]) -> tuple[list[EncoderJob], list[CellBatch]]:
-    """The remaining work: stage-1 trainings, then batches of cells that need them. Failed cells are tried again."""
+    """The remaining work: stage-1 trainings, then batches of cells that need them. Failed cells are tried again.
+
+    A cell with a modality that is not in the store will fail, and so needs no stage 1.
+    """
     by_folder = {context.folder(cell): cell for cell in cells}  # all clips are the same for every draw
     pending = [cell for cell in by_folder.values() if not context.is_done(cell)]
+    stored = set(Store(context.features).modalities)
     encoders: dict[Path, EncoderJob] = {}
     batches: dict[str, list[Cell]] = {}
     for cell in pending:
-        if needs_encoders(cell):
+        if needs_encoders(cell) and stored.issuperset(cell.settings.modalities):
             jobs = (EncoderJob(name, cell.settings) for name in cell.settings.modalities)
             encoders |= {context.encoder_folder(job): job for job in jobs}
         batches.setdefault(shape(cell), []).append(cell)

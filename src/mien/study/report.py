@@ -120,6 +120,8 @@ def _about(results: Results) -> list[str]:
     ]
     if (few := results.outcome(results.plan.reference)).clips and math.isnan(few.ensemble.low):
         paragraphs.append(f"No interval and no p over clips: they need {FEWEST} {results.people} with rated clips.")
+    if results.notes:
+        paragraphs.append(f"Notes on the data: {'; '.join(results.notes)}.")
     if notes := list(dict.fromkeys(note for outcome in results.outcomes for note in outcome.notes)):
         paragraphs.append(f"Encoders from other runs: {'; '.join(notes)}.")
     failed = [f"{outcome.cell.name}: {outcome.failed}" for outcome in results.outcomes if outcome.failed]

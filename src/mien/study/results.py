@@ -32,6 +32,7 @@ from mien.metrics import (
 )
 from mien.storage.files import as_written
 from mien.study.cells import StudyContext
+from mien.study.data_notes import data_notes
 from mien.study.keys import with_every_clip
 from mien.study.plan import Cell, Plan
 
@@ -140,6 +141,7 @@ class Results:
         people: unit that intervals over clips resample: ``participants`` or ``clips``.
         clips: ``(training, validation)`` of the reference.
         participants: likewise; ``None`` unless all are known.
+        notes: on the data: clips that are left out, possible leaks, modalities that training clips lack.
     """
 
     plan: Plan
@@ -150,6 +152,7 @@ class Results:
     people: str
     clips: tuple[int, int]
     participants: tuple[int, int] | None = None
+    notes: tuple[str, ...] = ()
 
     def outcome(self, cell: Cell) -> CellResult:
         """The result of a cell."""
@@ -238,7 +241,7 @@ def compare_cells(plan: Plan, context: StudyContext, resamples: int = 10_000) ->
     return Results(
         plan, context.manifest.targets, outcomes, against, steps,
         "participants" if comparator.people(plan.reference) else "clips", (len(split.train), len(split.valid)),
-        split.participants,
+        split.participants, data_notes(plan, context),
     )  # fmt: skip
 
 

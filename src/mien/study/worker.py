@@ -92,8 +92,8 @@ class Worker:
         """Do a piece of work; returns why cells failed. A failing cell does not stop the others of its batch."""
         if isinstance(work, EncoderJob):
             try:
-                self.split_data(work.settings)
-            except DataError as error:  # clips that cannot be divided; the cells that need them fail too
+                self.modalities(work.settings.model_copy(update={"modalities": (work.modality,)}))
+            except DataError as error:  # no features, or clips that cannot be divided; cells that need them fail too
                 return (f"stage 1 {work.modality}: {error}",)
             self.encoder(work)
             return ()
@@ -123,8 +123,18 @@ class Worker:
         return self._split_data[key]
 
     def modalities(self, settings: Settings) -> tuple[str, ...]:
-        """Modalities of the settings that have features."""
-        return tuple(name for name in settings.modalities if name in self.split_data(settings).widths)
+        """Modalities of the settings, all with features: without one, a cell would have the result of another.
+
+        Raises:
+            DataError: no training clip has one of them, or the clips cannot be divided.
+        """
+        widths = self.split_data(settings).widths
+        if missing := ", ".join(name for name in settings.modalities if name not in widths):
+            raise DataError(
+                f"{self.store.root}: no training clip has features of {missing}; extract them with: mien extract, or "
+                f"leave {missing} out of modalities"
+            )
+        return settings.modalities
 
     def sources(self, settings: Settings) -> tuple[dict[str, Encoder], tuple[str, ...]]:
         """The encoders from other runs, by modality, checked against the features and the split, and notes on them.
