@@ -11,7 +11,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from mien.cli import app
-from mien.config import Settings
+from mien.config import Settings, TrainSettings
 from mien.errors import SettingsError
 from mien.metrics import Interval
 from mien.reporting.study_files import write_study_files
@@ -21,7 +21,9 @@ from mien.storage.files import read_json
 from mien.study import run_study
 from mien.study.cells import CellBatch, StudyContext, plan_work
 from mien.study.plan import Cell, Plan, read_study
-from mien.study.results import Difference, compare_cells
+from mien.study.report import limits
+from mien.study.results import Difference, Results, compare_cells
+from mien.study.reviewer_questions import review_questions
 from mien.study.study import estimate
 from mien.study.worker import Worker
 from tests.training.planted import planted
@@ -288,6 +290,25 @@ def test_the_report_has_the_findings_in_text_tables_and_charts(done) -> None:
     assert len(rows) == len(plan.cells)
     assert rows[0]["verdict"] == "reference"
     assert (context.out / "cells.tex").read_text().count(r" \\") == len(plan.cells) + 1
+
+
+def test_only_trained_cells_are_said_to_be_optimistic(done, data: tuple[Manifest, Path]) -> None:
+    """Ridge chooses nothing on the validation clips; an inner split lets no cell choose there."""
+    plan, context, results, *_ = done
+
+    def texts(results: Results) -> list[str]:
+        split = context.split(plan.reference.settings)
+        return [limits(results)[0], review_questions(results, split, "")[-1].answer]
+
+    for text in texts(results):
+        assert "slightly optimistic" in text and "alike" not in text
+        assert "differences from ridge favour the trained cells; set train.select=inner" in text
+    trained = tuple(cell for cell in plan.cells if cell.method != "ridge")
+    for text in texts(replace(results, plan=replace(plan, cells=trained))):
+        assert "slightly optimistic" in text and "ridge" not in text
+    inner = plan.reference.settings.model_copy(update={"train": TrainSettings(select="inner")})
+    for text in texts(replace(results, plan=replace(plan, reference=replace(plan.reference, settings=inner)))):
+        assert "optimistic" not in text and "ridge" not in text
 
 
 def test_equal_results_give_an_equal_report(done) -> None:

@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mien.data.splits import split_clips
 from mien.errors import SettingsError
 from mien.reporting.study_files import write_study_files
 from mien.schema import Manifest
+from mien.study.cells import StudyContext
 from mien.study.plan import Plan
 from mien.study.space import Range, drawn
 from mien.study.study import estimate, run_study
+from mien.study.trials import cells_by_context, trials_of
 from tests.study.test_study import study
 from tests.training.planted import planted
 
@@ -33,10 +36,10 @@ tune:
 SLOW = "\nbase: slow.yaml\n"
 
 
-def tuned(folder: Path, more: str = TUNE) -> Plan:
+def tuned(folder: Path, more: str = TUNE, split: str = "") -> Plan:
     """Cells that hardly learn as they are, so that any other trial is better."""
     folder.mkdir(parents=True)
-    (folder / "slow.yaml").write_text("stage2: {lr: 1.0e-9}\n")
+    (folder / "slow.yaml").write_text(f"stage2: {{lr: 1.0e-9}}\n{split}")
     return study(folder, AXES, SLOW + more)
 
 
@@ -75,14 +78,43 @@ def test_every_cell_has_the_same_trials_and_is_trained_as_the_best(data: tuple[M
     assert before.trainings > 0 == after.trainings and after.done == 3  # nothing is trained twice
 
 
-def test_validation_clips_choose_no_trial(data: tuple[Manifest, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("split", ["", "split: {kind: ratio}"], ids=["official", "ratio"])
+def test_validation_clips_choose_no_trial(data: tuple[Manifest, Path], tmp_path: Path, split: str) -> None:
     manifest, store = data
     draw = np.random.default_rng(0)
-    other = [replace(clip, labels=tuple(draw.random(len(manifest.targets)))) if clip.split == "valid" else clip
+    plan = tuned(tmp_path / "a", split=split)
+    valid = {clip.id for clip in split_clips(manifest, plan.reference.settings.split).valid}
+    other = [replace(clip, labels=tuple(draw.random(len(manifest.targets)))) if clip.id in valid else clip
              for clip in manifest.clips]  # fmt: skip
-    run_study(tuned(tmp_path / "a"), manifest, store, tmp_path / "one")
-    run_study(tuned(tmp_path / "b"), replace(manifest, clips=tuple(other)), store, tmp_path / "two")
+    run_study(plan, manifest, store, tmp_path / "one")
+    run_study(plan, replace(manifest, clips=tuple(other)), store, tmp_path / "two")
     assert rows(tmp_path / "one") == rows(tmp_path / "two")
+
+
+def test_each_cell_has_the_trials_of_the_training_clips_of_its_own_split(
+    data: tuple[Manifest, Path], tmp_path: Path
+) -> None:
+    manifest, store = data
+    axes = "\naxes: {split: {official: {}, ratio: {split.kind: ratio}, third: {split.kind: kfold, split.fold: 2}}}"
+    plan = study(tmp_path / "file", axes, TUNE)
+    context = StudyContext(manifest, store, tmp_path / "out")
+    trials = trials_of(plan, context)
+    assert len(trials) == 3 * 4
+    for trial in trials:
+        split, used = context.split(trial.of.settings), trial.context.split(trial.cell.settings)
+        assert {clip.id for clip in (*used.train, *used.valid)} == {clip.id for clip in split.train}
+    assert [len(cells) for _, cells in cells_by_context(trials)] == [4, 4, 4]
+    _, failed, _ = run_study(plan, manifest, store, tmp_path / "out")
+    assert not failed
+    assert all(float(row["r"]) > 0 for row in rows(tmp_path / "out"))
+
+
+def test_draws_of_the_training_clips_have_the_trials_of_one_split(data: tuple[Manifest, Path], tmp_path: Path) -> None:
+    axes = "\naxes: {split.train_clips: [40, 80, null], split.train_clips_seed: [0, 1]}"
+    trials = trials_of(study(tmp_path / "file", axes, TUNE), StudyContext(*data, tmp_path / "out"))
+    ((inner, cells),) = cells_by_context(trials)
+    assert len(cells) == 6 * 4 and len(inner.manifest.clips) == 160
+    assert {len(inner.split(cell.settings).train) for cell in cells} == {40, 80, 128}  # of four fifths of the clips
 
 
 def test_trials_may_not_undo_an_axis_and_must_be_allowed(tmp_path: Path) -> None:

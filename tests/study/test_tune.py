@@ -7,8 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from mien.cli import app
-from mien.config import read_settings
-from mien.errors import SettingsError
+from mien.config import SplitSettings, read_settings
+from mien.data.splits import split_clips
+from mien.errors import DataError, SettingsError
 from mien.reporting.study_files import write_study_files
 from mien.schema import Manifest
 from mien.storage.files import read_json
@@ -78,13 +79,47 @@ def test_a_search_does_not_depend_on_the_validation_clips(data: tuple[Manifest, 
     assert next(iter(one)).r == next(iter(other)).r
 
 
+@pytest.mark.parametrize(("kind", "divided"), [("ratio", True), ("kfold", True), ("ratio", False)])
+def test_a_search_on_a_split_that_is_drawn_does_not_use_its_validation_clips(
+    data: tuple[Manifest, Path], tmp_path: Path, kind: str, divided: bool
+) -> None:
+    """The recipe keeps that split, so it is that of the final evaluation; the clips need no split of their own."""
+    manifest, store = data
+    text = SPACE.replace("settings:", f"settings:\n  split.kind: {kind}\n  split.seed: 3")
+    if not divided:
+        manifest = replace(manifest, clips=tuple(replace(clip, split=None) for clip in manifest.clips))
+    split = read_space(written(tmp_path, text)).split
+    valid = {clip.id for clip in split_clips(manifest, split).valid}
+    spoiled = tuple(
+        replace(clip, labels=(0.5, *(clip.labels or ())[1:])) if clip.id in valid else clip for clip in manifest.clips
+    )
+    one = search(tmp_path / "a", (manifest, store), text)
+    other = search(tmp_path / "b", (replace(manifest, clips=spoiled), store), text)
+    assert next(iter(one)).r == next(iter(other)).r is not None
+    assert read_settings(list(one) and one.finish()).split == split
+
+
+def test_a_search_on_an_official_split_needs_training_clips(data: tuple[Manifest, Path], tmp_path: Path) -> None:
+    manifest, store = data
+    undivided = replace(manifest, clips=tuple(replace(clip, split=None) for clip in manifest.clips))
+    with pytest.raises(DataError, match=r"no clip of split 'train'; name one so, or set split\.kind=ratio"):
+        next(iter(search(tmp_path / "a", (undivided, store))))
+    alone = replace(manifest, clips=tuple(clip for clip in manifest.clips if clip.split == "train"))
+    assert next(iter(search(tmp_path / "b", (alone, store)))).r is not None
+
+
 def test_a_study_on_a_tuned_recipe_reports_the_number_of_trials(data: tuple[Manifest, Path], tmp_path: Path) -> None:
     made = search(tmp_path, data)
     recipe = list(made) and made.finish()
-    described = how_chosen(recipe)
+    manifest, _ = data
+    official = split_clips(manifest, SplitSettings())
+    described = how_chosen(recipe, official)
     assert "the best of 3 trials (0 failed, 2 seeds each) over stage2.lr, stage2.missing" in described
     assert "the validation clips were not used" in described
-    assert how_chosen(None) == "They are the defaults of this version."
+    assert how_chosen(None, official) == "They are the defaults of this version."
+    drawn = split_clips(manifest, SplitSettings(kind="ratio"))  # four fifths of its validation clips were searched on
+    used = sum(clip.split == "train" for clip in drawn.valid)
+    assert f"among them {used} of the {len(drawn.valid)} validation clips of this study" in how_chosen(recipe, drawn)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +142,24 @@ def test_a_folder_of_another_search_is_refused(data: tuple[Manifest, Path], tmp_
     other = search(tmp_path, data, SPACE.replace("[zero, token]", "[token, zero]"))
     with pytest.raises(SettingsError, match="another space or other data"):
         next(iter(other))
+
+
+def test_results_of_other_ratings_people_or_features_are_not_continued(
+    data: tuple[Manifest, Path], tmp_path: Path
+) -> None:
+    manifest, store = data
+    first = next(iter(search(tmp_path, data)))
+    clips = manifest.clips
+    permuted = [replace(clip, labels=other.labels) for clip, other in zip(clips, reversed(clips), strict=True)]
+    alone = [replace(clip, participant=clip.id) for clip in clips]
+    moved = [replace(clip, split="valid") if n < 20 else clip for n, clip in enumerate(clips)]
+    others = [replace(manifest, clips=tuple(changed)) for changed in (permuted, alone, moved)]
+    features = planted(tmp_path / "store", train=120, valid=40, missing=0.5)[1].root
+    for changed, where in [*((one, store) for one in others), (manifest, features)]:
+        with pytest.raises(SettingsError, match="another space or other data"):
+            next(iter(search(tmp_path, (changed, where))))
+    unrated = [replace(clip, labels=None) if clip.split == "valid" else clip for clip in clips]
+    assert next(iter(search(tmp_path, (replace(manifest, clips=tuple(unrated)), store)))) == first
 
 
 def test_a_failed_trial_is_reported_and_the_others_continue(data: tuple[Manifest, Path], tmp_path: Path) -> None:

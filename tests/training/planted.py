@@ -19,10 +19,11 @@ def planted(
     seed: int = 0,
     steps: int = 12,
     offset: float = 0.0,
+    without: tuple[str, ...] = (),
 ) -> tuple[Manifest, Store]:
     """Clips of about ``(train + valid) / 4`` participants, and a store of their features.
 
-    All features of vision are ``offset`` higher.
+    All features of vision are ``offset`` higher. Of the modalities ``without``, nothing is stored.
     """
     rng = np.random.default_rng(seed)
     count = train + valid
@@ -45,7 +46,7 @@ def planted(
                     if gone
                     else Feature(name, "k", "planted@1", values.astype(np.float16), np.arange(length, dtype=np.float32))
                 )
-            writer.add(ClipFeatures(clip, 1.0, tuple(features)))
+            writer.add(ClipFeatures(clip, 1.0, tuple(one for one in features if one.modality not in without)))
     clips = tuple(
         Clip(
             clip,

@@ -118,15 +118,14 @@ def study(
     from mien.storage.mirror import local_folder
     from mien.study.plan import read_study
     from mien.study.study import estimate, run_study
-    from mien.study.trials import trials_of
 
     variants, manifest = read_study(file), read_data(data, targets, label_scale)
     store = local_folder(features)
-    print_estimate(estimate(variants, manifest, store, out), variants)
+    expected = estimate(variants, manifest, store, out)
+    print_estimate(expected, variants)
     if plan:
         return
-    pieces = len(variants.cells) + len(trials_of(variants))
-    pool = pool_from(workers, pieces, cluster, variants.reference.settings.compute)
+    pool = pool_from(workers, expected.cells + expected.trials, cluster, variants.reference.settings.compute)
     results, failed, _ = run_study(
         variants, manifest, store, out, pool,
         lambda done, total: counted(done, "studying", total, not quiet, "trainings"),

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.config import EncoderSource, Settings, SplitSettings
-from mien.data.splits import Split, clips_of, split_clips
-from mien.errors import Damaged, OutputError
+from mien.data.splits import Split, split_clips
+from mien.errors import Damaged, DataError, OutputError
 from mien.features.store import Store
 from mien.model.heads import HEADS
 from mien.schema import Manifest
@@ -37,6 +37,7 @@ from mien.study.keys import (
     inner_in,
     layer_start_in,
     layers_in,
+    with_every_clip,
     without_new_defaults,
 )
 from mien.study.plan import Cell
@@ -166,9 +167,21 @@ class StudyContext:
         return sum(folder.exists() and not is_complete(folder) for folder in map(self.folder, cells))
 
 
-def training_clips(manifest: Manifest) -> Manifest:
-    """The training clips only, so that a search or trials cannot use the others."""
-    return replace(manifest, clips=clips_of(manifest, "train"))
+def training_clips(manifest: Manifest, split: SplitSettings) -> Manifest:
+    """The training clips of a split only, as an official split, so that a search or trials cannot use the others.
+
+    An official split needs no rated validation clips for it. ``train_clips`` is left to the trials, which draw so many.
+
+    Raises:
+        DataError: there are none, or the split cannot be drawn.
+    """
+    if split.kind == "official":
+        clips = tuple(clip for clip in manifest.clips if clip.split == "train")
+        if not clips:
+            raise DataError(f"{manifest.source}: no clip of split 'train'; name one so, or set split.kind=ratio")
+        return replace(manifest, clips=clips)
+    train = split_clips(manifest, with_every_clip(split)).train
+    return replace(manifest, clips=tuple(replace(clip, split="train") for clip in train))
 
 
 def check_out(out: Path) -> None:
@@ -200,13 +213,17 @@ def is_complete(folder: Path) -> bool:
 
 
 def plan_work(context: StudyContext, cells: Iterable[Cell]) -> tuple[list[EncoderJob], list[CellBatch]]:
-    """The remaining work: stage-1 trainings, then batches of cells that need them. Failed cells are tried again."""
+    """The remaining work: stage-1 trainings, then batches of cells that need them. Failed cells are tried again.
+
+    A cell with a modality that is not in the store will fail, and so needs no stage 1.
+    """
     by_folder = {context.folder(cell): cell for cell in cells}  # all clips are the same for every draw
     pending = [cell for cell in by_folder.values() if not context.is_done(cell)]
+    stored = set(Store(context.features).modalities)
     encoders: dict[Path, EncoderJob] = {}
     batches: dict[str, list[Cell]] = {}
     for cell in pending:
-        if needs_encoders(cell):
+        if needs_encoders(cell) and stored.issuperset(cell.settings.modalities):
             jobs = (EncoderJob(name, cell.settings) for name in cell.settings.modalities)
             encoders |= {context.encoder_folder(job): job for job in jobs}
         batches.setdefault(shape(cell), []).append(cell)

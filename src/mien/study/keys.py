@@ -7,7 +7,7 @@ found again.
 from collections.abc import Iterable
 from typing import Any
 
-from mien.config import EncoderSource, FitSettings, Settings, Stage1Settings
+from mien.config import EncoderSource, FitSettings, Settings, SplitSettings, Stage1Settings
 from mien.modalities import MODALITIES
 from mien.storage.files import key_of
 from mien.study.plan import Cell
@@ -63,6 +63,11 @@ def split_key(settings: Settings) -> dict[str, Any]:
     """A part of a key: the split; that all clips are trained on is not in older keys."""
     few = {"train_clips", "train_clips_seed"}
     return settings.split.model_dump(mode="json", exclude=few if settings.split.train_clips is None else set())
+
+
+def with_every_clip(split: SplitSettings) -> SplitSettings:
+    """A split without a draw of its training clips: equal for all that have the same validation clips."""
+    return split.model_copy(update={"train_clips": None, "train_clips_seed": 0})
 
 
 def data_key(settings: Settings) -> str:

@@ -18,7 +18,7 @@ from mien.study.chart_data import Chart, charts, one_step
 from mien.study.learning_curve import Point, learning_curve
 from mien.study.results import DRAWS, SIZES, CellResult, Difference, Results, results_table
 from mien.study.reviewer_questions import Answer
-from mien.study.wording import changed, ends, instead_of, spread
+from mien.study.wording import changed, ends, favours_trained, instead_of, spread
 from mien.wording import plural
 
 Row = Sequence[str]
@@ -27,8 +27,8 @@ FORMAT, VERSION = "mien-study", 1
 """Of ``study.json``, the report as data."""
 
 OPTIMISTIC = (
-    "The r of a trained cell is that of its best epoch on the validation clips, and so slightly optimistic, for every "
-    "cell alike. Nothing else was chosen on these clips."
+    "The r of a trained cell is that of its best epoch on the validation clips, and so slightly optimistic. Nothing "
+    "else was chosen on these clips."
 )
 HONEST = "An inner split of the training clips chose the epochs. Nothing was chosen on the validation clips."
 LIMITS = (
@@ -87,7 +87,7 @@ def write_report(results: Results, answers: list[Answer], folder: Path) -> Path:
 def limits(results: Results) -> list[str]:
     """What the results do not show."""
     inner = results.plan.reference.settings.train.select == "inner"
-    return [HONEST if inner else OPTIMISTIC, *LIMITS]
+    return [HONEST if inner else OPTIMISTIC + favours_trained(results), *LIMITS]
 
 
 def compose(results: Results, answers: list[Answer]) -> Report:
@@ -120,6 +120,8 @@ def _about(results: Results) -> list[str]:
     ]
     if (few := results.outcome(results.plan.reference)).clips and math.isnan(few.ensemble.low):
         paragraphs.append(f"No interval and no p over clips: they need {FEWEST} {results.people} with rated clips.")
+    if results.notes:
+        paragraphs.append(f"Notes on the data: {'; '.join(results.notes)}.")
     if notes := list(dict.fromkeys(note for outcome in results.outcomes for note in outcome.notes)):
         paragraphs.append(f"Encoders from other runs: {'; '.join(notes)}.")
     failed = [f"{outcome.cell.name}: {outcome.failed}" for outcome in results.outcomes if outcome.failed]

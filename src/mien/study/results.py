@@ -32,6 +32,8 @@ from mien.metrics import (
 )
 from mien.storage.files import as_written
 from mien.study.cells import StudyContext
+from mien.study.data_notes import data_notes
+from mien.study.keys import with_every_clip
 from mien.study.plan import Cell, Plan
 
 Array = npt.NDArray[np.float64]
@@ -139,6 +141,7 @@ class Results:
         people: unit that intervals over clips resample: ``participants`` or ``clips``.
         clips: ``(training, validation)`` of the reference.
         participants: likewise; ``None`` unless all are known.
+        notes: on the data: clips that are left out, possible leaks, modalities that training clips lack.
     """
 
     plan: Plan
@@ -149,6 +152,7 @@ class Results:
     people: str
     clips: tuple[int, int]
     participants: tuple[int, int] | None = None
+    notes: tuple[str, ...] = ()
 
     def outcome(self, cell: Cell) -> CellResult:
         """The result of a cell."""
@@ -217,9 +221,7 @@ class Comparator:
 
 def _same_valid(one: Cell, other: Cell) -> bool:
     """Whether two cells have the same validation clips: their splits may differ in the draw of training clips."""
-    every = {"train_clips": None, "train_clips_seed": 0}
-    first, second = (cell.settings.split.model_copy(update=every) for cell in (one, other))
-    return first == second
+    return with_every_clip(one.settings.split) == with_every_clip(other.settings.split)
 
 
 def compare_cells(plan: Plan, context: StudyContext, resamples: int = 10_000) -> Results:
@@ -239,7 +241,7 @@ def compare_cells(plan: Plan, context: StudyContext, resamples: int = 10_000) ->
     return Results(
         plan, context.manifest.targets, outcomes, against, steps,
         "participants" if comparator.people(plan.reference) else "clips", (len(split.train), len(split.valid)),
-        split.participants,
+        split.participants, data_notes(plan, context),
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from mien.data.splits import Split
 from mien.storage.files import key_of
 from mien.study.plan import Cell
 from mien.study.results import Difference, Results
-from mien.study.wording import ends, instead_of, spread
+from mien.study.wording import ends, favours_trained, instead_of, spread
 from mien.wording import plural
 
 NOT_ASKED = "Not part of this study."
@@ -130,8 +130,8 @@ def _chosen(results: Results, tuned: str) -> str:
     ended = early if stage.patience else "after a fixed number of epochs"
     changed = ", ".join(f"{name} = {value}" for name, value in results.plan.changes.items())
     measured = (
-        "the epoch with the best validation r is evaluated. Nothing else was chosen on the validation clips; this "
-        "makes every r slightly optimistic, for all cells alike."
+        "the epoch with the best validation r is evaluated, which makes the r of trained cells slightly optimistic. "
+        "Nothing else was chosen on the validation clips." + favours_trained(results)
     )
     if results.plan.reference.settings.train.select == "inner":
         ended = ended.replace("validation r", "r")

@@ -19,7 +19,7 @@ from mien.study.plan import Cell, Plan
 from mien.study.report import write_report
 from mien.study.results import Results, compare_cells
 from mien.study.reviewer_questions import review_questions
-from mien.study.trials import how_tuned, inner_context, trials_of, with_best_trials, write_trials
+from mien.study.trials import cells_by_context, how_tuned, trials_of, with_best_trials, write_trials
 from mien.study.tune import how_chosen
 from mien.study.worker import Workers
 from mien.training.adapt import adapted_modalities
@@ -66,12 +66,13 @@ def estimate(plan: Plan, manifest: Manifest, features: Path, out: Path) -> Estim
     context = StudyContext(manifest, features, out)
     works: list[tuple[StudyContext, Work]] = []
     tried: list[CellBatch] = []
-    if trials := trials_of(plan):
-        inner = inner_context(context)
-        tried_encoders, tried = plan_work(inner, [trial.cell for trial in trials])
-        works += [(inner, work) for work in (*tried_encoders, *tried)]
-        if not tried:
-            plan = with_best_trials(plan, trials, inner)
+    trials = trials_of(plan, context)
+    for inner, cells in cells_by_context(trials):
+        tried_encoders, batches = plan_work(inner, cells)
+        works += [(inner, work) for work in (*tried_encoders, *batches)]
+        tried += batches
+    if not tried:
+        plan = with_best_trials(plan, trials)
     encoders, batches = plan_work(context, plan.cells)
     pending = sum(len(batch.cells) for batch in batches)
     works += [(context, work) for work in (*encoders, *batches)]
@@ -124,20 +125,18 @@ def _run_study(
     compute = plan.reference.settings.compute
     context = StudyContext(manifest, features, out)
     reasons: list[str] = []
-    if trials := trials_of(plan):
-        inner = inner_context(context)
-        reasons += _compute(
-            Workers.of_pool(inner, compute, workers), [trial.cell for trial in trials], workers, progress
-        )
-        write_trials(out / "trials.csv", trials, inner)
-        plan = with_best_trials(plan, trials, inner)
+    if trials := trials_of(plan, context):
+        for inner, cells in cells_by_context(trials):
+            reasons += _compute(Workers.of_pool(inner, compute, workers), cells, workers, progress)
+        write_trials(out / "trials.csv", trials)
+        plan = with_best_trials(plan, trials)
     reasons += _compute(Workers.of_pool(context, compute, workers), plan.cells, workers, progress)
     results, split = compare_cells(plan, context), context.split(plan.reference.settings)
     write_split(out, split, Store(features))
     return (
         results,
         tuple(reasons),
-        write_report(results, review_questions(results, split, how_chosen(plan.recipe) + how_tuned(plan)), out),
+        write_report(results, review_questions(results, split, how_chosen(plan.recipe, split) + how_tuned(plan)), out),
     )
 
 

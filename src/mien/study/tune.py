@@ -4,14 +4,15 @@
         → recipe.yaml (the best settings, for --config), trials.csv, tuning.json, trials.log (Optuna's log, resumable)
 
 A trial is a cell of a study (``cells.py``), so it is trained by the same code, stored under the key of its settings,
-and shares stage-1 models with other trials. The result is a recipe; it has to be evaluated on the validation clips,
-once.
+and shares stage-1 models with other trials. The training clips are those of the base's split, official or drawn. The
+result is a recipe with that split; it has to be evaluated on the validation clips, once.
 """
 
 import csv
 from bisect import insort
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mien.config import Settings, SplitSettings, read_settings, read_yaml, with_changes
+from mien.data.splits import Split
 from mien.errors import SettingsError
 from mien.features.source_files import check_unchanged
 from mien.features.store import Store
@@ -122,19 +124,23 @@ class Search:
         yield from self.done
         missing = self.space.file.trials - len(self.done)
         if missing > 0:
-            context = StudyContext(training_clips(self.manifest), self.features, self.out)
-            make_worker = Workers.of_pool(context, self.space.base.compute, self.workers)
-            _train_shared(context, make_worker, self.space, self.workers)
+            make_worker = Workers.of_pool(self._context, self.space.base.compute, self.workers)
+            _train_shared(self._context, make_worker, self.space, self.workers)
             batches = (_batch(self.space, *proposals.ask()) for _ in range(missing))
             for batch, failed in run(make_worker, batches, workers=self.workers, ahead=0):
-                trial = proposals.tell(batch.number, *_result(context, batch, failed))
+                trial = proposals.tell(batch.number, *_result(self._context, batch, failed))
                 insort(self.done, trial, key=lambda trial: trial.number)
                 yield trial
 
+    @cached_property
+    def _context(self) -> StudyContext:
+        """The training clips alone."""
+        return StudyContext(training_clips(self.manifest, self.space.split), self.features, self.out)
+
     def _name(self) -> str:
-        """Equal for the same settings and data; the number of trials may be raised later."""
+        """Equal for the same settings, training clips and features; the number of trials may be raised later."""
         contents = self.space.file.model_dump(mode="json", exclude={"trials"})
-        return key_of(contents, self.space.base.model_dump(mode="json"), [clip.id for clip in self.manifest.clips])
+        return key_of(contents, self.space.base.model_dump(mode="json"), *self._context.fingerprints)
 
     @property
     def best(self) -> Trial | None:
@@ -166,6 +172,7 @@ class Search:
             "failed": failed,
             "seeds": self.space.file.seeds,
             "folds": self.space.file.folds,
+            "clips": [clip.id for clip in self._context.manifest.clips],
             "space": self.space.file.model_dump(mode="json")["space"],
             "best": {"trial": self.best.number, "r": self.best.r, "settings": self.best.chosen},
         }
@@ -202,8 +209,13 @@ def read_space(file: Path) -> Space:
     return space
 
 
-def how_chosen(recipe: Path | None) -> str:
-    """How the settings of a recipe were chosen, as text: tuned, if the record of a search lies beside it."""
+def how_chosen(recipe: Path | None, split: Split) -> str:
+    """How the settings of a recipe were chosen, as text: tuned, if the record of a search lies beside it.
+
+    Args:
+        recipe: the base of a study; ``None`` for the defaults.
+        split: of the study, which need not be that of the search.
+    """
     if recipe is None:
         return "They are the defaults of this version."
     record = recipe.parent / TUNING
@@ -214,8 +226,19 @@ def how_chosen(recipe: Path | None) -> str:
         return (
             f"They are those of {recipe.name}, the best of {made['trials']} trials ({made['failed']} failed, "
             f"{made['seeds']} seeds each) over {', '.join(made['space'])}, by r on one of {made['folds']} "
-            "folds of the training clips; the validation clips were not used."
+            f"folds of the training clips{_used(made, split)}."
         )
+
+
+def _used(made: Mapping[str, Any], split: Split) -> str:
+    """How many validation clips a search used, as text; nothing if its record does not have its clips."""
+    if "clips" not in made:
+        return ""
+    used = {str(clip) for clip in made["clips"]} & {clip.id for clip in split.valid}
+    if not used:
+        return "; the validation clips were not used"
+    valid = plural(len(split.valid), "validation clip")
+    return f", among them {len(used)} of the {valid} of this study; r may be too high"
 
 
 def _train_shared(context: StudyContext, make_worker: Workers, space: Space, workers: Pool) -> None:

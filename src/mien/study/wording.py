@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from mien.metrics import Interval, mean_defined
-from mien.study.results import CellResult, Difference
+from mien.study.results import CellResult, Difference, Results
 
 
 def spread(outcome: CellResult) -> str:
@@ -35,3 +35,13 @@ def instead_of(difference: Difference) -> str:
     mine = dict(difference.cell.labels)
     theirs = " · ".join(label for axis, label in difference.other.labels if mine[axis] != label)
     return f"{changed(difference)} instead of {theirs}"
+
+
+def favours_trained(results: Results) -> str:
+    """What it means for ridge cells, if there are any, that validation clips choose the epochs of trained cells."""
+    if all(cell.method != "ridge" for cell in results.plan.cells):
+        return ""
+    return (
+        " Ridge chooses nothing on them, so differences from ridge favour the trained cells; set train.select=inner "
+        "to compare them fairly."
+    )

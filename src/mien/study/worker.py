@@ -42,7 +42,7 @@ from mien.study.cells import (
     needs_encoders,
     parts,
 )
-from mien.study.keys import adapted_in, data_key
+from mien.study.keys import adapted_in, data_key, with_every_clip
 from mien.study.plan import Cell
 from mien.study.ridge import pooled, ridge_scores
 from mien.subsets import all_subsets
@@ -92,8 +92,8 @@ class Worker:
         """Do a piece of work; returns why cells failed. A failing cell does not stop the others of its batch."""
         if isinstance(work, EncoderJob):
             try:
-                self.split_data(work.settings)
-            except DataError as error:  # clips that cannot be divided; the cells that need them fail too
+                self.modalities(work.settings.model_copy(update={"modalities": (work.modality,)}))
+            except DataError as error:  # no features, or clips that cannot be divided; cells that need them fail too
                 return (f"stage 1 {work.modality}: {error}",)
             self.encoder(work)
             return ()
@@ -118,14 +118,23 @@ class Worker:
             all_modalities = settings.model_copy(update={"modalities": stored})
             split, targets, whole = self.context.split(settings), len(self.context.manifest.targets), None
             if settings.split.train_clips is not None:  # a part of what is in memory
-                every = settings.split.model_copy(update={"train_clips": None, "train_clips_seed": 0})
-                whole = self.split_data(settings.model_copy(update={"split": every}))
+                whole = self.split_data(settings.model_copy(update={"split": with_every_clip(settings.split)}))
             self._split_data[key] = SplitData(self.store, split, targets, all_modalities, whole)
         return self._split_data[key]
 
     def modalities(self, settings: Settings) -> tuple[str, ...]:
-        """Modalities of the settings that have features."""
-        return tuple(name for name in settings.modalities if name in self.split_data(settings).widths)
+        """Modalities of the settings, all with features: without one, a cell would have the result of another.
+
+        Raises:
+            DataError: no training clip has one of them, or the clips cannot be divided.
+        """
+        widths = self.split_data(settings).widths
+        if missing := ", ".join(name for name in settings.modalities if name not in widths):
+            raise DataError(
+                f"{self.store.root}: no training clip has features of {missing}; extract them with: mien extract, or "
+                f"leave {missing} out of modalities"
+            )
+        return settings.modalities
 
     def sources(self, settings: Settings) -> tuple[dict[str, Encoder], tuple[str, ...]]:
         """The encoders from other runs, by modality, checked against the features and the split, and notes on them.
