@@ -94,7 +94,7 @@ def save_adapted(
         {"role": role, "method": method, "base": reference, "base_sha256": base.sha256, "own": base.is_own,
          "clips": records}
     )  # fmt: skip
-    write_tensors(file, dict(changes), head.model_dump())
+    write_tensors(file, dict(changes), head.model_dump(exclude_none=True))
 
 
 def resolve_reference(role: str, reference: str) -> Weights:
