@@ -144,6 +144,46 @@ def test_a_renamed_copy_of_a_training_clip_is_recognised_by_its_file(runs: Runs,
     assert select_clips(load_bundle(tmp_path / "run"), manifest, store, "test").trained_on == ("old", "new")
 
 
+@pytest.mark.parametrize("files", [True, False])
+def test_a_table_under_another_name_has_the_same_clips(tmp_path: Path, files: bool) -> None:
+    """By the content of files; without files, by the same clips, people and ratings."""
+    manifest, store = planted(tmp_path / "store", train=60, valid=30, files=files)
+    train(manifest, store, read_settings(overrides=[*QUICK, "backbone.text=frozen"]), tmp_path / "run")
+    bundle = load_bundle(tmp_path / "run")
+    renamed = replace(manifest, source=Path("clips_v2.csv"))
+    found = select_clips(bundle, renamed, store, "all")
+    assert (len(found.trained_on), len(found.validated_on), found.unsure) == (60, 30, ())
+    rated_again = tuple(replace(clip, labels=(0.5,) * 6) for clip in manifest.clips)
+    changed = evaluate(bundle, replace(renamed, clips=rated_again), store, "all", resamples=100)
+    assert (changed.trained_on, changed.validated_on) == ((60, 30) if files else (0, 0))
+    said = [note for note in changed.notes if note.endswith("it is unknown whether they are the same")]
+    assert [note[:28] for note in said] == ([] if files else ["90 of these 90 clips, first "])
+
+
+def test_other_files_or_people_of_the_same_name_are_other_clips(tmp_path: Path) -> None:
+    manifest, store = planted(tmp_path / "store", train=60, valid=30, files=True)
+    train(manifest, store, read_settings(overrides=[*QUICK, "backbone.text=frozen"]), tmp_path / "run")
+    bundle = load_bundle(tmp_path / "run")
+    other, other_store = planted(tmp_path / "other", train=60, valid=30, seed=1, files=True)
+    found = select_clips(bundle, replace(other, source=Path("other.csv")), other_store, "all")
+    assert (found.trained_on, found.validated_on, found.unsure) == ((), (), ())
+    imported, imported_store = planted(tmp_path / "imported", train=60, valid=30, seed=1)
+    found = select_clips(bundle, replace(imported, source=Path("other.csv")), imported_store, "train")
+    assert len(found.unsure) == 60
+    strangers = tuple(replace(clip, participant=f"x{clip.participant}") for clip in imported.clips)
+    found = select_clips(bundle, replace(imported, source=Path("other.csv"), clips=strangers), imported_store, "train")
+    assert not found.unsure
+
+
+def test_models_of_before_are_evaluated_as_they_were(runs: Runs, tmp_path: Path) -> None:
+    shutil.copytree(runs.official, tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "split.json").read_text())
+    del record["valid_contents"]
+    (tmp_path / "run" / "split.json").write_text(json.dumps(record))
+    found = select_clips(load_bundle(tmp_path / "run"), runs.manifest, runs.store, "all")
+    assert (len(found.trained_on), len(found.validated_on)) == (120, 58)
+
+
 def test_a_recipe_of_a_search_has_no_inner_split_so_its_run_leaks_nothing(runs: Runs, tmp_path: Path) -> None:
     changes = "".join(f"  {name}: {value}\n" for name, value in (line.split("=") for line in QUICK[1:]))
     space = f"settings:\n{changes}seeds: 1\ntrials: 1\nfolds: 3\nspace:\n  stage2.lr: [0.001]\n"

@@ -220,7 +220,9 @@ def test_of_two_machines_that_train_one_run_one_is_refused_and_nothing_is_mixed(
     errors = [run.communicate(timeout=200)[1] for run in runs]
     assert sorted(run.returncode for run in runs) == [0, 1], errors
     (winner,) = (number for number, run in enumerate(runs) if not run.returncode)
-    assert "another command has written it" in errors[1 - winner]  # found before it stores anything, or with its first file
+    assert (
+        "another command has written it" in errors[1 - winner]
+    )  # found before it stores anything, or with its first file
     (copy,) = (tmp_path / f"machine-{winner}" / "mirrors").glob("*/run")
     stored = {key.removeprefix("run/"): bucket.get(key) for key in bucket.sizes("run/")}
     assert stored == {name: (copy / name).read_bytes() for name in stored}

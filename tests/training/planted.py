@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mien.features.source_files import SourceFile
 from mien.features.store import Store
 from mien.features.writer import StoreWriter
 from mien.schema import EMOTIONS, Clip, ClipFeatures, Feature, Manifest
@@ -20,10 +21,12 @@ def planted(
     steps: int = 12,
     offset: float = 0.0,
     without: tuple[str, ...] = (),
+    files: bool = False,
 ) -> tuple[Manifest, Store]:
     """Clips of about ``(train + valid) / 4`` participants, and a store of their features.
 
-    All features of vision are ``offset`` higher. Of the modalities ``without``, nothing is stored.
+    All features of vision are ``offset`` higher. Of the modalities ``without``, nothing is stored. With ``files``, each
+    clip's features come from a file of its own.
     """
     rng = np.random.default_rng(seed)
     count = train + valid
@@ -35,16 +38,23 @@ def planted(
     ids = [f"{i:05d}" for i in range(count)]
     with StoreWriter(root, ids) as writer:
         for i, clip in enumerate(ids):
-            features = []
+            features, origin = [], SourceFile("path", f"{seed}-{i}").text if files else ""
             for m, (name, width) in enumerate(WIDTHS.items()):
                 length = 1 if name == "text" else int(rng.integers(1, steps + 1))
                 values = signal[i, m] @ maps[name] + 0.5 * rng.normal(size=(length, width))
                 values += offset if name == "vision" else 0.0
                 gone = rng.random() < missing
                 features.append(
-                    Feature(name, "k", "planted@1", status="absent", reason="planted")
+                    Feature(name, "k", "planted@1", status="absent", reason="planted", origin=origin)
                     if gone
-                    else Feature(name, "k", "planted@1", values.astype(np.float16), np.arange(length, dtype=np.float32))
+                    else Feature(
+                        name,
+                        "k",
+                        "planted@1",
+                        values.astype(np.float16),
+                        np.arange(length, dtype=np.float32),
+                        origin=origin,
+                    )
                 )
             writer.add(ClipFeatures(clip, 1.0, tuple(one for one in features if one.modality not in without)))
     clips = tuple(

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from mien.config import Settings, read_settings
+from mien.data.source_clips import SourceClips, name_keys
 from mien.errors import DataError, ModelError, SettingsError
 from mien.evaluation.evaluate import evaluate
 from mien.evaluation.seen_clips import select_clips
@@ -230,6 +231,32 @@ def test_an_encoder_that_was_trained_on_the_validation_clips_is_refused(world: W
     people = replace(renamed, clips=tuple(replace(clip, participant=names[clip.id]) for clip in renamed.clips))
     train(people, world.store, settings, tmp_path / "people", lines.append)
     assert [line for line in lines if "trained on 7 of the 7 participants of the validation clips, first p0" in line]
+
+
+def test_clips_that_chose_the_epochs_of_an_encoder_are_counted_under_another_name_of_the_table(
+    world: World, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    renamed = replace(world.elsewhere, source=Path("words_v2.csv"))
+    train(renamed, world.store, world.settings(), tmp_path / "run", lines.append)
+    assert "text encoder of words: 40 of 40 validation clips chose its epochs; r is slightly too high" in lines
+    turned = {"train": "valid", "valid": "train"}
+    clips = tuple(replace(clip, split=turned[clip.split or ""]) for clip in renamed.clips)
+    train(replace(renamed, clips=clips), world.store, world.settings(), tmp_path / "turned", lines.append)
+    assert (
+        "text encoder of words: 120 of 120 validation clips, first 00000, have names of clips that it has seen in data "
+        "of another name, and no files to compare; it is unknown whether they are the same"
+    ) in lines
+    found = select_clips(load_bundle(tmp_path / "turned"), world.elsewhere, world.store, "all")
+    assert len(found.trained_on) == 120  # 40 of these by the new run as well, which does not know the data
+
+
+def test_records_of_encoders_of_before_are_read() -> None:
+    old = {"data": "words.csv", "train": ["a", "b"], "chose": ["c"], "contents": ["key"], "people": ["p"]}
+    made = SourceClips.read(old)
+    assert made.train == name_keys(["a", "b"]) and made.chose == name_keys(["c"]) and made.people == name_keys(["p"])
+    assert (made.contents, made.chose_contents, made.fingerprint) == ({"key"}, frozenset(), None)
+    assert SourceClips.read(json.loads(json.dumps(made.record()))) == made
 
 
 def test_an_evaluation_counts_the_clips_that_an_encoder_saw_elsewhere(world: World, kept: Path) -> None:

@@ -211,7 +211,7 @@ def test_a_run_of_an_earlier_version_is_continued(runs: Runs, tmp_path: Path) ->
     again = train(runs.manifest, runs.store, settings, tmp_path / "run")
     assert again.seconds < 5
     split = json.loads((tmp_path / "run" / "split.json").read_text())
-    assert "inner" not in split and "valid_contents" not in split
+    assert "inner" not in split and "valid_participants" not in split
 
 
 def test_plans_survive_being_written_down() -> None:

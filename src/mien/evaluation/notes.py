@@ -24,6 +24,11 @@ def leak_notes(selection: Selection) -> list[str]:
             f"{len(seen)} of these {count} clips chose the best epoch and calibrated scores and intervals: r and "
             "errors are slightly optimistic, and coverage near its target by construction"
         )
+    if unsure := selection.unsure:
+        notes.append(
+            f"{len(unsure)} of these {count} clips, first {unsure[0]}, have names of clips that the model has seen in "
+            "data of another name, and no files to compare: it is unknown whether they are the same"
+        )
     return notes
 
 

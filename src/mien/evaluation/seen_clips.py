@@ -1,70 +1,28 @@
 """The clips of an evaluation, and how many of them the model has seen: in training, or as validation clips of its run.
 
-A run records its split in ``split.json``: names of the clips of both sides, and hashes of the files of the training
-clips, so that a clip is recognised under another name. Some clips chose the best epoch and calibrated the prediction
-intervals, so results on them are slightly optimistic: the validation clips of the run, or those of an inner split of
-its training clips. Results on clips that trained the weights are no estimate at all; after a refit these are all, and
-with an encoder from another run, the clips that trained it there too.
+A run records its split in ``split.json``: names of the clips of both sides, and hashes of their files, so that a clip
+is recognised under another name. Some clips chose the best epoch and calibrated the prediction intervals, so results on
+them are slightly optimistic: the validation clips of the run, or those of an inner split of its training clips. Results
+on clips that trained the weights are no estimate at all; after a refit these are all, and with an encoder or a backbone
+that was trained elsewhere, the clips that trained it there too.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from mien.data.source_clips import Sighting, SourceClips, fingerprint, name_keys
 from mien.data.splits import clips_of, is_rated
 from mien.errors import DataError
 from mien.features.source_files import contents_of
 from mien.features.store import Store
+from mien.features.trained_backbones import backbone_clips
 from mien.model.bundle import Bundle
 from mien.schema import Clip, Manifest
 from mien.storage.files import key_of, read_json
 
 SPLIT = "split.json"
-
-
-@dataclass(frozen=True)
-class SourceClips:
-    """Clips that an encoder, or a whole model, has seen in a run.
-
-    Attributes:
-        data: name of the data set.
-        train: names of the clips that trained it.
-        chose: names of the clips that chose its epochs.
-        contents: ``contents_of`` the clips in ``train``.
-        people: participants of the training clips; ``None`` if the run did not record them.
-    """
-
-    data: str
-    train: frozenset[str]
-    chose: frozenset[str] = frozenset()
-    contents: frozenset[str] = frozenset()
-    people: frozenset[str] | None = None
-
-    def record(self) -> dict[str, Any]:
-        """Values for JSON."""
-        return {name: value if value is None or isinstance(value, str) else sorted(value)
-                for name, value in vars(self).items()}  # fmt: skip
-
-    @classmethod
-    def read(cls, record: Mapping[str, Any]) -> "SourceClips":
-        """The inverse of ``record``.
-
-        Raises:
-            KeyError, TypeError: it is damaged.
-        """
-        train, chose, contents = (frozenset(map(str, record[name])) for name in ("train", "chose", "contents"))
-        people = None if record["people"] is None else frozenset(map(str, record["people"]))
-        return cls(str(record["data"]), train, chose, contents, people)
-
-    def trained_on(self, manifest: Manifest, store: Store, clips: Sequence[Clip]) -> tuple[str, ...]:
-        """Those of some clips that trained it: files with the same content, or of the same name and data set."""
-        same_data, contents = self.data == manifest.source.name, contents_of(store, [clip.id for clip in clips])
-        return tuple(
-            clip.id
-            for clip, content in zip(clips, contents, strict=True)
-            if (same_data and clip.id in self.train) or not self.contents.isdisjoint(content)
-        )
 
 
 @dataclass(frozen=True)
@@ -77,6 +35,7 @@ class RunSplit:
         train: names of the clips that trained its weights.
         chose: names of the clips that chose its epochs and calibrated its intervals.
         contents: ``contents_of`` the clips in ``train``.
+        chose_contents: ``contents_of`` the clips in ``chose``; empty if the run did not record them.
         inner: whether ``chose`` are training clips of the run.
         refitted: whether it was trained again on all rated clips.
         people: participants of the training clips of the run; ``None`` if it did not record them.
@@ -88,6 +47,7 @@ class RunSplit:
     train: frozenset[str]
     chose: frozenset[str]
     contents: frozenset[str]
+    chose_contents: frozenset[str] = frozenset()
     inner: bool = False
     refitted: bool = False
     people: frozenset[str] | None = None
@@ -105,6 +65,7 @@ class Selection:
         trained_on: those of them that the model was trained on.
         validated_on: those of them that chose its epochs and calibrated its intervals.
         refitted: whether the model was trained again on all rated clips of its run.
+        unsure: those of them that only have the names of clips that it has seen in other data.
     """
 
     split: str
@@ -113,12 +74,41 @@ class Selection:
     trained_on: tuple[str, ...]
     validated_on: tuple[str, ...]
     refitted: bool = False
+    unsure: tuple[str, ...] = ()
 
     def among(self, ids: Set[str]) -> "Selection":
         """Only the clips with these names."""
-        trained, validated = (tuple(x for x in part if x in ids) for part in (self.trained_on, self.validated_on))
+        seen = (self.trained_on, self.validated_on, self.unsure)
+        trained, validated, unsure = (tuple(x for x in part if x in ids) for part in seen)
         clips = tuple(clip for clip in self.clips if clip.id in ids)
-        return replace(self, clips=clips, trained_on=trained, validated_on=validated)
+        return replace(self, clips=clips, trained_on=trained, validated_on=validated, unsure=unsure)
+
+
+class Sightings(NamedTuple):
+    """Names of the clips that trained something, that chose its epochs, and that only have the name of one of these."""
+
+    trained: tuple[str, ...]
+    chose: tuple[str, ...]
+    unsure: tuple[str, ...]
+
+
+def sightings(seen: Iterable[SourceClips], manifest: Manifest, store: Store, clips: Sequence[Clip]) -> Sightings:
+    """Which of some clips were seen before.
+
+    Args:
+        seen: what has been seen.
+        manifest, store: the data and features of the clips.
+        clips: some of the data.
+    """
+    found: dict[str, set[Sighting | None]] = {clip.id: set() for clip in clips}
+    contents, own = contents_of(store, found), fingerprint(manifest)
+    for one in seen:
+        same_data = one.is_of(manifest.source.name, own)
+        for clip, content in zip(clips, contents, strict=True):
+            found[clip.id].add(one.sighting(clip, content, same_data))
+    order: tuple[Sighting, ...] = ("trained", "chose", "unsure")
+    worst = {clip: next((kind for kind in order if kind in kinds), None) for clip, kinds in found.items()}
+    return Sightings(*(tuple(clip for clip, kind in worst.items() if kind == wanted) for wanted in order))
 
 
 def select_clips(bundle: Bundle, manifest: Manifest, store: Store, split: str | None) -> Selection:
@@ -135,7 +125,7 @@ def select_clips(bundle: Bundle, manifest: Manifest, store: Store, split: str | 
         DataError: no such clip is rated, or ``split.json`` is damaged; or no split is named, and the model was trained
             on the validation clips of its run too.
     """
-    known, notes = run_split(bundle), []
+    known, notes = run_split(bundle), list[str]()
     if known and known.refitted and split is None:
         _refuse_refitted(bundle, known)
     own = set(known.valid) if known and split is None else set()
@@ -157,11 +147,38 @@ def select_clips(bundle: Bundle, manifest: Manifest, store: Store, split: str | 
         raise DataError(f"{manifest.source}: no clip of split {split!r} is rated; there is nothing to evaluate")
     if known is None:
         notes.append("the model is not in its run folder, so it is unknown whether it was trained on these clips")
-    seen = trained_on(known, bundle, manifest, store, clips) if known else ()
-    validated = tuple(clip.id for clip in clips if known and clip.id in known.chose and _same_data(bundle, manifest))
-    if known and known.inner and clips and not (seen or validated):
+    seen, validated, more = _seen(bundle, known, manifest, store, clips)
+    if known and known.inner and clips and not (seen.trained or validated):
         notes.append("the epochs and the prediction intervals come from an inner split of the training clips")
-    return Selection(split or "valid", clips, tuple(notes), seen, validated, bool(known and known.refitted))
+    notes, refitted = (*notes, *more), bool(known and known.refitted)
+    return Selection(split or "valid", clips, notes, seen.trained, validated, refitted, seen.unsure)
+
+
+def _seen(
+    bundle: Bundle, known: RunSplit | None, manifest: Manifest, store: Store, clips: Sequence[Clip]
+) -> tuple[Sightings, tuple[str, ...], list[str]]:
+    """What a model has seen of some clips, those that calibrated it, and notes on backbones and encoders in it."""
+    backbones = backbone_clips(store, clips, bundle.modalities)
+    if known:  # what the run has trained itself, its split says
+        trained_here = {bundle.backbones[role].name for role in bundle.adapted if role in bundle.backbones}
+        backbones = {name: one for name, one in backbones.items() if name not in trained_here}
+    recorded = tuple(one for records in backbones.values() for one in records or ())
+    by_model = seen_by(known, bundle) if known else ()
+    seen = sightings((*by_model, *recorded), manifest, store, clips)
+    chose_here = set(sightings(by_model[:1], manifest, store, clips).chose)
+    validated = tuple(clip for clip in seen.chose if clip in chose_here)
+    notes = [
+        f"{name}: its file does not record the clips that it was trained on, so it is unknown whether these are among "
+        "them"
+        for name, records in backbones.items()
+        if records is None
+    ]
+    if elsewhere := len(seen.chose) - len(validated):
+        notes.append(
+            f"{elsewhere} of these {len(clips)} clips chose the epochs of an encoder or a backbone that was trained "
+            "elsewhere: results on them are slightly optimistic"
+        )
+    return seen, validated, notes
 
 
 def _refuse_refitted(bundle: Bundle, known: RunSplit) -> None:
@@ -174,18 +191,19 @@ def _refuse_refitted(bundle: Bundle, known: RunSplit) -> None:
     )
 
 
-def trained_on(
-    known: RunSplit, bundle: Bundle, manifest: Manifest, store: Store, clips: Sequence[Clip]
-) -> tuple[str, ...]:
-    """The clips that a model, or an encoder in it, was trained on: those of ``SourceClips.trained_on``."""
-    seen = {clip for one in seen_by(known, bundle) for clip in one.trained_on(manifest, store, clips)}
-    return tuple(clip.id for clip in clips if clip.id in seen)
-
-
 def seen_by(known: RunSplit, bundle: Bundle) -> tuple[SourceClips, ...]:
-    """What a model has seen in its own run, and what encoders in it have seen in others."""
-    data = str(bundle.provenance.get("data", {}).get("name", ""))
-    return SourceClips(data, known.train, known.chose, known.contents, known.people), *known.elsewhere
+    """What a model has seen in its own run, first, and what encoders in it have seen in others."""
+    made = bundle.provenance
+    own = SourceClips(
+        data=str(made.get("data", {}).get("name", "")),
+        train=name_keys(known.train),
+        chose=name_keys(known.chose),
+        contents=known.contents,
+        people=None if known.people is None else name_keys(known.people),
+        chose_contents=known.chose_contents,
+        fingerprint=made.get("data_fingerprint"),
+    )
+    return own, *known.elsewhere
 
 
 def run_split(bundle: Bundle) -> RunSplit | None:
@@ -213,17 +231,17 @@ def _read(file: Path, refitted: bool, modalities: Sequence[str]) -> tuple[RunSpl
     try:
         inner, rule = record.get("inner"), str(record["rule"])
         train, valid = _sides(record)
-        contents = frozenset(map(str, record.get("train_contents", ())))
+        contents, chosen = (frozenset(map(str, record.get(f"{side}_contents", ()))) for side in ("train", "valid"))
         if refitted:
             contents |= frozenset(map(str, record["valid_contents"]))
             every = frozenset((*train, *valid))
-            found = RunSplit(rule, tuple(valid), every, frozenset(), contents, inner is not None, True)
+            found = RunSplit(rule, tuple(valid), every, frozenset(), contents, frozenset(), inner is not None, True)
         elif inner is not None:
             trains, chose = map(frozenset, _sides(inner))
-            contents -= frozenset(map(str, inner["valid_contents"]))
-            found = RunSplit(rule, tuple(valid), trains, chose, contents, True)
+            chosen = frozenset(map(str, inner["valid_contents"]))
+            found = RunSplit(rule, tuple(valid), trains, chose, contents - chosen, chosen, True)
         else:
-            found = RunSplit(rule, tuple(valid), frozenset(train), frozenset(valid), contents)
+            found = RunSplit(rule, tuple(valid), frozenset(train), frozenset(valid), contents, chosen)
         people = record.get("train_participants")
         people = people if people is None or not refitted else [*people, *record["valid_participants"]]
         sources = [one for name in modalities for one in record.get("encoders", {}).get(name, ())]
@@ -240,7 +258,3 @@ def _read(file: Path, refitted: bool, modalities: Sequence[str]) -> tuple[RunSpl
 def _sides(record: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     train, valid = ([str(clip) for clip in record[name]] for name in ("train_clips", "valid_clips"))
     return train, valid
-
-
-def _same_data(bundle: Bundle, manifest: Manifest) -> bool:
-    return bundle.provenance.get("data", {}).get("name") == manifest.source.name

@@ -27,6 +27,7 @@ from mien.features.load_inputs import InputPlan
 from mien.features.source_files import SourceFile
 from mien.features.stages import outcomes
 from mien.features.storing import StoringExtraction, without_repeated_failure
+from mien.features.trained_backbones import SETTINGS, training_records
 from mien.features.worker import Extraction, plan
 from mien.features.writer import StoreWriter
 from mien.scale import Pool
@@ -35,9 +36,6 @@ from mien.storage.checksums import read_checksummed, write_checksummed
 from mien.storage.exclusive import exclusive_writer
 from mien.weights import Weights
 from mien.weights.own import OwnBackbone, own_backbones
-
-SETTINGS = "extraction.json"
-"""In a store: the settings of its newest features, so that new clips can be prepared in the same way."""
 
 SECTIONS = ("media", "faces", "speech")
 
@@ -80,7 +78,8 @@ def extract(
     extraction = replace(plan(settings, workers), inputs=planned)
     kept: dict[str, tuple[KeptFile, ...]] = {}
     with StoreWriter(store, [clip.id for clip in manifest.clips]) as writer:
-        write_checksummed(store / SETTINGS, extraction_record(settings, extraction))
+        records = training_records(dict(extraction.weights), store / SETTINGS)
+        write_checksummed(store / SETTINGS, extraction_record(settings, extraction) | records)
         jobs = (_job(clip, writer) for clip in manifest.clips)
         try:
             storing = partial(StoringExtraction, store=store)

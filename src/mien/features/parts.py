@@ -11,9 +11,10 @@ from pathlib import Path
 
 from mien.config import Settings
 from mien.errors import StoreError
-from mien.features.extract import SETTINGS, extraction_record
+from mien.features.extract import extraction_record
 from mien.features.kept_inputs import KeptInputs
 from mien.features.store import Row, Store
+from mien.features.trained_backbones import SETTINGS
 from mien.features.worker import plan
 from mien.features.writer import SHARD_CLIPS, StoreWriter
 from mien.schema import Clip, ClipFeatures, Feature, Manifest

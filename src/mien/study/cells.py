@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.config import EncoderSource, Settings, SplitSettings
+from mien.data.source_clips import fingerprint
 from mien.data.splits import Split, split_clips
 from mien.errors import Damaged, DataError, OutputError
 from mien.features.store import Store
@@ -42,7 +43,6 @@ from mien.study.keys import (
 )
 from mien.study.plan import Cell
 from mien.training.encoder_sources import Source, given_sources, read_source
-from mien.training.run_folder import fingerprint
 
 Scores = npt.NDArray[np.float32]
 

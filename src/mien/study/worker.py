@@ -48,6 +48,7 @@ from mien.study.ridge import pooled, ridge_scores
 from mien.subsets import all_subsets
 from mien.training.encoder_sources import find_sources, given_sources, source_notes
 from mien.training.fit import Epoch
+from mien.training.leaks import backbone_notes
 from mien.training.split_data import SplitData
 from mien.training.stage1 import TrainContext, read_by_encoder, train_encoder
 from mien.training.stage2 import train_fusion
@@ -85,6 +86,7 @@ class Worker:
         self.context = context
         self.store = Store(context.features)
         self._split_data: dict[str, SplitData] = {}
+        self._backbone_notes: dict[Any, tuple[str, ...]] = {}
         self._sources: dict[Any, tuple[dict[str, Encoder], tuple[str, ...]]] = {}
         self._pooled: dict[tuple[str, str, str], Any] = {}
 
@@ -136,6 +138,17 @@ class Worker:
             )
         return settings.modalities
 
+    def backbone_notes(self, settings: Settings) -> tuple[str, ...]:
+        """Notes on the clips that the backbones behind the features were trained on.
+
+        Raises:
+            DataError: these are validation clips.
+        """
+        key = (data_key(settings), names := self.modalities(settings))
+        if key not in self._backbone_notes:
+            self._backbone_notes[key] = backbone_notes(self.split_data(settings), self.context.manifest, names)
+        return self._backbone_notes[key]
+
     def sources(self, settings: Settings) -> tuple[dict[str, Encoder], tuple[str, ...]]:
         """The encoders from other runs, by modality, checked against the features and the split, and notes on them.
 
@@ -184,6 +197,7 @@ class Worker:
     def cells(self, cells: tuple[Cell, ...]) -> None:
         """Compute cells of one shape and store their results."""
         begin = time.monotonic()
+        self.backbone_notes(cells[0].settings)
         if cells[0].method == "train":
             train_cells = self._train_backbones if adapted_in(cells[0]) else self._train
             train_cells(cells, begin)
@@ -218,7 +232,7 @@ class Worker:
                 "epochs": (1 + np.nan_to_num([epoch.mean_r[own] for epoch in epochs], nan=-1.0).argmax(0)).tolist(),
                 "missing": {name: curve.tolist() for name, curve in curves.items()},
                 "shares": list(SHARES),
-                "notes": self.sources(settings)[1],
+                "notes": (*self.backbone_notes(settings), *self.sources(settings)[1]),
                 "parameters": sum(p[0].numel() for p in module.parameters()),
             }
             self._write(cell, predictions[names][own], extra)

@@ -7,7 +7,7 @@
 So an adapted backbone is a backbone of one's own for everything that follows: scoring, windows, every engine. The
 encoder and the head of this training are left behind; stage 1 trains one for each seed on the new features. The
 trade-off: the backbone is trained with the first seed only, and features of training clips come from a backbone that
-has seen their ratings.
+has seen their ratings; its file records these clips, so that another run does not evaluate on them.
 
 With ``stage2.adaptation: joint``, there is no stage 1: backbones, encoders and fusion are trained at once from the
 pretrained backbones, and the fused model is kept with them.
@@ -35,6 +35,7 @@ from mien.training.backbone_part import BackbonePart, inputs_of, load_part
 from mien.training.cost import describe_cost
 from mien.training.encoder_start import start_encoders, started
 from mien.training.fit import fit
+from mien.training.leaks import training_clips
 from mien.training.parameters import describe_groups
 from mien.training.run_folder import EpochLog
 from mien.training.run_state import RunState, log_and_call, remove
@@ -230,7 +231,8 @@ def _save(run: RunState, module: Adapted, part: BackbonePart) -> None:
     changes = module.backbone(part.modality.name).changes()
     arrays = {name: tensor.float().cpu().numpy() for name, tensor in changes.items()}
     file = _file(run, part.modality.name)
-    save_adapted(file, part.modality.backbone_role or "", part.method, part.base, arrays)
+    role, seen = part.modality.backbone_role or "", training_clips(run.manifest, run.data)
+    save_adapted(file, role, part.method, part.base, arrays, seen)
     remove(run.context(file.parent).checkpoint)
 
 

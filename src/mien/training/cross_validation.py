@@ -15,7 +15,7 @@ Source: S. Varma, R. Simon, "Bias in error estimation when using cross-validatio
 Bioinformatics 7 (2006) 91.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +60,7 @@ class FoldTrainer:
     on_epoch: EpochCallback | None = None
 
     def __call__(self) -> Callable[[int], tuple[str, ...]]:
-        """Return the function that trains a fold and returns notes on its trainings."""
+        """Return the function that trains a fold and returns notes on what was seen before, and on its trainings."""
         if self.threads:
             torch.set_num_threads(self.threads)
         store = Store(self.features)
@@ -69,7 +69,8 @@ class FoldTrainer:
             settings = with_changes(self.settings, {"split.fold": fold}, "cross-validation")
             log = self.log
             progress = None if log is None else lambda line: log(f"fold {fold}: {line}")
-            return train(self.manifest, store, settings, fold_folder(self.out, fold), progress, self.on_epoch).dips
+            summary = train(self.manifest, store, settings, fold_folder(self.out, fold), progress, self.on_epoch)
+            return (*summary.leaks, *summary.dips)
 
         return train_fold
 
@@ -115,13 +116,13 @@ def cross_validate(
         threads = choose_threads(settings.compute, workers) if workers or settings.compute.threads else 0
         own = (log, on_epoch) if workers == 0 else (None, None)
         trainer = FoldTrainer(manifest, features, nested, out, threads, *own)
-        dips: dict[int, tuple[str, ...]] = {}
+        found_notes: dict[int, tuple[str, ...]] = {}
         for fold, found in run(trainer, range(folds), workers=workers):
             if isinstance(found, Failed):
                 raise MienError(f"{fold_folder(out, fold)}: {found.reason}; the same command continues")
-            dips[fold] = found
-            log_line(f"fold {fold}: done, {len(dips)} of {folds}")
-        notes += [f"fold {fold}: {note}" for fold in sorted(dips) for note in dips[fold]]
+            found_notes[fold] = found
+            log_line(f"fold {fold}: done, {len(found_notes)} of {folds}")
+        notes += _notes_of_folds([found_notes[fold] for fold in range(folds)])
         outputs = [outputs_of(out, fold, Store(features), manifest, held) for fold, held in enumerate(held_out)]
         result = pooled(manifest, out, held_out, outputs, notes)
         write_results(result, manifest, nested)
@@ -164,6 +165,12 @@ def _notes(manifest: Manifest, settings: Settings, nested: Settings) -> list[str
     if settings.train.refit:
         notes.append("train.refit is left out: every fold is scored by its model before a refit")
     return notes
+
+
+def _notes_of_folds(notes: Sequence[Sequence[str]]) -> list[str]:
+    """Notes on the trainings of each fold; those that all folds have are given once."""
+    common = [note for note in notes[0] if all(note in others for others in notes)]
+    return common + [f"fold {fold}: {note}" for fold, own in enumerate(notes) for note in own if note not in common]
 
 
 def _check_out(out: Path) -> None:

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Literal
 
 from mien.config import EncoderSource, Settings
+from mien.data.source_clips import SourceClips
 from mien.data.splits import Split
-from mien.errors import DataError, ModelError, SettingsError
-from mien.evaluation.seen_clips import SourceClips, run_split, seen_by
+from mien.errors import ModelError, SettingsError
+from mien.evaluation.seen_clips import run_split, seen_by
 from mien.features.store import Store, made_alike
 from mien.modalities import find_modality
 from mien.modalities.encoder import Encoder
@@ -29,10 +30,11 @@ from mien.model.encoder_origin import EncoderOrigin, origins_in
 from mien.model.licences import licences_of
 from mien.model.model_folder import load_bundle, read_config, resolve_model_dir, weights_file
 from mien.model.network import Unimodal
-from mien.schema import Clip, Manifest
+from mien.schema import Manifest
 from mien.starters import NAMES, starter
 from mien.storage.checksums import SUMS, read_checksummed, read_sums, write_checksummed
 from mien.storage.files import atomic_folder, sha256_of
+from mien.training.leaks import leak_notes
 from mien.training.split_data import SplitData
 
 Part = Literal["stage1", "refit", "model"]
@@ -282,36 +284,6 @@ def _notes(
     if source.seen is None:
         yield f"{which}: does not lie in its run, so it is unknown whether it was trained on these validation clips"
         return
-    if saw := _seen(source.seen, manifest, store, split.valid):
-        raise DataError(
-            f"{source.label}: its {source.modality} encoder was trained on {len(saw)} of the {len(split.valid)} "
-            f"validation clips, first {saw[0]}, so r would mean nothing; use a run on other clips, or another split"
-        )
-    chose = {clip for one in source.seen if one.data == manifest.source.name for clip in one.chose}
-    if both := [clip.id for clip in split.valid if clip.id in chose]:
-        yield f"{which}: {len(both)} of {len(split.valid)} validation clips chose its epochs; r is slightly too high"
-    if inner is not None and (saw := _seen(source.seen, manifest, store, inner.valid)):
-        yield (
-            f"{which}: was trained on {len(saw)} of the {len(inner.valid)} clips that choose the epochs and calibrate "
-            f"the intervals, first {saw[0]}; the intervals are too narrow"
-        )
-    yield from _people_notes(which, source.seen, manifest, split.valid)
-
-
-def _seen(seen: Sequence[SourceClips], manifest: Manifest, store: Store, clips: Sequence[Clip]) -> list[str]:
-    ids = {clip for one in seen for clip in one.trained_on(manifest, store, clips)}
-    return [clip.id for clip in clips if clip.id in ids]
-
-
-def _people_notes(which: str, seen: Sequence[SourceClips], manifest: Manifest, valid: Sequence[Clip]) -> Iterable[str]:
-    """Participants of the validation clips in the training clips of an encoder, by name."""
-    own = {clip.participant for clip in valid if clip.participant}
-    for one in seen:
-        if one.people is None:
-            yield f"{which}: an older version of mien did not record the participants that it was trained on"
-        elif both := sorted(own & one.people):
-            same = "" if one.data == manifest.source.name else f" if these are the same people as in {one.data}"
-            yield (
-                f"{which}: was trained on {len(both)} of the {len(own)} participants of the validation clips, first "
-                f"{both[0]}; r may be too high{same}"
-            )
+    label = f"{source.label}: its {source.modality} encoder"
+    remedy = "use a run on other clips, or another split"
+    yield from leak_notes(which, (label, remedy), source.seen, manifest, store, split, inner)

@@ -32,10 +32,10 @@ from typing import Any
 import torch
 
 from mien.config import LOCAL_MEDIA, BackboneSettings, Settings
+from mien.data.source_clips import SourceClips, fingerprint
 from mien.data.splits import Split
 from mien.data.synthetic import count_synthetic
 from mien.errors import Damaged, DataError, ModelError
-from mien.evaluation.seen_clips import SourceClips
 from mien.features.source_files import contents_of
 from mien.features.store import Store
 from mien.schema import RATING_SCALE, Manifest
@@ -125,15 +125,6 @@ def _identity_of(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{error}, so the run cannot be identified; delete {folder} or name another folder") from error
 
 
-def fingerprint(manifest: Manifest) -> str:
-    """A key of what training reads from a manifest: clips, splits, participants and labels, but not paths."""
-    clips = [
-        (clip.id, clip.split, clip.participant, None if clip.labels is None else [repr(x) for x in clip.labels])
-        for clip in manifest.clips
-    ]
-    return key_of(list(manifest.targets), clips)
-
-
 def environment() -> dict[str, Any]:
     """Versions and machine."""
     return {
@@ -167,14 +158,14 @@ def write_split(
     refit: bool = False,
     encoders: Mapping[str, Sequence[SourceClips]] = NO_SOURCES,
 ) -> None:
-    """Write ``split.json``: the clips of each side, their overlap, and the contents of the training clips' files.
+    """Write ``split.json``: the clips of each side, their overlap, and the contents of their files.
 
     Args:
         folder: of the run or the study.
         split: training and validation clips.
         store: of their features.
         inner: the training clips divided again, if that chose the epochs.
-        refit: whether a model is trained on validation clips too, so that the contents of their files are needed.
+        refit: whether a model is trained on validation clips too, so that their participants are needed.
         encoders: what encoders from other runs have seen there, by modality.
     """
     train, valid = _ids(split)
@@ -189,12 +180,12 @@ def write_split(
         "train_clips": train,
         "valid_clips": valid,
         "train_contents": _contents(store, train),
+        "valid_contents": _contents(store, valid),
         "train_participants": sorted({clip.participant for clip in split.train if clip.participant}),
     }
     if encoders:
         record["encoders"] = {name: [one.record() for one in seen] for name, seen in encoders.items()}
     if refit:
-        record["valid_contents"] = _contents(store, valid)
         record["valid_participants"] = sorted({clip.participant for clip in split.valid if clip.participant})
     if inner is not None:
         trains, selects = _ids(inner)

@@ -39,6 +39,7 @@ from mien.subsets import all_subsets
 from mien.training.adapt import adapt_all, adapted_modalities, read_jointly
 from mien.training.dips import dip_notes
 from mien.training.encoder_sources import find_sources, keep_sources, source_notes
+from mien.training.leaks import backbone_notes
 from mien.training.parameters import describe_groups
 from mien.training.refit import refit
 from mien.training.run_folder import EpochLog, has_tensorboard, open_run, provenance, write_split
@@ -63,6 +64,7 @@ class RunSummary:
         seconds: of this call, without earlier calls.
         refit: whether the model was then trained again on all rated clips.
         dips: those of the notes on seeds that stopped too early.
+        leaks: those of the notes on encoders and backbones that were trained elsewhere.
     """
 
     folder: Path
@@ -72,6 +74,7 @@ class RunSummary:
     seconds: float
     refit: bool = False
     dips: tuple[str, ...] = ()
+    leaks: tuple[str, ...] = ()
 
     @property
     def mean_r(self) -> dict[str, float]:
@@ -107,8 +110,8 @@ def train(
         StoreError: features are damaged.
         SettingsError: head and adaptation are incompatible, a term of the loss has nothing to align, or a refit lacks
             an inner split.
-        SettingsError, ModelError, DataError: an encoder of another run is missing, does not fit, or has seen the
-            validation clips.
+        SettingsError, ModelError: an encoder of another run is missing, or does not fit.
+        DataError: such an encoder, or a backbone that made the features, was trained on validation clips.
         MienError: no validation r could be computed.
     """
     begin = time.monotonic()
@@ -125,8 +128,10 @@ def train(
     if not has_tensorboard():
         notes += ("no TensorBoard curves (epochs.jsonl has the numbers); pip install 'mien[train]' brings them",)
     check_unchanged(store, (*split.train, *split.valid), [read.feature for read in data.inputs.values()])
+    leaks = backbone_notes(data, manifest, data.widths)
     sources = find_sources(settings, data, out)
-    notes += source_notes(sources, manifest, store, split, data.inner, len(settings.seeds))
+    leaks += source_notes(sources, manifest, store, split, data.inner, len(settings.seeds))
+    notes += leaks
     run = RunState(manifest, store, settings, out, split, data, log, on_epoch or (lambda _n, _e: None), sources)
     for note in (*split.notes, *notes):
         log(note)
@@ -141,7 +146,7 @@ def train(
         r = _stages(run)
     notes = (*split.notes, *notes, *run.dips)
     seconds = time.monotonic() - begin
-    return RunSummary(out, manifest.targets, r, notes, seconds, settings.train.refit, tuple(run.dips))
+    return RunSummary(out, manifest.targets, r, notes, seconds, settings.train.refit, tuple(run.dips), leaks)
 
 
 def _check_refit(settings: Settings) -> None:

@@ -7,6 +7,8 @@ So an adapted backbone is a backbone of one's own like any other, for extraction
 folder holds no more than the changes. The trade-off: the pretrained backbone must be in the cache, and the whole one
 takes its size on the disk again.
 
+The file records the clips that it was trained on (``data/source_clips.py``): features of these have seen their ratings.
+
 The file may come from a stranger: names and shapes must be those of the backbone, and every number finite.
 """
 
@@ -22,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mien.compute.loading import transformers
 from mien.config import WeightsSettings
+from mien.data.source_clips import SourceClips
 from mien.errors import Damaged, WeightsError, WeightsMissing
 from mien.starters import starter
 from mien.storage.cached import cached_folder
@@ -39,6 +42,9 @@ VERSION = 1
 DOWN, UP = ".down", ".up"
 """Ends of the names of the two factors of an addition to a weight."""
 
+MOST_KEYS = 200_000
+"""Hashes in the record of clips: 38 bytes each, of the 10 MB that the header of a file may have."""
+
 Changes = Mapping[str, npt.NDArray[np.float32]]
 
 
@@ -51,6 +57,7 @@ class Adaptation(BaseModel):
         base: the pretrained backbone: an entry of the table, a folder, or ``owner/name@commit``.
         base_sha256: its hash; another one is refused.
         own: whether ``base`` is a backbone of one's own.
+        clips: records of the clips that it was trained on; ``None`` in older files, and beyond ``MOST_KEYS``.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
@@ -62,9 +69,12 @@ class Adaptation(BaseModel):
     base: str
     base_sha256: str
     own: bool
+    clips: list[dict[str, Any]] | None = None
 
 
-def save_adapted(file: Path, role: str, method: str, base: Weights, changes: Changes) -> None:
+def save_adapted(
+    file: Path, role: str, method: str, base: Weights, changes: Changes, clips: SourceClips | None = None
+) -> None:
     """Write what training changed in a backbone.
 
     Args:
@@ -73,15 +83,18 @@ def save_adapted(file: Path, role: str, method: str, base: Weights, changes: Cha
         method: how it was trained.
         base: the pretrained backbone.
         changes: tensors by the names of the transformers model; of a weight with an addition, its two factors.
+        clips: that it was trained on; left out beyond ``MOST_KEYS``.
 
     Raises:
         OutputError: it cannot be written.
     """
+    records = [clips.record()] if clips and clips.size <= MOST_KEYS else None
     reference = base.source.partition(":")[2] if base.is_own else base.name
     head = Adaptation.model_validate(
-        {"role": role, "method": method, "base": reference, "base_sha256": base.sha256, "own": base.is_own}
-    )
-    write_tensors(file, dict(changes), head.model_dump())
+        {"role": role, "method": method, "base": reference, "base_sha256": base.sha256, "own": base.is_own,
+         "clips": records}
+    )  # fmt: skip
+    write_tensors(file, dict(changes), head.model_dump(exclude_none=True))
 
 
 def resolve_reference(role: str, reference: str) -> Weights:
@@ -134,6 +147,32 @@ def resolve_adapted(role: str, file: Path) -> Weights:
     return replace(
         base, name=name, path=_whole(file, base, sha256, role), sha256=sha256, source=f"file:{file.resolve()}"
     )
+
+
+def is_adapted(weights: Weights) -> bool:
+    """Whether weights are an adapted backbone, of a file or of a starter."""
+    return weights.source.startswith(("file:", "starter:"))
+
+
+def training_clips(role: str, weights: Weights) -> tuple[SourceClips, ...] | None:
+    """The clips that an adapted backbone was trained on; ``None`` if its file does not record them.
+
+    Raises:
+        WeightsError: the file is damaged.
+    """
+    kind, _, reference = weights.source.partition(":")
+    file = Path(reference) if kind == "file" else _starter_file(role, reference)
+    head = _read(file)[1]
+    try:
+        return None if head.clips is None else tuple(map(SourceClips.read, head.clips))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{file}: damaged (its record of clips); train it again") from error
+
+
+def _starter_file(role: str, name: str) -> Path:
+    folder = starter(name)
+    assert folder is not None
+    return folder / f"{role}.adapted{SUFFIX}"
 
 
 def _read(file: Path) -> tuple[dict[str, npt.NDArray[Any]], Adaptation]:
