@@ -1,12 +1,15 @@
 """A backbone that was trained further has seen ratings: its features of these clips are not evaluated in silence."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import mien
 from mien.data.manifest import read_manifest
+from mien.data.source_clips import SourceClips, name_key, name_keys
 from mien.errors import DataError, StoreError
 from mien.evaluation.evaluate import evaluate
 from mien.evaluation.seen_clips import select_clips
@@ -19,6 +22,8 @@ from mien.study.plan import read_study
 from mien.study.study import run_study
 from mien.training import train
 from mien.training.cross_validation import cross_validate
+from mien.weights import resolve
+from mien.weights.adapted import MOST_KEYS, SUFFIX, resolve_adapted, save_adapted, training_clips
 from tests.training.test_adapt import FILE, Words, sentence, settings
 
 REFUSED = r"backbone tiny-text-full@\w+, which made its features, was trained on \d+ of the \d+ validation clips, first"
@@ -123,21 +128,44 @@ def test_a_file_without_a_record_leaves_it_unknown_and_says_so(world: World, tmp
 
 
 def test_the_record_has_no_names_and_fits_into_the_header(world: World, tmp_path: Path) -> None:
-    from mien.data.source_clips import SourceClips, name_key, name_keys
-    from mien.weights.adapted import MOST_KEYS, resolve_adapted, save_adapted, training_clips
-
     (record,) = read_tensors(world.file)[1]["clips"]
     made = SourceClips.read(record)
     clips = {split: [c.id for c in world.manifest.clips if c.split == split] for split in ("train", "valid")}
     assert (made.train, made.chose) == (name_keys(clips["train"]), name_keys(clips["valid"]))
     assert not {clip.id for clip in world.manifest.clips} & {word for value in record.values() for word in str(value)}
-    base = resolve_adapted("text", world.file)
     values = {"x": np.zeros(1, np.float32)}
-    for count, expected in ((MOST_KEYS, 1), (MOST_KEYS + 1, 0)):
+    for count in (MOST_KEYS, MOST_KEYS + 1):
         many = SourceClips("d", frozenset(name_key(str(n)) for n in range(count)))
-        save_adapted(tmp_path / FILE, "text", "full", base, values, many)
-        assert len(read_tensors(tmp_path / FILE)[1].get("clips", ())) == expected
-    assert training_clips("text", base) == (made,)
+        save_adapted(tmp_path / FILE, "text", "full", resolve("tiny")["text"], values, many)
+        (written,) = read_tensors(tmp_path / FILE)[1]["clips"]
+        assert (written is None) == (count > MOST_KEYS)
+    assert training_clips("text", resolve_adapted("text", world.file)) == (made,)
+
+
+@pytest.mark.parametrize(("first", "second"), [("full", "lora"), ("lora", "full"), ("lora", "lora"), ("lora", "top_k")])
+def test_a_backbone_that_is_trained_further_is_one_file_with_both_records(
+    world: World, tmp_path: Path, first: str, second: str
+) -> None:
+    """The file that it began with is not needed again, and at a rate of next to nothing it stays that backbone."""
+    copied = tmp_path / f"copied{SUFFIX}"
+    shutil.copy(world.train(f"first {first}", f"backbone.text={first}", "adapt.epochs=1") / "model" / FILE, copied)
+    store = world.features(f"from {first} for {second}", world.others, copied)
+    still = ["adapt.lr=1e-12", "adapt.lora_lr=1e-12", "adapt.epochs=1"]
+    chosen = settings(f"backbone.text={second}", f"weights.text={copied}", *still)
+    train(world.others, store, chosen, tmp_path / "run")
+    copied.unlink()
+    made = Store(tmp_path / "run" / "features")
+    for clip in world.others.clips:
+        np.testing.assert_allclose(made.array(clip.id, "text"), store.array(clip.id, "text"), atol=1e-3)
+    twice = resolve_adapted("text", tmp_path / "run" / "model" / FILE)
+    assert twice.name.startswith(f"tiny-text-{second}@")
+    before, after = training_clips("text", twice)
+    assert before is not None and before.data == "words.csv" and after is not None and after.data == "others.csv"
+    with mien.load(tmp_path / "run") as model:
+        assert model.predict(world.root / "others.csv")["Joy"].null_count == 0
+    again = world.features(f"of {first}, {second}", world.manifest, tmp_path / "run" / "model" / FILE)
+    with pytest.raises(DataError, match=r"was trained on \d+ of the \d+ validation clips"):
+        train(world.manifest, again, settings(*frozen("split.kind=ratio")), tmp_path / "later")
 
 
 def test_features_of_an_earlier_backbone_keep_its_record(world: World, tmp_path: Path) -> None:

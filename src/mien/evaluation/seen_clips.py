@@ -162,16 +162,16 @@ def _seen(
     if known:  # what the run has trained itself, its split says
         trained_here = {bundle.backbones[role].name for role in bundle.adapted if role in bundle.backbones}
         backbones = {name: one for name, one in backbones.items() if name not in trained_here}
-    recorded = tuple(one for records in backbones.values() for one in records or ())
+    recorded = tuple(one for records in backbones.values() for one in records if one is not None)
     by_model = seen_by(known, bundle) if known else ()
     seen = sightings((*by_model, *recorded), manifest, store, clips)
     chose_here = set(sightings(by_model[:1], manifest, store, clips).chose)
     validated = tuple(clip for clip in seen.chose if clip in chose_here)
     notes = [
-        f"{name}: its file does not record the clips that it was trained on, so it is unknown whether these are among "
-        "them"
+        f"{name}: its file does not record the clips that it was trained on{' in part' * (len(records) > 1)}, so it is "
+        "unknown whether these are among them"
         for name, records in backbones.items()
-        if records is None
+        if None in records
     ]
     if elsewhere := len(seen.chose) - len(validated):
         notes.append(

@@ -37,14 +37,13 @@ def training_records(weights: Mapping[str, Weights], earlier: Path) -> dict[str,
         known = _known(read_checksummed(earlier)) if earlier.exists() else {}
     for role, one in weights.items():
         if is_adapted(one):
-            seen = training_clips(role, one)
-            known[one.name] = None if seen is None else [clips.record() for clips in seen]
+            known[one.name] = [clips and clips.record() for clips in training_clips(role, one)]
     return {_FIELD: known} if known else {}
 
 
 def backbone_clips(
     store: Store, clips: Iterable[Clip], modalities: Iterable[str]
-) -> dict[str, tuple[SourceClips, ...] | None]:
+) -> dict[str, tuple[SourceClips | None, ...]]:
     """What the backbones that made features of some clips were trained on, by name, if they were trained further.
 
     Args:
@@ -53,7 +52,7 @@ def backbone_clips(
         modalities: that are read.
 
     Returns:
-        ``None`` for a backbone whose file has no record.
+        By training; ``None`` for one that is not recorded.
 
     Raises:
         StoreError: the record is damaged.
@@ -72,11 +71,11 @@ def backbone_clips(
 
 
 def _known(made: Mapping[str, Any]) -> dict[str, Any]:
-    """The records in a ``SETTINGS``; ``None`` for adapted backbones of a store that was made before there were any."""
+    """The records in a ``SETTINGS``; ``None`` for adapted backbones of a store from before there were any."""
     named = {one["name"]: str(one["reference"]) for one in made.get("backbones", {}).values()}
     adapted = (name for name, place in named.items() if place.endswith(SUFFIX) or place in STARTERS)
-    return dict.fromkeys(adapted) | made.get(_FIELD, {})
+    return {name: [None] for name in adapted} | made.get(_FIELD, {})
 
 
-def _read(records: Sequence[Mapping[str, Any]] | None) -> tuple[SourceClips, ...] | None:
-    return None if records is None else tuple(map(SourceClips.read, records))
+def _read(records: Sequence[Mapping[str, Any] | None]) -> tuple[SourceClips | None, ...]:
+    return tuple(None if one is None else SourceClips.read(one) for one in records)

@@ -8,6 +8,7 @@ folder holds no more than the changes. The trade-off: the pretrained backbone mu
 takes its size on the disk again.
 
 The file records the clips that it was trained on (``data/source_clips.py``): features of these have seen their ratings.
+A backbone that was trained further, and then further still, is one file, too: both changes of the pretrained one.
 
 The file may come from a stranger: names and shapes must be those of the backbone, and every number finite.
 """
@@ -57,7 +58,8 @@ class Adaptation(BaseModel):
         base: the pretrained backbone: an entry of the table, a folder, or ``owner/name@commit``.
         base_sha256: its hash; another one is refused.
         own: whether ``base`` is a backbone of one's own.
-        clips: records of the clips that it was trained on; ``None`` in older files, and beyond ``MOST_KEYS``.
+        clips: by training, the first one first, a record of the clips; ``None`` where there is none, as in older files
+            and beyond ``MOST_KEYS``.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
@@ -69,7 +71,7 @@ class Adaptation(BaseModel):
     base: str
     base_sha256: str
     own: bool
-    clips: list[dict[str, Any]] | None = None
+    clips: list[dict[str, Any] | None] = [None]
 
 
 def save_adapted(
@@ -81,20 +83,43 @@ def save_adapted(
         file: with the suffix ``.safetensors``; its folder is created if needed.
         role: of the backbone.
         method: how it was trained.
-        base: the pretrained backbone.
+        base: the pretrained backbone, or an adapted one, of which the changes are then kept as well.
         changes: tensors by the names of the transformers model; of a weight with an addition, its two factors.
         clips: that it was trained on; left out beyond ``MOST_KEYS``.
 
     Raises:
         OutputError: it cannot be written.
+        WeightsError: the file of the adapted one is damaged.
     """
-    records = [clips.record()] if clips and clips.size <= MOST_KEYS else None
-    reference = base.source.partition(":")[2] if base.is_own else base.name
-    head = Adaptation.model_validate(
-        {"role": role, "method": method, "base": reference, "base_sha256": base.sha256, "own": base.is_own,
-         "clips": records}
-    )  # fmt: skip
-    write_tensors(file, dict(changes), head.model_dump(exclude_none=True))
+    record = clips.record() if clips and clips.size <= MOST_KEYS else None
+    if is_adapted(base):
+        earlier, head = _read(_file_of(role, base))
+        changes = _together(earlier, changes)
+        head = head.model_copy(update={"method": method, "clips": [*head.clips, record]})
+    else:
+        reference = base.source.partition(":")[2] if base.is_own else base.name
+        head = Adaptation.model_validate(
+            {"role": role, "method": method, "base": reference, "base_sha256": base.sha256, "own": base.is_own,
+             "clips": [record]}
+        )  # fmt: skip
+    write_tensors(file, dict(changes), head.model_dump())
+
+
+def _together(earlier: Changes, later: Changes) -> dict[str, npt.NDArray[np.float32]]:
+    """The changes of two trainings as one: later tensors replace earlier ones, and additions add up."""
+    made = dict(earlier)
+    for name in dict.fromkeys(name.removesuffix(DOWN).removesuffix(UP) for name in later):
+        up, down = name + UP, name + DOWN
+        if name in later:
+            made = {other: tensor for other, tensor in made.items() if other not in (up, down)} | {name: later[name]}
+        elif name in earlier:
+            made[name] = earlier[name] + later[up] @ later[down]
+        elif up in earlier:
+            made[up] = np.concatenate([earlier[up], later[up]], 1)
+            made[down] = np.concatenate([earlier[down], later[down]], 0)
+        else:
+            made |= {up: later[up], down: later[down]}
+    return made
 
 
 def resolve_reference(role: str, reference: str) -> Weights:
@@ -154,25 +179,24 @@ def is_adapted(weights: Weights) -> bool:
     return weights.source.startswith(("file:", "starter:"))
 
 
-def training_clips(role: str, weights: Weights) -> tuple[SourceClips, ...] | None:
-    """The clips that an adapted backbone was trained on; ``None`` if its file does not record them.
+def training_clips(role: str, weights: Weights) -> tuple[SourceClips | None, ...]:
+    """The clips that an adapted backbone was trained on, by training; ``None`` where its file does not record them.
 
     Raises:
         WeightsError: the file is damaged.
     """
-    kind, _, reference = weights.source.partition(":")
-    file = Path(reference) if kind == "file" else _starter_file(role, reference)
-    head = _read(file)[1]
+    file = _file_of(role, weights)
     try:
-        return None if head.clips is None else tuple(map(SourceClips.read, head.clips))
+        return tuple(None if one is None else SourceClips.read(one) for one in _read(file)[1].clips)
     except (KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{file}: damaged (its record of clips); train it again") from error
 
 
-def _starter_file(role: str, name: str) -> Path:
-    folder = starter(name)
-    assert folder is not None
-    return folder / f"{role}.adapted{SUFFIX}"
+def _file_of(role: str, weights: Weights) -> Path:
+    """The file of an adapted backbone."""
+    kind, _, reference = weights.source.partition(":")
+    folder = starter(reference) if kind == "starter" else None
+    return folder / f"{role}.adapted{SUFFIX}" if folder else Path(reference)
 
 
 def _read(file: Path) -> tuple[dict[str, npt.NDArray[Any]], Adaptation]:
