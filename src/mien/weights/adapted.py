@@ -113,7 +113,7 @@ def _together(earlier: Changes, later: Changes) -> dict[str, npt.NDArray[np.floa
         if name in later:
             made = {other: tensor for other, tensor in made.items() if other not in (up, down)} | {name: later[name]}
         elif name in earlier:
-            made[name] = earlier[name] + later[up] @ later[down]
+            made[name] = (earlier[name] + later[up] @ later[down]).astype(np.float32)
         elif up in earlier:
             made[up] = np.concatenate([earlier[up], later[up]], 1)
             made[down] = np.concatenate([earlier[down], later[down]], 0)
