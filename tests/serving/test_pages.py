@@ -172,6 +172,57 @@ def before_its_texts(page: Any) -> Iterator[None]:
         route.continue_()
 
 
+PERMISSION = """
+window.waiting = [];
+window.tracks = [];
+const media = navigator.mediaDevices, ask = media.getUserMedia.bind(media);
+media.getUserMedia = async (wanted) => {
+  await new Promise((permit) => waiting.push(permit));
+  const stream = await ask(wanted);
+  tracks.push(...stream.getTracks());
+  return stream;
+};
+"""
+"""The browser asks for permission, which is given by ``waiting.forEach((permit) => permit())``."""
+
+
+def wait_for(page: Any, condition: Callable[[], bool]) -> None:
+    """Wait until something holds; the page's policy forbids to do so within the page."""
+    limit = time.monotonic() + PATIENCE / 1000
+    while not condition():
+        assert time.monotonic() < limit
+        page.wait_for_timeout(20)
+
+
+def opens_one_camera_and_none_without_consent(page: Any, ready: str) -> None:
+    """Double clicks open one camera; while permission is asked for, consent can be taken back."""
+
+    def number(expression: str) -> int:
+        return page.evaluate(f"{expression}.length")
+
+    page.add_init_script(PERMISSION)
+    page.reload()
+    page.wait_for_selector("body[data-ready]")
+    live = "tracks.filter((track) => track.readyState === 'live')"
+    permit = "waiting.splice(0).forEach((permit) => permit())"
+    page.locator("#consent").check()
+    page.locator("#camera-on").dblclick()
+    wait_for(page, lambda: number("waiting") == 2)
+    page.evaluate(permit)
+    wait_for(page, lambda: number("tracks") == 4)  # a camera and a microphone, asked for twice
+    expect(page.locator(ready)).to_be_visible()
+    wait_for(page, lambda: number(live) == 2)
+    page.locator("#camera-off").click()
+    assert number(live) == 0
+    page.locator("#camera-on").click()
+    wait_for(page, lambda: number("waiting") == 1)
+    page.locator("#consent").uncheck()
+    page.evaluate(permit)
+    wait_for(page, lambda: number("tracks") == 6)
+    wait_for(page, lambda: number(live) == 0)
+    assert page.locator(ready).is_hidden()
+
+
 def focused(page: Any) -> str:
     return page.evaluate("document.activeElement.textContent.trim()")
 
@@ -279,6 +330,10 @@ def test_a_recording_of_the_camera_becomes_a_job_after_consent(site: Browser) ->
     assert re.fullmatch(r"camera-[\d-]+\.webm", row.locator("h3").inner_text())
     row.locator("h3 a").click()
     seeks(page, 1.0)
+
+
+def test_the_camera_is_opened_once_and_with_consent(site: Browser) -> None:
+    opens_one_camera_and_none_without_consent(site.opened(), "#record")
 
 
 def test_a_file_that_is_chosen_before_the_texts_arrive_is_sent(site: Browser, videos: list[Path]) -> None:
