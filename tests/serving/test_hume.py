@@ -208,6 +208,7 @@ GOOD = part("file", b"never stored", "a.mp4")
         (b'{"text": ["I am so glad"]}', JSON, 400, "text: only audio and video files"),
         (b'{"models": {"prosody": {}}}', JSON, 400, "no file; send files"),
         (b"[" * 20_000, JSON, 400, "json: "),
+        (b" " * 20_001, JSON, 413, "the body has 20001 bytes, at most 20000 are accepted"),
         (form(GOOD, part("json", b'{"urls": ["http://[::1]/a"]}')), "", 400, "urls: "),
         (form(GOOD, part("json", b'{"models": {"face": {}, "language": {}}}')), "", 400, "models: face, language "),
         (form(GOOD, part("json", b'{"models": {"prosody": {"window": {"length": 1, "step": 2}}}}')), "", 400,
@@ -236,6 +237,18 @@ def test_what_cannot_be_met_is_refused_in_one_line_and_leaves_nothing(
     answer = post(idle, body, kind or "multipart/form-data; boundary=BOUNDARY")
     assert (answer.status, answer.json["detail"][: len(said)]) == (status, said)
     assert uploads(idle) == []
+
+
+def test_a_body_of_json_is_bounded_however_it_comes(idle: Served) -> None:
+    """Without its length, and under two types, of which the first one counts."""
+    kinds = "Content-Type: application/json\r\nContent-Type: multipart/form-data; boundary=BOUNDARY"
+    with socket.create_connection(("127.0.0.1", idle.port), timeout=20) as client:
+        client.sendall(
+            f"POST {JOBS} HTTP/1.1\r\nHost: localhost\r\nX-Hume-Api-Key: {idle.key}\r\n{kinds}\r\n"
+            "Transfer-Encoding: chunked\r\n\r\n".encode()
+            + 3 * (b"2710\r\n" + b" " * 10_000 + b"\r\n")
+        )
+        assert client.recv(4096).startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_full_queue_is_noticed_before_a_body_is_sent(model: Path, tmp_path: Path) -> None:

@@ -15,7 +15,15 @@ from mien.weights import Weights
 from tests.inference.test_live import model_of
 from tests.media.clips import SHARED
 from tests.serving.live import served
-from tests.serving.test_pages import CAMERA, PATIENCE, Browser, before_its_texts, expect, reach
+from tests.serving.test_pages import (
+    CAMERA,
+    PATIENCE,
+    Browser,
+    before_its_texts,
+    expect,
+    opens_one_camera_and_none_without_consent,
+    reach,
+)
 
 pytestmark = pytest.mark.slow
 CLIP = SHARED / "speech_mpeg4.mp4"
@@ -131,6 +139,46 @@ def test_a_session_that_cannot_begin_says_so_in_german(browser: Browser) -> None
     expect(page.locator("#start")).to_be_visible()
     page.locator("#camera-off").click()
     assert page.evaluate("document.querySelector('#preview').srcObject") is None
+    assert browser.faults == []
+    page.locator("#camera-on").click()
+    page.context.clear_cookies()
+    page.locator("#start").click()
+    expect(page.locator("#camera-problem")).to_contain_text("nicht mehr angemeldet")
+    page.context.close()
+    assert all("status of 401" in fault for fault in browser.faults)
+    browser.faults.clear()
+
+
+def test_a_session_that_is_stopped_at_once_or_by_the_camera_ends_before_the_next_begins(browser: Browser) -> None:
+    page = browser.opened("live", permissions=["camera", "microphone"])
+    page.locator("#consent").check()
+    page.locator("#camera-on").click()
+    expect(page.locator("#start")).to_be_visible()
+    page.evaluate("document.querySelector('#start').click(); document.querySelector('#stop').click()")  # a double click
+    expect(page.locator("#start")).to_be_visible()
+    page.locator("#start").click()
+    expect(page.locator("#recording")).to_be_visible()
+    expect(page.locator("#levels .name").first).to_be_visible()
+    page.locator("#camera-off").click()
+    visible = "(name) => !document.getElementById(name).hidden"
+    on, ended = page.evaluate(f"['camera-on', 'ended'].map({visible})")
+    assert on == ended  # it can be turned on again when the session has ended
+    expect(page.locator("#ended")).to_be_visible()
+    page.locator("#camera-on").click()
+    page.locator("#start").click()
+    expect(page.locator("#levels .name").first).to_be_visible()  # the next one runs
+    assert page.locator("#stop").is_visible() and page.locator("#ended").is_hidden()
+    page.locator("#stop").click()
+    expect(page.locator("#ended")).to_be_visible()
+    page.context.close()
+    closed = "WebSocket is closed before the connection is established"
+    assert [fault for fault in browser.faults if closed not in fault] == []
+    browser.faults.clear()
+
+
+def test_the_camera_is_opened_once_and_with_consent(browser: Browser) -> None:
+    page = browser.opened("live", permissions=["camera", "microphone"])
+    opens_one_camera_and_none_without_consent(page, "#start")
     page.context.close()
     assert browser.faults == []
 

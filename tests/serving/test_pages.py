@@ -172,6 +172,57 @@ def before_its_texts(page: Any) -> Iterator[None]:
         route.continue_()
 
 
+PERMISSION = """
+window.waiting = [];
+window.tracks = [];
+const media = navigator.mediaDevices, ask = media.getUserMedia.bind(media);
+media.getUserMedia = async (wanted) => {
+  await new Promise((permit) => waiting.push(permit));
+  const stream = await ask(wanted);
+  tracks.push(...stream.getTracks());
+  return stream;
+};
+"""
+"""The browser asks for permission, which is given by ``waiting.forEach((permit) => permit())``."""
+
+
+def wait_for(page: Any, condition: Callable[[], bool]) -> None:
+    """Wait until something holds; the page's policy forbids to do so within the page."""
+    limit = time.monotonic() + PATIENCE / 1000
+    while not condition():
+        assert time.monotonic() < limit
+        page.wait_for_timeout(20)
+
+
+def opens_one_camera_and_none_without_consent(page: Any, ready: str) -> None:
+    """Double clicks open one camera; while permission is asked for, consent can be taken back."""
+
+    def number(expression: str) -> int:
+        return page.evaluate(f"{expression}.length")
+
+    page.add_init_script(PERMISSION)
+    page.reload()
+    page.wait_for_selector("body[data-ready]")
+    live = "tracks.filter((track) => track.readyState === 'live')"
+    permit = "waiting.splice(0).forEach((permit) => permit())"
+    page.locator("#consent").check()
+    page.locator("#camera-on").dblclick()
+    wait_for(page, lambda: number("waiting") == 2)
+    page.evaluate(permit)
+    wait_for(page, lambda: number("tracks") == 4)  # a camera and a microphone, asked for twice
+    expect(page.locator(ready)).to_be_visible()
+    wait_for(page, lambda: number(live) == 2)
+    page.locator("#camera-off").click()
+    assert number(live) == 0
+    page.locator("#camera-on").click()
+    wait_for(page, lambda: number("waiting") == 1)
+    page.locator("#consent").uncheck()
+    page.evaluate(permit)
+    wait_for(page, lambda: number("tracks") == 6)
+    wait_for(page, lambda: number(live) == 0)
+    assert page.locator(ready).is_hidden()
+
+
 def focused(page: Any) -> str:
     return page.evaluate("document.activeElement.textContent.trim()")
 
@@ -281,6 +332,25 @@ def test_a_recording_of_the_camera_becomes_a_job_after_consent(site: Browser) ->
     seeks(page, 1.0)
 
 
+def test_the_camera_is_opened_once_and_with_consent(site: Browser) -> None:
+    opens_one_camera_and_none_without_consent(site.opened(), "#record")
+
+
+def test_texts_that_do_not_arrive_are_asked_for_again(site: Browser) -> None:
+    page, asked = site.opened(), []
+
+    def fail(route: Any) -> None:
+        asked.append(route)
+        route.abort() if len(asked) == 1 else route.continue_()
+
+    page.route("**/static/texts.*.json", fail)
+    page.reload()
+    page.wait_for_selector("body[data-ready]")
+    expect(page.locator("#empty")).to_be_visible()
+    assert len(asked) == 2
+    site.faults[:] = [fault for fault in site.faults if "ERR_FAILED" not in fault]
+
+
 def test_a_file_that_is_chosen_before_the_texts_arrive_is_sent(site: Browser, videos: list[Path]) -> None:
     page = site.opened()
     with before_its_texts(page):
@@ -316,6 +386,120 @@ def test_an_upload_that_is_cut_goes_on_where_it_was(site: Browser, tmp_path: Pat
     assert all(
         re.search("409|423|ERR_", fault) for fault in site.faults
     )  # Chromium may first send all of it again itself
+    site.faults.clear()
+
+
+def test_where_requests_come_too_fast_the_page_waits_and_claims_no_lost_connection(
+    site: Browser, clips: list[Path]
+) -> None:
+    page, refused = site.opened(), set()
+
+    def refuse_once(route: Any) -> None:
+        call = route.request.method, route.request.url.partition("/v1/")[2].partition("/")[0]
+        if call in refused or call[0] in ("GET", "DELETE"):
+            return route.continue_()
+        refused.add(call)
+        detail = json.dumps({"status": 429, "detail": "too many requests of this key"})
+        route.fulfill(status=429, headers={"Retry-After": "1"}, body=detail)
+
+    page.route("**/v1/**", refuse_once)
+    page.evaluate(
+        "window.states = new Set(); const list = document.querySelector('#uploads');"
+        "new MutationObserver(() => list.querySelectorAll('.state').forEach((one) => states.add(one.textContent)))"
+        ".observe(list, { childList: true, characterData: true, subtree: true })"
+    )
+    page.locator("#chosen").set_input_files(clips[0])
+    page.locator("#score").click()
+    expect(page.locator(".job")).to_have_count(1)
+    assert refused == {("POST", "uploads"), ("PATCH", "uploads"), ("HEAD", "uploads"), ("POST", "jobs")}
+    states = page.evaluate("[...states]")
+    assert not [state for state in states if not re.fullmatch(r"Waiting|Sending \d+ %|Sent", state)], states
+    site.faults[:] = [fault for fault in site.faults if "status of 429" not in fault]
+
+
+def test_a_file_twice_and_an_answer_that_is_lost_make_one_job_of_two_clips(site: Browser, clips: list[Path]) -> None:
+    page, answers = site.opened(), []
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        held.append(route) if route.request.method == "PATCH" else route.continue_()
+
+    def lose(route: Any) -> None:
+        if route.request.method != "POST" or answers:
+            return route.continue_()
+        answers.append(route.fetch().status)
+        route.abort()
+
+    page.route("**/v1/uploads/*", hold)
+    page.route("**/v1/jobs", lose)
+    for count in (1, 2):  # the second while the first is being sent
+        page.locator("#chosen").set_input_files(clips[0])
+        wait_for(page, lambda count=count: len(held) == count)
+    for route in held:
+        route.continue_()
+    expect(page.locator("#uploads .sent")).to_have_count(2)
+    page.locator("#score").click()
+    expect(page.locator("#send-problem")).to_have_text("The connection is lost. Please try again.")
+    page.locator("#score").click()
+    expect(page.locator("#uploads li")).to_have_count(0)
+    assert page.locator("#send-problem").is_hidden()
+    assert answers == [202]
+    [job] = site.served.send("GET", "/v1/jobs").json["jobs"]
+    assert len(job["files"]) == 2
+    assert [row.get_attribute("id") for row in page.locator(".job").all()] == [job["id"]]
+    site.faults[:] = [fault for fault in site.faults if "ERR_FAILED" not in fault]
+
+
+def test_a_folder_and_a_file_that_is_gone_are_said_to_be_unreadable(site: Browser, tmp_path: Path) -> None:
+    page, gone, folder = site.opened(), tmp_path / "gone.mp4", tmp_path / "my clips"
+    gone.write_bytes(b"soon moved away")
+    folder.mkdir()
+    announced: list[Any] = []
+    page.route("**/v1/uploads", lambda route: announced.append(route))
+    page.locator("#chosen").set_input_files(gone)
+    wait_for(page, lambda: bool(announced))
+    gone.unlink()
+    announced[0].continue_()
+    unreadable = "cannot be read: it is a folder, or was moved or changed after it was chosen."
+    expect(page.locator("#uploads .failed .state")).to_have_text([f"gone.mp4 {unreadable}"])
+    box, devtools = page.locator("#drop").bounding_box(), page.context.new_cdp_session(page)
+    dropped = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        place = {"x": box["x"] + 50, "y": box["y"] + 50}
+        devtools.send("Input.dispatchDragEvent", {"type": kind, **place, "data": dropped})
+    expect(page.locator("#uploads .failed .state")).to_have_text([f"gone.mp4 {unreadable}", f"my clips {unreadable}"])
+    page.locator("#score").click()  # waits for nothing
+    expect(page.locator("#send-problem")).to_have_text(rendering.say("en", "none_left"))
+    assert len(announced) == 1  # a folder is not even announced
+    site.faults[:] = [fault for fault in site.faults if "ERR_" not in fault]
+
+
+def test_older_jobs_are_found_after_the_last_one_shown_was_deleted(site: Browser) -> None:
+    served = site.served
+    made = [served.job([served.put_bytes(b"no clip", "a.mp4")])["id"] for _ in range(23)][::-1]
+    page = site.opened()
+    expect(page.locator(".job")).to_have_count(20)
+    for job in made[18:20]:
+        served.send("DELETE", f"/v1/jobs/{job}")
+    assert served.send("GET", f"/v1/jobs?before={made[19]}").status == 404  # not an empty list, which would be the end
+    page.locator("#older").click()
+    expect(page.locator(".job")).to_have_count(21)
+    assert [row.get_attribute("id") for row in page.locator(".job").all()] == made[:18] + made[20:]
+    site.faults[:] = [fault for fault in site.faults if "status of 404" not in fault]
+
+
+def test_an_open_job_of_a_browser_that_is_signed_out_says_so(site: Browser, videos: list[Path]) -> None:
+    [worker] = site.served.workers()
+    worker.suspend()
+    try:
+        page = site.opened(f"jobs/{site.served.job([site.served.put(videos[1])])['id']}")
+        page.route("**/events", lambda route: route.abort())
+        page.reload()
+        page.context.clear_cookies()
+        expect(page.locator("#offline")).to_have_text(rendering.say("en", "error_signin"))
+    finally:
+        worker.resume()
+    assert all(re.search("status of 401|ERR_FAILED", fault) for fault in site.faults)
     site.faults.clear()
 
 
@@ -494,6 +678,23 @@ def test_a_key_signs_a_browser_in_until_it_is_deleted(site: Browser) -> None:
     assert page.locator("h1").inner_text() == "Please sign in"
     assert all("status of 401" in fault for fault in site.faults)
     site.faults.clear()
+
+
+def test_servers_of_one_host_have_cookies_of_their_own_and_a_proxy_changes_nothing(browser: Browser) -> None:
+    """The port of the address is one that somebody else chooses; the cookie has that on which the server listens."""
+    form = {"key": None, "Content_Type": "application/x-www-form-urlencoded", "Host": "localhost:1"}
+    answer = browser.served.send("POST", "/signin", f"key={browser.served.key}".encode(), **form)
+    cookie = answer.headers["set-cookie"].partition(";")[0]
+    assert cookie.startswith(f"mien-{browser.served.port}=")
+    for sent, status in ((f"mien-1=other; {cookie}", 200), (cookie.replace("=", "1=", 1), 401)):
+        assert browser.served.send("GET", "/v1/jobs", key=None, Cookie=sent).status == status
+
+
+def test_the_language_can_be_changed_after_a_wrong_key(browser: Browser) -> None:
+    form = {"key": None, "Content_Type": "application/x-www-form-urlencoded"}
+    answer = browser.served.send("POST", "/signin", b"key=wrong", **form)
+    assert answer.status == 401
+    assert b'href="/language/de?back=/"' in answer.body  # not /signin, which only takes forms
 
 
 @pytest.mark.parametrize("back", ["//evil.example", "/\\evil.example", "https://evil.example", "javascript:0"])

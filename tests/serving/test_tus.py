@@ -6,9 +6,13 @@ import subprocess
 import threading
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from mien.serving.web import uploads
+from mien.serving.web.problems import Problem
 from tests.media.clips import make_clip, tone
 from tests.serving.clients import TUS, python_with
 from tests.serving.live import Served
@@ -74,3 +78,25 @@ def test_tuspy_goes_on_after_two_cuts(server: Served, tmp_path: Path) -> None:
     (file,) = job["files"]
     assert job["state"] == "completed" and file["name"] == "long name.mkv"
     assert (file["bytes"], file["sha256"]) == (clip.stat().st_size, hashlib.sha256(clip.read_bytes()).hexdigest())
+
+
+def test_an_upload_whose_last_request_was_killed_before_its_hash_was_stored_can_be_used(
+    server: Served, clips: list[Path]
+) -> None:
+    content, tus = clips[0].read_bytes(), {"Tus_Resumable": "1.0.0"}
+    place = server.send("POST", "/v1/uploads", **tus, Upload_Length=str(len(content))).headers["location"]
+    upload = place.rpartition("/")[2]
+    (server.data / "uploads" / f"{upload}.part").write_bytes(content)  # nothing but its bytes is left of the request
+    arrived = server.send("HEAD", place, **tus)
+    assert (arrived.status, arrived.headers["upload-offset"]) == (200, str(len(content)))
+    job = server.ended(server.job([upload])["id"])
+    assert job["files"][0]["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_while_another_request_completes_an_upload_a_client_is_to_ask_again() -> None:
+    """Else it would take the upload for complete, which no job can use yet."""
+    server: Any = SimpleNamespace(busy={"file-1"})
+    with pytest.raises(Problem) as refused:
+        uploads._complete_late(server, "file-1")
+    assert refused.value.status == 423
+    assert server.busy == {"file-1"}

@@ -25,9 +25,12 @@ from tests.serving.live import Served
 
 
 class Receiver:
-    """An HTTP server that keeps what it is sent, and answers with the statuses that it was given, then 200."""
+    """An HTTP server that keeps what it is sent, and answers with the statuses that it was given, then 200.
 
-    def __init__(self, *statuses: int, headers: tuple[tuple[str, str], ...] = ()) -> None:
+    ``seconds``: before each answer.
+    """
+
+    def __init__(self, *statuses: int, headers: tuple[tuple[str, str], ...] = (), seconds: float = 0.0) -> None:
         self.got: list[tuple[dict[str, str], bytes]] = []
         left = list(statuses)
 
@@ -35,6 +38,7 @@ class Receiver:
             def do_POST(handler) -> None:
                 body = handler.rfile.read(int(handler.headers["content-length"]))
                 self.got.append(({name.lower(): value for name, value in handler.headers.items()}, body))
+                time.sleep(seconds)
                 handler.send_response(left.pop(0) if left else 200)
                 for name, value in headers:
                     handler.send_header(name, value)
@@ -196,6 +200,30 @@ def test_a_failed_webhook_is_tried_again_with_the_same_bytes_and_id(
         signed = f"hook-1.{headers['webhook-timestamp']}.".encode() + body
         expected = base64.b64encode(hmac.digest(b"anna", signed, hashlib.sha256)).decode()
         assert headers["webhook-signature"] == f"v1,{expected}"
+
+
+def test_a_receiver_that_takes_longer_than_the_first_pause_gets_a_webhook_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "PAUSES", (0.1,) * 9)
+    monkeypatch.setattr(webhooks, "POLL_SECONDS", 0.05)
+    receiver = Receiver(seconds=0.5)
+    engine = open_database(tmp_path)
+    with engine.begin() as db:
+        url = f"http://127.0.0.1:{receiver.port}/"
+        row = {"id": "hook-1", "job": "job-1", "owner": "anna", "kind": "job", "url": url, "tries": 0, "due": 1.0}
+        db.execute(sa.insert(hooks).values(**row))
+    sender = WebhookSender(engine, {"job": lambda _: b"{}"}, lambda _: b"s", ["127.0.0.1"])
+    sender.start()
+    limit = time.monotonic() + 20
+    while _due(engine) is not None:
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    sender.stop()
+    time.sleep(0.2)
+    receiver.close()
+    engine.dispose()
+    assert len(receiver.got) == 1
 
 
 def test_a_webhook_is_given_up_after_ten_tries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -207,6 +207,7 @@ class WebhookSender:
         """
         self._engine, self._bodies, self._secret_of, self._allowed = engine, bodies, secret_of, allowed
         self._stop = threading.Event()
+        self._sending: set[str] = set()
 
     def start(self) -> None:
         """Send what is due from now on."""
@@ -224,13 +225,18 @@ class WebhookSender:
                 except DBAPIError:
                     continue
                 for one in due:
+                    self._sending.add(one.id)
                     pool.submit(self._try, one)
 
     def _due(self) -> list[Any]:
-        """Webhooks whose time has come; the next try is planned before this one, in case the process is killed."""
+        """Webhooks whose time has come; the next try is planned before this one, in case the process is killed.
+
+        One that is being sent is left out: its receiver may take longer than the pause to the next try.
+        """
         time_now = now(self._engine)
+        ready = (hooks.c.due <= time_now) & hooks.c.id.not_in(list(self._sending))
         with self._engine.execution_options(reads=True).begin() as db:
-            found = list(db.execute(sa.select(hooks).where(hooks.c.due <= time_now).limit(4 * CONCURRENT)))
+            found = list(db.execute(sa.select(hooks).where(ready).limit(4 * CONCURRENT)))
         if found:
             with self._engine.begin() as db:
                 for one in found:
@@ -256,5 +262,6 @@ class WebhookSender:
             reason = type(error).__name__
         if not reason or status == 410:
             self._change(hook.id, due=None)
+        self._sending.discard(hook.id)
         if reason:
             terminal.warn(f"webhook {hook.id}: try {hook.tries + 1} of {len(PAUSES) + 1} failed ({reason})")

@@ -35,7 +35,6 @@ from mien.serving.web.problems import Problem
 from mien.storage.files import writing
 
 SCOPES = ("score", "live", "admin")
-COOKIE = "mien"
 
 
 @dataclass(frozen=True)
@@ -193,7 +192,7 @@ def _known(request: HTTPConnection, server: Server) -> Principal:
     who = None
     if key := _key_in(request):
         who = holder(server, key)
-    elif cookie := request.cookies.get(COOKIE):
+    elif cookie := request.cookies.get(cookie_name(request)):
         who = _signed_in(server, cookie)
     if who is not None:
         return who
@@ -201,6 +200,14 @@ def _known(request: HTTPConnection, server: Server) -> Principal:
         "no valid key; send Authorization: Bearer KEY (the key of this machine's user is in the file key of --data)"
     )
     raise Problem(401, detail, {"WWW-Authenticate": "Bearer"})
+
+
+def cookie_name(request: HTTPConnection) -> str:
+    """The name of this server's cookie, by the port that it listens on.
+
+    Browsers keep one cookie of a name for all ports of a host, so a second server there would sign its users out.
+    """
+    return f"mien-{request.scope['server'][1]}"
 
 
 def holder(server: Server, key: str) -> Principal | None:

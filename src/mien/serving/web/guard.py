@@ -9,11 +9,12 @@ Source: CVE-2025-66414; Jupyter Server, ``allow_remote_access``.
 import asyncio
 import ipaddress
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from time import monotonic
 from typing import Any
 
 import h11
+from starlette.datastructures import Headers
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mien.serving.settings import ServeSettings
@@ -26,7 +27,7 @@ UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 UPLOAD = re.compile(r"/v1/(files|uploads/[^/]+)/?$")
 FORMS = ("/v0/batch/jobs", "/clips")
 FORM_BYTES = 1_000_000
-"""Room for the heads of a form's parts, beside its files."""
+"""Room for the heads of a form's parts, beside its files; any other body there is bounded like those elsewhere."""
 
 
 class Guard:
@@ -40,13 +41,13 @@ class Guard:
         """Check a request, then handle it."""
         if scope["type"] == "lifespan":
             return await self._app(scope, receive, send)
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = Headers(scope=scope)
         if detail := self._refusal(scope.get("method"), headers):
             return await problem_response(403, detail)(scope, receive, send)
         scope["path"] = re.sub("/{2,}", "/", scope["path"])
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        limit = self._most_bytes(scope["path"])
+        limit = self._most_bytes(scope["path"], headers.get("content-type", ""))
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > limit:
             detail = f"the body has {length} bytes, at most {limit} are accepted"
@@ -54,12 +55,12 @@ class Guard:
         body = _Body(receive, limit, self._limits)
         return await self._app(scope, body.receive, body.answering(scope, send))
 
-    def _most_bytes(self, path: str) -> int:
-        if path.rstrip("/") in FORMS:
+    def _most_bytes(self, path: str, kind: str) -> int:
+        if path.rstrip("/") in FORMS and kind.lower().startswith("multipart/"):
             return self._limits.job_bytes + self._limits.body_bytes + FORM_BYTES
         return self._limits.file_bytes if UPLOAD.match(path) else self._limits.body_bytes
 
-    def _refusal(self, method: str | None, headers: dict[str, str]) -> str:
+    def _refusal(self, method: str | None, headers: Mapping[str, str]) -> str:
         """Why a request is refused; ``method`` is ``None`` for the handshake of a WebSocket."""
         host = headers.get("host", "")
         if self._loopback and not is_loopback(_name(host)):

@@ -92,13 +92,14 @@ def list_jobs(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     before: Annotated[str | None, Query(max_length=40)] = None,
 ) -> dict[str, Any]:
-    """Jobs, the newest first; ``before`` is the id of the last one of the page before."""
+    """Jobs, the newest first; ``before`` is the id of the last one of the page before (404 if it was deleted)."""
     chosen = sa.select(jobs).order_by(jobs.c.created.desc(), jobs.c.id.desc()).limit(limit)
     if "admin" not in who.scopes:
         chosen = chosen.where(jobs.c.owner == who.id)
     if state is not None:
         chosen = chosen.where(jobs.c.state == state)
     if before is not None:
+        job_of(server, who, before)  # after one that was deleted, the list would seem to end
         last = sa.select(jobs.c.created, jobs.c.id).where(jobs.c.id == before).subquery()
         chosen = chosen.join(last, sa.tuple_(jobs.c.created, jobs.c.id) < sa.tuple_(last.c.created, last.c.id))
     with server.engine.execution_options(reads=True).begin() as db:

@@ -21,7 +21,7 @@ from mien.reporting import sparklines
 from mien.reporting.player import Player, player_of, scale_of
 from mien.reporting.videos import Video, Videos
 from mien.scores.document import ScoresDocument, read_document
-from mien.serving.web.access import COOKIE, SCOPES, Principal, Server, Shared, holder, principal
+from mien.serving.web.access import SCOPES, Principal, Server, Shared, cookie_name, holder, principal
 from mien.serving.web.forms import Form, discard, receive_form
 from mien.serving.web.jobs import JobRequest, enqueue, job_of, list_jobs, new_job
 from mien.serving.web.problems import Problem
@@ -184,7 +184,8 @@ def _signed_in(request: Request, server: Server, token: str) -> Response:
 
 def _welcome(request: Request, cookie: str) -> Response:
     answer = RedirectResponse("/", 303, HEAD | {"Referrer-Policy": "no-referrer"})
-    answer.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", secure=request.url.scheme == "https")
+    secure = request.url.scheme == "https"
+    answer.set_cookie(cookie_name(request), cookie, httponly=True, samesite="strict", secure=secure)
     return answer
 
 

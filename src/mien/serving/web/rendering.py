@@ -78,7 +78,7 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> H
     """A page in the language of the request."""
     language = _language(request)
     values |= {"t": functools.partial(say, language), "texts": texts(language), "language": language}
-    values |= {"languages": LANGUAGES, "here": request.url.path}
+    values |= {"languages": LANGUAGES, "here": request.url.path if request.method == "GET" else "/"}
     made = _templates().get_template(template).render(values)
     return HTMLResponse(made, status, HEAD)
 

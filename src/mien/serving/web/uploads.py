@@ -133,7 +133,10 @@ def offset(upload: str, request: Request, server: Shared, who: Scorer) -> Respon
     """How much of an upload has arrived."""
     _check_tus(request)
     row = _row(server, who, upload)
-    return Response(None, 200, {**TUS, "Upload-Offset": str(_arrived(server, row)), "Upload-Length": str(row.bytes)})
+    arrived = _arrived(server, row)
+    if arrived == row.bytes and row.sha256 is None:
+        _complete_late(server, upload)
+    return Response(None, 200, {**TUS, "Upload-Offset": str(arrived), "Upload-Length": str(row.bytes)})
 
 
 @router.patch("/uploads/{upload}", status_code=204, openapi_extra=_described(CHUNKS, "Upload-Offset"))
@@ -197,6 +200,17 @@ async def _receive(request: Request, server: Server, row: Any) -> int:
 def _complete(server: Server, upload: str, digest: str) -> None:
     with server.engine.begin() as db:
         db.execute(sa.update(uploads).where(uploads.c.id == upload).values(sha256=digest))
+
+
+def _complete_late(server: Server, upload: str) -> None:
+    """Complete an upload whose last request ended after its last byte was written, but before its hash was stored."""
+    if upload in server.busy:
+        raise Problem(423, "another request is completing this upload; ask again", TUS)
+    server.busy.add(upload)
+    try:
+        _complete(server, upload, sha256_of(server.disk.upload(upload)))
+    finally:
+        server.busy.discard(upload)
 
 
 def insert(server: Server, row: Mapping[str, Any]) -> None:

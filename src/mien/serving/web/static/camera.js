@@ -1,6 +1,6 @@
 // Record a clip with the camera, after consent. Nothing leaves the browser before the recording is used.
 
-import { clock, followConsent, obstacle, openCamera, recorderOf, show as play } from "./capture.js";
+import { clock, closeCamera, followConsent, obstacle, openCamera, recorderOf, show as play } from "./capture.js";
 import { notice, one } from "./elements.js";
 import { say, t } from "./texts.js";
 
@@ -34,7 +34,9 @@ function unusable(text) {
 async function on() {
   complain("");
   try {
-    stream = await openCamera(1280, 720);
+    const opened = await openCamera(1280, 720);
+    if (!opened) return;
+    stream = opened;
   } catch (error) {
     return complain(error.message);
   }
@@ -94,7 +96,7 @@ function again() {
 }
 
 function off() {
-  for (const track of stream?.getTracks() || []) track.stop();
+  closeCamera(stream);
   stream = null;
   if (recorder?.state === "recording") recorder.stop();
   forget();

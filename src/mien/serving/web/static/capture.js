@@ -12,26 +12,40 @@ export function obstacle() {
   return "";
 }
 
+let asked = 0; // how often the camera was asked for, or consent taken back
+
 // The camera can be turned on while consent is given, also where it was given before the page's texts had arrived;
 // `off()` is called when it is taken back.
 export function followConsent(off) {
   const consent = one("consent");
   const follow = () => {
     one("camera-on").disabled = !consent.checked;
-    if (!consent.checked) off();
+    if (consent.checked) return;
+    asked += 1;
+    off();
   };
   consent.addEventListener("change", follow);
   follow();
 }
 
+// A stream; null if the camera was asked for again, or consent taken back, while the browser asked for permission.
 export async function openCamera(width, height) {
+  const mine = asked += 1;
   const video = { width: { ideal: width }, height: { ideal: height }, frameRate: { ideal: 30 }, facingMode: "user" };
+  let stream;
   try {
-    return await navigator.mediaDevices.getUserMedia({ video, audio: true });
+    stream = await navigator.mediaDevices.getUserMedia({ video, audio: true });
   } catch (error) {
     const known = { NotAllowedError: "camera_denied", NotFoundError: "camera_none" }[error.name];
     throw new Error(t(known || "camera_busy", { reason: error.message }));
   }
+  if (mine === asked) return stream;
+  closeCamera(stream);
+  return null;
+}
+
+export function closeCamera(stream) {
+  for (const track of stream?.getTracks() || []) track.stop();
 }
 
 export function recorderOf(stream) {

@@ -2,6 +2,8 @@
 
 import { t } from "./texts.js";
 
+const SOON = 5; // seconds; a full queue says more
+
 export class Problem extends Error {
   constructor(status, detail, english = false) {
     super(detail);
@@ -10,20 +12,30 @@ export class Problem extends Error {
   }
 }
 
-export async function call(method, path, body) {
-  const asked = { method, headers: { Accept: "application/json" } };
+export async function call(method, path, body, headers = {}) {
+  const asked = { method, headers: { Accept: "application/json", ...headers } };
   if (body !== undefined) {
     asked.body = JSON.stringify(body);
     asked.headers["Content-Type"] = "application/json";
   }
-  let answer;
-  try {
-    answer = await fetch(path, asked);
-  } catch {
-    throw new Problem(0, t("error_unreachable"));
-  }
-  if (!answer.ok) throw problem(answer.status, await answer.text());
+  const answer = await ask(path, asked);
   return answer.status === 204 ? null : answer.json();
+}
+
+// An answer that is no refusal. Where requests come too fast, as with many small files, it is asked again in a moment.
+export async function ask(path, asked) {
+  for (;;) {
+    let answer;
+    try {
+      answer = await fetch(path, asked);
+    } catch {
+      throw new Problem(0, t("error_unreachable"));
+    }
+    if (answer.ok) return answer;
+    const seconds = Number(answer.headers.get("Retry-After"));
+    if (answer.status !== 429 || !seconds || seconds > SOON) throw problem(answer.status, await answer.text());
+    await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
+  }
 }
 
 export function problem(status, text) {

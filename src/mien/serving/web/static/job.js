@@ -4,7 +4,7 @@ import { confirmed } from "./confirm.js";
 import { notice, one } from "./elements.js";
 import { call } from "./interface.js";
 import { ago, doing, t } from "./texts.js";
-import { isOpen, watch } from "./watch.js";
+import { isOpen, lost, watch } from "./watch.js";
 
 const { job: id, state } = one("job").dataset;
 let now = state;
@@ -21,7 +21,7 @@ one("delete").addEventListener("click", async () => {
   }
   location.assign("/");
 });
-if (isOpen({ state })) watch(() => isOpen({ state: now }) ? [id] : [], show, (error) => { one("offline").hidden = !error; });
+if (isOpen({ state })) watch(() => isOpen({ state: now }) ? [id] : [], show);
 
 function show(job) {
   now = job.state;

@@ -1,10 +1,10 @@
 // The list of jobs: state and progress while they are open; then words, and a sparkline per emotion.
 
 import { confirmed } from "./confirm.js";
-import { drawn, make, notice, one } from "./elements.js";
+import { drawn, make, one } from "./elements.js";
 import { call } from "./interface.js";
 import { ago, doing, say, t } from "./texts.js";
-import { isOpen, watch } from "./watch.js";
+import { isOpen, lost, watch } from "./watch.js";
 
 const PAGE = 20;
 const jobs = new Map(); // by id: what the server said last, and the row
@@ -19,7 +19,7 @@ export async function showJobs() {
     setTimeout(showJobs, 3000);
     return;
   }
-  round = watch(open, add, lost);
+  round = watch(open, add);
 }
 
 one("older").addEventListener("click", () => older().catch(lost));
@@ -49,14 +49,16 @@ function open() {
     .map((job) => job.id);
 }
 
-function lost(error) {
-  notice(one("offline"), error && !error.status ? t("offline") : error);
-}
-
 async function older() {
-  const ids = [...jobs.keys()];
-  const before = ids.length ? `&before=${[...one("jobs").children].at(-1).id}` : "";
-  const { jobs: found } = await call("GET", `/v1/jobs?limit=${PAGE}${before}`);
+  const last = jobs.size ? one("jobs").lastElementChild.id : "";
+  let found;
+  try {
+    found = (await call("GET", `/v1/jobs?limit=${PAGE}${last && `&before=${last}`}`)).jobs;
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    drop(last); // it was deleted elsewhere; so from the one before
+    return older();
+  }
   for (const job of found) add(job, true);
   one("older").hidden = found.length < PAGE;
   one("empty").hidden = jobs.size > 0;

@@ -1,7 +1,8 @@
 // Live scores: slices of the recording go to /v1/live while it is made, and come back as scores.
 
-import { clock, followConsent, obstacle, openCamera, recorderOf, show as play } from "./capture.js";
+import { clock, closeCamera, followConsent, obstacle, openCamera, recorderOf, show as play } from "./capture.js";
 import { make, notice, one } from "./elements.js";
+import { call } from "./interface.js";
 import { Levels } from "./levels.js";
 import { say, t } from "./texts.js";
 
@@ -9,7 +10,7 @@ const SLICE = 250; // milliseconds
 const MOST_WAITING = 8e6; // bytes that the connection has not taken yet
 const WORDS = 24;
 const preview = one("preview");
-let stream = null, recorder = null, socket = null, levels = null, began = 0, timer = 0, over = true;
+let stream = null, recorder = null, socket = null, levels = null, began = 0, timer = 0, over = true, stopping = false;
 
 if (obstacle()) {
   complain(obstacle());
@@ -28,7 +29,9 @@ document.body.dataset.ready = "";
 async function on() {
   complain("");
   try {
-    stream = await openCamera(640, 480);
+    const opened = await openCamera(640, 480);
+    if (!opened) return;
+    stream = opened;
   } catch (error) {
     return complain(error.message);
   }
@@ -43,15 +46,16 @@ function start() {
   for (const name of ["ended", "lost-windows", "level-note", "absent", "heard", "lag", "done-marks"]) clear(one(name));
   one("before").hidden = true;
   levels = null;
-  over = false;
+  over = stopping = false;
   recorder = recorderOf(stream);
   recorder.addEventListener("dataavailable", send);
-  socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/v1/live`);
+  const mine = socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/v1/live`);
   socket.addEventListener("open", () => tell({
     type: "start", mime: recorder.mimeType || "video/webm", keep: one("forget").checked ? "none" : "media",
   }));
-  socket.addEventListener("message", (event) => hear(JSON.parse(event.data)));
-  socket.addEventListener("close", () => lost());
+  // What still comes from the session before does not concern this one.
+  socket.addEventListener("message", (event) => { if (mine === socket) hear(JSON.parse(event.data)); });
+  socket.addEventListener("close", () => { if (mine === socket) lost(); });
   buttons("stop", "camera-off");
   one("forget").disabled = true;
   state(t("live_loading"));
@@ -74,7 +78,7 @@ function hear(event) {
 }
 
 function record() {
-  if (over || recorder.state !== "inactive") return;
+  if (over || stopping || recorder.state !== "inactive") return;
   recorder.start(SLICE);
   began = performance.now();
   one("recording").hidden = false;
@@ -142,6 +146,12 @@ function mark(event) {
 }
 
 function stop() {
+  if (over || stopping) return;
+  stopping = true;
+  if (socket.readyState === WebSocket.CONNECTING) { // nothing has begun
+    socket.close();
+    return rest();
+  }
   const finish = () => tell({ type: "stop" });
   if (recorder.state === "recording") {
     recorder.addEventListener("stop", finish, { once: true }); // after the last slice
@@ -153,24 +163,30 @@ function stop() {
 }
 
 function stopped(event) {
-  over = true;
-  resting();
-  if (recorder.state === "recording") recorder.stop();
+  rest();
   const place = one("ended");
   place.replaceChildren(t("live_stopped", { n: event.windows, seconds: event.seconds.toFixed(1) }), " ",
     event.job ? make("a", { href: `/jobs/${event.job}`, id: "result" }, t("live_job")) : t(one("forget").checked ? "live_no_job" : "live_job_waits"));
   place.hidden = false;
-  state("");
-  one("forget").disabled = false;
-  if (stream) buttons("start", "camera-off");
-  else buttons("camera-on");
   (one("result") || one("start")).focus();
   say(place.textContent);
 }
 
 function lost() {
   if (over) return;
-  complain(t(levels || began ? "live_lost" : "live_refused"));
+  if (levels || began) complain(t("live_lost"));
+  else refused();
+  rest();
+}
+
+// Browsers do not say why a WebSocket was refused; the answer to an ordinary request says whether all is refused.
+function refused() {
+  complain(t("live_refused"));
+  call("GET", "/v1/model").catch((error) => { if (error.status === 401 || error.status === 0) complain(error); });
+}
+
+// The session is over; another one may begin.
+function rest() {
   over = true;
   resting();
   if (recorder.state === "recording") recorder.stop();
@@ -180,11 +196,11 @@ function lost() {
 }
 
 function off() {
-  if (!over && socket?.readyState === WebSocket.OPEN) stop();
-  for (const track of stream?.getTracks() || []) track.stop();
+  stop();
+  closeCamera(stream);
   stream = null;
   Object.assign(preview, { srcObject: null, hidden: true });
-  buttons("camera-on");
+  if (over) buttons("camera-on"); // else its end is waited for
 }
 
 function resting() {

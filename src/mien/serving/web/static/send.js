@@ -129,7 +129,8 @@ async function submit(added) {
   try {
     const sent = await allSent();
     if (!sent.length) throw new Error(t("none_left"));
-    const job = await call("POST", "/v1/jobs", asked(sent));
+    const key = `page ${sent[0].id}`; // an upload is used by one job; if its answer is lost, this one finds it
+    const job = await call("POST", "/v1/jobs", asked(sent), { "Idempotency-Key": key });
     for (const entry of sent) {
       entry.row.remove();
       files.delete(entry);

@@ -1,7 +1,18 @@
 // The texts of the page's language, the same as those of its HTML.
 
 const language = document.documentElement.lang;
-const texts = await (await fetch(`/static/texts.${language}.json`)).json();
+const texts = await arrived();
+
+// Without its texts a page does nothing, so they are asked for until they come.
+async function arrived() {
+  for (;;) {
+    try {
+      const answer = await fetch(`/static/texts.${language}.json`);
+      if (answer.ok) return await answer.json();
+    } catch { /* the connection is lost */ }
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+  }
+}
 
 // A text with its values filled in; `n` chooses between singular and plural.
 export function t(key, values = {}) {

@@ -2,17 +2,27 @@
 //
 // Where an upload is goes into the session's storage, so that the same file continues after the page was reloaded.
 
-import { Problem, problem } from "./interface.js";
+import { ask, Problem, problem } from "./interface.js";
 import { t } from "./texts.js";
 
 const PAUSES = [500, 1000, 2000, 4000, 8000, 15000, 30000, 30000, 60000, 60000];
+const places = new Map(); // where the files go that are being sent
 const TUS = { "Tus-Resumable": "1.0.0" };
 
 // Send a file; the result is its id. `progress(share, cut)` is called with the share that has arrived, from 0 to 1, and
 // whether the connection is lost at the moment.
 export async function upload(file, progress, signal) {
-  let place = known(file), pause = 0, best = -1;
+  try {
+    return await arrive(file, known(file), progress, signal);
+  } finally {
+    places.delete(file);
+  }
+}
+
+async function arrive(file, place, progress, signal) {
+  let pause = 0, best = -1;
   for (;;) {
+    await check(file);
     let arrived = 0;
     try {
       if (place) arrived = await offset(place, signal);
@@ -34,9 +44,19 @@ export async function upload(file, progress, signal) {
       const again = error.status === 0 || error.status === 408 || error.status === 409 || error.status === 423 ||
         error.status === 429 || (error.status >= 502 && error.status !== 507);
       if (!again || pause >= PAUSES.length) throw error;
-      progress(Math.max(best, 0) / file.size, true);
+      progress(Math.max(best, 0) / file.size, error.status !== 429);
       await wait(PAUSES[pause++], signal);
     }
+  }
+}
+
+// A folder that was dropped cannot be read, nor a file that was moved or changed since it was chosen. Sending it would
+// look like a lost connection.
+async function check(file) {
+  try {
+    await file.slice(0, 1).arrayBuffer();
+  } catch {
+    throw new Error(t("unreadable", { name: file.name }));
   }
 }
 
@@ -44,25 +64,14 @@ async function create(file, signal) {
   const bytes = new TextEncoder().encode(file.name);
   const name = btoa(String.fromCharCode(...bytes));
   const headers = { "Upload-Length": String(file.size), "Upload-Metadata": `filename ${name}` };
-  const answer = await ask("POST", "/v1/uploads", headers, signal);
+  const answer = await ask("/v1/uploads", { method: "POST", headers: { ...TUS, ...headers }, signal });
   const place = answer.headers.get("Location");
   remember(file, place);
   return place;
 }
 
 async function offset(place, signal) {
-  return Number((await ask("HEAD", place, {}, signal)).headers.get("Upload-Offset"));
-}
-
-async function ask(method, path, headers, signal) {
-  let answer;
-  try {
-    answer = await fetch(path, { method, headers: { ...TUS, ...headers }, signal });
-  } catch {
-    throw new Problem(0, t("error_unreachable"));
-  }
-  if (!answer.ok) throw problem(answer.status, await answer.text());
-  return answer;
+  return Number((await ask(place, { method: "HEAD", headers: TUS, signal })).headers.get("Upload-Offset"));
 }
 
 // XMLHttpRequest, because fetch does not say how much of a body was sent.
@@ -97,12 +106,15 @@ function stop(place, file) {
 const key = (file) => `upload ${file.name} ${file.size} ${file.lastModified}`;
 
 function known(file) {
-  try {
-    return sessionStorage.getItem(key(file));
-  } catch { return null; } // storage may be forbidden
+  let place = null;
+  try { place = sessionStorage.getItem(key(file)); } catch { /* storage may be forbidden */ }
+  if ([...places.values()].includes(place)) return null; // the same file a second time, or one that looks like it
+  if (place) places.set(file, place);
+  return place;
 }
 
 function remember(file, place) {
+  places.set(file, place);
   try { sessionStorage.setItem(key(file), place); } catch { /* then it starts again after a reload */ }
 }
 

@@ -3,15 +3,21 @@
 // Browsers open six connections to a server in all. So only one job per page is watched by events, and none in a tab
 // that nobody sees; the others are asked for.
 
+import { notice, one } from "./elements.js";
 import { call } from "./interface.js";
+import { t } from "./texts.js";
 
 const EVERY = 3000;
 const KINDS = ["state", "clip", "progress"];
 const isOpen = (job) => job.state === "queued" || job.state === "running";
 
-// `ids()` are the open jobs, the running one first; `show(job)` is called with each change, `lost(error)` with null or
-// with why the server cannot be asked.
-export function watch(ids, show, lost) {
+// Show why the server cannot be asked; with null, nothing.
+export function lost(error) {
+  notice(one("offline"), error && !error.status ? t("offline") : error);
+}
+
+// `ids()` are the open jobs, the running one first; `show(job)` is called with each change.
+export function watch(ids, show) {
   let source = null, watched = "", timer = 0, busy = false, soon = 0;
 
   // Events come in bursts, at first all of the past; the job is asked for once.
