@@ -155,8 +155,8 @@ def test_clips_of_other_splits_are_noted() -> None:
     """``dev`` is not ``valid``, and only ``test`` is kept apart when a split is drawn."""
     clips = tuple(replace(clip, split="dev") if clip.split == "valid" else clip for clip in corpus(30, 10).clips)
     drawn = split_clips(Manifest(Path("clips.csv"), ("Joy",), clips), SplitSettings(kind="ratio"))
-    note = "clips of other splits than train, valid and test (first: dev) are divided with the others; only test is "
-    assert f"{note}kept apart" in drawn.notes
+    said = "of other splits than train, valid and test, first {}, of 'dev': "
+    assert f"10 clips {said.format('002')}divided with the others; only test is kept apart" in drawn.notes
     some = tuple(replace(clip, split="dev") if int(clip.id) > 15 else clip for clip in corpus(30, 10).clips)
     kept = split_clips(Manifest(Path("clips.csv"), ("Joy",), some), SplitSettings())
-    assert "clips of other splits than train, valid and test (first: dev) are left out" in kept.notes
+    assert f"14 clips {said.format('016')}left out" in kept.notes

@@ -10,6 +10,7 @@ from mien.media.decoder import DecoderClient
 from mien.media.load_media import MediaEngines, load_media
 from mien.media.provided import OPENFACE_COLUMNS, provided_crops, read_openface
 from mien.schema import Clip
+from tests.media.test_notes import voice, write_sound
 
 SETTINGS = FaceSettings(crop_size=16)
 DECODER = DecoderClient(MediaSettings(), ComputeSettings())
@@ -141,11 +142,15 @@ def test_a_part_of_a_recording_has_its_rows_with_times_of_its_own(tmp_path: Path
 
     settings, wanted = Settings.model_validate({"faces": {"source": "provided"}}), {"motion", "vision"}
     (tmp_path / "faces").mkdir()
-    write_picture(tmp_path / "faces" / "1.png", grey=70)
+    for number in range(20):
+        write_picture(tmp_path / "faces" / f"{number}.png", grey=70)
+    sound = write_sound(tmp_path / "a.mkv", voice(10, 16_000)[None], 16_000, "pcm_s16le")
     engines = MediaEngines({}, settings)
-    media = load_media(Clip("a", None, 2.0, 4.0, openface=file, crops=tmp_path / "faces"), wanted, engines, settings)
+    clip = Clip("a", None, 2.0, 4.0, sound=sound, openface=file, crops=tmp_path / "faces")
+    media = load_media(clip, {*wanted, "audio"}, engines, settings)
     assert media.faces is not None and len(media.faces.motion) == 50
-    assert media.notes == ("faces: face images have no times; all 1 are taken for this part",)
+    taken = "8 of 20 images, from the whole folder, are taken for this part"  # four a second
+    assert media.notes == (f"faces: face images have no times; {taken}",)
     after = load_media(Clip("a", None, 20.0, openface=file), {"motion"}, engines, settings)
     engines.close()
     assert after.absent["motion"] == "a.csv: no row in the part from 20 s"

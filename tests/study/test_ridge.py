@@ -27,3 +27,10 @@ def test_an_emotion_with_one_rating_has_no_scores_and_the_others_do() -> None:
     labels[1:, 0] = np.nan
     found = ridge_scores(parts, labels)
     assert np.isnan(found[:, 0]).all() and np.isfinite(found[:, 1:]).all()
+
+
+def test_a_single_emotion_is_scored_like_one_of_several() -> None:
+    parts, labels = data()
+    alone = ridge_scores(parts, labels[:, :1])
+    assert alone.shape == (40, 1)
+    np.testing.assert_allclose(alone, ridge_scores(parts, labels)[:, :1], atol=1e-5)

@@ -17,17 +17,18 @@ from mien.features.extract import extract
 from mien.features.store import Store
 from mien.model.model_folder import load_bundle
 from mien.schema import Manifest
+from mien.starters import starter
 from mien.storage.checksums import read_checksummed, read_tensors, write_checksummed, write_tensors
 from mien.study.plan import read_study
 from mien.study.study import run_study
 from mien.training import train
 from mien.training.cross_validation import cross_validate
-from mien.weights import resolve
+from mien.weights import Weights, resolve
 from mien.weights.adapted import MOST_KEYS, SUFFIX, resolve_adapted, save_adapted, training_clips
 from tests.training.test_adapt import FILE, Words, sentence, settings
 
 REFUSED = r"backbone tiny-text-full@\w+, which made its features, was trained on \d+ of the \d+ validation clips, first"
-UNKNOWN = "its file does not record the clips that it was trained on, so it is unknown whether these"
+UNKNOWN = "its file does not record all clips that it was trained on, so it is unknown whether these"
 
 
 class World(Words):
@@ -137,9 +138,21 @@ def test_the_record_has_no_names_and_fits_into_the_header(world: World, tmp_path
     for count in (MOST_KEYS, MOST_KEYS + 1):
         many = SourceClips("d", frozenset(name_key(str(n)) for n in range(count)))
         save_adapted(tmp_path / FILE, "text", "full", resolve("tiny")["text"], values, many)
-        (written,) = read_tensors(tmp_path / FILE)[1]["clips"]
-        assert (written is None) == (count > MOST_KEYS)
+        assert ("clips" in read_tensors(tmp_path / FILE)[1]) == (count <= MOST_KEYS)
     assert training_clips("text", resolve_adapted("text", world.file)) == (made,)
+    most = SourceClips("d", frozenset(name_key(str(n)) for n in range(MOST_KEYS)))  # with those of before, too many
+    save_adapted(tmp_path / "twice.safetensors", "text", "full", resolve_adapted("text", world.file), values, most)
+    assert read_tensors(tmp_path / "twice.safetensors")[1]["clips"] == [record, None]
+
+
+@pytest.mark.weights
+def test_the_starter_s_file_written_again_has_the_same_bytes(tmp_path: Path, small_weights: dict[str, Weights]) -> None:
+    shipped = starter("words-en")
+    assert shipped is not None
+    (tensors, head), base = read_tensors(shipped / FILE), small_weights["text"]
+    assert base.sha256 == head["base_sha256"]
+    save_adapted(tmp_path / FILE, "text", head["method"], base, tensors)
+    assert (tmp_path / FILE).read_bytes() == (shipped / FILE).read_bytes()
 
 
 @pytest.mark.parametrize(("first", "second"), [("full", "lora"), ("lora", "full"), ("lora", "lora"), ("lora", "top_k")])
@@ -163,7 +176,10 @@ def test_a_backbone_that_is_trained_further_is_one_file_with_both_records(
     assert before is not None and before.data == "words.csv" and after is not None and after.data == "others.csv"
     with mien.load(tmp_path / "run") as model:
         assert model.predict(world.root / "others.csv")["Joy"].null_count == 0
+    bundle = load_bundle(tmp_path / "run")
+    assert len(select_clips(bundle, world.others, made, None).validated_on) == 20
     again = world.features(f"of {first}, {second}", world.manifest, tmp_path / "run" / "model" / FILE)
+    assert len(select_clips(bundle, world.manifest, again, "all").trained_on) == 50  # in the first training
     with pytest.raises(DataError, match=r"was trained on \d+ of the \d+ validation clips"):
         train(world.manifest, again, settings(*frozen("split.kind=ratio")), tmp_path / "later")
 

@@ -179,10 +179,11 @@ def _notes(
         notes.append(
             f"{plural(len(shared), 'participant')} in both train and valid, first {shared[0]}; r may be too high"
         )
-    others = sorted({clip.split for clip in rated if clip.split} - {*SPLITS})
+    others = [clip for clip in rated if clip.split not in (None, "", *SPLITS)]
     if others:
-        what = "are left out" if rule.startswith("official") else "are divided with the others; only test is kept apart"
-        notes.append(f"clips of other splits than train, valid and test (first: {others[0]}) {what}")
+        what = "left out" if rule.startswith("official") else "divided with the others; only test is kept apart"
+        first = f"first {others[0].id}, of {others[0].split!r}"
+        notes.append(f"{plural(len(others), 'clip')} of other splits than train, valid and test, {first}: {what}")
     if 0 < named < count:
         notes.append(f"participants are known of {named} of {count} clips only; the other clips count as independent")
     if named < count and not rule.startswith("official"):

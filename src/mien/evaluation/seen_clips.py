@@ -159,17 +159,17 @@ def _seen(
 ) -> tuple[Sightings, tuple[str, ...], list[str]]:
     """What a model has seen of some clips, those that calibrated it, and notes on backbones and encoders in it."""
     backbones = backbone_clips(store, clips, bundle.modalities)
-    if known:  # what the run has trained itself, its split says
+    if known:  # what the run has trained itself, the last training of its backbones, its split says
         trained_here = {bundle.backbones[role].name for role in bundle.adapted if role in bundle.backbones}
-        backbones = {name: one for name, one in backbones.items() if name not in trained_here}
+        backbones = {name: one[:-1] if name in trained_here else one for name, one in backbones.items()}
     recorded = tuple(one for records in backbones.values() for one in records if one is not None)
     by_model = seen_by(known, bundle) if known else ()
     seen = sightings((*by_model, *recorded), manifest, store, clips)
     chose_here = set(sightings(by_model[:1], manifest, store, clips).chose)
     validated = tuple(clip for clip in seen.chose if clip in chose_here)
     notes = [
-        f"{name}: its file does not record the clips that it was trained on{' in part' * (len(records) > 1)}, so it is "
-        "unknown whether these are among them"
+        f"{name}: its file does not record all clips that it was trained on, so it is unknown whether these are among "
+        "them"
         for name, records in backbones.items()
         if None in records
     ]

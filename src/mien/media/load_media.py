@@ -24,6 +24,7 @@ from mien.media.loaded import Loaded
 from mien.media.provided import provided_crops, read_openface, settled
 from mien.media.speech import Transcriber
 from mien.schema import MOTION_WIDTH, SAMPLE_RATE, Clip, Faces, FaceTrack, Media, Transcript
+from mien.wording import plural
 
 EMPTY_TRACK = FaceTrack(
     crops=np.empty((0, 1, 1, 3), np.uint8),
@@ -216,7 +217,8 @@ def _with_crops(
         return track, str(error)
     notes += found.notes
     if clip.start is not None or clip.end is not None:
-        notes.append(f"{clip.crops.name}: face images have no times; all {found.images} are taken for this part")
+        some = f"{len(found.crops)} of {plural(found.images, 'image')}, from the whole folder,"
+        notes.append(f"{clip.crops.name}: face images have no times; {some} are taken for this part")
     count = len(found.crops)
     boxes = np.empty((0, 4), np.float32)
     track = track or EMPTY_TRACK

@@ -123,7 +123,7 @@ def _about(results: Results) -> list[str]:
     if results.notes:
         paragraphs.append(f"Notes on the data: {'; '.join(results.notes)}.")
     if notes := list(dict.fromkeys(note for outcome in results.outcomes for note in outcome.notes)):
-        paragraphs.append(f"Encoders from other runs: {'; '.join(notes)}.")
+        paragraphs.append(f"Encoders and backbones that were trained elsewhere: {'; '.join(notes)}.")
     failed = [f"{outcome.cell.name}: {outcome.failed}" for outcome in results.outcomes if outcome.failed]
     return [*paragraphs, *([f"Not computed: {'; '.join(failed)}."] if failed else [])]
 

@@ -46,7 +46,7 @@ def ridge_scores(parts: Mapping[str, tuple[Array, Array]], labels: Array) -> Arr
     inputs, outputs, known = np.hstack(train), np.hstack(valid), ~np.isnan(labels)
     if known.all():
         ridge = RidgeCV(PENALTIES, alpha_per_target=True).fit(inputs, labels)
-        return np.asarray(ridge.predict(outputs), np.float32)
+        return np.asarray(ridge.predict(outputs), np.float32).reshape(len(outputs), -1)  # (N,) for one emotion
     scores = np.full((len(outputs), labels.shape[1]), np.nan, np.float32)
     for e in np.flatnonzero(known.sum(0) > 1):
         rows = known[:, e]

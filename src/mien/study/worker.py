@@ -197,14 +197,14 @@ class Worker:
     def cells(self, cells: tuple[Cell, ...]) -> None:
         """Compute cells of one shape and store their results."""
         begin = time.monotonic()
-        self.backbone_notes(cells[0].settings)
+        notes = self.backbone_notes(cells[0].settings)
         if cells[0].method == "train":
             train_cells = self._train_backbones if adapted_in(cells[0]) else self._train
             train_cells(cells, begin)
             return
         for cell in cells:
             scores = self._ridge(cell.settings) if cell.method == "ridge" else self._unimodal_mean(cell.settings)
-            self._write(cell, scores, {"seconds": time.monotonic() - begin})
+            self._write(cell, scores, {"seconds": time.monotonic() - begin, "notes": notes})
 
     def _train(self, cells: tuple[Cell, ...], begin: float) -> None:
         settings, data = cells[0].settings, self.split_data(cells[0].settings)
@@ -260,6 +260,7 @@ class Worker:
                 "epochs": epochs,
                 "missing": {name: curve.tolist() for name, curve in curves.items()},
                 "shares": list(SHARES),
+                "notes": self.backbone_notes(cell.settings),
             }
             self._write(cell, np.stack([one[names] for one in scores]), extra)
 

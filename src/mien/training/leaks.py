@@ -45,10 +45,9 @@ def backbone_notes(data: SplitData, manifest: Manifest, modalities: Iterable[str
     for name, seen in backbone_clips(store, data.side("all"), modalities).items():
         which = f"backbone {name}"
         if None in seen:
-            part = " in part" * (len(seen) > 1)
             notes.append(
-                f"{which}: its file does not record the clips that it was trained on{part}, so it is unknown whether "
-                "these validation clips are among them"
+                f"{which}: its file does not record all clips that it was trained on, so it is unknown whether these "
+                "validation clips are among them"
             )
         refused = f"{store.root}: {which}, which made its features,", "extract with another one, or use another split"
         recorded = [one for one in seen if one is not None]

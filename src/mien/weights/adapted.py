@@ -44,7 +44,7 @@ DOWN, UP = ".down", ".up"
 """Ends of the names of the two factors of an addition to a weight."""
 
 MOST_KEYS = 200_000
-"""Hashes in the record of clips: 38 bytes each, of the 10 MB that the header of a file may have."""
+"""Hashes in the records of clips: 38 bytes each, of the 10 MB that the header of a file may have."""
 
 Changes = Mapping[str, npt.NDArray[np.float32]]
 
@@ -85,24 +85,26 @@ def save_adapted(
         method: how it was trained.
         base: the pretrained backbone, or an adapted one, of which the changes are then kept as well.
         changes: tensors by the names of the transformers model; of a weight with an addition, its two factors.
-        clips: that it was trained on; left out beyond ``MOST_KEYS``.
+        clips: that it was trained on; left out if there are more than ``MOST_KEYS`` with those of before.
 
     Raises:
         OutputError: it cannot be written.
         WeightsError: the file of the adapted one is damaged.
     """
-    record = clips.record() if clips and clips.size <= MOST_KEYS else None
     if is_adapted(base):
         earlier, head = _read(_file_of(role, base))
-        changes = _together(earlier, changes)
-        head = head.model_copy(update={"method": method, "clips": [*head.clips, record]})
+        changes, known = _together(earlier, changes), training_clips(role, base)
+        head = head.model_copy(update={"method": method})
     else:
-        reference = base.source.partition(":")[2] if base.is_own else base.name
+        reference, known = base.source.partition(":")[2] if base.is_own else base.name, ()
         head = Adaptation.model_validate(
-            {"role": role, "method": method, "base": reference, "base_sha256": base.sha256, "own": base.is_own,
-             "clips": [record]}
-        )  # fmt: skip
-    write_tensors(file, dict(changes), head.model_dump())
+            {"role": role, "method": method, "base": reference, "base_sha256": base.sha256, "own": base.is_own}
+        )
+    if sum(one.size for one in (*known, clips) if one) > MOST_KEYS:
+        clips = None
+    records = [one and one.record() for one in (*known, clips)]
+    values = head.model_dump(exclude={"clips"}) | ({"clips": records} if any(records) else {})
+    write_tensors(file, dict(changes), values)
 
 
 def _together(earlier: Changes, later: Changes) -> dict[str, npt.NDArray[np.float32]]:
