@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -22,12 +23,14 @@ from mien.inference.live import LiveSession
 from mien.inference.live_events import Behind, Event, Failed, Scored, Spoken, Started, Stopped, Warned
 from mien.inference.predict import Model
 from mien.media.capture import Capture
+from mien.media.decode import read_audio
+from mien.media.speech import Transcriber
 from mien.media.stream import StreamSource, open_source
 from mien.model.bundle import Bundle
 from mien.model.description import make_module
 from mien.model.model_folder import save_bundle
 from mien.model.network import variants
-from mien.schema import MOTION_WIDTH
+from mien.schema import MOTION_WIDTH, SAMPLE_RATE
 from mien.weights import Weights
 from mien.weights.tiny import WIDTH
 from tests.media.clips import SHARED, make_clip
@@ -142,6 +145,42 @@ def test_a_microphone_is_scored_while_it_records(tmp_path: Path) -> None:
     assert [one.window.start for one in live][:4] == [0.0, 0.5, 1.0, 1.5]
     assert max(one.lag for one in live) < 10
     assert len(recorded.windows) >= 4 and recorded.error is None
+
+
+def test_no_word_of_a_file_is_left_out_however_slow_the_recogniser_is(
+    spoken: Path, small_weights: dict[str, Weights], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six utterances with pauses, of sound alone, come at once; a file can wait for them, a camera cannot."""
+    said = read_audio(spoken)[: 2 * SAMPLE_RATE]
+    pause = np.zeros(SAMPLE_RATE, np.float32)
+    file = tmp_path / "said.mkv"
+    with av.open(str(file), "w") as written:
+        track = written.add_stream("pcm_s16le", rate=SAMPLE_RATE, layout="mono")
+        samples = (32_767 * np.concatenate([said, pause] * 6)).astype(np.int16)
+        for place in range(0, len(samples), SAMPLE_RATE):
+            frame = av.AudioFrame.from_ndarray(samples[None, place : place + SAMPLE_RATE], "s16", "mono")
+            frame.rate, frame.pts = SAMPLE_RATE, place
+            written.mux(track.encode(frame))
+        written.mux(track.encode(None))
+    fast = Transcriber.recognise
+
+    def slow(*given):
+        time.sleep(0.2)
+        return fast(*given)
+
+    with model_of("text", weights="small") as model, LiveSession(model, Windows(3, 3)) as session:
+        expected = [event.text for event in run(session, file) if isinstance(event, Spoken)]
+        monkeypatch.setattr(Transcriber, "recognise", slow)
+        events = run(session, file)
+        theirs, ours = os.pipe()
+        sender = threading.Thread(target=lambda: (os.write(ours, file.read_bytes()), os.close(ours)))
+        with StreamSource(theirs, "camera") as source:
+            sender.start()
+            camera = list(session.events(source))
+            sender.join()
+    assert [event.text for event in events if isinstance(event, Spoken)] == expected and len(expected) >= 6 * 5
+    assert not [event for event in events if isinstance(event, Warned) and "words are missing" in event.text]
+    assert any(isinstance(event, Warned) and "words are missing" in event.text for event in camera)
 
 
 @pytest.mark.parametrize("seconds", [0.4, 0.9])

@@ -45,7 +45,8 @@ AFTER_SECONDS = 0.1
 """Audio after a part that its encoder hears; windows come later by as much."""
 
 MOST_WAITING = 3
-"""Utterances that wait for the recogniser; if it is slower than the speech, further ones are not transcribed."""
+"""Utterances that wait for the recogniser. If it is slower than the speech, further ones are not transcribed, or, where
+the stream can wait, it does."""
 
 STREAM = Clip("live")
 
@@ -57,6 +58,7 @@ class StreamFeatures:
         extractor: settings and engines.
         modalities: those that a model reads.
         context: seconds of audio before a part that its encoder hears, at most.
+        may_skip: whether utterances are left out if the recogniser is too slow; else they are waited for.
 
     Attributes:
         video_until, audio_until: seconds of the stream that came; 0 before anything did.
@@ -64,7 +66,7 @@ class StreamFeatures:
     """
 
     def __init__(
-        self, extractor: Extractor, settings: Settings, modalities: Collection[Modality], context: float
+        self, extractor: Extractor, settings: Settings, modalities: Collection[Modality], context: float, may_skip: bool
     ) -> None:
         self.video_until = self.audio_until = self.unheard_seconds = 0.0
         self._extractor = extractor
@@ -78,7 +80,7 @@ class StreamFeatures:
         self._person: list[int] = []
         self._samples = np.empty(0, np.float32)
         self._samples_from = 0
-        self._speech = _Speech(extractor, settings) if TEXT in modalities else None
+        self._speech = _Speech(extractor, settings, may_skip) if TEXT in modalities else None
 
     def close(self) -> None:
         """End the thread of the recogniser."""
@@ -286,7 +288,8 @@ class _Heard:
 class _Speech:
     """Words of the stream, recognised in a thread without network."""
 
-    def __init__(self, extractor: Extractor, settings: Settings) -> None:
+    def __init__(self, extractor: Extractor, settings: Settings, may_skip: bool) -> None:
+        self._may_skip = may_skip
         self._transcriber = extractor.engines.senses.transcriber
         self._utterances = Utterances(self._transcriber.activity(), settings.speech)
         self._thread = ThreadPoolExecutor(1, "mien-words", initializer=partial(deny_network, whole_process=False))
@@ -309,9 +312,14 @@ class _Speech:
         while before != self._utterances.quiet_until:
             before = self._utterances.quiet_until
             utterance = self._utterances.next(ended)
-            if utterance is not None and len(self._heard) >= MOST_WAITING and not ended:
+            if utterance is None:
+                continue
+            waiting = [heard.result for heard in self._heard if not heard.result.done()]
+            if len(waiting) >= MOST_WAITING and self._may_skip and not ended:
                 unheard += sum(end - start for start, end in utterance.speech)
-            elif utterance is not None:
+            else:
+                if len(waiting) >= MOST_WAITING:
+                    waiting[0].result()
                 job = self._thread.submit(self._transcriber.recognise, utterance.waveform, utterance.speech)
                 self._heard.append(_Heard(utterance, job))
         return unheard

@@ -83,7 +83,7 @@ class LiveSession:
 
     def warm(self) -> Ready:
         """Load every engine, so that the first window does not wait for it."""
-        features = self._call(self._features)
+        features = self._call(self._features, False)
         try:
             self._call(features.warm)
         finally:
@@ -103,7 +103,7 @@ class LiveSession:
         """
         windows = windows or self._windows
         source.start()
-        features = self._call(self._features)
+        features = self._call(self._features, not source.waits)
         scorer = _Scorer(self._model, windows, features, may_skip=not source.waits)
         decoder, seconds, failure = self._extractor.engines.senses.decoder, 0.0, ""
         decoder.begin(None, self._settings.media.longest_seconds + 60)
@@ -170,8 +170,9 @@ class LiveSession:
         finally:
             arrivals.close()
 
-    def _features(self) -> StreamFeatures:
-        return StreamFeatures(self._extractor, self._settings, get_modalities(self._model.modalities), self._context)
+    def _features(self, may_skip: bool) -> StreamFeatures:
+        modalities = get_modalities(self._model.modalities)
+        return StreamFeatures(self._extractor, self._settings, modalities, self._context, may_skip)
 
 
 class _Scorer:
