@@ -294,3 +294,29 @@ def test_a_clip_keeps_its_name_whatever_else_lies_in_the_folder(model: mien.Mode
         summary = CliRunner().invoke(app, words)
         assert summary.exit_code == 0, summary.output
         assert "without scores" not in summary.output
+
+
+def test_features_that_are_made_in_another_way_than_for_training_are_noted(
+    model: mien.Model, data: Path, tmp_path: Path
+) -> None:
+    """Eight bits, and another version of the code; formats that agree up to rounding are no other way."""
+    assert model.feature_notes() == []
+    text = model.bundle.feature_provenance["text"]
+    name, version = text.split(" ")[0], text.split(" ")[-1]
+    rounded, others = (
+        f"{name} (random) openvino bfloat16 {version}",
+        (f"{name} (random) int8 {version}", f"{name} any v1"),
+    )
+    for trained, count in ((rounded, 0), *((other, 1) for other in others)):
+        bundle = replace(model.bundle, feature_provenance={**model.bundle.feature_provenance, "text": trained})
+        assert len(replace(model, bundle=bundle).feature_notes()) == count
+    save_bundle(bundle, tmp_path / "old")
+    done = CliRunner().invoke(app, ["predict", str(tmp_path / "old"), str(data), "-q"])
+    assert done.exit_code == 0, done.output
+    said = " ".join(done.stderr.split())
+    assert f"text: the model was trained on features made by {name} any v1, and here they are made by {name}" in said
+
+
+def test_a_negative_number_of_workers_is_refused(model: mien.Model, data: Path) -> None:
+    with pytest.raises(ValueError, match="workers = -1, but it is a number of processes, or 0 for none"):
+        model.predict(data, workers=-1)

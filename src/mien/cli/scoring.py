@@ -114,9 +114,9 @@ def predict(
     scored = loaded.document(made, windows=windows, hop=hop, raw=raw)
     if kept is not None and kept.reused:
         terminal.note(f"{kept.reused} of {len(made)} clips reused from the interrupted run")
-    sources = loaded.source_notes(manifest.clips, made, faces, sound)
+    inputs = (*loaded.feature_notes(), *loaded.source_notes(manifest.clips, made, faces, sound))
     of_windows = window_notes(made) if windows is not None else ()
-    for note in (*_warnings(scored), *sources, *of_windows, *loaded.clipping_notes(made), *media_notes(made)):
+    for note in (*_warnings(scored), *inputs, *of_windows, *loaded.clipping_notes(made), *media_notes(made)):
         terminal.note(note)
     written = [] if out is None else write_output(scored, out, form, raw_cells, before)
     if kept is not None:

@@ -277,9 +277,14 @@ class Extractor:
         return tuple(windows)
 
     def provenance(self, modality: Modality) -> str:
-        """Weights and code version of a modality's features, as text."""
-        role = modality.backbone_role or next(iter(modality.front_roles), None)
-        if role is None:
-            return f"{modality.name} v{modality.version}"
-        weights, arithmetic = self.engines.weights[role], modality.arithmetic(self.engines.compute)
-        return f"{weights.name}{' (random)' if weights.random else ''} {arithmetic} v{modality.version}"
+        """How a modality's features are made; see ``provenance_of``."""
+        return provenance_of(modality, self.engines.weights, self.engines.compute)
+
+
+def provenance_of(modality: Modality, weights: Mapping[str, Weights], compute: Compute) -> str:
+    """Weights, arithmetic and code version of a modality's features, as text."""
+    role = modality.backbone_role or next(iter(modality.front_roles), None)
+    if role is None:
+        return f"{modality.name} v{modality.version}"
+    one, arithmetic = weights[role], modality.arithmetic(compute)
+    return f"{one.name}{' (random)' if one.random else ''} {arithmetic} v{modality.version}"

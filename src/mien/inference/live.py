@@ -207,6 +207,7 @@ class _Scorer:
             yield Warned("the model was trained on random weights; its scores are meaningless")
         if note.banner:
             yield Warned(f"the model was {note.banner}")
+        yield from map(Warned, self._model.feature_notes())
         if sees and not self._video:
             yield Warned("no video in the stream: scored without the face")
         if hears and not self._audio:

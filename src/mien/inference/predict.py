@@ -28,7 +28,14 @@ from mien.features.stages import failed_outcome, outcomes
 from mien.features.worker import Extraction, plan
 from mien.inference.partial import PartialScores
 from mien.inference.prediction import Scored, Scoring, predict_clip
-from mien.inference.provenance import check_backbones, clipping_notes, describe_model, describe_scoring, weights_text
+from mien.inference.provenance import (
+    check_backbones,
+    clipping_notes,
+    describe_model,
+    describe_scoring,
+    feature_notes,
+    weights_text,
+)
 from mien.inference.session import Session
 from mien.inference.sources import settings_for, source_notes
 from mien.model.bundle import Bundle
@@ -267,6 +274,10 @@ class Model:
         scoring = Scoring(self.folder, self.local, extraction, why, raw)
         for job, made in run(scoring, jobs, workers=workers, seconds_each=extraction.seconds_for):
             yield job, failed_outcome(extraction, job, made) if isinstance(made, Failed) else made
+
+    def feature_notes(self) -> list[str]:
+        """A line for each modality whose features are made in another way here than those of the training."""
+        return feature_notes(self.bundle, plan(settings_for(self.bundle.settings), 0, None))
 
     def source_notes(
         self,

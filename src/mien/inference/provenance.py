@@ -4,8 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+from mien.compute.device import resolve_compute
 from mien.errors import ModelError
 from mien.features.spans import Windows
+from mien.features.worker import Extraction, provenance_of
+from mien.modalities import get_modalities
 from mien.model.bundle import Bundle
 from mien.schema import Prediction
 from mien.scores.document import ModelNote, ProvenanceNote, TrainingDataNote, WindowingNote
@@ -67,6 +70,27 @@ def check_backbones(bundle: Bundle, weights: Mapping[str, Weights]) -> None:
                 f"weights.{role}: {one.reference}: holds {one.name}, but the model was trained on {known.name}; give "
                 f"the folder of these weights with --set weights.{role}=FOLDER"
             )
+
+
+def feature_notes(bundle: Bundle, extraction: Extraction) -> list[str]:
+    """A line for each modality whose features are made in another way here than those that the model was trained on.
+
+    Formats of numbers that agree up to rounding are no other way; 8 bits are, and so is another version of the code.
+    """
+    weights, compute = dict(extraction.weights), resolve_compute(extraction.settings.compute)
+    made = {one.name: provenance_of(one, weights, compute) for one in get_modalities(bundle.modalities)}
+    return [
+        f"{name}: the model was trained on features made by {bundle.feature_provenance[name]}, and here they are made "
+        f"by {here}, so scores differ from those of the training; train it again on features that are made as here"
+        for name, here in made.items()
+        if bundle.feature_provenance.get(name) and _way(bundle.feature_provenance[name]) != _way(here)
+    ]
+
+
+def _way(provenance: str) -> tuple[str, bool, str]:
+    """Weights, whether in 8 bits, and version of the code."""
+    words = provenance.split(" ")
+    return words[0], "int8" in words, words[-1]
 
 
 def describe_scoring(bundle: Bundle, windows: Windows | None, raw: bool) -> ProvenanceNote:

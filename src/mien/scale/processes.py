@@ -39,7 +39,13 @@ class Processes:
     """Worker processes with the same function, kept until they are closed."""
 
     def __init__(self, make: WorkerFactory[Any], workers: int) -> None:
-        """Start so many workers; each makes its function when it gets its first item."""
+        """Start so many workers; each makes its function when it gets its first item.
+
+        Raises:
+            ValueError: the number is negative.
+        """
+        if workers < 1:
+            raise ValueError(f"workers = {workers}, but it is a number of processes, or 0 for none")
         Path.cwd()  # a deleted working directory is reported here, not by workers that cannot start
         self._make, self._workers = make, workers
         self._pool = _start(workers)
