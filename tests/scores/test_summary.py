@@ -146,3 +146,36 @@ def test_sign_flips_by_hand() -> None:
     # 4 rows, exact: of 16 patterns of 1, 1, 1, 1 only ++++ and ---- reach a sum of 4
     assert sign_flip_p([1.0] * 4) == 2 / 16
     assert sign_flip_p([0.0] * 30, 500) == 1
+
+
+def after_baseline(seed: int, lacking: int, people: int = 20) -> ScoredClips:
+    """A gain of .05 over a neutral clip, both with an error of .05: dz = .05 / sqrt(2 · .05²) = .71."""
+    rng = np.random.default_rng(seed)
+    rows: list[Row] = []
+    for p, level in enumerate(rng.normal(0.4, 0.1, people)):
+        rows.append((f"p{p}", "neutral", float(level + rng.normal(0, 0.05))))
+        if p >= lacking:
+            rows.append((f"p{p}", "film", float(level + 0.05 + rng.normal(0, 0.05))))
+    return scored(rows)
+
+
+@pytest.mark.parametrize("lacking", [0, 1, 10])
+def test_the_effect_after_a_baseline_does_not_depend_on_how_many_people_lack_the_other_condition(lacking: int) -> None:
+    made = [summarize(after_baseline(seed, lacking), "neutral", resamples=50).contrasts[0] for seed in range(60)]
+    # Hedges: dz of n people is too large by 1 / (1 - 3 / (4 (n - 1) - 1)), 1.04 for 20 and 1.09 for 10
+    dz = 0.05 / math.sqrt(2 * 0.05**2)
+    n = 20 - lacking
+    assert np.mean([contrast.effect for contrast in made]) == pytest.approx(dz / (1 - 3 / (4 * n - 5)), abs=0.12)
+    assert {(contrast.design, contrast.people, contrast.both, contrast.clips) for contrast in made} == {
+        ("within", n, n, 2 * n)
+    }
+
+
+def test_a_baseline_is_compared_in_the_people_with_both_and_the_others_are_counted() -> None:
+    made = summarize(after_baseline(0, 3), "neutral", resamples=200)
+    assert made.notes == ("film - neutral: 3 of 20 people without a score in film, left out",)
+    (contrast,) = made.contrasts
+    assert (made.means[0].people, made.means[0].mean.value) == (17, contrast.difference.value)
+    plain = np.array([row[0] for row in after_baseline(0, 3).scores])
+    pairs = plain[3:].reshape(-1, 2)  # after three neutral clips alone
+    assert contrast.p == sign_flip_p(pairs[:, 1] - pairs[:, 0], 200)
