@@ -16,10 +16,10 @@ from mien.cli import app
 from mien.errors import DataError, ModelError
 from mien.evaluation.evaluate import evaluate, evaluate_targets
 from mien.evaluation.record import read_evaluation, splits_of, write_evaluation
-from mien.evaluation.results import Evaluation
+from mien.evaluation.results import Coverage, Evaluation
 from mien.model.model_folder import load_bundle
 from mien.reporting.blocks import Facts, Figure, Notice, Page, Prose, Table, TableCell
-from mien.reporting.evaluation_blocks import agreement, missing, result_table, robustness, subsets, worst
+from mien.reporting.evaluation_blocks import agreement, coverage, missing, result_table, robustness, subsets, worst
 from mien.reporting.run import page, settings_table
 from mien.reporting.rundata import read_run
 from tests.reporting.conftest import QUICK, Data
@@ -115,6 +115,29 @@ def test_the_modality_that_matters_most_is_one_that_is_there_and_has_a_defined_c
     nothing = {"text": np.full(2, float("nan"))}
     (figure,) = robustness(replace(without_text(), missing=nothing))
     assert figure.alt == "When it is removed from every clip: text undefined."
+
+
+def test_the_scatter_table_is_of_the_rated_clips_of_each_emotion() -> None:
+    """Joy is predicted 0, 1, 2 where it is rated 1, 3, 2, and 9 in a clip without a rating of it."""
+    rows = agreement(by_hand())[0].table.rows
+    assert rows[0] == ("Joy", 1.0, pytest.approx(np.sqrt(2 / 3)), 2.0, pytest.approx(np.sqrt(2 / 3)), 3, None)
+    assert rows[1][0::5] == ("Pain", 3)
+
+
+def test_an_emotion_without_a_rating_has_dashes_and_no_clips() -> None:
+    rated = np.where([True, False], RATED, np.nan)
+    targets, mean_r = evaluate_targets(TARGETS, PREDICTED, rated, ["p", "p", "q", "q"], 200)
+    table = by_hand().table.drop_columns(["rated Pain"]).append_column("rated Pain", pa.array(rated[:, 1]))
+    nan = float("nan")
+    held = Coverage(0.9, (1.0, nan), (0.5, nan))
+    evaluation = replace(by_hand(), targets=targets, mean_r=mean_r, table=table, coverage=held)
+    figures = [agreement(evaluation)[0], coverage(evaluation)[0]]
+    for figure in figures:
+        joy, pain = figure.table.rows
+        shown = [column.text(value) for column, value in zip(figure.table.columns, pain, strict=True)]
+        assert (joy[-2:], shown[-2:]) == ((3, 2), ["0", "0"])
+        assert set(shown[1:-2]) - {"90%"} == {"–"}
+    assert "for 0 of 1 emotions" in figures[0].alt
 
 
 def test_an_evaluation_is_read_back_as_it_was(run: Path, data: Data, tmp_path: Path) -> None:

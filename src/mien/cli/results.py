@@ -9,7 +9,7 @@ from rich.table import Table
 
 from mien import terminal
 from mien.cli.printing import console
-from mien.metrics import FEWEST
+from mien.metrics import FEWEST, mean_defined
 from mien.storage.files import read_json
 from mien.subsets import modalities_of
 from mien.wording import decimal, plural
@@ -156,11 +156,11 @@ def print_evaluation(result: "Evaluation") -> None:
             f"{between(group.r)}, mean error {number(group.error.value)} {between(group.error)}"
         )  # fmt: skip
     if result.coverage is not None:
-        width = float(np.mean(result.coverage.width))
-        extent = f"width {width:.3f}" if np.isfinite(width) else "some infinite: too few clips to calibrate them"
-        held = np.array(result.coverage.found)
-        share = f"{held[np.isfinite(held)].mean():.1%}" if np.isfinite(held).any() else "unknown"
-        console.print(f"prediction intervals: {share} coverage (target {result.coverage.level:.0%}), {extent}")
+        share, width = (float(mean_defined(values)) for values in (result.coverage.found, result.coverage.width))
+        console.print(
+            f"prediction intervals: {number(share, '.1%')} coverage (target {result.coverage.level:.0%}), "
+            f"width {number(width)}"
+        )
         if result.coverage_note:
             console.print(f"note: {result.coverage_note}")
     for target in result.targets:

@@ -31,7 +31,7 @@ from mien.wording import kind_of, plural
 MAX_CLIPS = 20
 """Clips in the table of largest errors."""
 COUNTS = (Column("clips", ","), Column("people", ",", "participants in them; a dash if unknown"))
-"""The columns beside figures that are over the whole split; ``_counts`` fills them."""
+"""The columns beside figures: of the whole split (``_counts``), or of the rated clips of an emotion."""
 DASHES = ("", "6 3", "2 2", "8 3 2 3", "1 2", "10 4")
 
 
@@ -103,22 +103,26 @@ def agreement(evaluation: Evaluation) -> list[Figure]:
         if evaluation.clips > FEW else ""
     )  # fmt: skip
     spread = [
-        (n, float(np.nanmean(predicted[:, e])), float(np.nanstd(predicted[:, e])), float(np.nanmean(rated[:, e])),
-         float(np.nanstd(rated[:, e])), *_counts(evaluation))
-        for e, n in enumerate(names)
-    ]  # fmt: skip
+        (t.target, *_mean_and_sd(predicted[known, e]), *_mean_and_sd(rated[known, e]), t.rated, t.people)
+        for e, t in enumerate(evaluation.targets)
+        for known in [np.isfinite(rated[:, e])]
+    ]
     columns = [Column("emotion"), Column("mean predicted", ".4f"), Column("SD predicted", ".4f"),
                Column("mean rated", ".4f"), Column("SD rated", ".4f"), *COUNTS]  # fmt: skip
-    narrow = sum(row[2] < row[4] for row in spread)
+    narrow, defined = sum(row[2] < row[4] for row in spread), sum(t.rated > 0 for t in evaluation.targets)
     return [
         Figure(
             "scatter", "Predicted and rated, by clip", f"A point per clip.{thinned}",
-            f"The spread of predictions is smaller than that of ratings for {narrow} of {len(names)} emotions; "
+            f"The spread of predictions is smaller than that of ratings for {narrow} of {defined} emotions; "
             + "; ".join(f"{t.target}: r {number(t.r.value)}" for t in evaluation.targets) + ".",
             panels, Table("scatter-numbers", "Mean and standard deviation of both axes", columns, spread),
         ),
         _calibration(names, predicted, rated, axes),
     ]  # fmt: skip
+
+
+def _mean_and_sd(values: Array) -> tuple[float, float]:
+    return (float(values.mean()), float(values.std())) if len(values) else (np.nan, np.nan)
 
 
 def _calibration(names: list[str], predicted: Array, rated: Array, axes: tuple[str, str]) -> Figure:
@@ -156,8 +160,10 @@ def coverage(evaluation: Evaluation) -> list[Any]:
         Column("mean width", ".3f"),
         *COUNTS,
     ]
-    counts = _counts(evaluation)
-    numbers = [(n, f, found.level, w, *counts) for n, f, w in zip(names, found.found, found.width, strict=True)]
+    numbers = [
+        (t.target, f, found.level, w, t.rated, t.people)
+        for t, f, w in zip(evaluation.targets, found.found, found.width, strict=True)
+    ]
     own = evaluation.coverage_note
     return [
         Figure(
