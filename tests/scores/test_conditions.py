@@ -118,3 +118,14 @@ def test_clips_are_matched_however_their_names_are_spelt(tmp_path: Path) -> None
     (tmp_path / "people.csv").write_text("clip,mood\n,calm\n")
     with pytest.raises(DataError, match=r"people\.csv:2: column 'clip' is empty"):
         read_scored(tmp_path / "scores.csv", "mood", tmp_path / "people.csv")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_table_of_windows_is_refused_and_the_format_with_a_row_per_clip_is_named(tmp_path: Path, suffix: str) -> None:
+    """Windows of ``anna/01`` would count as its clips, and a long clip more than a short one."""
+    file = tmp_path / f"windows{suffix}"
+    write_scores(scored(), file, "windows")
+    lines = (1, 2) if suffix == ".parquet" else (2, 3)  # the header is a line
+    said = f"windows{suffix}:{lines[1]}: id 'anna/01' occurs twice .first in .*:{lines[0]}.*; .*a row per clip, .* wide"
+    with pytest.raises(DataError, match=said):
+        read_scored(file, "condition", about(tmp_path))
