@@ -160,7 +160,7 @@ def _contrasts(
     for e, target in enumerate(targets):
         values = cells.means[:, pair, e]  # (P, 2)
         used = np.isfinite(values).all(1) if first == baseline else np.isfinite(values).any(1)
-        d = condition_difference(values[used], resamples, seed)
+        d = condition_difference(values[used], resamples, seed, float(cells.largest[e]))
         clips = int(cells.clips[:, pair, e][used].sum())
         found.append(Contrast(first, second, target, d.design, d.people, clips, d.both, d.interval, d.effect, d.p))
     return found
