@@ -133,7 +133,7 @@ def test_a_table_of_windows_is_refused_and_the_format_with_a_row_per_clip_is_nam
 
 
 def test_a_p_too_small_for_its_digits_is_not_0_and_a_missing_one_is_null(tmp_path: Path) -> None:
-    """20 people in each condition with scores 0.4 apart: Welch's p is far below .0001. Five people: no p, no interval."""
+    """20 people in each condition with scores 0.4 apart: p is far below .0001. Of Awe, five: no p and no interval."""
     head = "clip,participant,condition,Joy,Joy lower,Joy upper,Awe,Awe lower,Awe upper\n"
     rows = [
         f"{who}{k},{who}{k},{'ab'[k]},{0.2 + 0.01 * (who % 5) + 0.4 * k},,,{0.1 * who if who < 5 else ''},,\n"
