@@ -21,7 +21,8 @@ from mien.model.model_folder import load_bundle
 from mien.reporting.blocks import Facts, Figure, Notice, Page, Prose, Table, TableCell
 from mien.reporting.evaluation_blocks import agreement, coverage, missing, result_table, robustness, subsets, worst
 from mien.reporting.run import page, settings_table
-from mien.reporting.rundata import read_run
+from mien.reporting.rundata import Curves, read_run
+from mien.reporting.training_blocks import curves
 from tests.reporting.conftest import QUICK, Data
 
 TARGETS = ("Joy", "Pain")
@@ -115,6 +116,13 @@ def test_the_modality_that_matters_most_is_one_that_is_there_and_has_a_defined_c
     nothing = {"text": np.full(2, float("nan"))}
     (figure,) = robustness(replace(without_text(), missing=nothing))
     assert figure.alt == "When it is removed from every clip: text undefined."
+
+
+def test_curves_of_a_modality_that_no_validation_clip_has_are_undefined(run: Path) -> None:
+    loss = np.ones((3, 2))
+    made = {"text": Curves(np.full((3, 2), np.nan), loss), "audio": Curves(np.array([[0.1], [0.3], [0.2]]), loss)}
+    figure = curves(replace(read_run(run), curves=made))[0]
+    assert figure.alt == "Best mean r over seeds: text alone undefined; audio alone 0.300 in epoch 2."
 
 
 def test_the_scatter_table_is_of_the_rated_clips_of_each_emotion() -> None:
