@@ -182,3 +182,17 @@ def test_two_models_are_compared_on_emotions_that_are_defined_in_both() -> None:
     predicted, labels = random_pair(emotions=2)
     constant = np.column_stack([predicted[:, 0], np.full(300, 0.5)])
     assert metrics.paired_test(predicted, constant, labels, resamples=200).difference.value == 0
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1 / 3, 0.7])
+def test_the_concordance_of_constants_is_undefined_and_that_with_one_constant_is_0(value: float) -> None:
+    """The mean of seven equal numbers can differ from them in the last digit, and so can a column of such means."""
+    constant, other = np.full((7, 1), value), np.full((7, 1), 0.3)
+    rounded = constant.copy()
+    rounded[::2] *= 1 + np.finfo(float).eps
+    assert np.isnan(metrics.concordance([constant, other, rounded], constant)).all()
+    assert np.isnan(metrics.pearson(rounded, np.arange(7.0)[:, None])).all()
+    assert np.isnan(metrics.concordance(np.full((7, 1), np.inf), constant)).all()
+    varied = np.arange(7.0)[:, None]
+    assert metrics.concordance(rounded, varied).tolist() == [0]
+    assert metrics.concordance(varied, rounded).tolist() == [0]

@@ -76,7 +76,8 @@ def pearson(predicted: npt.ArrayLike, labels: npt.ArrayLike) -> Array:
     covariance, p_variance, y_variance = _moments(p, y, count)
     with np.errstate(invalid="ignore", divide="ignore"):
         r = covariance / np.sqrt(p_variance * y_variance)
-    return np.where(_varies(predicted, labels), np.clip(r, -1, 1), np.nan)
+    defined = _varies(p, labels) & _varies(y, labels) & np.isfinite(p).all(-2)
+    return np.where(defined, np.clip(r, -1, 1), np.nan)
 
 
 def concordance(predicted: npt.ArrayLike, labels: npt.ArrayLike) -> Array:
@@ -94,8 +95,9 @@ def concordance(predicted: npt.ArrayLike, labels: npt.ArrayLike) -> Array:
     covariance, p_variance, y_variance = _moments(p, y, count)
     with np.errstate(invalid="ignore", divide="ignore"):
         bias = p.sum(-2) / count - y.sum(-2) / count
-        ccc = 2 * covariance / (p_variance + y_variance + bias**2)
-    return np.where(count >= 2, ccc, np.nan)
+        varies = _varies(p, labels), _varies(y, labels)
+        ccc = 2 * np.where(varies[0] & varies[1], covariance, 0) / (p_variance + y_variance + bias**2)
+    return np.where((count >= 2) & (varies[0] | varies[1]), ccc, np.nan)
 
 
 def mean_absolute_error(predicted: npt.ArrayLike, labels: npt.ArrayLike) -> Array:
@@ -341,15 +343,13 @@ def _moments(p: Array, y: Array, count: Array) -> tuple[Array, Array, Array]:
     return covariance, p_variance, y_variance
 
 
-def _varies(predicted: npt.ArrayLike, labels: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """Whether both columns hold at least two different rated values (exact comparison)."""
-    p, y = np.asarray(predicted, np.float64), np.asarray(labels, np.float64)
-    known = ~np.isnan(y)
-    spread = [
-        np.where(known, x, -np.inf).max(-2, initial=-np.inf) > np.where(known, x, np.inf).min(-2, initial=np.inf)
-        for x in (p, y)
-    ]
-    return spread[0] & spread[1] & np.isfinite(np.where(known, p, 0)).all(-2)
+def _varies(values: npt.ArrayLike, labels: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Whether the rated values of each column differ by more than rounding, 1e-12 of the largest."""
+    x, known = np.asarray(values, np.float64), ~np.isnan(np.asarray(labels, np.float64))
+    inf = np.inf
+    high, low = np.where(known, x, -inf).max(-2, initial=-inf), np.where(known, x, inf).min(-2, initial=inf)
+    with np.errstate(invalid="ignore"):  # infinite scores do not vary: no metric is defined for them
+        return high - low > 1e-12 * np.maximum(np.abs(high), np.abs(low))
 
 
 def _cluster_sums(predicted: npt.ArrayLike, labels: npt.ArrayLike, clusters: Sequence[str] | None) -> tuple[Array, int]:

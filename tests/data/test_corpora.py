@@ -206,6 +206,16 @@ def test_what_is_wrong_with_a_json_line_is_one_line(tmp_path: Path, text: str, m
         read_corpus("jsonl", tmp_path)
 
 
+def test_an_id_of_0_and_empty_labels_are_as_given(tmp_path: Path) -> None:
+    """Empty labels are no ratings: the number beside the text is something else."""
+    lines = ['{"id": 0, "text": "a", "labels": {"joy": 1}}', '{"id": "b", "text": "b", "age": 1, "labels": {}}',
+             '{"id": null, "text": "c", "labels": null, "joy": 0}']  # fmt: skip
+    (tmp_path / "mine.jsonl").write_text("\n".join(lines))
+    read = read_corpus("jsonl", tmp_path)
+    assert read.targets == ("joy",)
+    assert [(clip.id, clip.labels) for clip in read.clips] == [("0", (1.0,)), ("b", None), ("mine-3", (0.0,))]
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

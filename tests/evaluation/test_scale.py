@@ -1,8 +1,12 @@
 """What is evaluated is what users get: scores and intervals on the scale of the ratings."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from mien.cli.results import print_evaluation
 from mien.config import read_settings
 from mien.evaluation.comparison import compare
 from mien.evaluation.evaluate import coverage_by_level, evaluate
@@ -73,6 +77,21 @@ def test_intervals_are_those_of_users(far) -> None:
     assert coverage is not None
     assert all(0.199 < width < 0.401 for width in coverage.width)
     assert min(coverage.width) < 0.399
+
+
+def test_an_emotion_without_a_rating_has_neither_coverage_nor_width_and_is_in_no_mean(
+    far, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle, manifest, store = far
+    clips = tuple(
+        clip if clip.split != "valid" else replace(clip, labels=(math.nan, *clip.labels[1:])) for clip in manifest.clips
+    )
+    found = evaluate(bundle, replace(manifest, clips=clips), store, "valid", resamples=100)
+    assert found.coverage is not None
+    assert math.isnan(found.coverage.found[0]) and math.isnan(found.coverage.width[0])
+    assert all(0.199 < width < 0.401 for width in found.coverage.width[1:])
+    print_evaluation(found)
+    assert f"width {np.mean(found.coverage.width[1:]):.3f}" in capsys.readouterr().out
 
 
 def test_models_are_compared_as_users_get_them(far) -> None:

@@ -10,8 +10,10 @@ import pytest
 
 from mien.reporting import run as run_page
 from mien.reporting import study as study_page
+from mien.reporting.blocks import Column, Page, Section, Table
 from mien.reporting.render import write_page
 from mien.reporting.rundata import read_run
+from mien.spreadsheet import escaped_row
 
 HERE = Path(__file__).parent
 AUDIT, CONTRAST = ((HERE / f"{name}.js").read_text() for name in ("audit", "contrast"))
@@ -103,6 +105,23 @@ def test_a_table_is_downloaded_as_csv_with_its_full_numbers(seen: Seen, tmp_path
     shown = seen.page.locator(f"#{name}").evaluate("(t) => [t.rows.length, t.rows[0].cells.length]")
     assert [len(rows), len(rows[0])] == shown
     assert rows[0][0] == seen.page.locator(f"#{name} thead th").first.text_content().strip()
+
+
+def test_a_downloaded_csv_has_no_formulas_and_its_numbers_as_they_are(browser: Any, tmp_path: Path) -> None:
+    names = ("=1+1", "@sum", "-clip", "+x", "'=2", "\uff1d1", "'plain", "a,b", 'say "a"', "x\ry", "-0.5", "clip 1")
+    table = Table("t", "t", [Column("clip"), Column("=cmd()", "+.3f")], [(name, -0.25) for name in names])
+    write_page(Page("t", "t", [], [Section("s", "s", "", [table])]), tmp_path / "t.html")
+    context, seen = opened(browser, tmp_path / "t.html")
+    with seen.page.expect_download() as waiting:
+        seen.page.locator("button.csv").click()
+    waiting.value.save_as(tmp_path / "t.csv")
+    context.close()
+    with (tmp_path / "t.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["clip", "'=cmd()"]
+    # a browser reads the line end within a cell of HTML as a new line
+    assert [row[0].replace("\n", "\r") for row in rows[1:]] == escaped_row(names)
+    assert {row[1] for row in rows[1:]} == {"-0.25"} and seen.faults == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -71,7 +71,8 @@ def test_calibration_bins_hold_equally_many_clips_and_leave_unrated_ones_out() -
 def test_panels_bear_what_has_no_number() -> None:
     nan = float("nan")
     assert "–" in bars([Bar("a", nan)], "r")
-    assert memberships([Bar("a", nan), Bar("b", 0.1)], [frozenset("a"), frozenset("b")], ["a", "b"], "r")
+    drawn = memberships([Bar("a", nan), Bar("b", 0.1)], [frozenset("a"), frozenset("b")], ["a", "b"], "r")
+    assert ">–<" in drawn and ">0.10<" in drawn and "nan" not in drawn
     assert lines([1, 2], [Line([nan, nan])], "", AXES)
     assert scatter([], [], "accent", "", AXES, (0, 1))
 

@@ -16,12 +16,13 @@ from mien.cli import app
 from mien.errors import DataError, ModelError
 from mien.evaluation.evaluate import evaluate, evaluate_targets
 from mien.evaluation.record import read_evaluation, splits_of, write_evaluation
-from mien.evaluation.results import Evaluation
+from mien.evaluation.results import Coverage, Evaluation
 from mien.model.model_folder import load_bundle
 from mien.reporting.blocks import Facts, Figure, Notice, Page, Prose, Table, TableCell
-from mien.reporting.evaluation_blocks import agreement, missing, result_table, worst
+from mien.reporting.evaluation_blocks import agreement, coverage, missing, result_table, robustness, subsets, worst
 from mien.reporting.run import page, settings_table
-from mien.reporting.rundata import read_run
+from mien.reporting.rundata import Curves, read_run
+from mien.reporting.training_blocks import curves
 from tests.reporting.conftest import QUICK, Data
 
 TARGETS = ("Joy", "Pain")
@@ -79,6 +80,72 @@ def test_calibration_and_scatter_carry_their_numbers() -> None:
     assert len(scatter.panels) == len(calibration.panels) == 2
     # Fewer than five clips for a bin: one bin. Joy over its three rated clips.
     assert calibration.table.rows[0][:5] == ("Joy", 1, 3, 1.0, 2.0)
+
+
+def without_text() -> Evaluation:
+    """Text is missing from every clip: no r with it alone, and removing it changes nothing."""
+    nan = float("nan")
+    subsets = {"text": nan, "audio": 0.2, "vision": 0.25, "text+audio": 0.2, "text+vision": 0.25, "audio+vision": 0.31}
+    curves = {"text": np.array([0.31, 0.31]), "audio": np.array([0.31, 0.25]), "vision": np.array([0.31, nan])}
+    return replace(by_hand(), subsets=subsets, missing=curves, shares=(0.0, 1.0))
+
+
+def test_what_a_missing_modality_leaves_undefined_comes_last_and_is_not_the_best(run: Path) -> None:
+    encoders = replace(read_run(run), r={})
+    (figure,) = subsets(without_text(), encoders)
+    # vision was entered before text + vision
+    assert [row[0] for row in figure.table.rows] == [
+        "audio + vision", "vision", "text + vision", "audio", "text + audio", "text"
+    ]  # fmt: skip
+    assert figure.alt == (
+        "Best with audio + vision (0.310). Single modalities: vision 0.250, audio 0.200, text undefined."
+    )
+    assert "nan" not in figure.panels[0] and "–" in figure.panels[0]
+    undefined = replace(without_text(), subsets={"text": float("nan")})
+    assert subsets(undefined, encoders)[0].alt == "Best with: undefined. Single modalities: text undefined."
+
+
+def test_the_modality_that_matters_most_is_one_that_is_there_and_has_a_defined_change() -> None:
+    (figure,) = robustness(without_text())
+    assert figure.alt == (
+        "Audio matters most: -0.060 when it is removed from every clip; text +0.000, vision undefined."
+    )
+    unchanged = {"text": np.array([0.3, 0.3]), "audio": np.array([0.3, float("nan")])}
+    (figure,) = robustness(replace(without_text(), missing=unchanged))
+    assert figure.alt == "When it is removed from every clip: text +0.000, audio undefined."
+    nothing = {"text": np.full(2, float("nan"))}
+    (figure,) = robustness(replace(without_text(), missing=nothing))
+    assert figure.alt == "When it is removed from every clip: text undefined."
+
+
+def test_curves_of_a_modality_that_no_validation_clip_has_are_undefined(run: Path) -> None:
+    loss = np.ones((3, 2))
+    made = {"text": Curves(np.full((3, 2), np.nan), loss), "audio": Curves(np.array([[0.1], [0.3], [0.2]]), loss)}
+    figure = curves(replace(read_run(run), curves=made))[0]
+    assert figure.alt == "Best mean r over seeds: text alone undefined; audio alone 0.300 in epoch 2."
+
+
+def test_the_scatter_table_is_of_the_rated_clips_of_each_emotion() -> None:
+    """Joy is predicted 0, 1, 2 where it is rated 1, 3, 2, and 9 in a clip without a rating of it."""
+    rows = agreement(by_hand())[0].table.rows
+    assert rows[0] == ("Joy", 1.0, pytest.approx(np.sqrt(2 / 3)), 2.0, pytest.approx(np.sqrt(2 / 3)), 3, None)
+    assert rows[1][0::5] == ("Pain", 3)
+
+
+def test_an_emotion_without_a_rating_has_dashes_and_no_clips() -> None:
+    rated = np.where([True, False], RATED, np.nan)
+    targets, mean_r = evaluate_targets(TARGETS, PREDICTED, rated, ["p", "p", "q", "q"], 200)
+    table = by_hand().table.drop_columns(["rated Pain"]).append_column("rated Pain", pa.array(rated[:, 1]))
+    nan = float("nan")
+    held = Coverage(0.9, (1.0, nan), (0.5, nan))
+    evaluation = replace(by_hand(), targets=targets, mean_r=mean_r, table=table, coverage=held)
+    figures = [agreement(evaluation)[0], coverage(evaluation)[0]]
+    for figure in figures:
+        joy, pain = figure.table.rows
+        shown = [column.text(value) for column, value in zip(figure.table.columns, pain, strict=True)]
+        assert (joy[-2:], shown[-2:]) == ((3, 2), ["0", "0"])
+        assert set(shown[1:-2]) - {"90%"} == {"–"}
+    assert "for 0 of 1 emotions" in figures[0].alt
 
 
 def test_an_evaluation_is_read_back_as_it_was(run: Path, data: Data, tmp_path: Path) -> None:

@@ -47,6 +47,27 @@ def test_every_chart_says_how_many_clips_people_and_seeds_it_is_of(study: Path, 
     assert captions == [figure.caption.removesuffix(wanted) for figure in figures]
 
 
+def test_modalities_without_a_mean_r_come_last_and_are_not_the_best(study: Path) -> None:
+    record = read_study(study)
+    (drawn,) = [p for p in record["pictures"] if p["file"] == "subsets.svg"]
+    names = drawn["numbers"]["names"]
+    rows = [{"modalities": [names[0]], "r": [None] * 3}, {"modalities": [names[1]], "r": [0.2, 0.1, 0.3]}]
+    chart = {**drawn, "numbers": {**drawn["numbers"], "rows": rows}}
+    figures = [b for b in page({**record, "pictures": [chart]}).blocks if isinstance(b, Figure)]
+    assert figures[0].alt == f"Best with {names[1]} (0.200). Alone: {names[1]} 0.200, {names[0]} undefined."
+    assert [row[0] for row in figures[0].table.rows] == [names[1], names[0]]
+
+
+def test_a_change_that_is_undefined_in_some_cells_is_that_of_the_others(study: Path) -> None:
+    record = read_study(study)
+    (drawn,) = [p for p in record["pictures"] if p["file"] == "missing.svg"]
+    ends = [("a", "text", [0.3, None]), ("b", "text", [0.3, 0.1]), ("a", "audio", [None, None])]
+    rows = [{"cell": cell, "modality": name, "r": r} for cell, name, r in ends]
+    chart = {**drawn, "numbers": {**drawn["numbers"], "shares": [0, 1], "rows": rows}}
+    figures = [b for b in page({**record, "pictures": [chart]}).blocks if isinstance(b, Figure)]
+    assert figures[0].alt.endswith("over 2 cells: text -0.200 to -0.200; audio undefined.")
+
+
 def test_the_statements_the_answers_and_the_limits_are_there(study: Path, made: Page) -> None:
     record = json.loads((study / "study.json").read_text())
     points = [point for block in made.blocks if isinstance(block, Prose) for point in block.points]

@@ -5,6 +5,7 @@ import unicodedata
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -118,3 +119,33 @@ def test_clips_are_matched_however_their_names_are_spelt(tmp_path: Path) -> None
     (tmp_path / "people.csv").write_text("clip,mood\n,calm\n")
     with pytest.raises(DataError, match=r"people\.csv:2: column 'clip' is empty"):
         read_scored(tmp_path / "scores.csv", "mood", tmp_path / "people.csv")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_table_of_windows_is_refused_and_the_format_with_a_row_per_clip_is_named(tmp_path: Path, suffix: str) -> None:
+    """Windows of ``anna/01`` would count as its clips, and a long clip more than a short one."""
+    file = tmp_path / f"windows{suffix}"
+    write_scores(scored(), file, "windows")
+    lines = (1, 2) if suffix == ".parquet" else (2, 3)  # the header is a line
+    said = f"windows{suffix}:{lines[1]}: id 'anna/01' occurs twice .first in .*:{lines[0]}.*; .*a row per clip, .* wide"
+    with pytest.raises(DataError, match=said):
+        read_scored(file, "condition", about(tmp_path))
+
+
+def test_a_p_too_small_for_its_digits_is_not_0_and_a_missing_one_is_null(tmp_path: Path) -> None:
+    """20 people in each condition with scores 0.4 apart: p is far below .0001. Of Awe, five: no p and no interval."""
+    head = "clip,participant,condition,Joy,Joy lower,Joy upper,Awe,Awe lower,Awe upper\n"
+    rows = [
+        f"{who}{k},{who}{k},{'ab'[k]},{0.2 + 0.01 * (who % 5) + 0.4 * k},,,{0.1 * who if who < 5 else ''},,\n"
+        for who in range(20)
+        for k in range(2)
+    ]
+    (tmp_path / "scores.csv").write_text(head + "".join(rows))
+    out = tmp_path / "summary.parquet"
+    ran = CliRunner().invoke(app, ["summarize", str(tmp_path / "scores.csv"), "--by", "condition", "--out", str(out)])
+    assert ran.exit_code == 0, ran.output
+    assert "0.0000" not in ran.output and ran.output.count("<0.0001") == 2
+    rows = {(row["what"], row["target"]): row for row in pq.read_table(out).to_pylist()}
+    joy, awe = rows["difference", "Joy"], rows["difference", "Awe"]
+    assert 0 < joy["p"] < 1e-4 and joy["low"] < joy["value"] < joy["high"]
+    assert [awe[name] for name in ("p", "q", "low", "high")] == [None] * 4 and awe["people"] == 10

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -127,6 +128,16 @@ def test_names_that_would_be_one_file_are_kept_apart() -> None:
     assert len({name.lower() for name in names}) == 8
     assert names[:4] == ["a_b", "a_b-2", "A_B-3", "etc_passwd"]
     assert all("/" not in name and not name.startswith(".") and len(name.encode()) <= 210 for name in names)
+
+
+def test_long_names_of_any_script_are_names_of_files(tmp_path: Path) -> None:
+    """File systems bound bytes, and one character of Japanese is three."""
+    clips = ["あ" * 60 + "/" + "い" * 60, "う" + "い" * 120, "x" * 500, "a" * 120 + "." + "b" * 119]
+    predictions = [replace(PLAIN, clip=clip) for clip in clips]
+    assert write_scores(scored(*predictions), tmp_path / "made", "eaf") == ()
+    names = sorted(file.name for file in (tmp_path / "made").iterdir())
+    assert len(names) == 4 and not any(name.startswith(".") for name in names)
+    assert {"い" * 40 + ".eaf", "い" * 40 + "-2.eaf", "b" * 119 + ".eaf"} < set(names)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from mien.errors import DataError
-from mien.metrics import bootstrap_mean, resample
+from mien.metrics import Interval, bootstrap_mean, resample
 from mien.scores.differences import condition_difference, standard_error
 from mien.scores.people import ScoredClips
 from mien.scores.permutation import sign_flip_p
@@ -146,3 +146,85 @@ def test_sign_flips_by_hand() -> None:
     # 4 rows, exact: of 16 patterns of 1, 1, 1, 1 only ++++ and ---- reach a sum of 4
     assert sign_flip_p([1.0] * 4) == 2 / 16
     assert sign_flip_p([0.0] * 30, 500) == 1
+
+
+def after_baseline(seed: int, lacking: int, people: int = 20) -> ScoredClips:
+    """A gain of .05 over a neutral clip, both with an error of .05: dz = .05 / sqrt(2 · .05²) = .71."""
+    rng = np.random.default_rng(seed)
+    rows: list[Row] = []
+    for p, level in enumerate(rng.normal(0.4, 0.1, people)):
+        rows.append((f"p{p}", "neutral", float(level + rng.normal(0, 0.05))))
+        if p >= lacking:
+            rows.append((f"p{p}", "film", float(level + 0.05 + rng.normal(0, 0.05))))
+    return scored(rows)
+
+
+@pytest.mark.parametrize("lacking", [0, 1, 10])
+def test_the_effect_after_a_baseline_does_not_depend_on_how_many_people_lack_the_other_condition(lacking: int) -> None:
+    made = [summarize(after_baseline(seed, lacking), "neutral", resamples=50).contrasts[0] for seed in range(60)]
+    # Hedges: dz of n people is too large by 1 / (1 - 3 / (4 (n - 1) - 1)), 1.04 for 20 and 1.09 for 10
+    dz = 0.05 / math.sqrt(2 * 0.05**2)
+    n = 20 - lacking
+    assert np.mean([contrast.effect for contrast in made]) == pytest.approx(dz / (1 - 3 / (4 * n - 5)), abs=0.12)
+    assert {(contrast.design, contrast.people, contrast.both, contrast.clips) for contrast in made} == {
+        ("within", n, n, 2 * n)
+    }
+
+
+def test_a_baseline_is_compared_in_the_people_with_both_and_the_others_are_counted() -> None:
+    made = summarize(after_baseline(0, 3), "neutral", resamples=200)
+    assert made.notes == ("film - neutral: 3 of 20 people without a score in film, left out",)
+    (contrast,) = made.contrasts
+    assert (made.means[0].people, made.means[0].mean.value) == (17, contrast.difference.value)
+    plain = np.array([row[0] for row in after_baseline(0, 3).scores])
+    pairs = plain[3:].reshape(-1, 2)  # after three neutral clips alone
+    assert contrast.p == sign_flip_p(pairs[:, 1] - pairs[:, 0], 200)
+
+
+THIRD = sum([0.1] * 3) / 3
+"""Not 0.1, but 1.4e-17 more: the mean of three scores of 0.1 each."""
+
+
+@pytest.mark.parametrize("design", ["within", "between", "mixed"])
+def test_equal_scores_are_equal_whatever_the_rounding_of_their_means(design: str) -> None:
+    rows = np.tile([0.1, THIRD], (16, 1))
+    assert rows[0, 0] != rows[0, 1]
+    if design != "within":
+        rows[:8, 1] = np.nan
+        rows[8 if design == "between" else 12 :, 0] = np.nan
+    found = condition_difference(rows, 500)
+    assert (found.design, found.interval, found.p) == (design, Interval(0, 0, 0), 1)
+    assert math.isnan(found.effect)
+
+
+def test_a_difference_that_is_the_same_in_all_people_has_no_effect_size_but_for_rounding() -> None:
+    level = np.linspace(0.1, 0.9, 8)
+    rows = np.stack([level, level + 0.1], 1)
+    assert np.ptp(rows[:, 1] - rows[:, 0]) > 0
+    found = condition_difference(rows, 500)
+    assert math.isnan(found.effect) and found.interval.value == pytest.approx(0.1)
+    assert found.p == 2 / 2**8
+
+
+def test_gains_and_losses_that_cancel_are_no_difference() -> None:
+    """Half of six people gain .1 and half lose .1: every pattern of signs has a mean as far from 0."""
+    found = condition_difference([[0.2, 0.3], [0.2, 0.1]] * 3)
+    assert (found.interval.value, found.p) == (0, 1)
+
+
+def test_rounding_of_a_baseline_is_no_difference() -> None:
+    rows: list[Row] = [(f"p{n}", "neutral", 0.1) for n in range(8)]
+    rows += [(f"p{n}", "film", 0.1) for n in range(8) for _ in range(3)]
+    made = summarize(scored(rows), "neutral", 500)
+    (mean,), (contrast,) = made.means, made.contrasts
+    assert (mean.mean, contrast.difference, contrast.p) == (Interval(0, 0, 0), Interval(0, 0, 0), 1)
+    assert math.isnan(contrast.effect)
+
+
+def test_a_small_constant_gain_over_a_baseline_has_no_effect_size() -> None:
+    """The rounding of scores near .9 is large beside a gain of .00001; it is not a spread of it."""
+    rows: list[Row] = []
+    for n, level in enumerate(np.linspace(0.1, 0.9, 8)):
+        rows += [(f"p{n}", "neutral", float(level)), (f"p{n}", "film", float(level + 1e-5))]
+    (contrast,) = summarize(scored(rows), "neutral", 500).contrasts
+    assert contrast.difference.value == pytest.approx(1e-5) and math.isnan(contrast.effect)

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from mien import terminal
 from mien.cli.printing import console
-from mien.metrics import FEWEST
+from mien.metrics import FEWEST, mean_defined
 from mien.storage.files import read_json
 from mien.subsets import modalities_of
 from mien.wording import decimal, plural
@@ -156,11 +156,11 @@ def print_evaluation(result: "Evaluation") -> None:
             f"{between(group.r)}, mean error {number(group.error.value)} {between(group.error)}"
         )  # fmt: skip
     if result.coverage is not None:
-        width = float(np.mean(result.coverage.width))
-        extent = f"width {width:.3f}" if np.isfinite(width) else "some infinite: too few clips to calibrate them"
-        held = np.array(result.coverage.found)
-        share = f"{held[np.isfinite(held)].mean():.1%}" if np.isfinite(held).any() else "unknown"
-        console.print(f"prediction intervals: {share} coverage (target {result.coverage.level:.0%}), {extent}")
+        share, width = (float(mean_defined(values)) for values in (result.coverage.found, result.coverage.width))
+        console.print(
+            f"prediction intervals: {number(share, '.1%')} coverage (target {result.coverage.level:.0%}), "
+            f"width {number(width)}"
+        )
         if result.coverage_note:
             console.print(f"note: {result.coverage_note}")
     for target in result.targets:
@@ -188,8 +188,7 @@ def print_comparison(tests: "Mapping[str, PairedTest]") -> None:
     """Second model minus first, by emotion and in the mean."""
     table = Table("second - first", "r", "95 % interval", "p", "clips", "people", box=None)
     for name, test in tests.items():
-        p = f"{test.p:.4f}" if np.isfinite(test.p) else "–"
-        table.add_row(name, number(test.difference.value, "+.4f"), between(test.difference, "+.4f"), p,
+        table.add_row(name, number(test.difference.value, "+.4f"), between(test.difference, "+.4f"), p_value(test.p),
                       f"{test.clips:,}", known(test.participants))  # fmt: skip
     console.print(table)
     if few := [name for name, test in tests.items() if not np.isfinite(test.p)]:
@@ -216,7 +215,7 @@ def print_summary(made: "Summary") -> None:
     for c in made.contrasts:
         name, found = f"{c.second} - {c.first} ({c.design})", c.difference
         table.add_row(name, c.target, number(found.value, "+.3f"), between(found, "+.3f"), str(c.people), str(c.clips),
-                      number(c.effect, ".2f"), number(c.p, ".4f"), number(c.q, ".4f"))  # fmt: skip
+                      number(c.effect, ".2f"), p_value(c.p), p_value(c.q))  # fmt: skip
     if made.contrasts:
         console.print(table)
     for entry in made.excluded:
@@ -238,6 +237,15 @@ def cells(values: Sequence[float] | np.ndarray) -> list[str]:
 def known(people: int | None) -> str:
     """A number of participants, or that they are unknown."""
     return "unknown" if people is None else f"{people:,}"
+
+
+def p_value(value: float) -> str:
+    """Four decimals; a smaller p is not 0.
+
+    >>> p_value(0.00314), p_value(2e-7), p_value(float("nan"))
+    ('0.0031', '<0.0001', '–')
+    """
+    return "<0.0001" if value < 0.0001 else number(value, ".4f")
 
 
 def number(value: float, digits: str = ".3f") -> str:

@@ -3,6 +3,7 @@
 import pyarrow as pa
 
 from mien.scores.summary import Summary
+from mien.storage.documents import plain
 
 TEXT, NUMBER, COUNT = pa.string(), pa.float64(), pa.int64()
 
@@ -18,7 +19,7 @@ def to_table(summary: Summary) -> pa.Table:
     Returns:
         ``what`` (``mean`` or ``difference``), ``condition`` and, for differences, the condition ``against`` it,
         ``target``, ``value`` with its 95 % interval from ``low`` to ``high``, ``people``, ``clips`` (means),
-        ``design``, ``effect``, ``p``, ``q`` (differences); null where not applicable.
+        ``design``, ``effect``, ``p``, ``q`` (differences); null where not applicable or not defined.
     """
     means = [
         {"what": "mean", "condition": m.condition, "target": m.target, "value": m.mean.value, "low": m.mean.low,
@@ -31,4 +32,4 @@ def to_table(summary: Summary) -> pa.Table:
          "clips": c.clips, "design": c.design, "effect": c.effect, "p": c.p, "q": c.q}
         for c in summary.contrasts
     ]  # fmt: skip
-    return pa.Table.from_pylist([*means, *contrasts], schema=pa.schema(list(KINDS.items())))
+    return pa.Table.from_pylist(plain([*means, *contrasts]), schema=pa.schema(list(KINDS.items())))

@@ -245,9 +245,8 @@ def _coverage(bundle: Bundle, scored: ScoredSplit) -> Coverage | None:
     known = ~np.isnan(scored.labels) & ~np.isnan(ends[0])  # an infinite interval is the whole scale, as in predict
     low, high = map(bundle.bounded, ends)
     inside = (scored.labels >= low) & (scored.labels <= high) & known
-    count = np.maximum(known.sum(0), 1)
-    found = np.where(known.any(0), inside.sum(0) / count, np.nan)
-    width = np.where(known, high - low, 0).sum(0) / count
+    with np.errstate(invalid="ignore"):  # an emotion without a rating has no coverage and no width
+        found, width = (np.where(known, x, 0).sum(0) / known.sum(0) for x in (inside, high - low))
     level = float(bundle.provenance["intervals"]["level"])
     calibrating = len(scored.selection.validated_on)
     levels = coverage_by_level(scored.mean, scored.labels, np.where(known, [low, high], np.nan), bundle.scale)

@@ -62,7 +62,8 @@ class LevelCoverage:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Coverage of the prediction intervals: target ``level``, and per emotion the share found and the mean width.
+    """Coverage of the prediction intervals: target ``level``, and per emotion the share found and the mean width,
+    ``nan`` for one without a rating.
 
     ``calibration_clips`` of the clips also calibrated the intervals: on these, the coverage is near the target by
     construction. ``levels`` are by level of the score, which intervals are calibrated for, and of the rating, which

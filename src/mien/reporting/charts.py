@@ -3,7 +3,7 @@
 Panels are small (about 260 units wide): side by side on a wide page, one below the other and legible on a phone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +44,15 @@ class Bar:
     low: float = float("nan")
     high: float = float("nan")
     colour: str = "accent"
+
+
+def best_first(rows: Iterable[Bar]) -> list[Bar]:
+    """Bars by value; those without one come last.
+
+    >>> [bar.name for bar in best_first([Bar("a", float("nan")), Bar("b", 0.1), Bar("c", 0.2)])]
+    ['c', 'b', 'a']
+    """
+    return sorted(rows, key=lambda bar: (not np.isfinite(bar.value), -bar.value))
 
 
 @dataclass(frozen=True)
@@ -231,9 +240,8 @@ def memberships(rows: Sequence[Bar], members: Sequence[frozenset[str]], names: S
             if np.isfinite(row.low):
                 top.plot([place, place], [row.low, row.high], color=paint("ink"), linewidth=1.3)
             end = float(np.nanmax([row.value, row.high, 0.0]))
-            top.text(
-                float(place), end, f"{row.value:z.2f}", ha="center", va="bottom", fontsize=8.5, color=paint("soft")
-            )
+            text = f"{row.value:z.2f}" if np.isfinite(row.value) else "–"
+            top.text(float(place), end, text, ha="center", va="bottom", fontsize=8.5, color=paint("soft"))
         top.set_ylabel(label)
         top.margins(y=0.12)
         for place, inside in enumerate(members):

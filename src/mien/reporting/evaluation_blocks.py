@@ -1,6 +1,7 @@
 """Figures and tables of an evaluation: agreement, calibration, subsets, robustness, largest errors."""
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,17 +10,28 @@ import pyarrow as pa
 from mien.evaluation.results import Coverage, Evaluation
 from mien.metrics import mean_defined
 from mien.reporting.blocks import Column, Figure, Key, Prose, Row, Table
-from mien.reporting.charts import FEW, Bar, Line, bars, calibrated, calibration, lines, memberships, scatter
+from mien.reporting.charts import (
+    FEW,
+    Bar,
+    Line,
+    bars,
+    best_first,
+    calibrated,
+    calibration,
+    lines,
+    memberships,
+    scatter,
+)
 from mien.reporting.drawing import series
 from mien.reporting.rundata import Array, Run, matrix
-from mien.reporting.wording import between, number
+from mien.reporting.wording import best_of, between, number
 from mien.subsets import modalities_of
 from mien.wording import kind_of, plural
 
 MAX_CLIPS = 20
 """Clips in the table of largest errors."""
 COUNTS = (Column("clips", ","), Column("people", ",", "participants in them; a dash if unknown"))
-"""The columns beside figures that are over the whole split; ``_counts`` fills them."""
+"""The columns beside figures: of the whole split (``_counts``), or of the rated clips of an emotion."""
 DASHES = ("", "6 3", "2 2", "8 3 2 3", "1 2", "10 4")
 
 
@@ -91,22 +103,26 @@ def agreement(evaluation: Evaluation) -> list[Figure]:
         if evaluation.clips > FEW else ""
     )  # fmt: skip
     spread = [
-        (n, float(np.nanmean(predicted[:, e])), float(np.nanstd(predicted[:, e])), float(np.nanmean(rated[:, e])),
-         float(np.nanstd(rated[:, e])), *_counts(evaluation))
-        for e, n in enumerate(names)
-    ]  # fmt: skip
+        (t.target, *_mean_and_sd(predicted[known, e]), *_mean_and_sd(rated[known, e]), t.rated, t.people)
+        for e, t in enumerate(evaluation.targets)
+        for known in [np.isfinite(rated[:, e])]
+    ]
     columns = [Column("emotion"), Column("mean predicted", ".4f"), Column("SD predicted", ".4f"),
                Column("mean rated", ".4f"), Column("SD rated", ".4f"), *COUNTS]  # fmt: skip
-    narrow = sum(row[2] < row[4] for row in spread)
+    narrow, defined = sum(row[2] < row[4] for row in spread), sum(t.rated > 0 for t in evaluation.targets)
     return [
         Figure(
             "scatter", "Predicted and rated, by clip", f"A point per clip.{thinned}",
-            f"The spread of predictions is smaller than that of ratings for {narrow} of {len(names)} emotions; "
+            f"The spread of predictions is smaller than that of ratings for {narrow} of {defined} emotions; "
             + "; ".join(f"{t.target}: r {number(t.r.value)}" for t in evaluation.targets) + ".",
             panels, Table("scatter-numbers", "Mean and standard deviation of both axes", columns, spread),
         ),
         _calibration(names, predicted, rated, axes),
     ]  # fmt: skip
+
+
+def _mean_and_sd(values: Array) -> tuple[float, float]:
+    return (float(values.mean()), float(values.std())) if len(values) else (np.nan, np.nan)
 
 
 def _calibration(names: list[str], predicted: Array, rated: Array, axes: tuple[str, str]) -> Figure:
@@ -144,8 +160,10 @@ def coverage(evaluation: Evaluation) -> list[Any]:
         Column("mean width", ".3f"),
         *COUNTS,
     ]
-    counts = _counts(evaluation)
-    numbers = [(n, f, found.level, w, *counts) for n, f, w in zip(names, found.found, found.width, strict=True)]
+    numbers = [
+        (t.target, f, found.level, w, t.rated, t.people)
+        for t, f, w in zip(evaluation.targets, found.found, found.width, strict=True)
+    ]
     own = evaluation.coverage_note
     return [
         Figure(
@@ -177,17 +195,16 @@ def subsets(evaluation: Evaluation, run: Run) -> list[Any]:
     made: list[Any] = []
     if evaluation.subsets:
         given = {" + ".join(modalities_of(name)): r for name, r in evaluation.subsets.items()}
-        rows = sorted(itertools.starmap(Bar, given.items()), key=lambda b: -b.value)
+        rows = best_first(itertools.starmap(Bar, given.items()))
         members = [frozenset(bar.name.split(" + ")) for bar in rows]
         columns = [Column("given"), Column("mean r", ".4f"), *COUNTS]
         numbers = [(bar.name, bar.value, *_counts(evaluation)) for bar in rows]
         table = Table("subsets-numbers", "Mean r by modalities given", columns, numbers)  # fmt: skip
-        singles = sorted((bar for bar in rows if " + " not in bar.name), key=lambda b: -b.value)
-        alone_in_model = ", ".join(f"{bar.name} {number(bar.value)}" for bar in singles)
+        alone_in_model = ", ".join(f"{bar.name} {number(bar.value)}" for bar in rows if " + " not in bar.name)
         made.append(Figure(
             "subsets", f"All {len(rows)} subsets of the modalities",
             "Mean r over the emotions of the fused model with only the modalities marked by a dark dot.",
-            f"Best with {rows[0].name} ({number(rows[0].value)}). Single modalities: {alone_in_model}.",
+            f"{best_of(rows[0].name, rows[0].value)}. Single modalities: {alone_in_model}.",
             [memberships(rows, members, run.modalities, "mean r")], table,
         ))  # fmt: skip
     if alone:
@@ -209,27 +226,36 @@ def robustness(evaluation: Evaluation) -> list[Figure]:
         return []
     curves = [Line(list(r), series(m), DASHES[m % len(DASHES)]) for m, r in enumerate(evaluation.missing.values())]
     keys = [Key(f"without {name}", c.colour, c.dash) for name, c in zip(evaluation.missing, curves, strict=True)]
-    low = min(0.0, *(float(np.nanmin(r)) for r in evaluation.missing.values()))
-    high = max(float(np.nanmax(r)) for r in evaluation.missing.values())
+    known = [float(value) for r in evaluation.missing.values() for value in r if np.isfinite(value)]
+    low, high = min([0.0, *known]), max(known, default=1.0)
     columns = [
         Column("modality removed"),
         *(Column(f"from {share:.0%}", ".4f") for share in evaluation.shares),
         *COUNTS,
     ]
     fall = {name: float(r[-1] - r[0]) for name, r in evaluation.missing.items()}
-    worst = min(fall, key=lambda name: fall[name])
     labels, span = ("share of clips without it", "mean r"), (low, high * 1.06)
     return [
         Figure(
             "missing", "Robustness to missing modalities",
             "Mean r over all clips of the split when one modality is removed from a random share of them.",
-            f"{worst.capitalize()} matters most: {number(fall[worst], '+.3f')} when it is removed from every clip; "
-            + ", ".join(f"{name} {number(value, '+.3f')}" for name, value in fall.items() if name != worst) + ".",
+            _matters_most(fall),
             [lines(evaluation.shares, curves, "", labels, 400, 270, span, dots=True, share=True)],
             Table("missing-numbers", "Mean r by share of clips without a modality", columns,
                   [(name, *map(float, r), *_counts(evaluation)) for name, r in evaluation.missing.items()]), keys,
         )
     ]  # fmt: skip
+
+
+def _matters_most(fall: Mapping[str, float]) -> str:
+    """The change of mean r by modality removed, the largest loss first; a modality whose removal changes nothing, as
+    one that no clip has, does not matter most."""
+    worst = min((name for name in fall if round(fall[name], 3) < 0), key=lambda name: fall[name], default=None)
+    others = ", ".join(f"{name} {number(value, '+.3f')}" for name, value in fall.items() if name != worst)
+    if worst is None:
+        return f"When it is removed from every clip: {others}."
+    most = f"{worst.capitalize()} matters most: {number(fall[worst], '+.3f')} when it is removed from every clip"
+    return f"{most}; {others}." if others else f"{most}."
 
 
 def missing(evaluation: Evaluation, whole: bool) -> list[Any]:

@@ -49,7 +49,7 @@ def distributions(scored: ScoresDocument, keys: Sequence[Key]) -> list[Section]:
               for key in keys if key.name in known]  # fmt: skip
     highest = max(known, key=lambda name: float(np.mean(known[name])))
     figure = Figure(
-        "distributions", "Score distribution", "Number of clips by score; all panels have the same axis.",
+        "distributions", "Score distribution", "Number of clips by score; all panels have the same score axis.",
         f"The highest mean is that of {highest}, {np.mean(known[highest]):.3f}.", panels,
         Table("spread-numbers", "Scores by emotion", columns, rows),
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """The page of a study, from its ``study.json``: findings, charts, reviewer questions, limits, tables."""
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -7,9 +8,9 @@ from typing import Any
 
 from mien.errors import DataError
 from mien.reporting.blocks import Answers, Column, Facts, Figure, Key, Notice, Page, Prose, Section, Table, TableCell
-from mien.reporting.charts import Bar, Effect, Line, forest, lines, memberships
+from mien.reporting.charts import Bar, Effect, Line, best_first, forest, lines, memberships
 from mien.reporting.drawing import series
-from mien.reporting.wording import listed, number, slug, verdict
+from mien.reporting.wording import best_of, listed, number, slug, verdict
 from mien.storage.documents import check_document, or_nan
 from mien.storage.files import read_json
 from mien.study.report import FORMAT, VERSION
@@ -146,15 +147,17 @@ def _curve(caption: str, numbers: Mapping[str, Any]) -> Figure:
 
 
 def _subsets(caption: str, numbers: Mapping[str, Any]) -> Figure:
-    rows = [Bar(" + ".join(row["modalities"]), or_nan(row["r"][0]), *_ends(row["r"])) for row in numbers["rows"]]
-    members = [frozenset(row["modalities"]) for row in numbers["rows"]]
+    rows = best_first(
+        Bar(" + ".join(row["modalities"]), or_nan(row["r"][0]), *_ends(row["r"])) for row in numbers["rows"]
+    )
+    members = [frozenset(bar.name.split(" + ")) for bar in rows]
     singles = ", ".join(f"{bar.name} {number(bar.value)}" for bar in rows if " + " not in bar.name)
     columns = [Column("modalities"), *(Column(name, ".4f") for name in ("mean r", "low", "high"))]
     table = Table("subsets-numbers", "Mean r by modalities", columns, [(b.name, b.value, b.low, b.high) for b in rows])
     note = f"{caption}. Each bar is a model trained on these modalities.{_basis(numbers)}"
     return Figure(
         "subsets", "Mean r by modalities", note,
-        f"Best with {rows[0].name} ({number(rows[0].value)}). Alone: {singles or 'not trained'}.",
+        f"{best_of(rows[0].name, rows[0].value)}. Alone: {singles or 'not trained'}.",
         [memberships(rows, members, numbers["names"], "mean r")], table,
     )  # fmt: skip
 
@@ -164,14 +167,16 @@ def _missing(caption: str, numbers: Mapping[str, Any]) -> Figure:
     cells = list(dict.fromkeys(row["cell"] for row in rows))
     style = {cell: (series(n), DASHES[n % len(DASHES)]) for n, cell in enumerate(cells)}
     known = [value for row in rows for value in row["r"] if value is not None]
-    span = (min(0.0, *known), max(known) * 1.06)
+    span = (min([0.0, *known]), max(known, default=1.0) * 1.06)
     panels, falls = [], []
     for name in dict.fromkeys(row["modality"] for row in rows):
         curves = [Line([or_nan(v) for v in row["r"]], *style[row["cell"]]) for row in rows if row["modality"] == name]
         axes = ("share of clips", "mean r")
         panels.append(lines(shares, curves, f"without {name}", axes, span=span, dots=True, share=True))
-        fall = [curve.y[-1] - curve.y[0] for curve in curves]
-        falls.append(f"{name} {number(min(fall), '+.3f')} to {number(max(fall), '+.3f')}")
+        fall = [change for curve in curves if math.isfinite(change := curve.y[-1] - curve.y[0])]
+        falls.append(
+            f"{name} {number(min(fall), '+.3f')} to {number(max(fall), '+.3f')}" if fall else f"{name} undefined"
+        )
     columns = [Column("cell"), Column("modality removed"), *(Column(f"from {share:.0%}", ".4f") for share in shares)]
     table = Table("missing-numbers", caption, columns, [(row["cell"], row["modality"], *row["r"]) for row in rows])
     return Figure(

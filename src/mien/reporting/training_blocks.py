@@ -14,8 +14,7 @@ def curves(run: Run) -> list[Figure]:
     if not named:
         return []
     span = _span([made.r for made in named.values()])
-    best = ((name, int(np.nanargmax(mean_of(made.r))), np.nanmax(mean_of(made.r))) for name, made in named.items())
-    reached = "; ".join(f"{name} {number(float(r))} in epoch {epoch + 1}" for name, epoch, r in best)
+    reached = "; ".join(f"{name} {_best(mean_of(made.r))}" for name, made in named.items())
     fall = "; ".join(f"{n} {number(mean_of(m.loss)[0])} to {number(mean_of(m.loss)[-1])}" for n, m in named.items())
     clips = "the clips of the inner split" if run.inner else "the validation clips"
     return [
@@ -32,6 +31,13 @@ def curves(run: Run) -> list[Figure]:
             [_panel(name, made.loss, "loss", None) for name, made in named.items()], _table(named, loss=True),
         ),
     ]  # fmt: skip
+
+
+def _best(r: Array) -> str:
+    """The highest mean r and its epoch; undefined for a modality that no validation clip has."""
+    if not np.isfinite(r).any():
+        return number(np.nan)
+    return f"{number(float(np.nanmax(r)))} in epoch {int(np.nanargmax(r)) + 1}"
 
 
 def mean_of(values: Array) -> Array:

@@ -34,6 +34,15 @@ def number(value: float, form: str = ".3f") -> str:
     return decimal(value, form) if np.isfinite(value) else "undefined"
 
 
+def best_of(name: str, value: float) -> str:
+    """The best of several in a sentence.
+
+    >>> best_of("text", 0.2), best_of("text", float("nan"))
+    ('Best with text (0.200)', 'Best with: undefined')
+    """
+    return f"Best with {name} ({number(value)})" if np.isfinite(value) else "Best with: undefined"
+
+
 def listed(names: list[str]) -> str:
     """Names in a sentence.
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from mien.data.folder import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from mien.data.labels import read_number
-from mien.data.rows import read_table
+from mien.data.rows import check_unique, read_table
 from mien.errors import DataError
 from mien.scores.document import read_document
 from mien.scores.people import ScoredClips
@@ -37,7 +37,7 @@ def read_scored(scores: Path, by: str, about: Path | None = None) -> tuple[Score
         The clips with scores, and notes on clips that do not match, one line each.
 
     Raises:
-        DataError: a file cannot be read, lacks the column, or has no scores.
+        DataError: a file cannot be read, lacks the column, has no scores, or several rows of one clip.
     """
     targets, rows = _read_json(scores) if scores.suffix.lower() == ".json" else _read_table(scores, by)
     known, notes = ({}, []) if about is None else _about(about, by, [row[CLIP] for row in rows])
@@ -66,7 +66,8 @@ def _read_json(file: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
 
 
 def _read_table(file: Path, by: str) -> tuple[tuple[str, ...], list[dict[str, str]]]:
-    rows = [row for _, row in read_table(file).rows]
+    numbered = read_table(file).rows
+    rows = [row for _, row in numbered]
     if not rows or CLIP not in rows[0]:
         raise DataError(
             f"{file}: not a table of scores (expected a column {CLIP!r}); write one with mien predict --out"
@@ -75,6 +76,10 @@ def _read_table(file: Path, by: str) -> tuple[tuple[str, ...], list[dict[str, st
     targets = tuple(name for name in names if all(f"{name}{end}" in rows[0] for end in _ENDS))
     if not targets:
         raise DataError(f"{file}: no scores found (expected columns such as 'Joy', 'Joy lower', 'Joy upper')")
+    try:
+        check_unique((f"{file}:{line}", row[CLIP]) for line, row in numbered)
+    except DataError as error:  # as in a table of windows, each of which would count as a clip
+        raise DataError(f"{error}; expected a row per clip, as in the format wide") from None
     return targets, rows
 
 

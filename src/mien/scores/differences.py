@@ -8,6 +8,9 @@ The estimate is always the mean over all people of the second condition minus th
 The trade-off: permuting people between groups needs no normal distribution, but takes groups of unequal size and spread
 for a difference in means (type I error .20 at .05); even permutations of Welch's t do with fewer than ten people.
 
+Means of equal scores differ in the last digits when their numbers of clips do. Differences and spreads below
+``ROUNDING`` of the largest score are therefore 0: they would be tested, and divided by each other, like real ones.
+
 Shapes: ``P`` people, 2 conditions.
 """
 
@@ -23,6 +26,9 @@ from mien.scores.permutation import sign_flip_p
 Array = npt.NDArray[np.float64]
 
 WITHIN, BETWEEN, MIXED = "within", "between", "mixed"
+
+ROUNDING = 1e-12
+"""Of the largest score; far above the rounding errors of a mean, and far below any difference of interest."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +52,15 @@ class ConditionDifference:
     p: float
 
 
-def condition_difference(values: npt.ArrayLike, resamples: int = 10_000, seed: int = 0) -> ConditionDifference:
+def condition_difference(
+    values: npt.ArrayLike, resamples: int = 10_000, seed: int = 0, largest: float = 0.0
+) -> ConditionDifference:
     """Compare two conditions.
 
     Args:
         values: ``(P, 2)``, a row per person; ``nan`` if a person does not have a condition.
         resamples, seed: of the bootstrap over people and of sign flips.
+        largest: absolute score before a baseline was subtracted, if it is larger than all ``values``.
     """
     rows = np.asarray(values, np.float64)
     known = np.isfinite(rows)
@@ -60,15 +69,26 @@ def condition_difference(values: npt.ArrayLike, resamples: int = 10_000, seed: i
     first, second = (rows[known[:, c], c] for c in (0, 1))
     design = WITHIN if paired.all() else MIXED if paired.any() else BETWEEN
     fewer = min(len(first), len(second))
-    value = float(second.mean() - first.mean()) if fewer else math.nan
-    apart = rows[paired, 1] - rows[paired, 0]
-    effect = _ratio(value, _deviation(apart) if design == WITHIN else _pooled_deviation(first, second))
+    tiny = ROUNDING * float(np.abs(rows[known]).max(initial=largest))
+    value = float(without_rounding(second.mean() - first.mean(), tiny)) if fewer else math.nan
+    apart = without_rounding(rows[paired, 1] - rows[paired, 0], tiny)
+    effect = _ratio(value, _deviation(apart) if design == WITHIN else _pooled_deviation(first, second), tiny)
     found, p = Interval(value, math.nan, math.nan), math.nan
     if fewer >= FEWEST:
         error, df = standard_error(first, second, rows[paired])
-        found = interval(value, _resampled(rows, design, resamples, seed), fewer, df=df)
-        p = sign_flip_p(apart, resamples, seed) if design == WITHIN else _student_p(value, error, df)
+        drawn = without_rounding(_resampled(rows, design, resamples, seed), tiny)
+        found = interval(value, drawn, fewer, df=df)
+        if design == WITHIN:  # in whole units, so that sums of equal differences are equal
+            p = sign_flip_p(np.round(apart / tiny) if tiny else apart, resamples, seed)
+        else:
+            p = _student_p(value, error, df, tiny)
     return ConditionDifference(design, len(rows), int(paired.sum()), found, effect, p)
+
+
+def without_rounding(differences: npt.ArrayLike, tiny: npt.ArrayLike) -> Array:
+    """Differences with 0 for those of at most ``tiny``."""
+    apart = np.asarray(differences, np.float64)
+    return np.where(np.abs(apart) <= tiny, 0.0, apart)
 
 
 def standard_error(first: Array, second: Array, pairs: Array) -> tuple[float, float]:
@@ -109,10 +129,10 @@ def _resampled(rows: Array, design: str, resamples: int, seed: int) -> Array:
     return second - first
 
 
-def _student_p(value: float, error: float, df: float) -> float:
+def _student_p(value: float, error: float, df: float, tiny: float) -> float:
     from scipy.special import stdtr  # noqa: PLC0415 - a fifth of a second
 
-    if error == 0:
+    if error <= tiny:
         return 1.0 if value == 0 else 0.0
     return float(2 * stdtr(df, -abs(value) / error))
 
@@ -128,5 +148,5 @@ def _pooled_deviation(first: Array, second: Array) -> float:
     return math.sqrt(squares / count) if count > 0 else math.nan
 
 
-def _ratio(value: float, spread: float) -> float:
-    return value / spread if spread > 0 else math.nan
+def _ratio(value: float, spread: float, tiny: float) -> float:
+    return value / spread if spread > tiny else math.nan

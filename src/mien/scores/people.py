@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.errors import DataError
+from mien.scores.differences import ROUNDING, without_rounding
 from mien.wording import plural
 
 Array = npt.NDArray[np.float64]
@@ -54,12 +55,14 @@ class Cells:
         people, conditions: names; conditions in order of appearance, the baseline first.
         means: ``(P, C, E)``; ``nan`` where a person has no score.
         clips: ``(P, C, E)`` number of clips in each mean.
+        largest: ``(E,)`` absolute means, before a baseline is subtracted.
     """
 
     people: tuple[str, ...]
     conditions: tuple[str, ...]
     means: Array
     clips: npt.NDArray[np.int64]
+    largest: Array
 
 
 def exclusion(scored: ScoredClips, place: int) -> str | None:
@@ -110,7 +113,8 @@ def cells_of(scored: ScoredClips, included: Sequence[int], baseline: str | None)
     np.add.at(sums, (p, c), np.where(np.isfinite(values), values, 0))
     np.add.at(clips, (p, c), np.isfinite(values))
     with np.errstate(invalid="ignore"):
-        return Cells(tuple(people), tuple(conditions), sums / clips, clips)
+        means = sums / clips
+    return Cells(tuple(people), tuple(conditions), means, clips, np.nan_to_num(np.abs(means)).max((0, 1)))
 
 
 def _places(names: Sequence[str], which: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -123,8 +127,9 @@ def less_baseline(cells: Cells, baseline: str) -> tuple[Cells, list[str]]:
     level = cells.means[:, cells.conditions.index(baseline)]  # (P, E)
     have = np.isfinite(level).sum(-1) > 0
     without = [name for name, has in zip(cells.people, have, strict=True) if not has]
-    kept = Cells(tuple(name for name, has in zip(cells.people, have, strict=True) if has), cells.conditions,
-                 (cells.means - level[:, None])[have], cells.clips[have])  # fmt: skip
+    people = tuple(name for name, has in zip(cells.people, have, strict=True) if has)
+    means = without_rounding(cells.means - level[:, None], ROUNDING * cells.largest)
+    kept = Cells(people, cells.conditions, means[have], cells.clips[have], cells.largest)
     if not without:
         return kept, []
     named = ", ".join(without[:10]) + (" …" if len(without) > 10 else "")

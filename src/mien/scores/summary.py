@@ -7,6 +7,8 @@ condition there is neither interval nor p. All p-values of a summary are correct
 so q < .05 keeps the false discovery rate below 5 %.
 
 A baseline removes each person's own level: the person's mean in the baseline condition is subtracted from each score.
+The baseline is then 0 for everybody, so another condition is compared with it only in people with both: the zeros of
+the others are no measurements and would count as people without any spread.
 
 The trade-off: a person with one clip weighs as much as one with twenty. Inference about people needs that; it loses
 some precision when the number of clips per person varies much.
@@ -56,7 +58,7 @@ class Contrast:
         first, second: the conditions.
         target: the score.
         design: ``within`` people, ``between`` people, or ``mixed``.
-        people: number of people with either condition.
+        people: number of people with either condition; with both, if one is the subtracted baseline.
         clips: number of their clips in the two conditions.
         both: number of people with both conditions.
         difference: with its 95 % interval.
@@ -129,8 +131,10 @@ def summarize(scored: ScoredClips, baseline: str | None = None, resamples: int =
         for mean in _means(cells, c, scored.targets, resamples, seed)
     ]
     pairs = list(combinations(range(len(cells.conditions)), 2))
-    contrasts = [contrast for pair in pairs for contrast in _contrasts(cells, pair, scored.targets, resamples, seed)]
-    notes += [note for pair in pairs for note in _mixed_design(cells, pair)]
+    contrasts = [
+        contrast for pair in pairs for contrast in _contrasts(cells, pair, scored.targets, baseline, resamples, seed)
+    ]
+    notes += [note for pair in pairs for note in _incomplete(cells, pair, baseline)]
     notes += _few_people([*means, *contrasts])
     return Summary(scored.targets, baseline, tuple(means), _discoveries(contrasts), excluded, tuple(notes))
 
@@ -149,24 +153,28 @@ def _means(cells: Cells, c: int, targets: Sequence[str], resamples: int, seed: i
 
 
 def _contrasts(
-    cells: Cells, pair: tuple[int, int], targets: Sequence[str], resamples: int, seed: int
+    cells: Cells, pair: tuple[int, int], targets: Sequence[str], baseline: str | None, resamples: int, seed: int
 ) -> list[Contrast]:
     first, second = (cells.conditions[c] for c in pair)
     found = []
     for e, target in enumerate(targets):
-        d = condition_difference(cells.means[:, pair, e], resamples, seed)
-        clips = int(cells.clips[:, pair, e].sum())
+        values = cells.means[:, pair, e]  # (P, 2)
+        used = np.isfinite(values).all(1) if first == baseline else np.isfinite(values).any(1)
+        d = condition_difference(values[used], resamples, seed, float(cells.largest[e]))
+        clips = int(cells.clips[:, pair, e][used].sum())
         found.append(Contrast(first, second, target, d.design, d.people, clips, d.both, d.interval, d.effect, d.p))
     return found
 
 
-def _mixed_design(cells: Cells, pair: tuple[int, int]) -> list[str]:
+def _incomplete(cells: Cells, pair: tuple[int, int], baseline: str | None) -> list[str]:
     """A note on a comparison in which some people have both conditions and others one."""
     has = np.isfinite(cells.means[:, pair]).any(-1)  # (P, 2)
     both, either = int(has.all(-1).sum()), int(has.any(-1).sum())
     if both in (0, either):
         return []
     first, second = (cells.conditions[c] for c in pair)
+    if first == baseline:
+        return [f"{second} - {first}: {either - both} of {either} people without a score in {second}, left out"]
     return [f"{second} - {first}: {both} of {either} people have both conditions, the others one; all are used (mixed)"]
 
 

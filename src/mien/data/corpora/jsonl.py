@@ -74,7 +74,8 @@ def _labels(file: Path, line: int, row: Mapping[str, Any], scale: float) -> dict
     given = row.get("labels")
     if given is not None and not isinstance(given, dict):
         raise DataError(f'{file}:{line}: labels = {str(given)[:40]!r}; expected an object such as {{"joy": 0.8}}')
-    found = given or {name: value for name, value in row.items() if name not in ROW and isinstance(value, int | float)}
+    beside = {name: value for name, value in row.items() if name not in ROW and isinstance(value, int | float)}
+    found = beside if given is None else given
     for name, value in found.items():
         if value is not None and not (isinstance(value, int | float) and 0 <= value / scale <= 1):
             raise DataError(
@@ -95,8 +96,9 @@ def _clip(file: Path, line: int, row: Mapping[str, Any], labels: tuple[float, ..
     split, participant, group = (
         None if row.get(name) is None else str(row[name]) for name in ("split", "participant", "group")
     )
+    name = f"{file.stem}-{line}" if row.get("id") in (None, "") else str(row["id"])
     return Clip(
-        str(row.get("id") or f"{file.stem}-{line}"), file.parent / path if path else None, *times, split=split,
+        name, file.parent / path if path else None, *times, split=split,
         participant=participant, group=group, transcript=words,
         labels=None if all(math.isnan(value) for value in labels) else labels,
     )  # fmt: skip

@@ -52,11 +52,14 @@
     });
   }
 
-  const quoted = (text) => /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  const formula = /^'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]/; // as mien.spreadsheet.escaped_row
+  const numeric = /^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/;
+  const escaped = (text) => formula.test(text) && !numeric.test(text) ? `'${text}` : text;
+  const quoted = (text) => /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   const csv = (table) => [...table.rows].map((row, place) =>
     [...row.cells].map((cell) => {
       const text = (place ? value(cell) : cell.textContent).trim();
-      return quoted(text === "–" ? "" : text);
+      return quoted(text === "–" ? "" : escaped(text));
     }).join(",")).join("\r\n") + "\r\n";
   for (const press of document.querySelectorAll("button.csv")) {
     press.hidden = false;

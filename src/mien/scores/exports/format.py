@@ -152,6 +152,10 @@ class FolderFormat(Format):
         return tuple(notes)
 
 
+LONGEST_NAME = 120
+"""Bytes of a clip's file name in UTF-8: file systems allow 255, encrypted ones 143, with the ending and a number."""
+
+
 def file_names(clips: Sequence[str]) -> list[str]:
     """A file name for each clip, valid on any file system; clashing names get a number.
 
@@ -161,7 +165,8 @@ def file_names(clips: Sequence[str]) -> list[str]:
     taken: set[str] = set()
     names = []
     for clip in clips:
-        plain = re.sub(r"[^\w.-]+", "_", clip).strip("._ ")[-100:] or "clip"
+        safe = re.sub(r"[^\w.-]+", "_", clip).strip("._ ")
+        plain = safe.encode()[-LONGEST_NAME:].decode(errors="ignore").lstrip("._ ") or "clip"
         name, number = plain, 1
         while name.lower() in taken:
             number += 1
