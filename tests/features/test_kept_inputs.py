@@ -426,15 +426,23 @@ def test_an_index_that_leads_elsewhere_is_damaged(store: Path, key: object) -> N
     assert len(list(store.glob("inputs/*/*/*"))) == 4
 
 
+def as_they_were() -> dict[str, Modality]:
+    """The modalities with the versions, and the settings, that they had before inputs could be kept."""
+    versions = {"text": 3, "audio": 2, "vision": 2, "motion": 2}
+    own_rate = {"vision": ("faces", "media.vision_fps"), "motion": ("faces.full_range", "media.motion_fps")}
+    return {
+        name: replace(modality, version=versions[name], settings=own_rate.get(name, modality.settings))
+        for name, modality in MODALITIES.items()
+    }
+
+
 def test_keys_of_features_are_those_of_older_stores(tmp_path: Path) -> None:
     """Recorded before inputs could be kept: what was made then is reused, unless its modality has a new version."""
     (tmp_path / "a.mp4").write_bytes(b"x")
     compute = resolve_compute(ComputeSettings(device="cpu", precision="float32", engine="torch"))
     part = Clip("a", tmp_path / "a.mp4", start=1.0, end=2.5)
     keys = Keys(part, Settings(), {}, compute, lambda _: "ab" * 32)
-    versions = {"text": 3, "audio": 2, "vision": 2, "motion": 2}  # of the modalities then
-    then = [replace(modality, version=versions[name]) for name, modality in MODALITIES.items()]
-    assert [keys.of(modality) for modality in then] == [
+    assert [keys.of(modality) for modality in as_they_were().values()] == [
         "b8b1ece5487f6d8ce96aee77b5f3d52f", "4e56117bafee16e3e81e4415baf4cd0a", "6e2b5b0120ba5f5792ca637b570e2f0d",
         "ef7ad77d22a39fef0036d61f36d3ceff",
     ]  # fmt: skip

@@ -1,7 +1,6 @@
 """Layers in a store: made beside today's features, which are reused; read only by a model that asks for them."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from mien.storage.files import sha256_of
 from mien.weights import Weights
 from mien.weights.tiny import WIDTH
 from tests.features.test_extract import audio_clip, run
+from tests.features.test_kept_inputs import as_they_were
 
 TINY = [
     "weights=tiny",
@@ -111,8 +111,6 @@ def test_keys_without_layers_are_those_of_earlier_versions(tmp_path: Path) -> No
         "vision": "07c7ca8b348a13c28bbec28cc0344f0f",
         "motion": "4b40ff124843fc7dfe89c03defddc14f",
     }
-    versions = {"text": 3, "audio": 2, "vision": 2, "motion": 2}  # of the modalities then
-    then = {name: replace(modality, version=versions[name]) for name, modality in MODALITIES.items()}
     (tmp_path / "a.mp4").write_bytes(b"a")
     roles = ("text", "audio", "vision", "vad", "asr", "landmarker", "full_range")
     weights = {role: Weights(role, tmp_path, role[0] * 64, "", "", False) for role in roles}
@@ -120,7 +118,7 @@ def test_keys_without_layers_are_those_of_earlier_versions(tmp_path: Path) -> No
     layered: set[str] = set()
     for overrides in ([], ["backbone.audio=layers"], ["backbone.audio=layers", "backbone.audio_layers=[1, 2]"]):
         keys = Keys(clip, read_settings(overrides=overrides), weights, compute, sha256_of)
-        assert {name: keys.of(modality) for name, modality in then.items()} == before
+        assert {name: keys.of(modality) for name, modality in as_they_were().items()} == before
         layered.add(keys.of(MODALITIES["audio"], "audio_layers"))
     assert len(layered) == 2  # by the list of layers, not by whether a run reads them
 
