@@ -14,11 +14,11 @@
     ├── ModelError             a model folder is damaged, foreign, newer, or does not fit the features
     ├── DependencyMissing      an optional package is not installed; the message names the extra
     ├── SettingsError          a setting does not exist or has an invalid value
-    └── Interrupted            Ctrl-C; the message names what is kept
+    └── Interrupted            Ctrl-C or SIGTERM; the message names what is kept
 
 The command line prints a ``MienError`` as one line and exits with its ``exit_code``: 1 for a fault of data or of the
-run, 2 for wrong use, 130 for an interruption. A caller's mistake in Python is a ``ValueError``; a bug in mien fails an
-``assert``.
+run, 2 for wrong use, 130 for an interruption (143 if it was SIGTERM). A caller's mistake in Python is a ``ValueError``;
+a bug in mien fails an ``assert``.
 """
 
 import re
@@ -106,6 +106,6 @@ class SettingsError(MienError):
 
 
 class Interrupted(MienError):
-    """Interrupted by Ctrl-C; the message names what is kept and what the same command will do."""
+    """Interrupted by Ctrl-C or SIGTERM; the message names what is kept and what the same command will do."""
 
     exit_code = 130

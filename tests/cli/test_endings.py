@@ -121,6 +121,40 @@ def test_ctrl_c_at_any_moment_is_one_line_or_silence(command: str, moments: int,
             assert status in (0, 1, -signal.SIGINT), f"after {late:.2f} s: {status} {said}"
 
 
+ENDING = """
+import os, signal, subprocess, sys, time
+import mien.cli
+import mien.cli.commands
+
+def command():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+        subprocess.run([sys.executable, "-c", "import signal; print(signal.getsignal(signal.SIGTERM).name)"])
+        print("cleaned up")
+
+mien.cli.commands.run = command
+mien.cli.main()
+"""
+
+
+def test_sigterm_that_is_sent_twice_lets_the_command_clean_up() -> None:
+    """``timeout`` sends it to its child and to the child's group. A process that is started handles it by default."""
+    done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (143, "mien: interrupted\n")
+    assert done.stdout == "SIG_DFL\ncleaned up\n"
+
+
+def test_sigterm_that_is_ignored_stays_ignored() -> None:
+    code = ENDING.replace("import os,", "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\nimport os,")
+    code = code.replace("time.sleep(10)", "return 0")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "SIG_IGN\ncleaned up\n"
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_cuda_that_is_not_there_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"not a video")

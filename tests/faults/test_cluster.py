@@ -175,6 +175,20 @@ def test_a_ray_of_ones_own_ends_with_its_driver_and_leaves_nothing(
     assert number == signal.SIGKILL or not list(short.iterdir())
 
 
+def test_a_ray_of_ones_own_leaves_the_handler_of_sigterm_to_its_program(short: Path) -> None:
+    """Ray's own would end the command before it has said what it kept."""
+    program = (
+        "import signal; from mien.scale.cluster import Cluster, connected\n"
+        "signal.signal(signal.SIGTERM, before := lambda *_: None)\n"
+        "with connected(Cluster(workers=1)): print(signal.getsignal(signal.SIGTERM) is before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | {"TMPDIR": str(short)},
+        timeout=120,
+    )  # fmt: skip
+    assert done.stdout == "True\n", done.stderr
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("clips", [60, 2000])
 def test_a_store_is_that_of_one_process_though_an_actor_a_node_and_the_driver_were_killed(

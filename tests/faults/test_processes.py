@@ -91,8 +91,9 @@ def test_a_reader_that_goes_ends_it_quietly(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("moment", ["extraction.json", pytest.param("pending/*.safetensors", marks=pytest.mark.soak)])
-def test_control_c_is_one_line_and_the_same_command_goes_on(
-    moment: str, whole: Undisturbed, tmp_path: Path, count: Count
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_is_one_line_and_the_same_command_goes_on(
+    number: signal.Signals, moment: str, whole: Undisturbed, tmp_path: Path, count: Count
 ) -> None:
     line = words("extract", whole, tmp_path / "store")
     line[line.index("--workers") + 1] = "1"
@@ -105,9 +106,9 @@ def test_control_c_is_one_line_and_the_same_command_goes_on(
         assert process.poll() is None
     if moment == "extraction.json":
         time.sleep(0.7)  # the worker is being born
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
+    os.killpg(process.pid, number)  # as a terminal and Slurm do: to all of them
     out, said = process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     *notes, last = said.splitlines()
     assert (out, last) == ("", "mien: interrupted; the same command continues where it stopped")
     assert all(note.startswith("note: ") for note in notes)

@@ -1,9 +1,12 @@
 """Clips, tables and scores in object storage: as on the disk, and fetched only from where the user said."""
 
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,10 +65,11 @@ def _give_weights(home: Path) -> None:
         (home / "weights").symlink_to(cache_folder() / "weights")
 
 
-def command(*words: str | Path, home: Path) -> subprocess.CompletedProcess[str]:
+def command(*words: str | Path, home: Path, **more: str) -> subprocess.CompletedProcess[str]:
     _give_weights(home)
     line = [sys.executable, "-m", "mien.cli", *map(str, words)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=120, env=os.environ | {"MIEN_CACHE": str(home)})
+    environment = os.environ | {"MIEN_CACHE": str(home)} | more
+    return subprocess.run(line, capture_output=True, text=True, timeout=120, env=environment)
 
 
 def test_a_table_in_object_storage_gives_the_features_and_keys_of_the_local_one(
@@ -330,3 +334,49 @@ def test_predict_reads_its_clips_without_network(bucket: Bucket, folder: Path, m
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert ended.stdout.split("\n")[:2] == ["no socket", "None"], ended.stderr
+
+
+@pytest.mark.parametrize("workers", ["0", pytest.param("1", marks=pytest.mark.soak)])
+def test_copies_of_clips_are_removed_by_sigterm_and_after_a_kill_by_the_next_command(
+    workers: str, bucket: Bucket, folder: Path, model: Path, tmp_path: Path
+) -> None:
+    for number in range(30):
+        bucket.put(f"clips/{number}.mkv", folder / "sound" / f"{number % 8}.mkv")
+    (temporary := tmp_path / "temporary").mkdir()
+    line = ("predict", model, f"{bucket.address}/clips", "--out", tmp_path / "scores.json", "-q", "--workers", workers)
+
+    status, said = broken_off(line, tmp_path, signal.SIGTERM)
+    assert status == 143
+    assert re.search(r"mien: interrupted; [1-9]\d? of 30 clips are scored and stored, the same command contin", said)
+    assert not list(temporary.glob("mien-*"))
+
+    status, _ = broken_off(line, tmp_path, signal.SIGKILL)
+    assert status == -signal.SIGKILL
+    assert list(temporary.glob("mien-*"))
+    ended = command(*line, home=tmp_path, TMPDIR=str(temporary))
+    assert (ended.returncode, "of 30 clips reused" in ended.stderr) == (0, True), ended.stderr
+    assert not list(temporary.glob("mien-*"))
+
+
+def broken_off(line: Sequence[str | Path], home: Path, number: signal.Signals) -> tuple[int, str]:
+    """Send a signal to ``predict`` when it has stored more scores; its status and what it said."""
+    _give_weights(home)
+    partial = home / ".scores.json.partial"
+    lines = partial.read_text().count("\n") if partial.exists() else 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mien.cli", *map(str, line)], stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"MIEN_CACHE": str(home), "TMPDIR": str(home / "temporary")},
+    )  # fmt: skip
+    while not partial.exists() or partial.read_text().count("\n") < lines + 6:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.001)
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    return process.returncode, said
+
+
+def test_without_addresses_no_temporary_folder_is_made(folder: Path, model: Path, tmp_path: Path) -> None:
+    (temporary := tmp_path / "temporary").mkdir()
+    before = temporary.stat().st_mtime_ns
+    ended = command("predict", model, folder / "sound" / "0.mkv", "-q", home=tmp_path, TMPDIR=str(temporary))
+    assert (ended.returncode, temporary.stat().st_mtime_ns) == (0, before), ended.stderr

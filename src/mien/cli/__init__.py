@@ -1,7 +1,8 @@
 """The command line: each command parses, calls, and prints. Nothing heavy is imported before a command runs.
 
 Exit codes (``docs/how-to/exit-codes.md``): 0 success; 1 an error of data or of the run, in one line; 2 a usage error;
-3 some clips or cells failed; 130 interrupted; 141 the reader of the output has closed it (``mien … | head``).
+3 some clips or cells failed; 130 interrupted by Ctrl-C; 141 the reader of the output has closed it (``mien … | head``);
+143 stopped by SIGTERM.
 
 This file runs first and handles errors before a command has begun, so it imports only modules that Python has loaded
 already; every way to end has a line and a status.
@@ -12,11 +13,16 @@ import io
 import os
 import signal
 import sys
+import time
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from mien.cli.commands import app as app
+
+
+SAME_SIGNAL_SECONDS = 10.0
+"""A SIGTERM so soon after the first is the same request: ``timeout`` sends two, and Slurm one to every process."""
 
 
 def __getattr__(name: str) -> Any:
@@ -30,44 +36,72 @@ def __getattr__(name: str) -> Any:
 def main() -> NoReturn:
     """Run the command line; an error that the user can fix is one line on the error stream."""
     gc.set_threshold(50_000, 20, 100)  # what is imported is not garbage, and looking for some takes a tenth of its time
+    interruption = _Interruption()
     try:
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, _interrupt)
+        interruption.catch()
         _open_streams()
         from mien.cli.commands import run
 
         status, line = run(), ""
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
-        _end_on_interrupt()
+        interruption.end()
         ending = _ending(error)
         if ending is None:
             raise
         status, line = ending
-    _end_on_interrupt()
-    _leave(status, line)
+    interruption.end()
+    _leave(interruption.status(status), line)
+
+
+class _Interruption:
+    """Ctrl-C and SIGTERM: both raise ``KeyboardInterrupt``, so that a command cleans up and reports what it kept.
+
+    Child processes do not inherit this: each is a new program, in which SIGTERM has its default effect.
+    """
+
+    def __init__(self) -> None:
+        self._terminated: float | None = None
+
+    def catch(self) -> None:
+        """Handle both from here on; one that the caller has set to be ignored stays ignored."""
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, _interrupt)
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, self._terminate)
+
+    def status(self, status: int) -> int:
+        """The exit status: that of an interrupted command says which signal it was."""
+        return 128 + signal.SIGTERM if status == 130 and self._terminated is not None else status
+
+    def end(self) -> None:
+        """From here on, another Ctrl-C ends the process at once, and so does a first SIGTERM."""
+        again = signal.SIG_DFL if self._terminated is None else signal.SIG_IGN
+        for number, action in ((signal.SIGINT, signal.SIG_DFL), (signal.SIGTERM, again)):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, action)
+
+    def _terminate(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._terminated is None or now - self._terminated > SAME_SIGNAL_SECONDS:
+            self._terminated = now
+            _interrupt(number, frame)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Ctrl-C raises; during an import it ends the process at once, since native modules may crash otherwise."""
+    """Raise; during an import end the process at once, since native modules may crash otherwise."""
     while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
         frame = frame.f_back
-    if frame is None:
-        signal.default_int_handler(number, frame)
-    _leave_now()
+    if frame is not None:
+        _leave_now(number)
+    raise KeyboardInterrupt
 
 
-def _leave_now() -> NoReturn:
+def _leave_now(number: int) -> NoReturn:
     try:
         os.write(2, b"mien: interrupted\n")
     finally:
-        os._exit(130)
-
-
-def _end_on_interrupt() -> None:
-    """From here on, another Ctrl-C ends the process at once."""
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os._exit(128 + number)
 
 
 def _ending(error: BaseException) -> tuple[int, str] | None:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from mien.data.challenge import SPLITS
 from mien.data.folder import AUDIO_SUFFIXES, HIDDEN, VIDEO_SUFFIXES, clip_names
@@ -19,6 +18,7 @@ from mien.errors import DataError, escape_control
 from mien.schema import Clip, Manifest
 from mien.storage.addresses import name_of, parent
 from mien.storage.remote import RemoteFile, download, list_files
+from mien.storage.temporary import temporary_folder
 from mien.wording import plural
 
 TEXT = "text"
@@ -34,10 +34,10 @@ def local_copies(table: str) -> Iterator[Path]:
     Raises:
         DataError: it cannot be fetched, is too large, or an error of the block, with the address for the copy.
     """
-    with TemporaryDirectory(prefix="mien-") as folder:
-        copy = Path(folder) / name_of(table)
+    with temporary_folder() as folder:
+        copy = folder / name_of(table)
         download(table, copy, LARGEST_TABLE)
-        _fetch_transcripts(parent(table), Path(folder))
+        _fetch_transcripts(parent(table), folder)
         try:
             yield copy
         except DataError as error:
@@ -76,9 +76,9 @@ def read_remote_folder(address: str) -> Manifest:
     if not used:
         raise DataError(f"{address}: no clips found; expected video or audio files, or a table such as clips.csv")
     names = clip_names(Path(), [Path(name) for name in used])
-    with TemporaryDirectory(prefix="mien-") as copy:
-        _fetch_transcripts(address, Path(copy), list(files.values()))
-        transcripts = Transcripts(Path(copy) / TEXT)
+    with temporary_folder() as copy:
+        _fetch_transcripts(address, copy, list(files.values()))
+        transcripts = Transcripts(copy / TEXT)
         clips = [
             Clip(
                 escape_control(names[Path(name)]),
@@ -87,7 +87,7 @@ def read_remote_folder(address: str) -> Manifest:
             )
             for name in used
         ]
-    notes += [in_words(note, Path(copy), address) for note in transcripts.notes()]
+    notes += [in_words(note, copy, address) for note in transcripts.notes()]
     return Manifest(Path(address), (), tuple(clips), tuple(notes), fetch_from=(address,))
 
 

@@ -16,10 +16,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Event
 from typing import Any
 
@@ -34,6 +33,7 @@ from mien.sandbox import is_denied
 from mien.schema import Clip, ClipFeatures
 from mien.storage.addresses import lies_in, name_of
 from mien.storage.remote import RemoteFile, download, find
+from mien.storage.temporary import temporary_folder
 
 AHEAD = 4
 
@@ -58,7 +58,7 @@ def fetched(
     """
     done: deque[tuple[ClipJob, ClipOutcome]] = deque()
     of_copy: dict[str, ClipJob] = {}
-    with TemporaryDirectory(prefix="mien-") as folder, _Fetching(extraction, places, Path(folder)) as fetching:
+    with _Fetching(extraction, places) as fetching:
 
         def copies() -> Iterator[ClipJob]:
             for job, result in fetching.ahead(jobs):
@@ -88,12 +88,14 @@ def version_of(address: str, places: Sequence[str]) -> list[str | int]:
 
 
 class _Fetching:
-    """Threads that fetch clips into a folder."""
+    """Threads that fetch clips into a temporary folder, which is made for the first clip with an address."""
 
-    def __init__(self, extraction: Extraction, places: Sequence[str], folder: Path) -> None:
-        self._extraction, self._places, self._folder = extraction, places, folder
+    def __init__(self, extraction: Extraction, places: Sequence[str]) -> None:
+        self._extraction, self._places = extraction, places
         self._threads = ThreadPoolExecutor(AHEAD, "mien-fetch")
         self._stopped = Event()
+        self._folder: Path | None = None
+        self._made = ExitStack()
 
     def __enter__(self) -> "_Fetching":
         return self
@@ -101,24 +103,30 @@ class _Fetching:
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
         self._threads.shutdown(cancel_futures=True)
+        self._made.close()
 
     def ahead(self, jobs: Iterable[ClipJob]) -> Iterator[tuple[ClipJob, ClipJob | ClipOutcome]]:
         """Each job, with the job of its copy, or with its outcome if there is nothing left to do."""
         waiting: deque[tuple[ClipJob, Future[ClipJob | ClipOutcome] | None]] = deque()
         for job in jobs:
-            waiting.append((job, self._threads.submit(self._fetch, job) if job.clip.address else None))
+            waiting.append((job, self._begin(job) if job.clip.address else None))
             if len(waiting) > (AHEAD if any(future for _, future in waiting) else 0):
                 first, future = waiting.popleft()
                 yield first, future.result() if future else first
         for job, future in waiting:
             yield job, future.result() if future else job
 
-    def _fetch(self, job: ClipJob) -> ClipJob | ClipOutcome:
+    def _begin(self, job: ClipJob) -> Future[ClipJob | ClipOutcome]:
+        if self._folder is None:
+            self._folder = self._made.enter_context(temporary_folder())
+        return self._threads.submit(self._fetch, job, self._folder)
+
+    def _fetch(self, job: ClipJob, folder: Path) -> ClipJob | ClipOutcome:
         address = job.clip.address or ""
         try:
             if reason := _refusal(address, self._places):
                 return failed(job, self._extraction.stored_features, f"{address}: {reason}")
-            path = self._path(job.clip)
+            path = _path(folder, job.clip)
             copied = replace(job, clip=replace(job.clip, path=path))
             found = find(address)
             if found is not None and _is_stored(self._extraction, copied, found):
@@ -128,12 +136,6 @@ class _Fetching:
         except (MienError, OSError) as error:
             return failed(job, self._extraction.stored_features, str(error))
         return copied
-
-    def _path(self, clip: Clip) -> Path:
-        """Where the copy of a clip is: with the name of its file, in a folder of its own."""
-        folder = self._folder / f"{hash((clip.id, clip.address)):x}"
-        folder.mkdir(exist_ok=True)
-        return folder / (name_of(clip.address or "").replace("\\", "_") or "clip")
 
     def _check(self, address: str, found: RemoteFile | None) -> Callable[[], None]:
         """Gives up on a clip that takes longer than the work on it may."""
@@ -148,6 +150,13 @@ class _Fetching:
                 raise MienError(f"{address}: gave up after {seconds:g} s; allow more with compute.clip_seconds")
 
         return check
+
+
+def _path(folder: Path, clip: Clip) -> Path:
+    """Where the copy of a clip is: with the name of its file, in a folder of its own."""
+    own = folder / f"{hash((clip.id, clip.address)):x}"
+    own.mkdir(exist_ok=True)
+    return own / (name_of(clip.address or "").replace("\\", "_") or "clip")
 
 
 def _refusal(address: str, places: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ read is decoded by the backbone worker. While all backbone workers wait for clip
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +30,7 @@ from mien.features.worker import Extraction, with_arithmetic
 from mien.scale import Cluster, Failed, Pool, WorkerFactory, run
 from mien.scale.cluster import connected
 from mien.storage.files import PART
+from mien.storage.temporary import temporary_folder
 
 MakeWorker = Callable[[Extraction], WorkerFactory[ClipOutcome]]
 
@@ -100,8 +101,7 @@ def _in_two_stages(
 ) -> Iterator[tuple[ClipJob, ClipOutcome | Failed]]:
     workers, backbones = pools
     with ExitStack() as stack:
-        folder = TemporaryDirectory(prefix=".inputs.", suffix=PART, dir=scratch, ignore_cleanup_errors=True)
-        on_the_way = InputPlan(Path(stack.enter_context(folder)), keep=True, temporary=True)
+        on_the_way = InputPlan(stack.enter_context(_folder_in(scratch)), keep=True, temporary=True)
         extraction = replace(extraction, inputs=extraction.inputs or on_the_way)
         if isinstance(workers, Cluster):
             stack.enter_context(connected(workers))  # by both stages
@@ -112,6 +112,17 @@ def _in_two_stages(
         second = run(_Second(make(extraction)), handed, workers=backbones, seconds_each=lambda one: limit(one.job))
         for one, result in stack.enter_context(closing(second)):
             yield one.job, result
+
+
+@contextmanager
+def _folder_in(scratch: Path | None) -> Iterator[Path]:
+    """A folder for inputs on their way; what a killed process left is removed by the next one."""
+    if scratch is None:
+        with temporary_folder() as folder:
+            yield folder
+    else:
+        with TemporaryDirectory(prefix=".inputs.", suffix=PART, dir=scratch, ignore_cleanup_errors=True) as made:
+            yield Path(made)
 
 
 def preparing(extraction: Extraction) -> Extraction:

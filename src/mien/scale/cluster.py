@@ -19,9 +19,11 @@ The trade-off: the driver is a single point. If it is killed, Ray ends the actor
 import os
 import secrets
 import shutil
+import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -291,12 +293,24 @@ def connected(cluster: Cluster) -> Iterator[Any]:
         return
     folder = tempfile.mkdtemp(prefix="mien-ray-") if address is None else None
     try:
-        _begin(ray, address, folder)
+        with _sigterm_unchanged():
+            _begin(ray, address, folder)
         yield ray
     finally:
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _sigterm_unchanged() -> Iterator[None]:
+    """Keep the calling program's handler of SIGTERM, if it has one; Ray installs its own, which ends the process."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _begin(ray: Any, address: str | None, folder: str | None) -> None:

@@ -1,13 +1,13 @@
 """Scores in parts (``storage/parts.py``): each part is a scores document, and ``merge`` joins them into one."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from mien.errors import DataError
 from mien.scores.document import ScoresDocument, read_document
 from mien.storage.addresses import name_of
 from mien.storage.parts import Division, Part, check_complete, place_of
 from mien.storage.remote import download, find
+from mien.storage.temporary import temporary_folder
 
 KIND = "scores"
 
@@ -36,8 +36,8 @@ def _read(file: str | Path) -> ScoresDocument | None:
     """The document of a part, from object storage if it is there; ``None`` if there is none."""
     if isinstance(file, Path):
         return read_document(file) if file.exists() else None
-    with TemporaryDirectory(prefix="mien-") as folder:
-        return read_document(_fetched(file, Path(folder))) if find(file) else None
+    with temporary_folder() as folder:
+        return read_document(_fetched(file, folder)) if find(file) else None
 
 
 def _fetched(address: str, folder: Path) -> Path:

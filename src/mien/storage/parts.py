@@ -16,7 +16,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from mien.errors import DataError, MienError, SettingsError, Taken
@@ -25,6 +24,7 @@ from mien.storage.checksums import read_checksummed, write_checksummed
 from mien.storage.documents import check_document
 from mien.storage.files import as_written
 from mien.storage.remote import download, find, upload
+from mien.storage.temporary import temporary_folder
 from mien.wording import plural
 
 FORMAT = "mien-parts"
@@ -133,8 +133,8 @@ def _write_division(record: str | Path, division: Division) -> None:
     values = {"format": FORMAT, "version": VERSION, **vars(division), "clips": list(division.clips)}
     if isinstance(record, Path):
         return write_checksummed(record, values)
-    with TemporaryDirectory(prefix="mien-") as folder, suppress(Taken):
-        write_checksummed(file := Path(folder) / DIVISION, values)
+    with temporary_folder() as folder, suppress(Taken):
+        write_checksummed(file := folder / DIVISION, values)
         upload(file, record)
 
 
@@ -145,8 +145,8 @@ def read_division(out: str | Path) -> Division:
         DataError: it has no parts, or the record is damaged or of another version, or cannot be fetched.
     """
     record = place_of(out, DIVISION)
-    with TemporaryDirectory(prefix="mien-") as folder:
-        file = record if isinstance(record, Path) else Path(folder) / DIVISION
+    with temporary_folder() as folder:
+        file = record if isinstance(record, Path) else folder / DIVISION
         if isinstance(record, str) and find(record):
             download(record, file, LARGEST_DIVISION)
         if not file.exists():
