@@ -1,5 +1,7 @@
 """The processes that mien has started: workers (``mien.scale``) and decoders (``mien.media.decoder``)."""
 
+import time
+
 import psutil
 
 from mien.media.decoder_start import NAME
@@ -19,7 +21,9 @@ def decoders() -> list[psutil.Process]:
     found = []
     for child in psutil.Process().children():
         try:
-            if NAME in child.cmdline():
+            while not (words := child.cmdline()) and child.status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.01)  # a process that has just started has no arguments for a moment
+            if NAME in words:
                 found.append(child)
         except psutil.NoSuchProcess:
             continue

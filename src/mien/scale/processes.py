@@ -15,13 +15,14 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from multiprocessing import popen_spawn_posix, spawn
 from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import FunctionType, SimpleNamespace
+from types import FrameType, FunctionType, SimpleNamespace
 from typing import Any
 
 from mien.deadline import Deadline
@@ -48,7 +49,8 @@ class Processes:
             raise ValueError(f"workers = {workers}, but it is a number of processes, or 0 for none")
         Path.cwd()  # a deleted working directory is reported here, not by workers that cannot start
         self._make, self._workers = make, workers
-        self._pool = _start(workers)
+        self._context = _Context()
+        self._pool = _start(workers, self._context)
 
     def run(self, items: Iterable[Item], seconds_each: Seconds | None, ahead: int = 1) -> Iterator[tuple[Item, Any]]:
         """Run over items; if the pool breaks (an idle worker was killed), a new one gets the rest, once per item."""
@@ -58,11 +60,12 @@ class Processes:
             yield from ((item, Failed("worker processes died twice")) for item in lost)
             retried = [item for item in left if not any(item is other for other in lost)]
             self.close()
-            self._pool = _start(self._workers)
+            self._pool = _start(self._workers, self._context)
 
     def close(self) -> None:
         """End the workers."""
         self._pool.stop()
+        self._context.end_lost()
         self._pool.join()
 
     def _run_in_pool(
@@ -100,10 +103,10 @@ class Processes:
         return None
 
 
-def _start(workers: int) -> Any:
+def _start(workers: int, context: "_Context") -> Any:
     from pebble import ProcessPool  # noqa: PLC0415 - only with workers
 
-    return ProcessPool(workers, ITEMS_PER_PROCESS, initializer=_begin, context=_Context())
+    return ProcessPool(workers, ITEMS_PER_PROCESS, initializer=_begin, context=context)
 
 
 @dataclass
@@ -196,6 +199,47 @@ class _Process(SpawnProcess):
     def _Popen(process_obj: BaseProcess) -> _Popen:
         return _Popen(process_obj)
 
+    def start(self) -> None:
+        """Start, and only then be interrupted: a worker that is not known yet would be ended by nobody."""
+        with _interrupted_later():
+            super().start()
+
+
+@contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """Hold back Ctrl-C and SIGTERM, where the program handles them, until the end of the block."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers run in the main thread, and do not interrupt this one
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    held = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in held:
+        signal.signal(number, lambda *given: came.append(given))
+    try:
+        yield
+    finally:
+        for number, handler in held.items():
+            signal.signal(number, handler)
+        for number, frame in came[:1]:
+            held[signal.Signals(number)](number, frame)
+
 
 class _Context(SpawnContext):
-    Process = _Process
+    """Makes workers, and remembers them: one that is interrupted before the pool knows it is ended here."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._made: list[_Process] = []
+
+    def Process(self, *arguments: Any, **options: Any) -> _Process:  # type: ignore[override] - a class in its parent
+        """A worker that has not started."""
+        self._made = [process for process in self._made if process.is_alive()]
+        self._made.append(_Process(*arguments, **options))
+        return self._made[-1]
+
+    def end_lost(self) -> None:
+        """End the workers of a pool that has been stopped, also those that it does not know."""
+        for process in self._made:
+            if process.is_alive():
+                process.terminate()
